@@ -1,0 +1,37 @@
+"""rgm: renormalizing generative models of images.
+
+The names below are imported when they are first used, so that `import rgm` costs nothing.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rgm import judge
+    from rgm.checkpoint import load
+    from rgm.data.load import load_data
+    from rgm.errors import RGMError
+    from rgm.model.spatial import SpatialRGM
+    from rgm.training.fit import fit
+
+_HOMES = {
+    "RGMError": "rgm.errors",
+    "SpatialRGM": "rgm.model.spatial",
+    "fit": "rgm.training.fit",
+    "load": "rgm.checkpoint",
+    "load_data": "rgm.data.load",
+}
+
+__all__ = ["RGMError", "SpatialRGM", "fit", "judge", "load", "load_data"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "judge":  # a room of its own, not a name in one
+        return importlib.import_module("rgm.judge")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'rgm' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

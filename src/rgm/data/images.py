@@ -1,0 +1,41 @@
+"""A set of images in memory, and its splits."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from jaxtyping import Float, Int64, UInt8
+from torch import Tensor
+
+Split = Literal["train", "validation", "test"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageSet:
+    """Images of one split as one uint8 tensor, with their labels where they have any.
+
+    `labels` index `classes`; both are empty-handed (`None`, `()`) for an unlabelled folder. `source` is a line
+    for people: where the images came from. `sha256` identifies the exact pixels of this split.
+    """
+
+    name: str
+    split: Split
+    images: UInt8[Tensor, "n channels height width"]
+    labels: Int64[Tensor, " n"] | None
+    classes: tuple[str, ...]
+    source: str
+    sha256: str
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return int(self.images.shape[0])
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of one image."""
+        channels, height, width = self.images.shape[1:]
+        return channels, height, width
+
+
+def to_unit(images: UInt8[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """Return bytes as float32 in [0, 1], as every model takes them."""
+    return images.float().div_(255.0)

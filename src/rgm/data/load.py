@@ -1,0 +1,178 @@
+"""Images by name, from a folder, or from the user's own arrays."""
+
+import hashlib
+import logging
+import os
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from rgm.data import digits, folder
+from rgm.data.images import ImageSet, Split
+from rgm.data.named import NAMED, NamedSet, cache_dir, locate, read_files
+from rgm.data.names import DATA_NAMES
+from rgm.data.split import held_out, stratified
+from rgm.errors import RGMError, unknown
+
+log = logging.getLogger("rgm")
+
+
+def load_data(
+    name: str = "auto",
+    split: Split = "train",
+    *,
+    data_dir: str | Path | None = None,
+    size: int | tuple[int, int] | None = None,
+    channels: int | None = None,
+    seed: int = 0,
+) -> ImageSet:
+    """Return one split of a data set as uint8 tensors in memory, in the data set's own order.
+
+    `name`: `mnist`, `fashion-mnist`, `kmnist`, `digits`, a folder of images, or `auto`, which is MNIST where it
+    can be had and else the embedded digits. `data_dir` holds the named sets' IDX files; `size` resizes, to a
+    square side or (height, width); `channels` is 1 or 3; `seed` divides a folder that has no test images.
+    Raises RGMError for a set that is unknown, missing, or damaged.
+    """
+    if split not in get_args(Split):
+        raise unknown("split", split, get_args(Split))
+    if channels not in (None, 1, 3):
+        raise RGMError(f"images have 1 or 3 channels, but {channels} were asked for")
+    shape = (size, size) if isinstance(size, int) else size
+    if shape is not None and min(shape) < 4:
+        raise RGMError(f"images need at least 4 pixels a side, but a size of {min(shape)} was asked for")
+    place = None if data_dir is None else Path(data_dir)
+    if name == "auto":
+        name = _automatic(place, os.environ.get("RGM_DATA_DIR"), str(cache_dir("mnist")))
+    if name in NAMED:
+        found = _named(NAMED[name], split, place)
+    elif name == "digits":
+        found = _digits(split)
+    elif os.sep in name or Path(name).is_dir():
+        return _folder(Path(name), split, shape, channels, seed)
+    else:
+        raise unknown("data set", name, [*DATA_NAMES, "a folder of images"])
+    return _fitted(found, shape, channels)
+
+
+@lru_cache(maxsize=16)
+def _automatic(data_dir: Path | None, _environment: str | None, _cache: str) -> str:
+    """Return which set `auto` is; decided once, so that all splits of a run are of one set."""
+    try:
+        locate(NAMED["mnist"], data_dir)
+    except RGMError as error:
+        log.warning("%s. Going on with the 1,797 small digits embedded in scikit-learn", error)
+        return "digits"
+    return "mnist"
+
+
+def _named(known: NamedSet, split: Split, data_dir: Path | None) -> ImageSet:
+    images, labels = read_files(known, locate(known, data_dir), test=split == "test")
+    if split != "test":
+        validation = held_out(images)
+        keep = validation if split == "validation" else ~validation
+        images, labels = images[keep], labels[keep]
+    return image_set(known.name, split, images, labels, known.classes, known.title)
+
+
+def _digits(split: Split) -> ImageSet:
+    images, labels = digits.read_digits()
+    index = stratified(labels, digits.SHARES, seed=0)[get_args(Split).index(split)]
+    source = "the 1,797 digits embedded in scikit-learn"
+    return image_set("digits", split, images[index], labels[index], digits.CLASSES, source)
+
+
+def _folder(
+    root: Path, split: Split, size: tuple[int, int] | None, channels: int | None, seed: int
+) -> ImageSet:
+    if not root.is_dir():
+        raise RGMError(f"no folder of images at {root}")
+    listing = folder.list_split(root, split, seed=seed)
+    images = folder.read_images(listing.paths, size=size, channels=channels)
+    labels = None if listing.labels is None else torch.tensor(listing.labels)
+    return image_set(root.name, split, images, labels, listing.classes, f"the folder {root}")
+
+
+def _fitted(data: ImageSet, size: tuple[int, int] | None, channels: int | None) -> ImageSet:
+    """Return a set resized and in one or three channels, where that is asked for."""
+    images = data.images
+    if size is not None and tuple(images.shape[2:]) != size:
+        batches = [
+            F.interpolate(batch.float(), size=size, mode="bilinear", antialias=True, align_corners=False)
+            .round()
+            .clamp(0, 255)
+            .to(torch.uint8)
+            for batch in images.split(4096)
+        ]
+        images = torch.cat(batches)
+    if channels == 3 and images.shape[1] == 1:
+        images = images.repeat(1, 3, 1, 1)
+    if images is data.images:
+        return data
+    return image_set(data.name, data.split, images, data.labels, data.classes, data.source)
+
+
+def image_set(
+    name: str, split: Split, images: Tensor, labels: Tensor | None, classes: tuple[str, ...], source: str
+) -> ImageSet:
+    """Return a set with the checksum of its pixels and labels."""
+    digest = hashlib.sha256(images.contiguous().numpy().data)
+    if labels is not None:
+        digest.update(labels.contiguous().numpy().data)
+    return ImageSet(
+        name=name,
+        split=split,
+        images=images,
+        labels=labels,
+        classes=classes,
+        source=source,
+        sha256=digest.hexdigest(),
+    )
+
+
+def joined(first: ImageSet, second: ImageSet) -> ImageSet:
+    """Return the images of two splits of one set as one training split."""
+    labels = None
+    if first.labels is not None and second.labels is not None:
+        labels = torch.cat([first.labels, second.labels])
+    images = torch.cat([first.images, second.images])
+    return image_set(first.name, "train", images, labels, first.classes, first.source)
+
+
+def from_arrays(images: Any, labels: Any = None, *, name: str = "arrays", split: Split = "train") -> ImageSet:
+    """Return the user's own tensors or arrays as a set.
+
+    `images`: (n, height, width) or (n, channels, height, width), uint8 or floats in [0, 1]; `labels`: (n,) whole
+    numbers from 0. Raises RGMError for anything else.
+    """
+    pixels = torch.as_tensor(np.asarray(images) if not isinstance(images, Tensor) else images).detach().cpu()
+    if pixels.ndim == 3:
+        pixels = pixels[:, None]
+    if pixels.ndim != 4 or len(pixels) == 0 or pixels.shape[1] not in (1, 3):
+        raise RGMError(
+            "images must have shape (n, height, width) or (n, channels, height, width) with 1 or 3 channels and "
+            f"n ≥ 1, but have {tuple(pixels.shape)}"
+        )
+    if pixels.is_floating_point():
+        low, high = float(pixels.min()), float(pixels.max())
+        if not (0 <= low and high <= 1):
+            raise RGMError(f"images of floats must lie in [0, 1], but range over {low:g} … {high:g}")
+        pixels = pixels.mul(255).round().to(torch.uint8)
+    elif pixels.dtype != torch.uint8:
+        raise RGMError(f"images must be uint8 or floats in [0, 1], but are {pixels.dtype}")
+    if labels is None:
+        return image_set(name, split, pixels, None, (), "arrays of the user's own")
+    targets = torch.as_tensor(np.asarray(labels) if not isinstance(labels, Tensor) else labels).cpu()
+    if targets.is_floating_point() or targets.is_complex() or targets.shape != (len(pixels),):
+        raise RGMError(
+            f"labels must be {len(pixels)} whole numbers, one an image, but are {targets.dtype} of shape "
+            f"{tuple(targets.shape)}"
+        )
+    if int(targets.min()) < 0:
+        raise RGMError(f"labels count from 0, but the least is {int(targets.min())}")
+    classes = tuple(str(label) for label in range(int(targets.max()) + 1))
+    return image_set(name, split, pixels, targets.long(), classes, "arrays of the user's own")

@@ -1,0 +1,209 @@
+"""The data sets that are known by name, and where their files come from."""
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pooch
+import requests
+from jaxtyping import Int64, UInt8
+from torch import Tensor
+
+from rgm.data.idx import read_idx
+from rgm.errors import RGMError
+
+TIMEOUT_S = 10.0
+"""How long a mirror may take to answer before the next one is tried."""
+ROUNDS = 2
+"""How often the list of mirrors is gone through for a file."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NamedSet:
+    """A set in IDX format: its title, its classes, its mirrors, and its four files with their checksums.
+
+    `files` are in the order training images, training labels, test images, test labels.
+    """
+
+    name: str
+    title: str
+    classes: tuple[str, ...]
+    mirrors: tuple[str, ...]
+    files: tuple[tuple[str, str], ...]
+
+
+_STEMS = (
+    "train-images-idx3-ubyte.gz",
+    "train-labels-idx1-ubyte.gz",
+    "t10k-images-idx3-ubyte.gz",
+    "t10k-labels-idx1-ubyte.gz",
+)
+
+
+def _files(*hashes: str) -> tuple[tuple[str, str], ...]:
+    return tuple(zip(_STEMS, hashes, strict=True))
+
+
+NAMED: dict[str, NamedSet] = {
+    found.name: found
+    for found in (
+        NamedSet(
+            name="mnist",
+            title="MNIST",
+            classes=tuple("0123456789"),
+            mirrors=(
+                "https://ossci-datasets.s3.amazonaws.com/mnist/",
+                "https://storage.googleapis.com/cvdf-datasets/mnist/",
+            ),
+            files=_files(
+                "sha256:440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
+                "sha256:3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
+                "sha256:8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
+                "sha256:f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
+            ),
+        ),
+        # The publishers of the next two give MD5 sums, and no SHA-256.
+        NamedSet(
+            name="fashion-mnist",
+            title="Fashion-MNIST",
+            classes=(
+                "T-shirt",
+                "trouser",
+                "pullover",
+                "dress",
+                "coat",
+                "sandal",
+                "shirt",
+                "sneaker",
+                "bag",
+                "boot",
+            ),
+            mirrors=("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",),
+            files=_files(
+                "md5:8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+                "md5:25c81989df183df01b3e8a0aad5dffbe",
+                "md5:bef4ecab320f06d8554ea6380940ec79",
+                "md5:bb300cfdad3c16e7a12a480ee83cd310",
+            ),
+        ),
+        NamedSet(
+            name="kmnist",
+            title="KMNIST",
+            classes=("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"),
+            mirrors=("http://codh.rois.ac.jp/kmnist/dataset/kmnist/",),
+            files=_files(
+                "md5:bdb82020997e1d708af4cf47b453dcf7",
+                "md5:e144d726b3acfaa3e44228e80efcd344",
+                "md5:5c965bf0a639b31b8f53240b1b52f4d7",
+                "md5:7320c461ea6c1c855c0b718fb2a4b134",
+            ),
+        ),
+    )
+}
+
+
+def cache_dir(name: str) -> Path:
+    """Return the folder of a set's downloads: under `$RGM_CACHE_DIR`, else the user's cache."""
+    root = os.environ.get("RGM_CACHE_DIR") or pooch.os_cache("rgm")
+    return Path(root) / name
+
+
+def locate(known: NamedSet, data_dir: Path | None) -> Path:
+    """Return the folder that holds a set's four files, downloading them into the cache as the last resort.
+
+    Looked in: `data_dir/NAME`, `data_dir` itself, `$RGM_DATA_DIR/NAME`, the cache. Raises RGMError where the
+    files are nowhere and no mirror gives them.
+    """
+    if data_dir is not None:
+        for folder in (data_dir / known.name, data_dir):
+            if _complete(folder):
+                return folder
+        raise RGMError(
+            f"{data_dir} holds no {known.title}: the files {', '.join(_STEMS)} (or without .gz) are expected there "
+            f"or in its folder {known.name}"
+        )
+    places = [Path(os.environ["RGM_DATA_DIR"]) / known.name] if os.environ.get("RGM_DATA_DIR") else []
+    places.append(cache_dir(known.name))
+    for folder in places:
+        if _complete(folder):
+            return folder
+    try:
+        return download(known, cache_dir(known.name))
+    except RGMError as error:
+        looked = ", ".join(map(str, places))
+        raise RGMError(
+            f"{known.title} is not in {looked} and could not be downloaded ({error}): "
+            f"name a folder that holds {known.name} with --data-dir or RGM_DATA_DIR"
+        ) from error
+
+
+def _file(folder: Path, stem: str) -> Path | None:
+    """Return a set's file in a folder: compressed or not, in either of the two spellings that are about."""
+    bare = stem.removesuffix(".gz")
+    spellings = (stem, bare, bare.replace("-idx", ".idx"), bare.replace("-idx", ".idx") + ".gz")
+    return next((folder / name for name in spellings if (folder / name).is_file()), None)
+
+
+def _complete(folder: Path) -> bool:
+    return all(_file(folder, stem) for stem in _STEMS)
+
+
+def download(known: NamedSet, folder: Path) -> Path:
+    """Fetch a set's files into a folder: each verified, and moved there whole; mirrors are tried in turn.
+
+    Raises RGMError with the last reason where no mirror gives a file.
+    """
+    pooch.get_logger().setLevel("ERROR")
+    fetch = pooch.HTTPDownloader(timeout=TIMEOUT_S, progressbar=sys.stderr.isatty())
+    for name, checksum in known.files:
+        reason = "no mirror is known"
+        for mirror in known.mirrors * ROUNDS:
+            try:
+                pooch.retrieve(mirror + name, checksum, fname=name, path=folder, downloader=fetch)
+                break
+            except (requests.RequestException, OSError, ValueError) as error:
+                reason = _short(error)
+        else:
+            raise RGMError(reason)
+    return folder
+
+
+def _short(error: Exception) -> str:
+    """Return why a download failed, in a few words."""
+    if isinstance(error, requests.HTTPError) and error.response is not None:
+        return f"the server answered {error.response.status_code}"
+    if isinstance(error, requests.Timeout):
+        return "the server did not answer in time"
+    if isinstance(error, requests.ConnectionError):
+        return "no connection"
+    return str(error).splitlines()[0]
+
+
+def read_files(
+    known: NamedSet, folder: Path, *, test: bool
+) -> tuple[UInt8[Tensor, "n 1 height width"], Int64[Tensor, " n"]]:
+    """Return the images and labels of the training or the test files.
+
+    Raises RGMError for damaged files, or images and labels that disagree.
+    """
+    stems = _STEMS[2:] if test else _STEMS[:2]
+    paths = [_file(folder, stem) for stem in stems]
+    assert paths[0] is not None
+    assert paths[1] is not None
+    images, labels = read_idx(paths[0]), read_idx(paths[1])
+    if images.ndim != 3 or labels.ndim != 1:
+        raise RGMError(
+            f"{paths[0].name} and {paths[1].name} in {folder} should have 3 axes and 1, "
+            f"but have {images.ndim} and {labels.ndim}"
+        )
+    if len(images) != len(labels):
+        raise RGMError(
+            f"{folder} has {len(images):,} images in {paths[0].name} but {len(labels):,} labels in "
+            f"{paths[1].name}: they belong to different sets; fetch both again"
+        )
+    if len(labels) and int(labels.max()) >= len(known.classes):
+        raise RGMError(
+            f"{paths[1]} has a label {int(labels.max())}, but {known.title} has classes 0 … {len(known.classes) - 1}"
+        )
+    return images[:, None], labels.long()

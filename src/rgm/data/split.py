@@ -1,0 +1,56 @@
+"""Splits that are the same on every machine."""
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Int64, UInt8
+from torch import Tensor
+
+_CHUNK = 4096
+VALIDATION_SHARE = 1 / 12
+"""5,000 of MNIST's 60,000 training images."""
+
+
+def content_hash(images: UInt8[Tensor, "n channels height width"]) -> Int64[Tensor, " n"]:
+    """Return a 64-bit hash of each image's pixels: Σ weight · (pixel + 1) modulo 2⁶⁴ with fixed odd weights."""
+    flat = images.flatten(1).numpy()
+    weights = np.random.Generator(np.random.PCG64(20_240_724)).integers(
+        0, 2**64, size=flat.shape[1], dtype=np.uint64
+    ) | np.uint64(1)
+    hashes = np.empty(len(flat), dtype=np.uint64)
+    for start in range(0, len(flat), _CHUNK):
+        chunk = flat[start : start + _CHUNK].astype(np.uint64) + np.uint64(1)
+        hashes[start : start + _CHUNK] = (chunk * weights).sum(axis=1, dtype=np.uint64)
+    mixed = (hashes ^ (hashes >> np.uint64(31))) * np.uint64(0x9E3779B97F4A7C15)
+    return torch.from_numpy((mixed >> np.uint64(1)).astype(np.int64))
+
+
+def held_out(images: UInt8[Tensor, "n channels height width"]) -> Bool[Tensor, " n"]:
+    """Return which training images are the validation split: the twelfth with the lowest content hash.
+
+    The choice follows the images and not their order, so that every copy of a set has the same split.
+    """
+    count = round(len(images) * VALIDATION_SHARE)
+    chosen = torch.zeros(len(images), dtype=torch.bool)
+    chosen[content_hash(images).argsort(stable=True)[:count]] = True
+    return chosen
+
+
+def stratified(
+    labels: Int64[Tensor, " n"], shares: tuple[float, ...], seed: int
+) -> list[Int64[Tensor, " part"]]:
+    """Return indices of one part for each share, in ascending order, each class divided in proportion.
+
+    The first part takes what rounding leaves, so that it holds at least one image of each class.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    parts: list[list[Tensor]] = [[] for _ in shares]
+    for label in labels.unique():
+        members = (labels == label).nonzero().flatten()
+        members = members[torch.randperm(len(members), generator=generator)]
+        end = len(members)
+        for number in range(len(shares) - 1, 0, -1):
+            size = min(round(shares[number] * len(members)), end - 1)
+            parts[number].append(members[end - size : end])
+            end -= size
+        parts[0].append(members[:end])
+    return [torch.cat(part).sort().values for part in parts]

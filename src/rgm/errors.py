@@ -1,0 +1,19 @@
+"""The one error that a user can mend."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class RGMError(ValueError):
+    """Something the user can mend: what was expected, what came, and the way out, in one line.
+
+    The command line prints the message alone and leaves with exit code 2; any other exception is our fault.
+    """
+
+
+def unknown(what: str, name: str, known: Iterable[str]) -> RGMError:
+    """Return the error for a name that is not among `known`, with the nearest right one."""
+    names = list(known)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return RGMError(f"unknown {what} {name!r}: {hint}known are {', '.join(names)}")

@@ -1,0 +1,1 @@
+"""The three experiments: a model and images in, a frozen result out."""

@@ -1,0 +1,119 @@
+"""Abstraction: pixels become codes, codes become a concept, and what matters is kept."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from rgm.data.images import ImageSet, to_unit
+from rgm.judge import Judge
+from rgm.measures import CodebookUsage, accuracy, codebook_usage, squared_error
+from rgm.model.results import Inference
+from rgm.model.spatial import SpatialRGM
+
+
+@dataclass(frozen=True, kw_only=True)
+class CodeAtlas:
+    """What each code looks like, in [0, 1].
+
+    `seen` is the mean of the patches that were given the code (blank where `counts` is 0); `painted` is the
+    middle patch of an image whose every cell has the code.
+    """
+
+    seen: Float[Tensor, "states channels side_y side_x"]
+    painted: Float[Tensor, "states channels side_y side_x"]
+    counts: Int64[Tensor, " states"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Abstraction:
+    """The bottom-up half on one split, with examples to look at.
+
+    `images`, `labels` and `inference` hold the examples, one a class; the measures are over the whole split, with
+    hard codes: `concept_accuracy` and `reconstructions_recognised` (by the judge) are shares, None without
+    labels; `squared_error` is in units of the full grey range squared.
+    """
+
+    classes: tuple[str, ...]
+    count: int
+    images: Float[Tensor, "examples channels rows columns"]
+    labels: Int64[Tensor, " examples"] | None
+    inference: Inference
+    atlas: CodeAtlas
+    usage: CodebookUsage
+    squared_error: float
+    concept_accuracy: float | None
+    reconstructions_recognised: float | None
+
+    def measures(self) -> dict[str, float]:
+        """Return the numbers by name."""
+        numbers = {
+            "squared_error": self.squared_error,
+            "codes_in_use": float(self.usage.in_use),
+            "perplexity": self.usage.perplexity,
+        }
+        if self.concept_accuracy is not None:
+            numbers["concept_accuracy"] = self.concept_accuracy
+        if self.reconstructions_recognised is not None:
+            numbers["reconstructions_recognised"] = self.reconstructions_recognised
+        return numbers
+
+
+def abstraction(model: SpatialRGM, data: ImageSet, judge: Judge | None) -> Abstraction:
+    """Run the model bottom-up over a split; without a judge, reconstructions are not judged."""
+    images = to_unit(data.images)
+    inference = model.infer(images.to(model.device))
+    reconstruction, concept = inference.reconstruction.cpu(), inference.concept.cpu()
+    recognised = None
+    if judge is not None and data.labels is not None:
+        recognised = accuracy(judge.look(reconstruction).probabilities, data.labels)
+    examples = _one_of_each(data)
+    return Abstraction(
+        classes=data.classes,
+        count=len(data),
+        images=images[examples],
+        labels=None if data.labels is None else data.labels[examples],
+        inference=Inference(
+            codes=tuple(codes.cpu()[examples] for codes in inference.codes),
+            concept=concept[examples],
+            reconstruction=reconstruction[examples],
+        ),
+        atlas=code_atlas(model, images, inference.z1.cpu()),
+        usage=codebook_usage(inference.z1, model.latent_dim),
+        squared_error=squared_error(reconstruction, images),
+        concept_accuracy=None if data.labels is None else accuracy(concept, data.labels),
+        reconstructions_recognised=recognised,
+    )
+
+
+def _one_of_each(data: ImageSet) -> Int64[Tensor, " examples"]:
+    """Return the index of the first image of each class that occurs, or of the first ten images."""
+    if data.labels is None:
+        return torch.arange(min(10, len(data)))
+    firsts = [(data.labels == label).nonzero().flatten()[:1] for label in range(len(data.classes))]
+    return torch.cat(firsts)
+
+
+def code_atlas(
+    model: SpatialRGM,
+    images: Float[Tensor, "n channels rows columns"],
+    z1: Int64[Tensor, "n height width"],
+) -> CodeAtlas:
+    """Return what each code stands for in the images and what it decodes to on its own."""
+    _, height, width = z1.shape
+    _, channels, rows, columns = images.shape
+    side_y, side_x = rows // height, columns // width
+    patches = (
+        images.reshape(-1, channels, height, side_y, width, side_x)
+        .permute(0, 2, 4, 1, 3, 5)
+        .reshape(-1, channels * side_y * side_x)
+    )
+    counts = torch.bincount(z1.flatten(), minlength=model.latent_dim)
+    sums = torch.zeros(model.latent_dim, patches.shape[1]).index_add_(0, z1.flatten(), patches)
+    seen = (sums / counts.clamp_min(1)[:, None]).reshape(-1, channels, side_y, side_x)
+    everywhere = torch.arange(model.latent_dim, device=model.device)[:, None, None].expand(-1, height, width)
+    decoded = model.decode(everywhere).cpu()
+    top, left = height // 2 * side_y, width // 2 * side_x
+    painted = decoded[:, :, top : top + side_y, left : left + side_x]
+    return CodeAtlas(seen=seen, painted=painted, counts=counts)

@@ -1,0 +1,205 @@
+"""Locality: a cell changes its place, a concept changes everything."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+from rgm.data.images import ImageSet, to_unit
+from rgm.judge import Judge
+from rgm.model.receptive import Box, painted_by, patch
+from rgm.model.spatial import SpatialRGM
+
+VISIBLE = 0.05
+"""A pixel counts as changed where it moves by more than this share of the full grey range."""
+MARGIN = 2
+"""Pixels by which a patch is grown for the second share."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Example:
+    """One image, one changed cell, one changed concept: what the notebook's third figure shows.
+
+    `original` and `local` are reconstructions before and after code `before` at `cell` became `after`; `globally`
+    is a sample of `new_concept` in the place of `old_concept`.
+    """
+
+    original: Float[Tensor, "channels rows columns"]
+    local: Float[Tensor, "channels rows columns"]
+    globally: Float[Tensor, "channels rows columns"]
+    cell: tuple[int, int]
+    before: int
+    after: int
+    old_concept: int
+    new_concept: int
+    patch: Box
+    field: Box
+
+
+@dataclass(frozen=True, kw_only=True)
+class Locality:
+    """Every cell of `count` images given every other code, and every image given another concept.
+
+    Squared changes are summed over codes and cells, an entry an image: `own_change`, `near_change` (patch grown
+    by 2 pixels), `field_change` (the decoder's receptive field) and `total_change`; shares are ratios of their
+    sums. `atlas[i, j]` is the mean squared change of the image by cell (i, j); `aligned` the same, averaged over
+    cells, each moved so that its patch begins at `origin`. `local_extent` and `global_extent` are shares of
+    pixels that move by more than 5 % of the grey range. `recognised_as_new` is the share of images with a
+    changed concept that the judge takes for the new one; None without a judge.
+    """
+
+    classes: tuple[str, ...]
+    count: int
+    example: Example
+    own_change: Float[Tensor, " n"]
+    near_change: Float[Tensor, " n"]
+    field_change: Float[Tensor, " n"]
+    total_change: Float[Tensor, " n"]
+    atlas: Float[Tensor, "height width rows columns"]
+    aligned: Float[Tensor, "rows_moved columns_moved"]
+    origin: tuple[int, int]
+    patch_size: tuple[int, int]
+    local_extent: float
+    global_extent: float
+    recognised_as_new: float | None
+
+    def measures(self) -> dict[str, float]:
+        """Return the numbers by name."""
+        total = self.total_change.sum().clamp_min(torch.finfo(torch.float64).tiny)
+        numbers = {
+            "own_patch_share": float(self.own_change.sum() / total),
+            "patch_plus_2_share": float(self.near_change.sum() / total),
+            "receptive_field_share": float(self.field_change.sum() / total),
+            "local_extent": self.local_extent,
+            "global_extent": self.global_extent,
+        }
+        if self.recognised_as_new is not None:
+            numbers["changed_concept_recognised"] = self.recognised_as_new
+        return numbers
+
+
+@dataclass
+class _Sums:
+    """Sums over cells and codes, an entry an image."""
+
+    own: Tensor
+    near: Tensor
+    field: Tensor
+    total: Tensor
+    visible: float = 0.0
+
+
+def locality(
+    model: SpatialRGM, data: ImageSet, judge: Judge | None, *, count: int = 64, seed: int = 0
+) -> Locality:
+    """Change every cell of the split's first `count` images to every other code, and every image's concept."""
+    images = to_unit(data.images[:count]).to(model.device)
+    count = len(images)
+    inference = model.infer(images)
+    z1 = inference.z1
+    base = model.decode(z1)
+    height, width = model.config.levels[0].grid
+    rows, columns = model.config.image[1:]
+    atlas = torch.zeros(height, width, rows, columns, dtype=torch.float64)
+    own, near, field, total = torch.zeros(4, count, dtype=torch.float64)
+    sums = _Sums(own, near, field, total)
+    for row in range(height):
+        for column in range(width):
+            atlas[row, column] = _change_cell(model, z1, base, (row, column), sums)
+
+    generator = torch.Generator(model.device).manual_seed(seed)
+    old = inference.concept.argmax(dim=1)
+    new = (old + 1) % model.num_classes
+    changed = model.sample(new, generator=generator).images
+    tall, wide = rows // height, columns // width
+    return Locality(
+        classes=data.classes,
+        count=count,
+        example=_example(model, z1, base, changed, old, new),
+        own_change=sums.own,
+        near_change=sums.near,
+        field_change=sums.field,
+        total_change=sums.total,
+        atlas=atlas.float(),
+        aligned=_align(atlas, tall, wide).float(),
+        origin=((height - 1) * tall, (width - 1) * wide),
+        patch_size=(tall, wide),
+        local_extent=sums.visible / (height * width),
+        global_extent=float(_visible(changed - base).float().mean()),
+        recognised_as_new=None
+        if judge is None
+        else float((judge.look(changed.cpu()).label == new.cpu()).double().mean()),
+    )
+
+
+def _visible(change: Float[Tensor, "n channels rows columns"]) -> Bool[Tensor, "n rows columns"]:
+    return (change.abs() > VISIBLE).any(dim=1)
+
+
+def _change_cell(
+    model: SpatialRGM, z1: Tensor, base: Tensor, cell: tuple[int, int], sums: _Sums
+) -> Float[Tensor, "rows columns"]:
+    """Give a cell every other code in every image; add to the sums, and return the mean squared change."""
+    row, column = cell
+    states = model.latent_dim
+    image = model.config.image[1:]
+    boxes = (
+        patch(model, row, column),
+        patch(model, row, column).grown(MARGIN, image),
+        painted_by(model, row, column),
+    )
+    mean = torch.zeros(image, dtype=torch.float64)
+    for shift in range(1, states):
+        codes = z1.clone()
+        codes[:, row, column] = (codes[:, row, column] + shift) % states
+        change = model.decode(codes) - base
+        squared = change.square().sum(dim=1).double().cpu()
+        mean += squared.mean(dim=0)
+        for box, sum_ in zip(boxes, (sums.own, sums.near, sums.field), strict=True):
+            sum_ += squared[:, box.top : box.bottom, box.left : box.right].sum(dim=(1, 2))
+        sums.total += squared.sum(dim=(1, 2))
+        sums.visible += float(_visible(change).float().mean()) / (states - 1)
+    return mean / (states - 1)
+
+
+def _align(atlas: Float[Tensor, "height width rows columns"], tall: int, wide: int) -> Tensor:
+    """Return the mean over cells of their maps, each moved so that its patch begins at one place."""
+    height, width, rows, columns = atlas.shape
+    canvas = torch.zeros(rows + (height - 1) * tall, columns + (width - 1) * wide, dtype=atlas.dtype)
+    seen = torch.zeros_like(canvas)
+    for row in range(height):
+        for column in range(width):
+            top, left = (height - 1 - row) * tall, (width - 1 - column) * wide
+            canvas[top : top + rows, left : left + columns] += atlas[row, column]
+            seen[top : top + rows, left : left + columns] += 1
+    return canvas / seen.clamp_min(1)
+
+
+def _example(
+    model: SpatialRGM,
+    z1: Tensor,
+    base: Tensor,
+    changed: Tensor,
+    old: Int64[Tensor, " n"],
+    new: Int64[Tensor, " n"],
+) -> Example:
+    """Return the first image with the middle cell's code moved on by five, as in the notebook."""
+    height, width = z1.shape[1:]
+    row, column = height // 2, width // 2
+    before = int(z1[0, row, column])
+    after = (before + 5) % model.latent_dim
+    codes = z1[:1].clone()
+    codes[0, row, column] = after
+    return Example(
+        original=base[0].cpu(),
+        local=model.decode(codes)[0].cpu(),
+        globally=changed[0].cpu(),
+        cell=(row, column),
+        before=before,
+        after=after,
+        old_concept=int(old[0]),
+        new_concept=int(new[0]),
+        patch=patch(model, row, column),
+        field=painted_by(model, row, column),
+    )

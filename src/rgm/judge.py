@@ -1,0 +1,164 @@
+"""The judge: an independent classifier that says what an image shows, and whose features compare sets of images."""
+
+import json
+import math
+from dataclasses import asdict, dataclass
+from importlib import resources
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int64
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from rgm.checkpoint import read_tensors
+from rgm.data.images import ImageSet, to_unit
+from rgm.errors import RGMError
+from rgm.files import write_bytes
+from rgm.measures import accuracy
+from rgm.progress import StepRecord, Watch
+
+Images = Float[Tensor, "n channels height width"]
+PACKAGED = "judge-mnist.safetensors"
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgeConfig:
+    """The judge's inputs and outputs, and the width of its first layers."""
+
+    channels: int
+    classes: int
+    width: int = 24
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opinion:
+    """What the judge says of images: probabilities of each class, and the features behind them."""
+
+    probabilities: Float[Tensor, "n classes"]
+    features: Float[Tensor, "n features"]
+
+    @property
+    def label(self) -> Int64[Tensor, " n"]:
+        """The most probable class."""
+        return self.probabilities.argmax(dim=1)
+
+
+class Judge(nn.Module):
+    """Six 3 × 3 convolutions with batch normalisation, the mean over places, one linear layer."""
+
+    def __init__(self, config: JudgeConfig) -> None:
+        super().__init__()
+        self.config = config
+        layers: list[nn.Module] = []
+        channels, width = config.channels, config.width
+        for factor, stride in ((1, 1), (1, 2), (2, 1), (2, 2), (4, 1), (4, 1)):
+            layers += [
+                nn.Conv2d(channels, factor * width, 3, stride=stride, padding=1, bias=False),
+                nn.BatchNorm2d(factor * width),
+                nn.ReLU(),
+            ]
+            channels = factor * width
+        self.body = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        self.head = nn.Linear(channels, config.classes)
+
+    def forward(self, images: Images) -> Float[Tensor, "n classes"]:
+        """Return logits."""
+        logits: Tensor = self.head(self.body(images))
+        return logits
+
+    @torch.no_grad()
+    def look(self, images: Images, *, batch_size: int = 500) -> Opinion:
+        """Return the opinion of images in [0, 1], a batch at a time."""
+        features = torch.cat([self.body(batch) for batch in images.split(batch_size)])
+        return Opinion(probabilities=F.softmax(self.head(features), dim=1), features=features)
+
+
+def train_judge(
+    train: ImageSet, *, epochs: int | None = None, seed: int = 0, watch: Watch = lambda _: None
+) -> Judge:
+    """Return a judge trained on a labelled split, with small random rotations, scalings and shifts.
+
+    About 30,000 steps' worth of images at most: large sets are seen ten times, small ones oftener. Raises
+    RGMError for images without labels.
+    """
+    if train.labels is None:
+        raise RGMError(f"a judge learns from labels, but {train.source} has none")
+    count = len(train)
+    epochs = epochs or min(60, max(10, math.ceil(60_000 / count)))
+    batch_size = 128 if count > 5_000 else 32
+    generator = torch.Generator().manual_seed(seed)
+    torch.manual_seed(seed)  # the layers' initial weights have no other way to be seeded
+    judge = Judge(JudgeConfig(channels=train.shape[0], classes=len(train.classes)))
+    optimizer = torch.optim.AdamW(judge.parameters(), lr=4e-3, weight_decay=1e-2, fused=True)
+    steps = epochs * (count // batch_size)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=steps, pct_start=0.2)
+    step = 0
+    for _ in range(epochs):
+        order = torch.randperm(count, generator=generator)
+        for index in order[: count // batch_size * batch_size].split(batch_size):
+            images = jitter(to_unit(train.images[index]), generator)
+            cost = F.cross_entropy(judge(images), train.labels[index], label_smoothing=0.05)
+            optimizer.zero_grad(set_to_none=True)
+            cost.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            schedule.step()
+            step += 1
+            watch(
+                StepRecord(
+                    stage="judge", step=step, steps=steps, images=batch_size, loss=cost.item(), terms={}
+                )
+            )
+    return judge.eval()
+
+
+def judge_accuracy(judge: Judge, data: ImageSet) -> float:
+    """Return the share of a labelled split that the judge is right on."""
+    if data.labels is None:
+        raise RGMError(f"accuracy needs labels, but {data.source} has none")
+    return accuracy(judge.look(to_unit(data.images)).probabilities, data.labels)
+
+
+def jitter(images: Images, generator: torch.Generator) -> Images:
+    """Return each image turned by up to 12°, scaled by up to 12 %, and shifted by up to 8 % of its side."""
+    count = len(images)
+
+    def uniform(reach: float) -> Tensor:
+        return (2 * torch.rand(count, generator=generator) - 1) * reach
+
+    angle, scale = uniform(math.radians(12)), 1 + uniform(0.12)
+    cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
+    rows = (torch.stack([cos, -sin, uniform(0.16)], dim=1), torch.stack([sin, cos, uniform(0.16)], dim=1))
+    grid = F.affine_grid(torch.stack(rows, dim=1), list(images.shape), align_corners=False)
+    return F.grid_sample(images, grid, align_corners=False)
+
+
+def judge_of(data: ImageSet, *, seed: int = 0, watch: Watch = lambda _: None) -> Judge:
+    """Return the judge of a data set: the packaged one for MNIST as it is, else one trained on `data`.
+
+    `data` is the set's training split. Raises RGMError for images without labels.
+    """
+    if data.name == "mnist" and data.shape == (1, 28, 28):
+        with resources.as_file(resources.files("rgm") / "weights" / PACKAGED) as path:
+            return load_judge(path)
+    return train_judge(data, seed=seed, watch=watch)
+
+
+def save_judge(path: Path, judge: Judge) -> None:
+    """Write a judge as one safetensors file, in half precision."""
+    tensors = {
+        name: tensor.half() if tensor.is_floating_point() else tensor
+        for name, tensor in judge.state_dict().items()
+    }
+    write_bytes(path, save(tensors, metadata={"judge": json.dumps(asdict(judge.config))}))
+
+
+def load_judge(path: Path) -> Judge:
+    """Return a saved judge; raise RGMError for a file that is damaged or holds none."""
+    metadata, tensors = read_tensors(path)
+    if "judge" not in metadata:
+        raise RGMError(f"{path} is not a judge: its header has no entry 'judge'")
+    judge = Judge(JudgeConfig(**json.loads(metadata["judge"])))
+    judge.load_state_dict({name: t.float() if t.is_floating_point() else t for name, t in tensors.items()})
+    return judge.eval()

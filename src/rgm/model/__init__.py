@@ -1,0 +1,1 @@
+"""SpatialRGM and the parts of a level: recognition, prior, decoder; their configuration."""

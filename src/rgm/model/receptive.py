@@ -1,0 +1,93 @@
+"""Receptive fields, computed from an architecture's kernels, strides and paddings alone."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from torch import nn
+
+from rgm.model.spatial import SpatialRGM
+
+Interval = tuple[int, int]
+"""First and last index on an axis, both included."""
+
+_POINTWISE = (nn.ReLU, nn.SiLU, nn.GELU, nn.Sigmoid, nn.Identity)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Box:
+    """A rectangle of pixels: rows `top … bottom − 1`, columns `left … right − 1`."""
+
+    top: int
+    bottom: int
+    left: int
+    right: int
+
+    def grown(self, pixels: int, image: tuple[int, int]) -> "Box":
+        """Return the rectangle grown on every side and cut at the image's border."""
+        return Box(
+            top=max(0, self.top - pixels),
+            bottom=min(image[0], self.bottom + pixels),
+            left=max(0, self.left - pixels),
+            right=min(image[1], self.right + pixels),
+        )
+
+
+def patch(model: SpatialRGM, row: int, column: int) -> Box:
+    """Return the pixels that lie under a cell of z_1: the image divided evenly among the grid's cells."""
+    height, width = model.config.levels[0].grid
+    tall, wide = model.config.image[1] // height, model.config.image[2] // width
+    return Box(top=row * tall, bottom=(row + 1) * tall, left=column * wide, right=(column + 1) * wide)
+
+
+def painted_by(model: SpatialRGM, row: int, column: int) -> Box:
+    """Return the pixels that a cell of z_1 can change: the decoder's receptive field, seen from the cell."""
+    net = model.likelihood.net
+    rows = _reached(net, (row, row), model.config.image[1], axis=0)
+    columns = _reached(net, (column, column), model.config.image[2], axis=1)
+    return Box(top=rows[0], bottom=rows[1] + 1, left=columns[0], right=columns[1] + 1)
+
+
+def seen_by(model: SpatialRGM, row: int, column: int) -> Box:
+    """Return the pixels that a cell's code can depend on: the recognition's receptive field."""
+    net = model.recognition(1).features
+    rows = _needed(net, (row, row), model.config.image[1], axis=0)
+    columns = _needed(net, (column, column), model.config.image[2], axis=1)
+    return Box(top=rows[0], bottom=rows[1] + 1, left=columns[0], right=columns[1] + 1)
+
+
+def _geometry(layer: nn.Conv2d | nn.ConvTranspose2d, axis: int) -> tuple[int, int, int]:
+    """Return reach (dilation · (kernel − 1)), stride and padding on an axis."""
+    padding = layer.padding[axis]
+    assert isinstance(padding, int), "paddings are given in pixels"
+    return layer.dilation[axis] * (layer.kernel_size[axis] - 1), layer.stride[axis], padding
+
+
+def _reached(layers: Iterable[nn.Module], interval: Interval, size: int, *, axis: int) -> Interval:
+    """Return the outputs, among `size`, that inputs in an interval can change."""
+    first, last = interval
+    for layer in layers:
+        if isinstance(layer, nn.Conv2d):  # output o reads inputs o·s − p … o·s − p + reach
+            reach, stride, padding = _geometry(layer, axis)
+            first, last = math.ceil((first + padding - reach) / stride), (last + padding) // stride
+        elif isinstance(layer, nn.ConvTranspose2d):  # input i writes outputs i·s − p … i·s − p + reach
+            reach, stride, padding = _geometry(layer, axis)
+            first, last = first * stride - padding, last * stride - padding + reach
+        elif not isinstance(layer, _POINTWISE):
+            return 0, size - 1
+    return max(first, 0), min(last, size - 1)
+
+
+def _needed(layers: Iterable[nn.Module], interval: Interval, size: int, *, axis: int) -> Interval:
+    """Return the inputs, among `size`, that outputs in an interval can depend on."""
+    first, last = interval
+    for layer in reversed(list(layers)):
+        if isinstance(layer, nn.Conv2d):
+            reach, stride, padding = _geometry(layer, axis)
+            first, last = first * stride - padding, last * stride - padding + reach
+        elif isinstance(layer, nn.ConvTranspose2d):
+            reach, stride, padding = _geometry(layer, axis)
+            first, last = math.ceil((first + padding - reach) / stride), (last + padding) // stride
+        elif not isinstance(layer, _POINTWISE):
+            return 0, size - 1
+    return max(first, 0), min(last, size - 1)

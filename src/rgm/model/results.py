@@ -1,0 +1,66 @@
+"""What a model answers with: frozen, with stated shapes and units."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inference:
+    """Bottom-up: the most probable codes of every level, the concept's distribution, the reconstruction.
+
+    `codes[ℓ−1]` is z_ℓ for the levels below the concept, finest first; `concept` holds probabilities;
+    `reconstruction` is decoded from the hard `z1`, in [0, 1].
+    """
+
+    codes: tuple[Int64[Tensor, "n height width"], ...]
+    concept: Float[Tensor, "n classes"]
+    reconstruction: Float[Tensor, "n channels rows columns"]
+
+    @property
+    def z1(self) -> Int64[Tensor, "n height width"]:
+        """The finest codes."""
+        return self.codes[0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Samples:
+    """Top-down: images with the concept and the codes that they were drawn from, images in [0, 1]."""
+
+    images: Float[Tensor, "n channels rows columns"]
+    concept: Int64[Tensor, " n"]
+    codes: tuple[Int64[Tensor, "n height width"], ...]
+
+    @property
+    def z1(self) -> Int64[Tensor, "n height width"]:
+        """The finest codes."""
+        return self.codes[0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FreeEnergy:
+    """F(x) and its terms, in nats per image; lower is better, and −F is the ELBO.
+
+    `distortion_nats` is −log p(x | z_1). `rate_nats[:, ℓ−1]` is level ℓ's log q(z_ℓ | z_{ℓ−1}) − log p(z_ℓ | z_{ℓ+1}),
+    the top's in closed form. Their sum is an unbiased one-sample estimate of an upper bound on −log p(x); with
+    labels given, on −log p(x, y).
+    """
+
+    distortion_nats: Float[Tensor, " n"]
+    rate_nats: Float[Tensor, "n levels"]
+
+    @property
+    def total_nats(self) -> Float[Tensor, " n"]:
+        """F(x) in nats per image."""
+        return self.distortion_nats + self.rate_nats.sum(dim=1)
+
+
+def concatenate(parts: list[Inference]) -> Inference:
+    """Return one result from the results of consecutive batches."""
+    return Inference(
+        codes=tuple(torch.cat(level) for level in zip(*(part.codes for part in parts), strict=True)),
+        concept=torch.cat([part.concept for part in parts]),
+        reconstruction=torch.cat([part.reconstruction for part in parts]),
+    )

@@ -1,0 +1,299 @@
+"""SpatialRGM: a deep generative model whose latents are discrete, spatial and hierarchical."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from rgm.categorical import gumbel_softmax, hard_argmax, one_hot
+from rgm.errors import RGMError
+from rgm.model import config as configuration
+from rgm.model.config import ModelConfig
+from rgm.model.likelihood import Likelihood
+from rgm.model.prior import FactorisedPrior, Prior
+from rgm.model.recognition import Recognition, Relaxed, Shape
+from rgm.model.results import FreeEnergy, Inference, Samples, concatenate
+
+Images = Float[Tensor, "n channels rows columns"]
+Codes = Int64[Tensor, "n height width"]
+
+
+class SpatialRGM(nn.Module):
+    """Levels of categorical grids between an image and one concept.
+
+    generative   p(x, z) = p(z_L) · Π_{ℓ<L} p(z_ℓ | z_{ℓ+1}) · p(x | z_1)
+    recognition  q(z | x) = q(z_1 | x) · Π_{ℓ<L} q(z_{ℓ+1} | z_ℓ)
+
+    p(z_L) is uniform. `SpatialRGM(latent_dim, num_classes)` is the notebook's two-level network, with the
+    notebook's names (`enc1`, `z1_proj`, `enc2`, `dec2`, `dec1`, `reparameterize_gumbel`); `from_preset` and
+    `from_config` make the others.
+    """
+
+    def __init__(
+        self, latent_dim: int = 32, num_classes: int = 10, *, config: ModelConfig | None = None
+    ) -> None:
+        super().__init__()
+        if config is None:
+            config = configuration.seed(classes=num_classes, states=latent_dim)
+        self.config = config
+        self.latent_dim = config.levels[0].states
+        self.num_classes = config.levels[-1].states
+        below = config.image
+        recognitions: list[Recognition] = []
+        for level in config.levels:
+            recognitions.append(Recognition(level.recognition, below, level.shape))
+            below = recognitions[-1].readout
+        self.recognitions = nn.ModuleList(recognitions)
+        self.priors = nn.ModuleList(
+            FactorisedPrior(child.prior, parent.shape, child.shape)
+            for child, parent in zip(config.levels, config.levels[1:], strict=False)
+            if child.prior is not None
+        )
+        self.likelihood = Likelihood(
+            config.decoder, recognitions[0].readout, config.image, sigma=config.sigma
+        )
+
+    @classmethod
+    def from_config(cls, config: ModelConfig) -> "SpatialRGM":
+        """Return an untrained model of a configuration."""
+        return cls(config=config)
+
+    @classmethod
+    def from_preset(cls, name: str, *, image: Shape = (1, 28, 28), classes: int = 10) -> "SpatialRGM":
+        """Return an untrained model of a named preset for images of (channels, height, width)."""
+        return cls(config=configuration.preset(name, image, classes))
+
+    @property
+    def depth(self) -> int:
+        """Number of levels L, the concept included."""
+        return len(self.recognitions)
+
+    def recognition(self, level: int) -> Recognition:
+        """Return q(z_ℓ | z_{ℓ−1}); levels count from 1."""
+        module = self.recognitions[level - 1]
+        assert isinstance(module, Recognition)
+        return module
+
+    def prior(self, level: int) -> Prior:
+        """Return p(z_ℓ | z_{ℓ+1}); levels count from 1, and the top has none but the uniform."""
+        module = self.priors[level - 1]
+        assert isinstance(module, Prior)
+        return module
+
+    # Bottom-up
+
+    def relax(self, images: Images, generator: torch.Generator | None = None) -> list[Relaxed]:
+        """Return every level's field with a sample that carries gradient, finest first; for training."""
+        below, levels = images, []
+        for level in range(1, self.depth + 1):
+            recognition = self.recognition(level)
+            levels.append(recognition.relax(below, generator))
+            below = recognition.read(levels[-1].sample)
+        return levels
+
+    @torch.no_grad()
+    def infer(self, images: Images, *, batch_size: int = 512) -> Inference:
+        """Return codes, concept and reconstruction of images in [0, 1], with the most probable codes throughout.
+
+        Raises RGMError where the images have another shape than the model's.
+        """
+        self._check_images(images)
+        return concatenate([self._infer(batch) for batch in images.split(batch_size)])
+
+    def _infer(self, images: Images) -> Inference:
+        below, fields = images, []
+        for level in range(1, self.depth + 1):
+            fields.append(self.recognition(level).field(below))
+            below = self.recognition(level).read(hard_argmax(fields[-1].logits))
+        codes = tuple(field.mode() for field in fields[:-1])
+        return Inference(
+            codes=codes, concept=fields[-1].probs().flatten(1), reconstruction=self._decode(codes[0])
+        )
+
+    # Top-down
+
+    @torch.no_grad()
+    def decode(self, z1: Codes, *, batch_size: int = 512) -> Images:
+        """Return the mean images of hard codes, in [0, 1].
+
+        Raises RGMError for a grid of another shape or codes out of range.
+        """
+        self._check_codes(z1)
+        return torch.cat([self._decode(batch) for batch in z1.split(batch_size)])
+
+    def _decode(self, z1: Codes) -> Images:
+        return self.mean_image(self._one_hot(z1, 1))
+
+    def mean_image(self, z1: Float[Tensor, "n states height width"]) -> Images:
+        """Return the mean of p(x | z_1) for one-hot or relaxed codes."""
+        return self.likelihood.mean(self.recognition(1).read(z1))
+
+    @torch.no_grad()
+    def sample(
+        self,
+        concept: int | Int64[Tensor, " concepts"],
+        count: int = 1,
+        *,
+        generator: torch.Generator | None = None,
+        temperature: float = 1.0,
+    ) -> Samples:
+        """Return `count` images of each concept by ancestral sampling, none rejected.
+
+        Raises RGMError for a concept that the model does not have.
+        """
+        if count < 1:
+            raise RGMError(f"at least one sample must be asked for, but {count} were")
+        concepts = self._concepts(concept).repeat_interleave(count)
+        codes: list[Tensor] = []
+        parent = self._one_hot(concepts[:, None, None], self.depth)
+        for level in range(self.depth - 1, 0, -1):
+            codes.insert(0, self.prior(level).sample(parent, generator, temperature=temperature))
+            parent = self._one_hot(codes[0], level)
+        return Samples(images=self.decode(codes[0]), concept=concepts, codes=tuple(codes))
+
+    # The bound
+
+    @torch.no_grad()
+    def free_energy(
+        self,
+        images: Images,
+        labels: Int64[Tensor, " n"] | None = None,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> FreeEnergy:
+        """Return F(x) in nats per image, its codes drawn from q and its top level summed exactly.
+
+        F(x) = −log p(x | z_1) + Σ_{ℓ<L} [ log q(z_ℓ | z_{ℓ−1}) − log p(z_ℓ | z_{ℓ+1}) ] + KL(q(z_L | ·) ‖ p(z_L)),
+        with each z_ℓ drawn from q(z_ℓ | z_{ℓ−1}), the recognition running bottom-up, and the expectation over
+        z_L a sum over concepts. With `labels` the concept is known and F bounds −log p(x, y).
+        """
+        self._check_images(images)
+        below, drawn, log_q = images, [], []
+        for level in range(1, self.depth):
+            field = self.recognition(level).field(below)
+            drawn.append(self._one_hot(field.sample(generator), level))
+            log_q.append(field.log_prob(drawn[-1]))
+            below = self.recognition(level).read(drawn[-1])
+        rates = [
+            log_q[level] - self.prior(level + 1).log_prob(drawn[level], drawn[level + 1])
+            for level in range(self.depth - 2)
+        ]
+        uniform = math.log(self.num_classes)
+        if labels is None:
+            weights = self.recognition(self.depth).field(below).probs().flatten(1)
+            top = uniform + torch.xlogy(weights, weights).sum(dim=1)
+        else:
+            weights = F.one_hot(self._concepts(labels), self.num_classes).to(images.dtype)
+            top = torch.full_like(log_q[-1], uniform)
+        expected = (weights * self.log_prob_by_concept(drawn[-1])).sum(dim=1)
+        distortion = -self.likelihood.log_prob(images, self.recognition(1).read(drawn[0]))
+        return FreeEnergy(
+            distortion_nats=distortion, rate_nats=torch.stack([*rates, log_q[-1] - expected, top], dim=1)
+        )
+
+    def log_prob_by_concept(self, z: Float[Tensor, "n states height width"]) -> Float[Tensor, "n classes"]:
+        """Return log p(z_{L−1} | z_L = c) in nats, for every concept c."""
+        prior = self.prior(self.depth - 1)
+        columns = []
+        for concept in range(self.num_classes):
+            parent = torch.full((len(z), 1, 1), concept, device=z.device)
+            columns.append(prior.log_prob(z, self._one_hot(parent, self.depth)))
+        return torch.stack(columns, dim=1)
+
+    # What a caller may hand in
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters live."""
+        return next(self.parameters()).device
+
+    def _one_hot(self, codes: Codes, level: int) -> Float[Tensor, "n states height width"]:
+        """Return a level's codes as a one-hot field in the type of the parameters."""
+        return one_hot(codes, self.config.levels[level - 1].states, dtype=next(self.parameters()).dtype)
+
+    def _check_images(self, images: Tensor) -> None:
+        expected = self.config.image
+        if images.ndim != 4 or tuple(images.shape[1:]) != expected or len(images) == 0:
+            raise RGMError(
+                f"the model takes images of shape (n, {', '.join(map(str, expected))}) with n ≥ 1, "
+                f"but they have {tuple(images.shape)}: resize with --size, or take a model for that shape"
+            )
+
+    def _check_codes(self, z1: Tensor) -> None:
+        states, height, width = self.config.levels[0].shape
+        if z1.ndim != 3 or tuple(z1.shape[1:]) != (height, width) or len(z1) == 0:
+            raise RGMError(f"z1 must have shape (n, {height}, {width}) with n ≥ 1, but has {tuple(z1.shape)}")
+        low, high = int(z1.min()), int(z1.max())
+        if low < 0 or high >= states:
+            raise RGMError(f"codes must lie in 0 … {states - 1}, but range over {low} … {high}")
+
+    def _concepts(self, concept: int | Tensor) -> Int64[Tensor, " n"]:
+        concepts = torch.as_tensor(concept, dtype=torch.int64, device=self.device).reshape(-1)
+        low, high = int(concepts.min()), int(concepts.max())
+        if low < 0 or high >= self.num_classes:
+            raise RGMError(
+                f"the model's concepts are 0 … {self.num_classes - 1}, but {low if low < 0 else high} was asked for"
+            )
+        return concepts
+
+    # The notebook's names, on the two-level model
+
+    def forward(self, images: Images) -> Images:
+        """Return the reconstruction, as the notebook's model does: relaxed codes in training, hard otherwise."""
+        return self.mean_image(self.relax(images)[0].sample)
+
+    def reparameterize_gumbel(self, logits: Tensor) -> Tensor:
+        """Return a Gumbel-Softmax sample over axis 1 in training (τ = 1), the one-hot argmax in evaluation."""
+        return gumbel_softmax(logits) if self.training else hard_argmax(logits)
+
+    @property
+    def enc1(self) -> nn.Sequential:
+        """Image to features, (n, 64, 7, 7)."""
+        return self.recognition(1).features
+
+    @property
+    def z1_proj(self) -> nn.Module:
+        """Features to the logits of z_1, (n, 32, 7, 7)."""
+        return self.recognition(1).head
+
+    @property
+    def enc2(self) -> nn.Sequential:
+        """One-hot z_1 to the concept's logits, (n, 10)."""
+        self._only_two_levels("enc2")
+        top = self.recognition(2)
+        return nn.Sequential(_Read(self.recognition(1)), *top.features, top.head, nn.Flatten())
+
+    @property
+    def dec2(self) -> nn.Sequential:
+        """One-hot concept to the prior's logits of z_1, (n, 32 · 49)."""
+        self._only_two_levels("dec2")
+        prior = self.prior(1)
+        if not isinstance(prior, FactorisedPrior):
+            raise AttributeError(
+                "dec2 is the factorised prior of the notebook's model; this model's is structured"
+            )
+        return prior.net
+
+    @property
+    def dec1(self) -> nn.Sequential:
+        """One-hot z_1 to the mean image, (n, 1, 28, 28)."""
+        return nn.Sequential(_Read(self.recognition(1)), *self.likelihood.net, nn.Sigmoid())
+
+    def _only_two_levels(self, name: str) -> None:
+        if self.depth != 2:
+            raise AttributeError(
+                f"{name} is a name of the two-level model, but this one has {self.depth} levels"
+            )
+
+
+class _Read(nn.Module):
+    """A level's one-hot codes as the decoder and the level above read them."""
+
+    def __init__(self, recognition: Recognition) -> None:
+        super().__init__()
+        self.recognition = recognition
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.recognition.read(z)

@@ -1,0 +1,1 @@
+"""The loop, its recipes, and the folder that a run leaves."""

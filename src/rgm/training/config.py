@@ -1,0 +1,33 @@
+"""What the user chooses of a run. Free of PyTorch, so that `--help` answers at once."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """Everything that makes a run, as the user chose it."""
+
+    data: str = "auto"
+    """auto, mnist, fashion-mnist, kmnist, digits, or a folder of images."""
+
+    data_dir: Path | None = None
+    """Folder that holds mnist/, fashion-mnist/, kmnist/ as IDX files; else $RGM_DATA_DIR."""
+
+    size: int | None = None
+    """Resize images to this many pixels a side."""
+
+    preset: str = "standard"
+    """Model and recipe by name."""
+
+    seed: int = 0
+    """Seed of everything random: equal seeds give equal runs on one machine's CPU."""
+
+    epochs: int | float | None = None
+    """Epochs, instead of the preset's; its stages share them in proportion."""
+
+    batch_size: int | None = None
+    """Images a step, instead of the preset's."""
+
+    device: str = "auto"
+    """auto, cpu, cuda or mps."""

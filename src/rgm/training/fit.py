@@ -1,0 +1,45 @@
+"""Training on the user's own tensors."""
+
+from typing import Any
+
+from rgm.data.load import from_arrays
+from rgm.device import resolve_device
+from rgm.model.spatial import SpatialRGM
+from rgm.progress import Watch
+from rgm.training.loop import FitResult, train
+from rgm.training.recipe import Recipe
+from rgm.training.recipe import recipe as named_recipe
+
+
+def fit(
+    model: SpatialRGM,
+    images: Any,
+    labels: Any = None,
+    *,
+    recipe: str | Recipe = "standard",
+    epochs: int | float | None = None,
+    batch_size: int | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    validation: tuple[Any, Any] | None = None,
+    watch: Watch = lambda _: None,
+) -> FitResult:
+    """Train a model in place on tensors or arrays of the user's own, and return it with its history.
+
+    `images`: (n, channels, height, width) or (n, height, width), uint8 or floats in [0, 1]; `labels`: (n,) whole
+    numbers from 0; `recipe`: a preset's name or a `Recipe`; `validation`: images and labels that the history's
+    measures are taken on. The model stays on the device that it was trained on. Raises RGMError for arrays that
+    are no images, labels that do not match, or a loss that is no longer finite.
+    """
+    data = from_arrays(images, labels)
+    held_out = None if validation is None else from_arrays(*validation)
+    chosen = named_recipe(recipe) if isinstance(recipe, str) else recipe
+    model.to(resolve_device(device))
+    return train(
+        model,
+        data,
+        chosen.adjusted(epochs=epochs, batch_size=batch_size),
+        seed=seed,
+        validation=held_out,
+        watch=watch,
+    )

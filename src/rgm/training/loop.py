@@ -1,0 +1,261 @@
+"""The loop: a model, images and a recipe in, a trained model and its history out."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rgm.data.images import ImageSet, to_unit
+from rgm.errors import RGMError
+from rgm.measures import accuracy, codebook_usage, squared_error
+from rgm.model.spatial import SpatialRGM
+from rgm.progress import StepRecord, Watch
+from rgm.training.objective import loss
+from rgm.training.recipe import Recipe, Stage
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochRecord:
+    """One epoch: the mean over its batches of the loss and its terms, and what the validation split says.
+
+    Equal runs give equal records; times are kept elsewhere.
+    """
+
+    stage: str
+    epoch: int
+    step: int
+    loss: float
+    terms: dict[str, float]
+    validation: dict[str, float]
+
+
+Keep = Callable[["Training", EpochRecord | None], None]
+
+
+@dataclass
+class Position:
+    """Where a training stands: stage, steps of it, closed epochs of it; the running sums of the epoch under way."""
+
+    stage: int = 0
+    step: int = 0
+    epoch: int = 0
+    batches: int = 0
+    sums: dict[str, float] = field(default_factory=dict)
+
+
+class Training:
+    """A model on its way through a recipe.
+
+    All randomness is a function of the seed and the step, never of what ran before: a training that is taken up
+    again at any step goes on as if it had not stopped.
+    """
+
+    def __init__(
+        self, model: SpatialRGM, train: ImageSet, validation: ImageSet | None, recipe: Recipe, *, seed: int
+    ) -> None:
+        if train.labels is None and any(stage.weights.concept for stage in recipe.stages):
+            raise RGMError(
+                f"this recipe learns concepts from labels, but {train.source} has none: "
+                "put the images of each class in a folder of their own"
+            )
+        self.model, self.recipe, self.seed = model, recipe, seed
+        self.device = model.device
+        self.images = train.images.to(self.device)
+        self.labels = None if train.labels is None else train.labels.to(self.device)
+        self.validation = validation
+        self.position = Position()
+        self.history: list[EpochRecord] = []
+        self._optimise(self.stage)
+
+    @property
+    def stage(self) -> Stage:
+        """The stage under way."""
+        return self.recipe.stages[self.position.stage]
+
+    @property
+    def finished(self) -> bool:
+        """Whether the last stage is done."""
+        return self.position.stage == len(self.recipe.stages) - 1 and self._stage_done
+
+    @property
+    def _stage_done(self) -> bool:
+        return self.position.step == self._steps(self.stage) and not self.position.batches
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of all stages."""
+        return sum(self._steps(stage) for stage in self.recipe.stages)
+
+    @property
+    def steps_done(self) -> int:
+        """Steps done so far, over all stages."""
+        return sum(map(self._steps, self.recipe.stages[: self.position.stage])) + self.position.step
+
+    def _batches(self, stage: Stage) -> int:
+        return math.ceil(len(self.images) / stage.batch_size)
+
+    def _steps(self, stage: Stage) -> int:
+        return max(1, round(stage.epochs * self._batches(stage)))
+
+    def _optimise(self, stage: Stage) -> None:
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=stage.learning_rate, fused=True)
+
+    def _learning_rate(self) -> float:
+        stage, done = self.stage, self.position.step / self._steps(self.stage)
+        if stage.schedule == "constant":
+            return stage.learning_rate
+        warm = 0.1
+        if done < warm:
+            return stage.learning_rate * (0.04 + 0.96 * done / warm)
+        return stage.learning_rate * 0.5 * (1 + math.cos(math.pi * (done - warm) / (1 - warm)))
+
+    def _generator(self, *key: int) -> torch.Generator:
+        """Return a generator that depends on the seed and a key alone."""
+        mixed = self.seed
+        for part in key:
+            mixed = (mixed * 6364136223846793005 + part + 1442695040888963407) % 2**63
+        return torch.Generator(self.device).manual_seed(mixed)
+
+    def _rest_of_epoch(self) -> tuple[Tensor, ...]:
+        """Return the batches of the epoch under way that are still to come, as indices."""
+        generator = self._generator(self.position.stage, self.position.epoch)
+        order = torch.randperm(len(self.images), generator=generator, device=self.device)
+        first = self.position.epoch * self._batches(self.stage)
+        return order.split(self.stage.batch_size)[
+            self.position.step - first : self._steps(self.stage) - first
+        ]
+
+    def run(self, watch: Watch, keep: Keep) -> None:
+        """Go on to the end. `watch` sees every step; `keep` every epoch, and the state where `watch` interrupts."""
+        self.model.train()
+        try:
+            while not self.finished:
+                if self._stage_done:
+                    self.position = Position(stage=self.position.stage + 1)
+                    self._optimise(self.stage)
+                for index in self._rest_of_epoch():
+                    record = self._step(index)
+                    try:
+                        watch(record)
+                    except BaseException:
+                        keep(self, None)
+                        raise
+                self.history.append(self._close_epoch())
+                keep(self, self.history[-1])
+        finally:
+            self.model.eval()
+
+    def _step(self, index: Tensor) -> StepRecord:
+        images = to_unit(self.images[index])
+        labels = None if self.labels is None else self.labels[index]
+        generator = self._generator(self.position.stage, self.position.step, 1)
+        result = loss(self.model, images, labels, self.stage.weights, generator)
+        total, *parts = torch.stack([result.total, *result.terms.values()]).detach().tolist()
+        terms = dict(zip(result.terms, parts, strict=True))
+        if not math.isfinite(total):
+            raise RGMError(
+                f"the loss became {total} at step {self.steps_done + 1} (stage {self.stage.name!r}: "
+                f"{', '.join(f'{name} {value:.4g}' for name, value in terms.items())}): training stopped, the last "
+                "checkpoint is as it was; look for images that are not in [0, 1], or lower the learning rate"
+            )
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._learning_rate()
+        self.optimizer.zero_grad(set_to_none=True)
+        result.total.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        self.position.step += 1
+        self.position.batches += 1
+        for name, value in {"loss": total, **terms}.items():
+            self.position.sums[name] = self.position.sums.get(name, 0.0) + value
+        return StepRecord(
+            stage=self.stage.name,
+            step=self.steps_done,
+            steps=self.total_steps,
+            images=len(index),
+            loss=total,
+            terms=terms,
+        )
+
+    def _close_epoch(self) -> EpochRecord:
+        means = {name: value / self.position.batches for name, value in self.position.sums.items()}
+        self.position.sums, self.position.batches = {}, 0
+        self.position.epoch += 1
+        return EpochRecord(
+            stage=self.stage.name,
+            epoch=self.position.epoch,
+            step=self.steps_done,
+            loss=means.pop("loss"),
+            terms=means,
+            validation={} if self.validation is None else summary(self.model, self.validation),
+        )
+
+    # What a checkpoint keeps beside the model
+
+    def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """Return what is needed to go on: numbers for JSON, and the optimiser's tensors by name."""
+        tensors: dict[str, Tensor] = {}
+        for number, slots in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"{number}.{slot}": value for slot, value in slots.items()}
+        numbers = {
+            "seed": self.seed,
+            "recipe": asdict(self.recipe),
+            "position": asdict(self.position),
+            "history": [asdict(record) for record in self.history],
+        }
+        return numbers, tensors
+
+    def restore(self, numbers: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+        """Take up a training where `state` left it; the model's own weights are restored by the caller."""
+        self.position = Position(**numbers["position"])
+        self.history = [EpochRecord(**record) for record in numbers["history"]]
+        self._optimise(self.stage)
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, value in tensors.items():
+            number, slot = name.split(".", 1)
+            state.setdefault(int(number), {})[slot] = value
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+def summary(model: SpatialRGM, images: ImageSet) -> dict[str, float]:
+    """Return the measures that training watches, by name, on a split: with hard codes throughout."""
+    unit = to_unit(images.images)
+    result = model.infer(unit.to(model.device))
+    usage = codebook_usage(result.z1, model.latent_dim)
+    measures = {
+        "squared_error": squared_error(result.reconstruction.cpu(), unit),
+        "codes_in_use": usage.in_use,
+        "perplexity": usage.perplexity,
+    }
+    if images.labels is not None:
+        measures["concept_accuracy"] = accuracy(result.concept.cpu(), images.labels)
+    return measures
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitResult:
+    """A trained model (the one handed in) with its history and how long it took."""
+
+    model: SpatialRGM
+    history: tuple[EpochRecord, ...]
+    elapsed_s: float
+
+
+def train(
+    model: SpatialRGM,
+    images: ImageSet,
+    recipe: Recipe,
+    *,
+    seed: int,
+    validation: ImageSet | None = None,
+    watch: Watch = lambda _: None,
+) -> FitResult:
+    """Train a model by a recipe, in memory alone; see `rgm.training.run` for a training that leaves a folder."""
+    start = time.perf_counter()
+    training = Training(model, images, validation, recipe, seed=seed)
+    training.run(watch, lambda *_: None)
+    return FitResult(model=model, history=tuple(training.history), elapsed_s=time.perf_counter() - start)

@@ -1,0 +1,95 @@
+"""The loss of a batch, term by term."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from rgm.categorical import one_hot
+from rgm.model.prior import FactorisedPrior
+from rgm.model.recognition import Relaxed
+from rgm.model.spatial import SpatialRGM
+from rgm.training.recipe import Weights
+
+Scalar = Float[Tensor, ""]
+
+
+@dataclass(frozen=True)
+class Loss:
+    """The weighted sum, and each term before its weight."""
+
+    total: Scalar
+    terms: dict[str, Scalar]
+
+
+def loss(
+    model: SpatialRGM,
+    images: Float[Tensor, "batch channels rows columns"],
+    labels: Int64[Tensor, " batch"] | None,
+    weights: Weights,
+    generator: torch.Generator | None,
+) -> Loss:
+    """Return the loss of a batch: Σ weight · term over the terms that `weights` describes."""
+    levels = model.relax(images, generator)
+    terms: dict[str, Scalar] = {}
+    if weights.reconstruction:
+        terms["reconstruction"] = F.mse_loss(model.mean_image(levels[0].sample), images)
+    if weights.concept and labels is not None:
+        terms["concept"] = F.cross_entropy(levels[-1].field.logits.flatten(1), labels)
+    if weights.prior_matching:
+        terms["prior_matching"] = _prior_matching(model, levels)
+    if weights.prior:
+        terms["prior"] = _prior(model, levels, labels)
+    if weights.codebook:
+        terms["codebook"] = torch.stack([level.cost for level in levels]).sum()
+    if weights.locality:
+        terms["locality"] = spill(model, levels[0].field.mode(), generator)
+    total = torch.stack([getattr(weights, name) * term for name, term in terms.items()]).sum()
+    return Loss(total, terms)
+
+
+def _prior_matching(model: SpatialRGM, levels: list[Relaxed]) -> Scalar:
+    """Return Σ_ℓ KL(q(z_ℓ | ·) ‖ p(z_ℓ | z_{ℓ+1})) per cell, with z_{ℓ+1} the relaxed sample."""
+    costs = []
+    for number, (child, parent) in enumerate(zip(levels, levels[1:], strict=False), start=1):
+        prior = model.prior(number)
+        if not isinstance(prior, FactorisedPrior):
+            raise TypeError("prior matching compares independent cells and needs a factorised prior")
+        cells = child.field.logits[0, 0].numel()
+        costs.append(child.field.kl(prior.field(parent.sample)).mean() / cells)
+    return torch.stack(costs).sum()
+
+
+def _prior(model: SpatialRGM, levels: list[Relaxed], labels: Tensor | None) -> Scalar:
+    """Return Σ_ℓ −log p(z_ℓ | z_{ℓ+1}) per cell, of hard codes and the true concept where it is known."""
+    codes = [level.field.mode() for level in levels]
+    if labels is not None:
+        codes[-1] = labels[:, None, None]
+    hard = [one_hot(z, level.field.states) for z, level in zip(codes, levels, strict=True)]
+    costs = [
+        -model.prior(number).log_prob(child, parent).mean() / codes[number - 1][0].numel()
+        for number, (child, parent) in enumerate(zip(hard, hard[1:], strict=False), start=1)
+    ]
+    return torch.stack(costs).sum()
+
+
+def spill(
+    model: SpatialRGM, codes: Int64[Tensor, "batch height width"], generator: torch.Generator | None
+) -> Scalar:
+    """Return the mean squared change outside a cell's own patch, one random cell an image given a random new code."""
+    batch, height, width = codes.shape
+    device = codes.device
+    image = torch.arange(batch, device=device)
+    row = torch.randint(height, (batch,), generator=generator, device=device)
+    column = torch.randint(width, (batch,), generator=generator, device=device)
+    shift = torch.randint(1, model.latent_dim, (batch,), generator=generator, device=device)
+    changed = codes.clone()
+    changed[image, row, column] = (changed[image, row, column] + shift) % model.latent_dim
+    both = model.mean_image(one_hot(torch.cat([codes, changed]), model.latent_dim))
+    change = (both[batch:] - both[:batch]).square()
+    inside = torch.zeros(batch, 1, height, width, device=device)
+    inside[image, 0, row, column] = 1.0
+    outside = 1.0 - F.interpolate(inside, size=change.shape[2:], mode="nearest")
+    return (change * outside).mean()

@@ -1,0 +1,100 @@
+"""How a preset is trained: stages, each with its epochs, its optimiser and the weights of its loss."""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from rgm.errors import RGMError, unknown
+from rgm.model.catalogue import PRESETS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weights:
+    """Weights of the loss's terms; a term of weight 0 is not computed.
+
+    reconstruction   mean squared error over pixels
+    concept          cross-entropy −log q(z_L = y | x) in nats per image
+    prior_matching   Σ_ℓ KL(q(z_ℓ | ·) ‖ p(z_ℓ | z_{ℓ+1})) per cell: the notebook's term; independent cells, no bound
+    prior            −log p(z_ℓ | z_{ℓ+1}) per cell of the hard codes, which it does not train
+    codebook         the estimator's own cost, summed over levels (see `VectorQuantised`)
+    locality         mean squared change outside a cell's patch when its code is replaced at random
+    """
+
+    reconstruction: float = 1.0
+    concept: float = 0.0
+    prior_matching: float = 0.0
+    prior: float = 0.0
+    codebook: float = 0.0
+    locality: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One stretch of training with Adam at one loss.
+
+    `schedule`: `constant`, or `one-cycle` (a rise over the first tenth to `learning_rate`, then a cosine to
+    nothing).
+    """
+
+    name: str
+    epochs: int | float
+    learning_rate: float = 1e-3
+    batch_size: int = 64
+    schedule: Literal["constant", "one-cycle"] = "constant"
+    weights: Weights
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """The stages in order, and whether the validation split is trained on too.
+
+    A recipe that makes no choices by the validation split may train on it, as the notebook's does.
+    """
+
+    stages: tuple[Stage, ...]
+    with_validation: bool = False
+
+    @property
+    def epochs(self) -> int | float:
+        """All stages' epochs."""
+        return sum(stage.epochs for stage in self.stages)
+
+    def adjusted(self, *, epochs: int | float | None = None, batch_size: int | None = None) -> "Recipe":
+        """Return the recipe with another number of epochs, shared in proportion, and another batch size.
+
+        Raises RGMError where either is not positive.
+        """
+        if epochs is not None and not epochs > 0:
+            raise RGMError(f"the number of epochs must be positive, but is {epochs:g}")
+        if batch_size is not None and batch_size < 1:
+            raise RGMError(f"the batch size must be at least 1, but is {batch_size}")
+        factor = 1.0 if epochs is None else epochs / self.epochs
+        return replace(
+            self,
+            stages=tuple(
+                replace(stage, epochs=stage.epochs * factor, batch_size=batch_size or stage.batch_size)
+                for stage in self.stages
+            ),
+        )
+
+
+def seed() -> Recipe:
+    """Return the notebook's recipe: three epochs of Adam at 1e-3 over all 60,000 training images."""
+    weights = Weights(reconstruction=1.0, concept=1.0, prior_matching=0.1)
+    return Recipe(stages=(Stage(name="seed", epochs=3, weights=weights),), with_validation=True)
+
+
+def standard() -> Recipe:
+    """Return the default recipe: codes, concept and prior together, annealed."""
+    weights = Weights(reconstruction=10.0, concept=0.2, codebook=1.0, prior=0.1, locality=20.0)
+    stage = Stage(
+        name="codes", epochs=6, learning_rate=3e-3, batch_size=128, schedule="one-cycle", weights=weights
+    )
+    return Recipe(stages=(stage,))
+
+
+def recipe(name: str) -> Recipe:
+    """Return the recipe of a named preset; raise RGMError for an unknown one."""
+    makers = {"standard": standard, "seed": seed}
+    if name not in makers:
+        raise unknown("preset", name, PRESETS)
+    return makers[name]()

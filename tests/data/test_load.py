@@ -1,0 +1,186 @@
+import gzip
+import logging
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+import requests
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rgm.data import load, named
+from rgm.data.images import to_unit
+from rgm.data.load import from_arrays, load_data
+from rgm.errors import RGMError
+
+
+@pytest.fixture
+def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
+    """No MNIST anywhere and no network; returns the addresses that were asked."""
+    asked: list[str] = []
+
+    def refuse(url: str, *_args: object, **_options: object) -> None:
+        asked.append(url)
+        raise requests.ConnectionError("no network")
+
+    monkeypatch.setattr(named.pooch, "retrieve", refuse)
+    monkeypatch.setenv("RGM_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.delenv("RGM_DATA_DIR", raising=False)
+    load._automatic.cache_clear()
+    return asked
+
+
+def idx_file(path: Path, values: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    header = struct.pack(f">BBBB{values.ndim}I", 0, 0, 8, values.ndim, *values.shape)
+    content = header + values.astype(np.uint8).tobytes()
+    path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+
+
+def small_mnist(folder: Path, *, images: int = 24, labels: int = 24, suffix: str = ".gz") -> Path:
+    values = np.random.default_rng(0).integers(0, 256, (images, 28, 28))
+    for stem in ("train", "t10k"):
+        idx_file(folder / f"{stem}-images-idx3-ubyte{suffix}", values)
+        idx_file(folder / f"{stem}-labels-idx1-ubyte{suffix}", np.arange(labels) % 10)
+    return folder
+
+
+def test_auto_offline_says_so_once_and_goes_on_with_digits(
+    offline: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING, logger="rgm"):
+        sets = [load_data("auto", split) for split in ("train", "validation", "test")]
+    assert [data.name for data in sets] == ["digits"] * 3
+    assert len(caplog.messages) == 1
+    assert "no connection" in caplog.messages[0]
+    assert "embedded in scikit-learn" in caplog.messages[0]
+    assert offline
+
+
+def test_mnist_insists(offline: list[str]) -> None:
+    with pytest.raises(RGMError, match="could not be downloaded"):
+        load_data("mnist")
+    assert len({url.rsplit("/", 1)[0] for url in offline}) == 2, "every mirror is tried"
+
+
+@pytest.mark.usefixtures("offline")
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_files_are_found_in_every_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str) -> None:
+    small_mnist(tmp_path / "data" / "mnist", suffix=suffix)
+    for data_dir in (tmp_path / "data", tmp_path / "data" / "mnist"):
+        assert len(load_data("mnist", "test", data_dir=data_dir)) == 24
+    monkeypatch.setenv("RGM_DATA_DIR", str(tmp_path / "data"))
+    assert load_data("auto", "train").name == "mnist"
+    monkeypatch.delenv("RGM_DATA_DIR")
+    monkeypatch.setenv("RGM_CACHE_DIR", str(tmp_path / "data"))
+    assert len(load_data("mnist", "validation")) == 2
+
+
+@pytest.mark.usefixtures("offline")
+def test_images_and_labels_that_disagree(tmp_path: Path) -> None:
+    small_mnist(tmp_path / "mnist", labels=23)
+    with pytest.raises(RGMError, match="24 images .* but 23 labels"):
+        load_data("mnist", data_dir=tmp_path)
+
+
+@pytest.mark.usefixtures("offline")
+def test_a_folder_without_the_files_says_what_is_expected(tmp_path: Path) -> None:
+    with pytest.raises(RGMError, match="holds no MNIST: the files train-images-idx3-ubyte"):
+        load_data("mnist", data_dir=tmp_path)
+
+
+def test_a_download_is_verified_and_moved_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second mirror's good file is kept; the first one's damaged file never reaches the cache."""
+    good = b"the published file"
+    import hashlib
+
+    checksum = "sha256:" + hashlib.sha256(good).hexdigest()
+    known = named.NamedSet(
+        name="tiny",
+        title="Tiny",
+        classes=("a",),
+        mirrors=("http://one/", "http://two/"),
+        files=(("file.gz", checksum),),
+    )
+
+    def fetch(_self: object, url: str, output_file: str, *_: object, **__: object) -> None:
+        Path(output_file).write_bytes(good if "two" in url else b"damaged")
+
+    monkeypatch.setattr(named.pooch.HTTPDownloader, "__call__", fetch)
+    named.download(known, tmp_path / "tiny")
+    assert [path.name for path in (tmp_path / "tiny").iterdir()] == ["file.gz"]
+    assert (tmp_path / "tiny" / "file.gz").read_bytes() == good
+
+    bad = named.NamedSet(
+        name="bad", title="Bad", classes=("a",), mirrors=("http://one/",), files=(("file.gz", checksum),)
+    )
+    with pytest.raises(RGMError, match="hash"):
+        named.download(bad, tmp_path / "bad")
+    assert list((tmp_path / "bad").iterdir()) == []
+
+
+def test_digits_are_whole_and_split_once() -> None:
+    sets = [load_data("digits", split) for split in ("train", "validation", "test")]
+    assert sum(map(len, sets)) == 1797
+    assert len({data.sha256 for data in sets}) == 3
+    assert all(data.shape == (1, 28, 28) for data in sets)
+    assert load_data("digits", "test").sha256 == sets[2].sha256
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"name": "mnits"}, "did you mean 'mnist'"),
+        ({"name": "digits", "split": "tset"}, "did you mean 'test'"),
+        ({"name": "digits", "channels": 2}, "1 or 3 channels"),
+        ({"name": "digits", "size": 2}, "at least 4 pixels"),
+    ],
+)
+def test_what_is_not_known_names_the_nearest(arguments: dict[str, object], message: str) -> None:
+    with pytest.raises(RGMError, match=message):
+        # The annotation of `split` names the right ones; a caller without a type checker meets the error.
+        load_data.__wrapped__(**arguments) if hasattr(load_data, "__wrapped__") else load_data(**arguments)  # type: ignore[arg-type]
+
+
+def test_size_and_channels() -> None:
+    assert load_data("digits", "test", size=32, channels=3).shape == (3, 32, 32)
+
+
+@given(st.integers(1, 5), st.sampled_from([(6, 6), (1, 6, 6), (3, 4, 8)]), st.booleans())
+@settings(max_examples=20, deadline=None)
+def test_arrays_of_ones_own(count: int, shape: tuple[int, ...], floats: bool) -> None:
+    bytes_ = np.random.default_rng(count).integers(0, 256, (count, *shape), dtype=np.uint8)
+    data = from_arrays(bytes_ / 255.0 if floats else bytes_, np.arange(count))
+    expected = torch.from_numpy(bytes_).reshape(count, -1, *shape[-2:])
+    assert torch.equal(data.images, expected)
+    assert data.classes == tuple(str(label) for label in range(count))
+    torch.testing.assert_close(to_unit(data.images), expected / 255)
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "message"),
+    [
+        (np.zeros((2, 5)), None, "must have shape"),
+        (np.zeros((2, 2, 5, 5)), None, "1 or 3 channels"),
+        (np.full((2, 5, 5), 7.0), None, r"\[0, 1\]"),
+        (np.full((2, 5, 5), np.nan), None, r"\[0, 1\]"),
+        (np.zeros((2, 5, 5), dtype=np.int32), None, "uint8 or floats"),
+        (np.zeros((2, 5, 5)), [1], "2 whole numbers"),
+        (np.zeros((2, 5, 5)), [0.5, 1.0], "whole numbers"),
+        (np.zeros((2, 5, 5)), [-1, 0], "count from 0"),
+    ],
+)
+def test_arrays_that_are_no_images(images: np.ndarray, labels: list[float] | None, message: str) -> None:
+    with pytest.raises(RGMError, match=message):
+        from_arrays(images, labels)
+
+
+@pytest.mark.mnist
+def test_mnist_is_whole() -> None:
+    train, validation, test = (load_data("mnist", split) for split in ("train", "validation", "test"))
+    assert (len(train), len(validation), len(test)) == (55_000, 5_000, 10_000)
+    pixels = torch.cat([train.images, validation.images]).float() / 255
+    assert float(pixels.mean()) == pytest.approx(0.1307, abs=1e-4)
+    assert float(pixels.std()) == pytest.approx(0.3081, abs=1e-4)

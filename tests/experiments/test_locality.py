@@ -1,0 +1,78 @@
+from dataclasses import replace
+
+import torch
+
+from rgm.data.images import ImageSet, to_unit
+from rgm.experiments.locality import locality
+from rgm.judge import Judge
+from rgm.model.receptive import painted_by, patch
+from rgm.model.spatial import SpatialRGM
+
+
+def test_shares_are_those_of_a_plain_loop(model: SpatialRGM, few: ImageSet, judge: Judge) -> None:
+    two = replace(few, images=few.images[:2], labels=few.labels[:2] if few.labels is not None else None)
+    result = locality(model, two, judge)
+    z1 = model.infer(to_unit(two.images)).z1
+    own = near = total = 0.0
+    atlas = torch.zeros(7, 7, 28, 28)
+    moved = []
+    for row in range(7):
+        for column in range(7):
+            codes = z1.repeat(31, 1, 1)
+            new = torch.arange(1, 32).repeat_interleave(2)
+            codes[:, row, column] = (codes[:, row, column] + new) % 32
+            change = model.decode(codes) - model.decode(z1).repeat(31, 1, 1, 1)
+            squared = change.square()[:, 0]
+            box, grown = patch(model, row, column), patch(model, row, column).grown(2, (28, 28))
+            own += float(squared[:, box.top : box.bottom, box.left : box.right].double().sum())
+            near += float(squared[:, grown.top : grown.bottom, grown.left : grown.right].double().sum())
+            total += float(squared.double().sum())
+            atlas[row, column] = squared.mean(0)
+            moved.append(float((change.abs() > 0.05).float().mean()))
+    measures = result.measures()
+    torch.testing.assert_close(measures["own_patch_share"], own / total, atol=1e-5, rtol=0)
+    torch.testing.assert_close(measures["patch_plus_2_share"], near / total, atol=1e-5, rtol=0)
+    torch.testing.assert_close(measures["local_extent"], sum(moved) / 49, atol=1e-5, rtol=0)
+    torch.testing.assert_close(result.atlas, atlas, atol=1e-6, rtol=1e-4)
+
+
+def test_nothing_leaves_the_receptive_field(model: SpatialRGM, few: ImageSet) -> None:
+    result = locality(model, few, None, count=8)
+    assert float(result.field_change.sum()) == float(result.total_change.sum())
+    for row in range(7):
+        for column in range(7):
+            outside = result.atlas[row, column].clone()
+            box = painted_by(model, row, column)
+            outside[box.top : box.bottom, box.left : box.right] = 0
+            assert float(outside.abs().max()) == 0
+
+
+def test_the_aligned_map_moves_every_patch_to_one_place(model: SpatialRGM, few: ImageSet) -> None:
+    result = locality(model, few, None, count=4)
+    top, left = result.origin
+    assert result.aligned.shape == (28 + 6 * 4, 28 + 6 * 4)
+    peak = result.aligned.flatten().argmax()
+    row, column = int(peak) // 52, int(peak) % 52
+    assert top - 4 <= row < top + 8
+    assert left - 4 <= column < left + 8
+    # A map that every cell contributes to: the patch itself.
+    patches = [result.atlas[r, c, 4 * r : 4 * r + 4, 4 * c : 4 * c + 4] for r in range(7) for c in range(7)]
+    expected = torch.stack(patches).mean(0)
+    torch.testing.assert_close(result.aligned[top : top + 4, left : left + 4], expected, atol=1e-6, rtol=1e-4)
+
+
+def test_the_example_changes_the_middle_cell_and_the_concept(
+    model: SpatialRGM, few: ImageSet, judge: Judge
+) -> None:
+    result = locality(model, few, judge, count=4, seed=2)
+    example = result.example
+    assert example.cell == (3, 3)
+    assert example.after == (example.before + 5) % 32
+    assert example.new_concept == (example.old_concept + 1) % 10
+    # The two images were decoded in batches of different sizes, whose sums round differently.
+    changed = (example.local - example.original).abs()[0] > 1e-5
+    rows, columns = changed.nonzero(as_tuple=True)
+    field = example.field
+    assert field.top <= int(rows.min()) <= int(rows.max()) < field.bottom
+    assert field.left <= int(columns.min()) <= int(columns.max()) < field.right
+    assert set(result.measures()) >= {"global_extent", "changed_concept_recognised"}

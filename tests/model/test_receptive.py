@@ -1,0 +1,53 @@
+import pytest
+import torch
+
+from rgm.model.catalogue import PRESETS
+from rgm.model.receptive import Box, painted_by, patch, seen_by
+from rgm.model.spatial import SpatialRGM
+
+
+def changed_box(change: torch.Tensor) -> Box:
+    rows = change.amax(1).nonzero().flatten()
+    columns = change.amax(0).nonzero().flatten()
+    return Box(top=int(rows[0]), bottom=int(rows[-1]) + 1, left=int(columns[0]), right=int(columns[-1]) + 1)
+
+
+def positive(model: SpatialRGM) -> SpatialRGM:
+    """Make every weight positive, so that no path through the network cancels or is cut by a ReLU."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.abs_()
+    return model.double()
+
+
+@pytest.mark.parametrize("cell", [(0, 0), (3, 3), (6, 2)])
+@pytest.mark.parametrize("name", PRESETS)
+def test_the_decoders_field_is_exactly_what_a_cell_reaches(name: str, cell: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    model = positive(SpatialRGM.from_preset(name))
+    z = torch.rand(1, *model.recognition(1).readout, dtype=torch.float64)
+    moved = z.clone()
+    moved[0, :, cell[0], cell[1]] += 1.0
+    change = (model.likelihood.net(moved) - model.likelihood.net(z)).abs()[0, 0].detach()
+    assert changed_box(change) == painted_by(model, *cell)
+
+
+@pytest.mark.parametrize("cell", [(0, 0), (3, 3), (6, 2)])
+@pytest.mark.parametrize("name", PRESETS)
+def test_the_recognitions_field_is_exactly_what_a_code_sees(name: str, cell: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    model = positive(SpatialRGM.from_preset(name))
+    image = torch.rand(1, 1, 28, 28, dtype=torch.float64, requires_grad=True)
+    features = model.recognition(1).features(image)
+    (gradient,) = torch.autograd.grad(features[0, :, cell[0], cell[1]].sum(), image)
+    assert changed_box(gradient[0, 0]) == seen_by(model, *cell)
+
+
+def test_the_notebooks_field_is_ten_pixels_wide() -> None:
+    assert painted_by(SpatialRGM(), 3, 3) == Box(top=9, bottom=19, left=9, right=19)
+
+
+def test_patches_tile_the_image_and_grow_within_it() -> None:
+    model = SpatialRGM()
+    assert patch(model, 3, 3) == Box(top=12, bottom=16, left=12, right=16)
+    assert patch(model, 0, 6).grown(2, (28, 28)) == Box(top=0, bottom=6, left=22, right=28)

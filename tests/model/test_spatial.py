@@ -1,0 +1,195 @@
+import itertools
+import math
+
+import pytest
+import torch
+
+from rgm.categorical import one_hot
+from rgm.errors import RGMError
+from rgm.model.catalogue import PRESETS
+from rgm.model.config import LevelConfig, ModelConfig, preset
+from rgm.model.likelihood import TransposedDecoder
+from rgm.model.prior import DensePrior
+from rgm.model.recognition import ConvRecognition, DenseRecognition, Gumbel
+from rgm.model.spatial import SpatialRGM
+
+
+@pytest.fixture(params=PRESETS)
+def model(request: pytest.FixtureRequest) -> SpatialRGM:
+    torch.manual_seed(0)
+    return SpatialRGM.from_preset(request.param).eval()
+
+
+def tiny(depth: int) -> SpatialRGM:
+    """Return a float64 model small enough to enumerate: 4 × 4 pixels, 2 × 2 cells of 2 states, 2 or 3 levels."""
+    gumbel = Gumbel()
+    z1 = LevelConfig(
+        grid=(2, 2),
+        states=2,
+        recognition=ConvRecognition(widths=(3,), estimator=gumbel),
+        prior=DensePrior(width=4),
+    )
+    z2 = LevelConfig(
+        grid=(1, 1),
+        states=3,
+        recognition=DenseRecognition(width=4, estimator=gumbel),
+        prior=DensePrior(width=4),
+    )
+    top = LevelConfig(
+        grid=(1, 1), states=2, recognition=DenseRecognition(width=4, estimator=gumbel), prior=None
+    )
+    levels = (z1, top) if depth == 2 else (z1, z2, top)
+    config = ModelConfig(
+        image=(1, 4, 4), levels=levels, decoder=TransposedDecoder(width=4, widths=()), sigma=0.5
+    )
+    torch.manual_seed(3)
+    return SpatialRGM.from_config(config).double().eval()
+
+
+def grids(model: SpatialRGM, level: int) -> torch.Tensor:
+    """Return every grid of codes that a level can take, (all, height, width)."""
+    states, height, width = model.config.levels[level].shape
+    every = itertools.product(range(states), repeat=height * width)
+    return torch.tensor(list(every)).reshape(-1, height, width)
+
+
+@torch.no_grad()
+def enumerated(model: SpatialRGM, image: torch.Tensor) -> tuple[float, float]:
+    """Return −log p(x) and F(x) by summing over every state of every level."""
+    evidence, bound = 0.0, 0.0
+    fields = [grids(model, level) for level in range(model.depth)]
+    for states in itertools.product(*(range(len(field)) for field in fields)):
+        z = [
+            one_hot(field[i : i + 1], model.config.levels[n].states, dtype=torch.float64)
+            for n, (field, i) in enumerate(zip(fields, states, strict=True))
+        ]
+        log_p = float(model.likelihood.log_prob(image, z[0])) - math.log(model.num_classes)
+        log_q, below = 0.0, image
+        for level in range(1, model.depth + 1):
+            log_q += float(model.recognition(level).field(below).log_prob(z[level - 1]))
+            below = z[level - 1]
+            if level < model.depth:
+                log_p += float(model.prior(level).log_prob(z[level - 1], z[level]))
+        evidence += math.exp(log_p)
+        bound += math.exp(log_q) * (log_q - log_p)
+    return -math.log(evidence), bound
+
+
+@pytest.mark.parametrize("depth", [2, 3])
+def test_free_energy_is_the_enumerated_bound(depth: int, generator: torch.Generator) -> None:
+    model = tiny(depth)
+    image = torch.rand(1, 1, 4, 4, generator=generator, dtype=torch.float64)
+    evidence, bound = enumerated(model, image)
+    draws = model.free_energy(image.expand(20_000, -1, -1, -1), generator=generator).total_nats
+    error = float(draws.std()) / math.sqrt(len(draws))
+    assert bound > evidence
+    assert float(draws.mean()) == pytest.approx(bound, abs=4 * error + 1e-9)
+
+
+def test_free_energy_with_labels_bounds_the_joint(generator: torch.Generator) -> None:
+    """Summing exp(−F(x, y)) over y cannot exceed p(x), and with the prior's own draws F(x, y) ≥ F's share."""
+    model = SpatialRGM.from_preset("seed").eval()
+    images = torch.rand(3, 1, 28, 28, generator=generator)
+    labels = torch.tensor([1, 2, 3])
+    result = model.free_energy(images, labels, generator=generator)
+    torch.testing.assert_close(result.rate_nats[:, -1], torch.full((3,), math.log(10)))
+
+
+def test_sampling_agrees_with_enumeration(generator: torch.Generator) -> None:
+    model = tiny(2)
+    codes = grids(model, 0)
+    z = one_hot(codes, 2, dtype=torch.float64)
+    parent = one_hot(torch.zeros(len(codes), 1, 1, dtype=torch.int64), 2, dtype=torch.float64)
+    expected = model.prior(1).log_prob(z, parent).exp().detach()
+    assert float(expected.sum()) == pytest.approx(1.0)
+    drawn = model.sample(0, 20_000, generator=generator).z1
+    index = (drawn.flatten(1) * torch.tensor([8, 4, 2, 1])).sum(1)
+    observed = torch.bincount(index, minlength=16).double()
+    chi_squared = float(((observed - 20_000 * expected) ** 2 / (20_000 * expected)).sum())
+    assert chi_squared < 37.7  # 15 degrees of freedom, p = 0.001
+
+
+def test_notebook_network_has_its_parameters() -> None:
+    assert sum(p.numel() for p in SpatialRGM(latent_dim=32, num_classes=10).parameters()) == 274_571
+
+
+def test_infer_and_decode_agree(model: SpatialRGM, generator: torch.Generator) -> None:
+    images = torch.rand(5, 1, 28, 28, generator=generator)
+    result = model.infer(images, batch_size=2)
+    torch.testing.assert_close(model.decode(result.z1), result.reconstruction)
+    torch.testing.assert_close(result.concept.sum(1), torch.ones(5))
+    assert result.z1.shape == (5, 7, 7)
+    assert 0 <= float(result.reconstruction.min()) <= float(result.reconstruction.max()) <= 1
+
+
+def test_notebook_names_compute_what_the_model_does(model: SpatialRGM, generator: torch.Generator) -> None:
+    images = torch.rand(3, 1, 28, 28, generator=generator)
+    z1 = model.reparameterize_gumbel(model.z1_proj(model.enc1(images)))
+    result = model.infer(images)
+    assert torch.equal(z1.argmax(1), result.z1)
+    torch.testing.assert_close(model.dec1(z1), result.reconstruction)
+    torch.testing.assert_close(model.enc2(z1).softmax(1), result.concept)
+    torch.testing.assert_close(model(images), result.reconstruction)
+
+
+def test_relaxed_samples_are_hard_in_evaluation(model: SpatialRGM, generator: torch.Generator) -> None:
+    levels = model.relax(torch.rand(3, 1, 28, 28, generator=generator), generator)
+    for level in levels:
+        values = level.sample.detach()
+        assert torch.equal(values.round(), values)
+        torch.testing.assert_close(values.sum(1), torch.ones_like(values.sum(1)))
+
+
+def test_straight_through_gradient_reaches_the_embedding_unchanged(generator: torch.Generator) -> None:
+    """∂/∂e of a function of the codes' reading equals its gradient at the nearest entries."""
+    model = SpatialRGM.from_preset("standard").train()
+    recognition = model.recognition(1)
+    features = torch.rand(2, 64, 7, 7, generator=generator, requires_grad=True)
+    _, sample, _ = recognition.head.relax(features, generator)
+    read = recognition.read(sample)
+    direction = torch.randn(read.shape, generator=generator)
+    (gradient,) = torch.autograd.grad((read * direction).sum(), features)
+    embedded = recognition.head.project(features)
+    (expected,) = torch.autograd.grad((embedded * direction).sum(), features)
+    torch.testing.assert_close(gradient, expected, atol=1e-4, rtol=1e-3)
+
+
+def test_sampling_is_seeded_and_batched(model: SpatialRGM) -> None:
+    one = model.sample(3, 4, generator=torch.Generator().manual_seed(1))
+    two = model.sample(3, 4, generator=torch.Generator().manual_seed(1))
+    assert torch.equal(one.images, two.images)
+    several = model.sample(torch.tensor([1, 5]), 3, generator=torch.Generator().manual_seed(1))
+    assert several.concept.tolist() == [1, 1, 1, 5, 5, 5]
+    assert several.images.shape == (6, 1, 28, 28)
+
+
+@pytest.mark.parametrize(("image", "classes"), [((3, 32, 32), 10), ((1, 64, 48), 3)])
+@pytest.mark.parametrize("name", PRESETS)
+def test_other_images_and_classes(name: str, image: tuple[int, int, int], classes: int) -> None:
+    model = SpatialRGM.from_preset(name, image=image, classes=classes)
+    result = model.infer(torch.rand(2, *image))
+    assert result.reconstruction.shape == (2, *image)
+    assert result.concept.shape == (2, classes)
+    assert result.z1.shape == (2, image[1] // 4, image[2] // 4)
+
+
+def test_wrong_input_says_what_fits(model: SpatialRGM) -> None:
+    with pytest.raises(RGMError, match=r"\(n, 1, 28, 28\).*\(2, 1, 32, 32\)"):
+        model.infer(torch.rand(2, 1, 32, 32))
+    with pytest.raises(RGMError, match="0 … 31"):
+        model.decode(torch.full((1, 7, 7), 32))
+    with pytest.raises(RGMError, match=r"\(n, 7, 7\)"):
+        model.decode(torch.zeros(1, 8, 8, dtype=torch.int64))
+    with pytest.raises(RGMError, match="10 was asked for"):
+        model.sample(10, 1)
+    with pytest.raises(RGMError, match="at least one sample"):
+        model.sample(0, 0)
+
+
+def test_configurations_that_make_no_model() -> None:
+    with pytest.raises(RGMError, match="resize to 32 × 28"):
+        preset("standard", (1, 31, 28), 10)
+    with pytest.raises(RGMError, match="did you mean 'standard'"):
+        preset("standart", (1, 28, 28), 10)
+    with pytest.raises(RGMError, match="at least 2 classes"):
+        preset("seed", (1, 28, 28), 1)

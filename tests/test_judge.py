@@ -1,0 +1,60 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from rgm.data.images import ImageSet, to_unit
+from rgm.data.load import load_data
+from rgm.errors import RGMError
+from rgm.judge import (
+    Judge,
+    JudgeConfig,
+    jitter,
+    judge_accuracy,
+    judge_of,
+    load_judge,
+    save_judge,
+    train_judge,
+)
+
+
+def test_learns_the_embedded_digits(digits: ImageSet) -> None:
+    trained = train_judge(digits, epochs=12, seed=0)
+    assert judge_accuracy(trained, load_data("digits", "test")) > 0.93
+
+
+def test_equal_seeds_train_equal_judges(digits: ImageSet) -> None:
+    few = replace(digits, images=digits.images[:64], labels=digits.labels[:64])  # type: ignore[index]
+    one, two = (train_judge(few, epochs=1, seed=3) for _ in range(2))
+    for a, b in zip(one.state_dict().values(), two.state_dict().values(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_round_trip(tmp_path: Path, digits: ImageSet) -> None:
+    judge = Judge(JudgeConfig(channels=1, classes=10, width=4)).eval()
+    save_judge(tmp_path / "judge.safetensors", judge)
+    found = load_judge(tmp_path / "judge.safetensors")
+    images = to_unit(digits.images[:5])
+    torch.testing.assert_close(
+        found.look(images).probabilities, judge.look(images).probabilities, atol=1e-3, rtol=1e-2
+    )
+
+
+def test_jitter_keeps_the_range_and_moves_the_pixels(digits: ImageSet, generator: torch.Generator) -> None:
+    images = to_unit(digits.images[:20])
+    moved = jitter(images, generator)
+    assert 0 <= float(moved.min()) <= float(moved.max()) <= 1 + 1e-6
+    assert float((moved - images).abs().amax(dim=(1, 2, 3)).min()) > 0.05
+    torch.testing.assert_close(moved.sum(), images.sum(), rtol=0.1, atol=0)
+
+
+def test_unlabelled_images_train_no_judge(digits: ImageSet) -> None:
+    with pytest.raises(RGMError, match="learns from labels"):
+        train_judge(replace(digits, labels=None, classes=()))
+
+
+@pytest.mark.mnist
+def test_the_packaged_judge_is_right_on_mnist() -> None:
+    judge = judge_of(load_data("mnist", "train"))
+    assert judge_accuracy(judge, load_data("mnist", "test")) >= 0.993

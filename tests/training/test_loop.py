@@ -1,0 +1,131 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+import rgm
+from rgm.data.images import ImageSet
+from rgm.errors import RGMError
+from rgm.model.catalogue import PRESETS
+from rgm.model.spatial import SpatialRGM
+from rgm.progress import StepRecord
+from rgm.training.loop import Training, train
+from rgm.training.recipe import Recipe, Stage, Weights, recipe
+
+
+class Stop(Exception):
+    """Raised by a watcher to end a training early."""
+
+
+@pytest.fixture(scope="module")
+def few(digits: ImageSet) -> ImageSet:
+    assert digits.labels is not None
+    return replace(digits, images=digits.images[:200], labels=digits.labels[:200])
+
+
+def new_model(name: str = "seed") -> SpatialRGM:
+    torch.manual_seed(0)
+    return SpatialRGM.from_preset(name)
+
+
+def two_stages() -> Recipe:
+    weights = Weights(concept=1.0, prior_matching=0.1)
+    first = Stage(name="first", epochs=1.5, batch_size=64, weights=weights, schedule="one-cycle")
+    return Recipe(stages=(first, replace(first, name="second", epochs=1)))
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_learns(name: str, few: ImageSet) -> None:
+    result = train(new_model(name), few, recipe(name).adjusted(epochs=6, batch_size=32), seed=0)
+    first, last = result.history[0], result.history[-1]
+    assert last.terms["reconstruction"] < 0.8 * first.terms["reconstruction"]
+
+
+def test_equal_seeds_give_equal_runs(few: ImageSet) -> None:
+    models = [new_model(), new_model()]
+    histories = [train(model, few, two_stages(), seed=5, validation=few).history for model in models]
+    assert histories[0] == histories[1]
+    for one, two in zip(*(model.state_dict().values() for model in models), strict=True):
+        assert torch.equal(one, two)
+
+
+def test_another_seed_gives_another_run(few: ImageSet) -> None:
+    losses = [train(new_model(), few, two_stages(), seed=seed).history[-1].loss for seed in (0, 1)]
+    assert losses[0] != losses[1]
+
+
+def test_steps_and_epochs_are_counted_over_stages(few: ImageSet) -> None:
+    seen: list[StepRecord] = []
+    history = train(new_model(), few, two_stages(), seed=0, watch=seen.append).history
+    # 200 images in batches of 64 make 4 steps an epoch: 6 of the first stage, then 4.
+    assert [record.step for record in seen] == list(range(1, 11))
+    assert {record.steps for record in seen} == {10}
+    assert [(record.stage, record.epoch, record.step) for record in history] == [
+        ("first", 1, 4),
+        ("first", 2, 6),
+        ("second", 1, 10),
+    ]
+    first = [record.loss for record in seen[:4]]
+    assert history[0].loss == pytest.approx(sum(first) / 4)
+
+
+@pytest.mark.parametrize("stop_at", [1, 4, 6, 9])
+@pytest.mark.parametrize("name", ["seed", "standard"])
+def test_a_training_taken_up_at_any_step_ends_the_same(few: ImageSet, name: str, stop_at: int) -> None:
+    plan = two_stages() if name == "seed" else recipe("standard").adjusted(epochs=2.5, batch_size=64)
+    whole = Training(new_model(name), few, few, plan, seed=2)
+    whole.run(lambda _: None, lambda *_: None)
+
+    broken = Training(new_model(name), few, few, plan, seed=2)
+    kept: list[tuple[object, object, dict[str, torch.Tensor]]] = []
+
+    def keep(training: Training, _record: object) -> None:
+        weights = {name: value.clone() for name, value in training.model.state_dict().items()}
+        numbers, tensors = training.state()
+        kept.append((numbers, {name: value.clone() for name, value in tensors.items()}, weights))
+
+    def watch(record: StepRecord) -> None:
+        if record.step == stop_at:
+            raise Stop
+
+    with pytest.raises(Stop):
+        broken.run(watch, keep)
+    numbers, tensors, weights = kept[-1]
+    resumed = Training(new_model(name), few, few, plan, seed=2)
+    resumed.model.load_state_dict(weights)
+    resumed.restore(numbers, tensors)  # type: ignore[arg-type]
+    resumed.run(lambda _: None, lambda *_: None)
+    assert resumed.history == whole.history
+    for one, two in zip(whole.model.state_dict().values(), resumed.model.state_dict().values(), strict=True):
+        assert torch.equal(one, two)
+
+
+def test_a_loss_that_is_not_finite_stops_with_step_and_terms(few: ImageSet) -> None:
+    model = new_model()
+    with torch.no_grad():
+        model.likelihood.net[0].bias.fill_(float("nan"))
+    with pytest.raises(RGMError, match=r"nan at step 1 .*reconstruction nan"):
+        train(model, few, recipe("seed"), seed=0)
+
+
+def test_labels_are_needed_where_the_recipe_learns_concepts(few: ImageSet) -> None:
+    with pytest.raises(RGMError, match="learns concepts from labels"):
+        train(new_model(), replace(few, labels=None, classes=()), recipe("seed"), seed=0)
+
+
+def test_fit_takes_arrays(few: ImageSet) -> None:
+    assert few.labels is not None
+    model = new_model()
+    result = rgm.fit(model, few.images.numpy(), few.labels.numpy(), recipe="seed", epochs=1, device="cpu")
+    assert result.model is model
+    assert len(result.history) == 1
+    assert not model.training
+
+
+def test_recipes_refuse_what_cannot_be() -> None:
+    with pytest.raises(RGMError, match="epochs must be positive"):
+        recipe("seed").adjusted(epochs=0)
+    with pytest.raises(RGMError, match="batch size"):
+        recipe("seed").adjusted(batch_size=0)
+    with pytest.raises(RGMError, match="did you mean 'seed'"):
+        recipe("sead")

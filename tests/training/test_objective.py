@@ -1,0 +1,86 @@
+import pytest
+import torch
+import torch.nn.functional as F
+
+from rgm.model.receptive import patch
+from rgm.model.spatial import SpatialRGM
+from rgm.training.objective import loss, spill
+from rgm.training.recipe import Weights, recipe
+
+
+def test_seed_loss_is_the_notebooks(generator: torch.Generator) -> None:
+    """The same noise through the notebook's lines gives the same loss."""
+    torch.manual_seed(0)
+    model = SpatialRGM().train()
+    x = torch.rand(8, 1, 28, 28, generator=generator)
+    y = torch.arange(8)
+    ours = loss(model, x, y, recipe("seed").stages[0].weights, torch.Generator().manual_seed(1)).total
+
+    noise = torch.Generator().manual_seed(1)
+
+    def gumbel_softmax(logits: torch.Tensor) -> torch.Tensor:
+        gumbels = -torch.empty_like(logits).exponential_(generator=noise).log()
+        return F.softmax(logits + gumbels, dim=1)
+
+    z1_logits = model.z1_proj(model.enc1(x))
+    z1_sample = gumbel_softmax(z1_logits)
+    z2_logits = model.enc2(z1_sample)
+    z2_sample = gumbel_softmax(z2_logits)
+    z1_prior_logits = model.dec2(z2_sample).view(-1, model.latent_dim, 7, 7)
+    recon = model.dec1(z1_sample)
+    recon_loss = F.mse_loss(recon, x)
+    cls_loss = F.cross_entropy(z2_logits, y)
+    p = F.softmax(z1_logits, dim=1)
+    q = F.softmax(z1_prior_logits, dim=1)
+    prior_loss = torch.sum(p * (torch.log(p + 1e-8) - torch.log(q + 1e-8))) / (x.size(0) * 49)
+    torch.testing.assert_close(ours, recon_loss + 1.0 * cls_loss + 0.1 * prior_loss)
+
+
+@torch.no_grad()
+def test_terms_without_weight_are_not_computed(generator: torch.Generator) -> None:
+    images = torch.rand(4, 1, 28, 28, generator=generator)
+    result = loss(SpatialRGM().train(), images, None, Weights(reconstruction=2.0), generator)
+    assert set(result.terms) == {"reconstruction"}
+    torch.testing.assert_close(result.total, 2 * result.terms["reconstruction"])
+
+
+def test_the_prior_term_is_the_negative_log_likelihood_per_cell(generator: torch.Generator) -> None:
+    model = SpatialRGM.from_preset("standard").train()
+    images, labels = torch.rand(4, 1, 28, 28, generator=generator), torch.tensor([0, 1, 2, 3])
+    result = loss(model, images, labels, Weights(reconstruction=0.0, prior=1.0), generator)
+    codes = model.infer(images).z1
+    parent = F.one_hot(labels, 10).float()[:, :, None, None]
+    probs = model.dec2(parent).reshape(4, 32, 49).log_softmax(1)
+    expected = -probs.gather(1, codes.reshape(4, 1, 49)).mean()
+    torch.testing.assert_close(result.terms["prior"], expected)
+
+
+@torch.no_grad()
+def test_spill_is_nothing_for_a_decoder_that_keeps_to_the_patch(generator: torch.Generator) -> None:
+    model = SpatialRGM.from_preset("standard").eval()
+    codes = torch.randint(32, (6, 7, 7), generator=generator)
+    assert float(spill(model, codes, generator)) > 0
+    context = model.likelihood.net[0]
+    with torch.no_grad():  # keep the middle of the 3 × 3 kernel alone: a cell then sees only itself
+        middle = context.weight[:, :, 1:2, 1:2].clone()
+        context.weight.zero_()
+        context.weight[:, :, 1:2, 1:2] = middle
+    assert float(spill(model, codes, generator)) == 0
+
+
+@torch.no_grad()
+def test_spill_is_the_change_outside_the_patch() -> None:
+    model = SpatialRGM().eval()
+    codes = torch.zeros(1, 7, 7, dtype=torch.int64)
+    measured = float(spill(model, codes, torch.Generator().manual_seed(3)))
+    candidates = []
+    for row in range(7):
+        for column in range(7):
+            for code in range(1, 32):
+                changed = codes.clone()
+                changed[0, row, column] = code
+                change = (model.decode(changed) - model.decode(codes)).square()[0, 0]
+                box = patch(model, row, column)
+                change[box.top : box.bottom, box.left : box.right] = 0
+                candidates.append(float(change.mean()))
+    assert min(abs(measured - value) for value in candidates) == pytest.approx(0, abs=1e-9)
