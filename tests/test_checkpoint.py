@@ -91,7 +91,7 @@ def test_a_newer_version_says_update(saved: Path, tmp_path: Path) -> None:
 
 
 def test_an_unknown_key_is_refused(saved: Path, tmp_path: Path) -> None:
-    with pytest.raises(RGMError, match="cannot read: .*sigmo"):
+    with pytest.raises(RGMError, match=r"cannot read: .*sigmo"):
         load(_edited(saved, tmp_path, r"\"sigma\"", r"\"sigmo\""))
 
 

@@ -25,11 +25,12 @@ PACKAGED = "judge-mnist.safetensors"
 
 @dataclass(frozen=True, kw_only=True)
 class JudgeConfig:
-    """The judge's inputs and outputs, and the width of its first layers."""
+    """The judge's inputs and outputs, the width of its first layers, and the checksum of what it learned from."""
 
     channels: int
     classes: int
     width: int = 24
+    trained_on: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,17 +81,16 @@ def train_judge(
 ) -> Judge:
     """Return a judge trained on a labelled split, with small random rotations, scalings and shifts.
 
-    About 30,000 steps' worth of images at most: large sets are seen ten times, small ones oftener. Raises
-    RGMError for images without labels.
+    Large sets are seen ten times, small ones twenty. Raises RGMError for images without labels.
     """
     if train.labels is None:
         raise RGMError(f"a judge learns from labels, but {train.source} has none")
     count = len(train)
-    epochs = epochs or min(60, max(10, math.ceil(60_000 / count)))
+    epochs = epochs or (10 if count > 5_000 else 20)
     batch_size = 128 if count > 5_000 else 32
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)  # the layers' initial weights have no other way to be seeded
-    judge = Judge(JudgeConfig(channels=train.shape[0], classes=len(train.classes)))
+    judge = Judge(JudgeConfig(channels=train.shape[0], classes=len(train.classes), trained_on=train.sha256))
     optimizer = torch.optim.AdamW(judge.parameters(), lr=4e-3, weight_decay=1e-2, fused=True)
     steps = epochs * (count // batch_size)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=steps, pct_start=0.2)
@@ -101,7 +101,7 @@ def train_judge(
             images = jitter(to_unit(train.images[index]), generator)
             cost = F.cross_entropy(judge(images), train.labels[index], label_smoothing=0.05)
             optimizer.zero_grad(set_to_none=True)
-            cost.backward()  # type: ignore[no-untyped-call]
+            cost.backward()
             optimizer.step()
             schedule.step()
             step += 1
@@ -134,24 +134,30 @@ def jitter(images: Images, generator: torch.Generator) -> Images:
     return F.grid_sample(images, grid, align_corners=False)
 
 
-def judge_of(data: ImageSet, *, seed: int = 0, watch: Watch = lambda _: None) -> Judge:
+def judge_of(
+    data: ImageSet, *, kept: Path | None = None, seed: int = 0, watch: Watch = lambda _: None
+) -> Judge:
     """Return the judge of a data set: the packaged one for MNIST as it is, else one trained on `data`.
 
-    `data` is the set's training split. Raises RGMError for images without labels.
+    `data` is the set's training split. A judge that is trained is kept in the file `kept`, and taken from there
+    when it was trained on the same images. Raises RGMError for images without labels.
     """
     if data.name == "mnist" and data.shape == (1, 28, 28):
         with resources.as_file(resources.files("rgm") / "weights" / PACKAGED) as path:
             return load_judge(path)
-    return train_judge(data, seed=seed, watch=watch)
+    if kept is not None and kept.is_file():
+        judge = load_judge(kept)
+        if judge.config.trained_on == data.sha256:
+            return judge
+    judge = train_judge(data, seed=seed, watch=watch)
+    if kept is not None:
+        save_judge(kept, judge)
+    return judge
 
 
 def save_judge(path: Path, judge: Judge) -> None:
-    """Write a judge as one safetensors file, in half precision."""
-    tensors = {
-        name: tensor.half() if tensor.is_floating_point() else tensor
-        for name, tensor in judge.state_dict().items()
-    }
-    write_bytes(path, save(tensors, metadata={"judge": json.dumps(asdict(judge.config))}))
+    """Write a judge as one safetensors file."""
+    write_bytes(path, save(judge.state_dict(), metadata={"judge": json.dumps(asdict(judge.config))}))
 
 
 def load_judge(path: Path) -> Judge:
@@ -160,5 +166,5 @@ def load_judge(path: Path) -> Judge:
     if "judge" not in metadata:
         raise RGMError(f"{path} is not a judge: its header has no entry 'judge'")
     judge = Judge(JudgeConfig(**json.loads(metadata["judge"])))
-    judge.load_state_dict({name: t.float() if t.is_floating_point() else t for name, t in tensors.items()})
+    judge.load_state_dict(tensors)
     return judge.eval()

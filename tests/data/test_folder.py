@@ -83,9 +83,11 @@ def test_transparency_is_laid_on_black(tmp_path: Path) -> None:
 
 def test_an_unreadable_image_is_named(classes: Path) -> None:
     (classes / "cat" / "05.png").write_bytes(b"not an image")
+    for name in ("a.png", "b.png"):
+        write(classes / "train" / name.removesuffix(".png") / name)
+    (classes / "train" / "a" / "05.png").write_bytes(b"not an image")
     with pytest.raises(RGMError, match=r"05\.png cannot be read"):
-        for split in ("train", "validation", "test"):
-            load_data(str(classes), split)
+        load_data(str(classes / "train"))
 
 
 def test_a_truncated_image_is_named(classes: Path) -> None:

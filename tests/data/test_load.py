@@ -81,7 +81,7 @@ def test_files_are_found_in_every_place(tmp_path: Path, monkeypatch: pytest.Monk
 @pytest.mark.usefixtures("offline")
 def test_images_and_labels_that_disagree(tmp_path: Path) -> None:
     small_mnist(tmp_path / "mnist", labels=23)
-    with pytest.raises(RGMError, match="24 images .* but 23 labels"):
+    with pytest.raises(RGMError, match=r"24 images .* but 23 labels"):
         load_data("mnist", data_dir=tmp_path)
 
 

@@ -40,7 +40,7 @@ def torchvision(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     vars(package).update(datasets=datasets, transforms=transforms)
     for module in (package, datasets, transforms):
         monkeypatch.setitem(sys.modules, module.__name__, module)
-    yield
+    return
 
 
 @pytest.mark.usefixtures("torchvision")

@@ -9,11 +9,11 @@ from rgm.errors import RGMError
 from rgm.model.catalogue import PRESETS
 from rgm.model.spatial import SpatialRGM
 from rgm.progress import StepRecord
-from rgm.training.loop import Training, train
+from rgm.training.loop import Training, shifted, train
 from rgm.training.recipe import Recipe, Stage, Weights, recipe
 
 
-class Stop(Exception):
+class StopError(Exception):
     """Raised by a watcher to end a training early."""
 
 
@@ -86,9 +86,9 @@ def test_a_training_taken_up_at_any_step_ends_the_same(few: ImageSet, name: str,
 
     def watch(record: StepRecord) -> None:
         if record.step == stop_at:
-            raise Stop
+            raise StopError
 
-    with pytest.raises(Stop):
+    with pytest.raises(StopError):
         broken.run(watch, keep)
     numbers, tensors, weights = kept[-1]
     resumed = Training(new_model(name), few, few, plan, seed=2)
@@ -129,3 +129,14 @@ def test_recipes_refuse_what_cannot_be() -> None:
         recipe("seed").adjusted(batch_size=0)
     with pytest.raises(RGMError, match="did you mean 'seed'"):
         recipe("sead")
+
+
+def test_images_are_shifted_by_every_amount_and_no_more(generator: torch.Generator) -> None:
+    image = torch.arange(36.0).reshape(1, 1, 6, 6)
+    moved = shifted(image.expand(400, -1, -1, -1), 1, generator)
+    seen = {(int(m[0, 2, 2]) - 14) for m in moved}
+    assert seen == {6 * down + right for down in (-1, 0, 1) for right in (-1, 0, 1)}
+    inner = moved[:, 0, 1:5, 1:5]
+    steps = inner - inner[:, :1, :1]
+    torch.testing.assert_close(steps, (image[0, 0, 1:5, 1:5] - image[0, 0, 1, 1]).expand(400, 4, 4))
+    assert shifted(image, 0, generator) is image

@@ -159,7 +159,7 @@ def from_arrays(images: Any, labels: Any = None, *, name: str = "arrays", split:
         )
     if pixels.is_floating_point():
         low, high = float(pixels.min()), float(pixels.max())
-        if not (0 <= low and high <= 1):
+        if not (low >= 0 and high <= 1):
             raise RGMError(f"images of floats must lie in [0, 1], but range over {low:g} … {high:g}")
         pixels = pixels.mul(255).round().to(torch.uint8)
     elif pixels.dtype != torch.uint8:

@@ -97,7 +97,7 @@ def standard(image: Shape = (1, 28, 28), classes: int = 10) -> ModelConfig:
     concept = LevelConfig(
         grid=(1, 1),
         states=classes,
-        recognition=PooledRecognition(width=64, estimator=Gumbel()),
+        recognition=PooledRecognition(width=96, convolutions=3, halvings=2, estimator=Gumbel()),
         prior=None,
     )
     return ModelConfig(image=image, levels=(z1, concept), decoder=PatchDecoder(width=64), sigma=0.08)

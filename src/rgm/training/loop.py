@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
+import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor
 
 from rgm.data.images import ImageSet, to_unit
@@ -62,7 +64,9 @@ class Training:
                 f"this recipe learns concepts from labels, but {train.source} has none: "
                 "put the images of each class in a folder of their own"
             )
-        self.model, self.recipe, self.seed = model, recipe, seed
+        # Channels last is the order in which convolutions are fastest; it changes no shape.
+        self.model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.recipe, self.seed = recipe, seed
         self.device = model.device
         self.images = train.images.to(self.device)
         self.labels = None if train.labels is None else train.labels.to(self.device)
@@ -99,7 +103,7 @@ class Training:
         return math.ceil(len(self.images) / stage.batch_size)
 
     def _steps(self, stage: Stage) -> int:
-        return max(1, round(stage.epochs * self._batches(stage)))
+        return max(stage.least_steps, round(stage.epochs * self._batches(stage)))
 
     def _optimise(self, stage: Stage) -> None:
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=stage.learning_rate, fused=True)
@@ -150,9 +154,10 @@ class Training:
             self.model.eval()
 
     def _step(self, index: Tensor) -> StepRecord:
-        images = to_unit(self.images[index])
-        labels = None if self.labels is None else self.labels[index]
         generator = self._generator(self.position.stage, self.position.step, 1)
+        images = shifted(to_unit(self.images[index]), self.stage.shift, generator)
+        images = images.contiguous(memory_format=torch.channels_last)
+        labels = None if self.labels is None else self.labels[index]
         result = loss(self.model, images, labels, self.stage.weights, generator)
         total, *parts = torch.stack([result.total, *result.terms.values()]).detach().tolist()
         terms = dict(zip(result.terms, parts, strict=True))
@@ -165,7 +170,7 @@ class Training:
         for group in self.optimizer.param_groups:
             group["lr"] = self._learning_rate()
         self.optimizer.zero_grad(set_to_none=True)
-        result.total.backward()  # type: ignore[no-untyped-call]
+        result.total.backward()
         self.optimizer.step()
         self.position.step += 1
         self.position.batches += 1
@@ -219,6 +224,19 @@ class Training:
             state.setdefault(int(number), {})[slot] = value
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+def shifted(
+    images: Float[Tensor, "n channels height width"], reach: int, generator: torch.Generator
+) -> Float[Tensor, "n channels height width"]:
+    """Return each image moved by up to `reach` pixels on either axis, its edges repeated."""
+    if not reach:
+        return images
+    count, _, height, width = images.shape
+    padded = F.pad(images, (reach, reach, reach, reach), mode="replicate")
+    windows = padded.unfold(2, height, 1).unfold(3, width, 1)
+    down, right = torch.randint(2 * reach + 1, (2, count), generator=generator, device=images.device)
+    return windows[torch.arange(count, device=images.device), :, down, right]
 
 
 def summary(model: SpatialRGM, images: ImageSet) -> dict[str, float]:

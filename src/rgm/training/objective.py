@@ -1,5 +1,7 @@
 """The loss of a batch, term by term."""
 
+import itertools
+import math
 from dataclasses import dataclass
 
 import torch
@@ -34,8 +36,9 @@ def loss(
     """Return the loss of a batch: Σ weight · term over the terms that `weights` describes."""
     levels = model.relax(images, generator)
     terms: dict[str, Scalar] = {}
+    painted = model.mean_image(levels[0].sample)
     if weights.reconstruction:
-        terms["reconstruction"] = F.mse_loss(model.mean_image(levels[0].sample), images)
+        terms["reconstruction"] = F.mse_loss(painted, images)
     if weights.concept and labels is not None:
         terms["concept"] = F.cross_entropy(levels[-1].field.logits.flatten(1), labels)
     if weights.prior_matching:
@@ -44,8 +47,10 @@ def loss(
         terms["prior"] = _prior(model, levels, labels)
     if weights.codebook:
         terms["codebook"] = torch.stack([level.cost for level in levels]).sum()
+    if weights.usage:
+        terms["usage"] = _usage(levels[0])
     if weights.locality:
-        terms["locality"] = spill(model, levels[0].field.mode(), generator)
+        terms["locality"] = spill(model, levels[0].field.mode(), painted, generator)
     total = torch.stack([getattr(weights, name) * term for name, term in terms.items()]).sum()
     return Loss(total, terms)
 
@@ -53,7 +58,7 @@ def loss(
 def _prior_matching(model: SpatialRGM, levels: list[Relaxed]) -> Scalar:
     """Return Σ_ℓ KL(q(z_ℓ | ·) ‖ p(z_ℓ | z_{ℓ+1})) per cell, with z_{ℓ+1} the relaxed sample."""
     costs = []
-    for number, (child, parent) in enumerate(zip(levels, levels[1:], strict=False), start=1):
+    for number, (child, parent) in enumerate(itertools.pairwise(levels), start=1):
         prior = model.prior(number)
         if not isinstance(prior, FactorisedPrior):
             raise TypeError("prior matching compares independent cells and needs a factorised prior")
@@ -70,15 +75,27 @@ def _prior(model: SpatialRGM, levels: list[Relaxed], labels: Tensor | None) -> S
     hard = [one_hot(z, level.field.states) for z, level in zip(codes, levels, strict=True)]
     costs = [
         -model.prior(number).log_prob(child, parent).mean() / codes[number - 1][0].numel()
-        for number, (child, parent) in enumerate(zip(hard, hard[1:], strict=False), start=1)
+        for number, (child, parent) in enumerate(itertools.pairwise(hard), start=1)
     ]
     return torch.stack(costs).sum()
 
 
+def _usage(level: Relaxed) -> Scalar:
+    """Return KL(mean over the batch's cells of q ‖ uniform) in nats."""
+    mean = level.field.probs().mean(dim=(0, 2, 3))
+    return math.log(level.field.states) + torch.xlogy(mean, mean).sum()
+
+
 def spill(
-    model: SpatialRGM, codes: Int64[Tensor, "batch height width"], generator: torch.Generator | None
+    model: SpatialRGM,
+    codes: Int64[Tensor, "batch height width"],
+    painted: Float[Tensor, "batch channels rows columns"],
+    generator: torch.Generator | None,
 ) -> Scalar:
-    """Return the mean squared change outside a cell's own patch, one random cell an image given a random new code."""
+    """Return the mean squared change outside a cell's own patch, one random cell an image given a random new code.
+
+    `painted` are the images that `codes` decode to; they are taken as they are, without gradient.
+    """
     batch, height, width = codes.shape
     device = codes.device
     image = torch.arange(batch, device=device)
@@ -87,8 +104,7 @@ def spill(
     shift = torch.randint(1, model.latent_dim, (batch,), generator=generator, device=device)
     changed = codes.clone()
     changed[image, row, column] = (changed[image, row, column] + shift) % model.latent_dim
-    both = model.mean_image(one_hot(torch.cat([codes, changed]), model.latent_dim))
-    change = (both[batch:] - both[:batch]).square()
+    change = (model.mean_image(one_hot(changed, model.latent_dim)) - painted.detach()).square()
     inside = torch.zeros(batch, 1, height, width, device=device)
     inside[image, 0, row, column] = 1.0
     outside = 1.0 - F.interpolate(inside, size=change.shape[2:], mode="nearest")

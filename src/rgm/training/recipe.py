@@ -16,6 +16,7 @@ class Weights:
     prior_matching   Σ_ℓ KL(q(z_ℓ | ·) ‖ p(z_ℓ | z_{ℓ+1})) per cell: the notebook's term; independent cells, no bound
     prior            −log p(z_ℓ | z_{ℓ+1}) per cell of the hard codes, which it does not train
     codebook         the estimator's own cost, summed over levels (see `VectorQuantised`)
+    usage            KL(mean over a batch's cells of q(z_1 | x) ‖ uniform) in nats: all codes used alike
     locality         mean squared change outside a cell's patch when its code is replaced at random
     """
 
@@ -24,6 +25,7 @@ class Weights:
     prior_matching: float = 0.0
     prior: float = 0.0
     codebook: float = 0.0
+    usage: float = 0.0
     locality: float = 0.0
 
 
@@ -32,14 +34,17 @@ class Stage:
     """One stretch of training with Adam at one loss.
 
     `schedule`: `constant`, or `one-cycle` (a rise over the first tenth to `learning_rate`, then a cosine to
-    nothing).
+    nothing). `shift`: each image is moved by up to as many pixels on either axis, edges repeated. Where `epochs`
+    would be fewer than `least_steps` steps, as on a small set, the stage goes on to that many.
     """
 
     name: str
     epochs: int | float
+    least_steps: int = 1
     learning_rate: float = 1e-3
     batch_size: int = 64
     schedule: Literal["constant", "one-cycle"] = "constant"
+    shift: int = 0
     weights: Weights
 
 
@@ -71,7 +76,12 @@ class Recipe:
         return replace(
             self,
             stages=tuple(
-                replace(stage, epochs=stage.epochs * factor, batch_size=batch_size or stage.batch_size)
+                replace(
+                    stage,
+                    epochs=stage.epochs * factor,
+                    least_steps=stage.least_steps if epochs is None else 1,
+                    batch_size=batch_size or stage.batch_size,
+                )
                 for stage in self.stages
             ),
         )
@@ -85,9 +95,16 @@ def seed() -> Recipe:
 
 def standard() -> Recipe:
     """Return the default recipe: codes, concept and prior together, annealed."""
-    weights = Weights(reconstruction=10.0, concept=0.2, codebook=1.0, prior=0.1, locality=20.0)
+    weights = Weights(reconstruction=10.0, concept=0.3, codebook=1.0, usage=0.005, prior=0.1, locality=40.0)
     stage = Stage(
-        name="codes", epochs=6, learning_rate=3e-3, batch_size=128, schedule="one-cycle", weights=weights
+        name="codes",
+        epochs=5,
+        least_steps=1000,
+        learning_rate=3e-3,
+        batch_size=64,
+        schedule="one-cycle",
+        shift=1,
+        weights=weights,
     )
     return Recipe(stages=(stage,))
 

@@ -56,6 +56,11 @@ def train_run(
     chosen = recipe(config.preset).adjusted(epochs=config.epochs, batch_size=config.batch_size)
     device = resolve_device(config.device)
     images = load_split(config, "train")
+    if images.labels is None:
+        raise RGMError(
+            f"{images.source} has no labels, and concepts are learned from them: put the images of each class in a "
+            "folder of their own"
+        )
     validation = load_split(config, "validation")
     test = load_split(config, "test")
     data = images.name if config.data == "auto" else config.data

@@ -1,0 +1,5 @@
+"""`python -m rgm` is the command line."""
+
+from rgm.cli import main
+
+main()

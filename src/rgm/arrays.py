@@ -1,0 +1,87 @@
+"""Codes and images as .npz files that NumPy reads without us."""
+
+import io
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Int64
+from numpy.typing import NDArray
+from torch import Tensor
+
+from rgm.data.images import ImageSet, to_unit
+from rgm.errors import RGMError, unknown
+from rgm.files import write_bytes
+from rgm.model.spatial import SpatialRGM
+
+Arrays = dict[str, NDArray[np.generic]]
+
+
+def write(path: Path, arrays: Arrays) -> None:
+    """Write arrays as one .npz file in one step; raise RGMError where it cannot be written."""
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **arrays)
+    write_bytes(path, buffer.getvalue())
+
+
+def encoded(model: SpatialRGM, data: ImageSet) -> Arrays:
+    """Return `z1` (and `z2` … below the concept), `concept`, `reconstruction` and, where known, `labels`."""
+    result = model.infer(to_unit(data.images).to(model.device))
+    arrays: Arrays = {f"z{level}": codes.cpu().numpy() for level, codes in enumerate(result.codes, start=1)}
+    arrays["concept"] = result.concept.cpu().numpy()
+    arrays["reconstruction"] = result.reconstruction.cpu().numpy()
+    if data.labels is not None:
+        arrays["labels"] = data.labels.numpy()
+    return arrays
+
+
+def decoded(model: SpatialRGM, z1: Int64[Tensor, "n height width"]) -> Arrays:
+    """Return the `images` of codes; raise RGMError for codes that the model does not have."""
+    return {"images": model.decode(z1.to(model.device)).cpu().numpy()}
+
+
+def sampled(model: SpatialRGM, concepts: list[int], count: int, seed: int) -> Arrays:
+    """Return `images`, `concept` and `z1` of `count` samples of each concept."""
+    generator = torch.Generator(model.device).manual_seed(seed)
+    samples = model.sample(torch.tensor(concepts), count, generator=generator)
+    return {
+        "images": samples.images.cpu().numpy(),
+        "concept": samples.concept.cpu().numpy(),
+        "z1": samples.z1.cpu().numpy(),
+    }
+
+
+def concepts_named(name: str, classes: tuple[str, ...]) -> list[int]:
+    """Return the concepts that a name means: `all`, a class's name, or its number.
+
+    Raises RGMError for any other, with the nearest right name.
+    """
+    if name == "all":
+        return list(range(len(classes)))
+    if name in classes:
+        return [classes.index(name)]
+    if name.isdecimal() and int(name) < len(classes):
+        return [int(name)]
+    raise unknown("concept", name, [*classes, "all"])
+
+
+def read_codes(path: Path) -> Int64[Tensor, "n height width"]:
+    """Return the `z1` of an .npz file; raise RGMError for a file without whole numbers under that name."""
+    if not path.is_file():
+        raise RGMError(f"no codes at {path}: `rgm encode` writes such a file")
+    try:
+        with np.load(path, allow_pickle=False) as opened:
+            if not isinstance(opened, np.lib.npyio.NpzFile) or "z1" not in opened:
+                raise RGMError(f"{path} holds no array `z1`: `rgm encode` writes one")
+            z1 = opened["z1"]
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        if isinstance(error, RGMError):
+            raise
+        raise RGMError(f"{path} is not a whole .npz file ({error}): write it again") from error
+    if z1.dtype.kind not in "iu" or z1.ndim != 3:
+        raise RGMError(
+            f"`z1` in {path} must be whole numbers of shape (n, height, width), "
+            f"but is {z1.dtype} of shape {z1.shape}"
+        )
+    return torch.from_numpy(z1.astype(np.int64))

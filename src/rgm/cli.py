@@ -1,0 +1,323 @@
+"""The command line: parses, calls, prints. Heavy imports wait inside the commands, so that `--help` is instant."""
+
+import logging
+import os
+import signal
+import sys
+import traceback
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import App, CycloptsError, Parameter
+from rich.console import Console
+from rich.table import Table
+
+from rgm.data.names import DATA_NAMES
+from rgm.errors import RGMError
+from rgm.model.catalogue import PRESETS
+from rgm.training.config import RunConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from rgm.checkpoint import Checkpoint
+    from rgm.data.images import ImageSet, Split
+
+ISSUES = "https://github.com/rgm-developers/rgm/issues"
+
+app = App(
+    name="rgm",
+    help="Renormalizing generative models of images: train one, see its three claims, use its codes.",
+    version_flags=["--version"],
+    help_format="markdown",
+)
+
+Config = Annotated[RunConfig, Parameter(name="*")]
+Model = Annotated[str, Parameter(help="A run folder, a checkpoint folder or a model file.")]
+Data = Annotated[
+    str | None, Parameter(help=f"{', '.join(DATA_NAMES)}, or a folder; else the model's own data set.")
+]
+DataDir = Annotated[
+    Path | None, Parameter(help="Folder that holds mnist/ and so on as IDX files; else $RGM_DATA_DIR.")
+]
+Device = Annotated[str, Parameter(help="auto, cpu, cuda or mps.")]
+Seed = Annotated[int, Parameter(help="Seed of everything random.")]
+Quiet = Annotated[bool, Parameter(help="No progress, no tables: errors alone.", negative="")]
+SplitName = Annotated[Literal["train", "validation", "test"], Parameter(help="Which images.")]
+
+_PRESET_LINES = "\n".join(f"- `{name}`: {line}" for name, line in PRESETS.items())
+
+
+@app.command(
+    help=f"""Train a model, run the three experiments on it, and write a report.
+
+Example: `rgm run --data mnist --out runs/first`
+
+Presets:
+
+{_PRESET_LINES}
+"""
+)
+def run(
+    config: Config = RunConfig(),  # noqa: B008 - frozen
+    *,
+    out: Annotated[Path, Parameter(help="The run's folder.")] = Path("runs/latest"),
+    resume: Annotated[bool, Parameter(help="Go on from the folder's checkpoint.", negative="")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train a model, run the three experiments on it, and write a report."""
+    from rgm import pipeline
+    from rgm.terminal import progress
+
+    with progress(quiet) as watch:
+        result = pipeline.run(config, out, resume=resume, watch=watch, command=_command())
+    if not quiet:
+        _table(f"{result.data} · {config.preset}", result.measures)
+        print(f"Report: {result.report}")
+
+
+@app.command(
+    help=f"""Train a model and leave a run folder.
+
+Example: `rgm train --preset seed --data mnist --out runs/seed`
+
+Presets:
+
+{_PRESET_LINES}
+"""
+)
+def train(
+    config: Config = RunConfig(),  # noqa: B008 - frozen
+    *,
+    out: Annotated[Path, Parameter(help="The run's folder.")] = Path("runs/latest"),
+    resume: Annotated[
+        bool,
+        Parameter(help="Go on from the folder's checkpoint; start afresh where there is none.", negative=""),
+    ] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train a model and leave a run folder."""
+    from rgm.terminal import progress
+    from rgm.training.run import train_run
+
+    with progress(quiet) as watch:
+        result = train_run(config, out, resume=resume, watch=watch)
+    if not quiet:
+        _table(f"{result.origin.data} · {config.preset}", result.test)
+        print(f"Model: {result.folder}")
+
+
+@app.command
+def experiment(
+    name: Annotated[
+        Literal["abstraction", "instantiation", "locality"], Parameter(help="Which of the three.")
+    ],
+    model: Model,
+    *,
+    data: Data = None,
+    data_dir: DataDir = None,
+    out: Annotated[Path, Parameter(help="Folder for the figures and NAME.json.")] = Path(),
+    seed: Seed = 0,
+    device: Device = "auto",
+    quiet: Quiet = False,
+) -> None:
+    """Run one of the three experiments on a trained model: its figures and its numbers.
+
+    Example: `rgm experiment locality runs/first --out figures`
+    """
+    from rgm import pipeline
+    from rgm.files import writable_folder
+    from rgm.terminal import progress
+
+    writable_folder(out)
+    checkpoint = _load(model, device)
+    with progress(quiet) as watch:
+        train, test = (_split(checkpoint, data, split, data_dir) for split in ("train", "test"))
+        result = pipeline.experiment(
+            name, checkpoint.model, train, test, folder=Path(model), seed=seed, watch=watch
+        )
+    files = pipeline.write_experiment(name, result, out)
+    if not quiet:
+        _table(name, result.measures())
+        print("Wrote " + ", ".join(map(str, files)))
+
+
+@app.command
+def encode(
+    model: Model,
+    *,
+    out: Annotated[Path, Parameter(help="The .npz file to write.")],
+    data: Data = None,
+    split: SplitName = "test",
+    data_dir: DataDir = None,
+    device: Device = "auto",
+) -> None:
+    """Write the codes, concept probabilities and reconstructions of a split, in the data set's own order.
+
+    Example: `rgm encode runs/first --data mnist --split test --out codes.npz`
+
+    Arrays: `z1` int64 (N, H, W), `concept` float32 (N, classes), `reconstruction` float32 (N, C, H, W) in [0, 1],
+    `labels` int64 (N,) where the data have them; `z2` … for the grids between z1 and the concept.
+    """
+    from rgm import arrays
+
+    checkpoint = _load(model, device)
+    arrays.write(out, arrays.encoded(checkpoint.model, _split(checkpoint, data, split, data_dir)))
+
+
+@app.command
+def decode(
+    model: Model,
+    codes: Annotated[Path, Parameter(help="An .npz file with `z1`.")],
+    *,
+    out: Annotated[Path, Parameter(help="The .npz file to write.")],
+    device: Device = "auto",
+) -> None:
+    """Write the images that codes decode to.
+
+    Example: `rgm decode runs/first codes.npz --out images.npz`
+
+    Reads `z1` (N, H, W), whole numbers; writes `images` float32 (N, C, H, W) in [0, 1].
+    """
+    from rgm import arrays
+
+    loaded = _load(model, device).model
+    arrays.write(out, arrays.decoded(loaded, arrays.read_codes(codes)))
+
+
+@app.command
+def sample(
+    model: Model,
+    *,
+    out: Annotated[Path, Parameter(help="The .npz file to write.")],
+    concept: Annotated[str, Parameter(help="A class by name or number, or all.")] = "all",
+    count: Annotated[int, Parameter(help="Samples of each concept.")] = 10,
+    seed: Seed = 0,
+    device: Device = "auto",
+) -> None:
+    """Draw images of a concept: ancestral, temperature 1, none rejected.
+
+    Example: `rgm sample runs/first --concept 3 --count 100 --seed 0 --out threes.npz`
+
+    Arrays: `images` float32 (·, C, H, W) in [0, 1], `concept` int64 (·,), `z1` int64 (·, H, W).
+    """
+    from rgm import arrays
+
+    checkpoint = _load(model, device)
+    concepts = arrays.concepts_named(concept, checkpoint.origin.classes)
+    arrays.write(out, arrays.sampled(checkpoint.model, concepts, count, seed))
+
+
+@app.command
+def info(model: Model) -> None:
+    """Say what a model is: its preset, its data, its levels, its size.
+
+    Example: `rgm info runs/first`
+    """
+    checkpoint = _load(model, "cpu")
+    origin, config = checkpoint.origin, checkpoint.model.config
+    table = _plain_table(model)
+    table.add_row("preset", origin.preset)
+    table.add_row("trained on", f"{origin.data}, seed {origin.seed}")
+    table.add_row("image", " × ".join(map(str, config.image)))
+    for number, level in enumerate(config.levels, start=1):
+        grid = " × ".join(map(str, level.grid))
+        table.add_row(
+            f"z{number}", f"{grid} grid of {level.states} states, {level.recognition.kind} recognition"
+        )
+    table.add_row("concepts", ", ".join(origin.classes))
+    table.add_row("parameters", f"{sum(p.numel() for p in checkpoint.model.parameters()):,}")
+    Console().print(table)
+
+
+@app.command
+def judge(
+    *,
+    out: Annotated[Path, Parameter(help="The .safetensors file to write.")],
+    data: Annotated[str, Parameter(help=f"{', '.join(DATA_NAMES)}, or a folder.")] = "mnist",
+    data_dir: DataDir = None,
+    seed: Seed = 0,
+    quiet: Quiet = False,
+) -> None:
+    """Train the independent classifier that judges reconstructions and samples.
+
+    Example: `rgm judge --data mnist --out judge.safetensors`
+    """
+    from rgm.data.load import load_data
+    from rgm.judge import judge_accuracy, save_judge, train_judge
+    from rgm.terminal import progress
+
+    with progress(quiet) as watch:
+        trained = train_judge(load_data(data, "train", data_dir=data_dir), seed=seed, watch=watch)
+    save_judge(out, trained)
+    if not quiet:
+        test = load_data(data, "test", data_dir=data_dir)
+        _table(str(out), {"test_accuracy": judge_accuracy(trained, test)})
+
+
+def _load(model: str, device: str) -> "Checkpoint":
+    from rgm.checkpoint import load_checkpoint
+    from rgm.device import resolve_device
+
+    target = resolve_device(device)
+    checkpoint = load_checkpoint(model)
+    checkpoint.model.to(target)
+    return checkpoint
+
+
+def _split(checkpoint: "Checkpoint", data: str | None, split: "Split", data_dir: Path | None) -> "ImageSet":
+    from rgm.data.load import load_data
+
+    channels, height, width = checkpoint.model.config.image
+    return load_data(
+        data or checkpoint.origin.data, split, data_dir=data_dir, size=(height, width), channels=channels
+    )
+
+
+def _table(title: str, measures: "Mapping[str, float]") -> None:
+    table = _plain_table(title)
+    for name, value in measures.items():
+        shown = f"{value:.0f}" if name == "codes_in_use" else f"{value:.4f}"
+        table.add_row(name.replace("_", " "), shown)
+    Console().print(table)
+
+
+def _plain_table(title: str) -> Table:
+    table = Table(title=title, show_header=False, title_justify="left")
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    return table
+
+
+def _command() -> str:
+    return " ".join(["rgm", *sys.argv[1:]])
+
+
+def _terminated(_signal: int, _frame: FrameType | None) -> None:
+    raise SystemExit(143)
+
+
+def main() -> None:
+    """Run the command line, and turn what goes wrong into an exit code: 2 the user's to mend, 1 ours."""
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    signal.signal(signal.SIGTERM, _terminated)
+    try:
+        app(exit_on_error=False, print_error=False)
+    except (RGMError, CycloptsError) as error:
+        print(f"rgm: {' '.join(str(error).split())}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        print("rgm: interrupted", file=sys.stderr)
+        raise SystemExit(130) from None
+    except BrokenPipeError:  # the reader of our output went away, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(0) from None
+    except Exception:
+        traceback.print_exc()
+        print(f"rgm: this is our fault; please report it with the lines above at {ISSUES}", file=sys.stderr)
+        raise SystemExit(1) from None
+
+
+if __name__ == "__main__":
+    main()

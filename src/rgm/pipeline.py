@@ -1,0 +1,133 @@
+"""The main job, end to end: data → training → model → experiments → report."""
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from rgm.data.images import ImageSet
+from rgm.experiments.abstraction import Abstraction, abstraction
+from rgm.experiments.instantiation import Instantiation, instantiation
+from rgm.experiments.locality import Locality, locality
+from rgm.files import write_bytes, write_json
+from rgm.judge import Judge, judge_accuracy, judge_of
+from rgm.model.catalogue import PRESETS
+from rgm.model.spatial import SpatialRGM
+from rgm.progress import Watch
+from rgm.report.figures import experiment_figures, png
+from rgm.report.page import Report, write_report
+from rgm.training.config import RunConfig
+from rgm.training.run import load_split, train_run
+
+JUDGE = "judge.safetensors"
+Result = Abstraction | Instantiation | Locality
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finished:
+    """A finished run: its data's name, its test measures by name, its report."""
+
+    data: str
+    measures: Mapping[str, float]
+    report: Path
+
+
+def run(
+    config: RunConfig,
+    out: Path,
+    *,
+    resume: bool = False,
+    watch: Watch = lambda _: None,
+    command: str = "rgm run",
+) -> Finished:
+    """Train, run the three experiments on the test split, and write figures, metrics and the report.
+
+    Raises RGMError for what the user can mend.
+    """
+    start = time.perf_counter()
+    trained = train_run(config, out, resume=resume, watch=watch)
+    found = replace(config, data=trained.origin.data)
+    train, validation, test = (load_split(found, split) for split in ("train", "validation", "test"))
+    judge = judge_of(train, kept=out / JUDGE, seed=config.seed, watch=watch)
+    results = (
+        abstraction(trained.model, test, judge),
+        instantiation(trained.model, test.classes, judge, seed=config.seed),
+        locality(trained.model, test, judge, seed=config.seed),
+    )
+    measures = dict(trained.test)
+    for result in results:
+        measures |= result.measures()
+        write_figures(result, out / "figures")
+    metrics = json.loads((out / "metrics.json").read_text())
+    write_json(out / "metrics.json", metrics | {"test": measures})
+    report = Report(
+        data_source=test.source,
+        fallback=config.data == "auto" and test.name == "digits",
+        sets=[(part.split, len(part), part.sha256) for part in (train, validation, test)],
+        preset=config.preset,
+        preset_summary=PRESETS[config.preset],
+        command=command,
+        facts={
+            "seed": str(config.seed),
+            "epochs": f"{metrics['epochs']:g}",
+            "training": f"{trained.elapsed_s:.0f} s on {trained.model.device.type}, {torch.get_num_threads()} threads",
+            "everything": f"{time.perf_counter() - start:.0f} s",
+            "parameters": f"{sum(p.numel() for p in trained.model.parameters()):,}",
+            "versions": f"PyTorch {torch.__version__}",
+        },
+        history=trained.history,
+        abstraction=results[0],
+        instantiation=results[1],
+        locality=results[2],
+        judge_accuracy=judge_accuracy(judge, test),
+    )
+    return Finished(
+        data=trained.origin.data, measures=measures, report=write_report(out / "report.html", report)
+    )
+
+
+def experiment(
+    name: str,
+    model: SpatialRGM,
+    train: ImageSet,
+    test: ImageSet,
+    *,
+    folder: Path,
+    seed: int = 0,
+    watch: Watch = lambda _: None,
+) -> Result:
+    """Run one experiment on a test split.
+
+    The judge is the data set's: packaged, or kept in the model's `folder`, or else trained on `train`.
+    """
+    judge: Judge | None = None
+    if train.labels is not None:
+        kept = folder / JUDGE if folder.is_dir() else None
+        judge = judge_of(train, kept=kept, seed=seed, watch=watch)
+    match name:
+        case "abstraction":
+            return abstraction(model, test, judge)
+        case "instantiation":
+            return instantiation(model, test.classes, judge, seed=seed)
+        case "locality":
+            return locality(model, test, judge, seed=seed)
+    raise ValueError(f"there is no experiment {name!r}")
+
+
+def write_figures(result: Result, folder: Path) -> list[Path]:
+    """Write an experiment's figures as PNG files and return their paths."""
+    paths = []
+    for stem, figure in experiment_figures(result).items():
+        paths.append(folder / f"{stem}.png")
+        write_bytes(paths[-1], png(figure))
+    return paths
+
+
+def write_experiment(name: str, result: Result, folder: Path) -> list[Path]:
+    """Write an experiment's figures and its numbers as `NAME.json`, and return the paths."""
+    numbers = folder / f"{name}.json"
+    write_json(numbers, {"version": 1, "experiment": name, "measures": result.measures()})
+    return [*write_figures(result, folder), numbers]

@@ -1,0 +1,255 @@
+"""The command line as a user meets it: what it writes, its exit codes, its one line of error."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rgm.checkpoint import FILE
+
+
+def rgm(*arguments: object, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
+    result = subprocess.run(
+        [sys.executable, "-m", "rgm", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env=os.environ | environment,
+        timeout=240,
+    )
+    if check:
+        assert result.returncode == 0, result.stderr
+    return result
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A whole run on the embedded digits, short of everything but its shape."""
+    out = tmp_path_factory.mktemp("runs") / "first"
+    result = rgm("run", "--data", "digits", "--epochs", 3, "--out", out)
+    assert f"Report: {out / 'report.html'}" in result.stdout
+    return out
+
+
+def refused(*arguments: object, **environment: str) -> str:
+    """Run a command that the user can mend: exit code 2, one line, no traceback."""
+    result = rgm(*arguments, check=False, **environment)
+    assert result.returncode == 2, result.stderr
+    lines = result.stderr.strip().splitlines()
+    assert len(lines) == 1, result.stderr
+    assert lines[0].startswith("rgm: ")
+    return lines[0]
+
+
+def test_a_run_leaves_everything(run: Path) -> None:
+    names = {"config.json", FILE, "metrics.json", "metrics.jsonl", "timing.jsonl", "report.html"}
+    assert names | {"figures", "checkpoints", "judge.safetensors"} == {path.name for path in run.iterdir()}
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert (metrics["data"], metrics["preset"], metrics["seed"], metrics["epochs"]) == (
+        "digits",
+        "standard",
+        0,
+        3,
+    )
+    expected = {"concept_accuracy", "squared_error", "codes_in_use", "perplexity", "samples_recognised"}
+    assert expected | {"own_patch_share", "patch_plus_2_share"} <= metrics["test"].keys()
+    assert metrics["test"]["receptive_field_share"] == 1
+    history = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [record["epoch"] for record in history] == [1, 2, 3]
+    config = json.loads((run / "config.json").read_text())
+    assert config["run"]["preset"] == "standard"
+    assert [part["split"] for part in config["data"]] == ["train", "validation", "test"]
+
+
+def test_equal_runs_give_equal_files(run: Path, tmp_path: Path) -> None:
+    rgm("train", "--data", "digits", "--epochs", 3, "--out", tmp_path)
+    for name in (FILE, "metrics.jsonl"):
+        assert (tmp_path / name).read_bytes() == (run / name).read_bytes()
+
+
+class _Page(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.images: list[dict[str, str | None]] = []
+        self.links: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = dict(attrs)
+        if tag == "img":
+            self.images.append(found)
+        self.links += [value for name, value in attrs if name in ("src", "href") and value and tag != "img"]
+
+
+def test_the_report_stands_alone(run: Path) -> None:
+    text = (run / "report.html").read_text()
+    page = _Page()
+    page.feed(text)
+    assert len(page.images) == 7
+    assert all((image["src"] or "").startswith("data:image/png;base64,") for image in page.images)
+    assert all(image["alt"] for image in page.images)
+    assert page.links == []
+    assert len(text) < 6_000_000
+    metrics = json.loads((run / "metrics.json").read_text())["test"]
+    assert f"{100 * metrics['concept_accuracy']:.1f} %" in text
+    assert f"{metrics['squared_error']:.4f}" in text
+
+
+def test_encode_then_decode(run: Path, tmp_path: Path) -> None:
+    rgm("encode", run, "--split", "test", "--out", tmp_path / "codes.npz")
+    rgm("decode", run, tmp_path / "codes.npz", "--out", tmp_path / "images.npz")
+    codes, images = np.load(tmp_path / "codes.npz"), np.load(tmp_path / "images.npz")["images"]
+    n = len(codes["labels"])
+    assert codes["z1"].shape == (n, 7, 7)
+    assert codes["z1"].dtype == np.int64
+    assert codes["concept"].shape == (n, 10)
+    assert codes["concept"].dtype == np.float32
+    np.testing.assert_allclose(codes["concept"].sum(1), 1, atol=1e-5)
+    assert codes["labels"].dtype == np.int64
+    assert images.dtype == np.float32
+    np.testing.assert_allclose(images, codes["reconstruction"], atol=1e-6)
+    accuracy = (codes["concept"].argmax(1) == codes["labels"]).mean()
+    metrics = json.loads((run / "metrics.json").read_text())["test"]
+    assert accuracy == pytest.approx(metrics["concept_accuracy"])
+
+
+def test_sample_one_concept_and_all(run: Path, tmp_path: Path) -> None:
+    rgm("sample", run, "--concept", 3, "--count", 4, "--seed", 1, "--out", tmp_path / "a.npz")
+    rgm("sample", run, "--concept", 3, "--count", 4, "--seed", 1, "--out", tmp_path / "b.npz")
+    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
+    found = np.load(tmp_path / "a.npz")
+    assert found["images"].shape == (4, 1, 28, 28)
+    assert found["concept"].tolist() == [3] * 4
+    rgm("sample", run, "--concept", "all", "--count", 2, "--out", tmp_path / "all.npz")
+    assert np.load(tmp_path / "all.npz")["concept"].tolist() == [c for c in range(10) for _ in range(2)]
+
+
+@pytest.mark.parametrize("name", ["abstraction", "instantiation", "locality"])
+def test_experiment(run: Path, tmp_path: Path, name: str) -> None:
+    rgm("experiment", name, run, "--out", tmp_path)
+    numbers = json.loads((tmp_path / f"{name}.json").read_text())["measures"]
+    whole = json.loads((run / "metrics.json").read_text())["test"]
+    assert numbers == {key: pytest.approx(whole[key], abs=1e-5) for key in numbers}
+    assert list(tmp_path.glob(f"{name}*.png"))
+
+
+def test_info_and_version(run: Path) -> None:
+    text = rgm("info", run).stdout
+    assert "standard" in text
+    assert "7 × 7 grid of 32 states" in text
+    assert rgm("--version").stdout.strip() == "0.1.0"
+
+
+@pytest.mark.parametrize(
+    "command", ["run", "train", "experiment", "encode", "decode", "sample", "info", "judge"]
+)
+def test_help_shows_an_example_and_imports_no_torch(command: str) -> None:
+    script = (
+        "import sys; from rgm.cli import app\n"
+        f"try: app([{command!r}, '--help'])\n"
+        "except SystemExit: pass\n"
+        "assert 'torch' not in sys.modules and 'matplotlib' not in sys.modules"
+    )
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert f"Example: rgm {command}" in " ".join(result.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("train", "--data", "mnits"), "did you mean 'mnist'"),
+        (("train", "--data", "digits", "--preset", "standart"), "did you mean 'standard'"),
+        (("train", "--data", "digits", "--device", "cdua"), "did you mean 'cuda'"),
+        (("train", "--data", "digits", "--epochs", "-1"), "epochs must be positive"),
+        (("train", "--data", "digits", "--batch-size", "0"), "batch size"),
+        (("train", "--data", "/no/such/folder"), "no folder of images"),
+        (("train", "--prset", "seed"), "--prset"),
+        (("train", "--epochs", "many"), "many"),
+        (("trian",), "trian"),
+        (("info", "nowhere"), "no model at nowhere"),
+        (("decode", "nowhere", "codes.npz", "--out", "x.npz"), "no model at nowhere"),
+    ],
+)
+def test_what_the_user_can_mend(arguments: tuple[str, ...], message: str, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    line = refused(*arguments, *(("--out", out) if arguments[0] == "train" else ()))
+    assert message in line
+    assert not (out / FILE).exists()
+    assert not list(tmp_path.rglob("*.safetensors"))
+
+
+def test_wrong_requests_of_a_model(run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "x.npz"
+    assert "known are 0, 1" in refused("sample", run, "--concept", "eleven", "--out", out)
+    assert "at least one sample" in refused("sample", run, "--count", 0, "--out", out)
+    (tmp_path / "bad.npz").write_bytes(b"PK not a zip")
+    assert "not a whole .npz" in refused("decode", run, tmp_path / "bad.npz", "--out", out)
+    np.savez(tmp_path / "range.npz", z1=np.full((1, 7, 7), 99))
+    assert "0 … 31" in refused("decode", run, tmp_path / "range.npz", "--out", out)
+    np.savez(tmp_path / "float.npz", z1=np.zeros((1, 7, 7)))
+    assert "whole numbers" in refused("decode", run, tmp_path / "float.npz", "--out", out)
+    np.savez(tmp_path / "other.npz", z2=np.zeros((1, 7, 7), dtype=int))
+    assert "no array `z1`" in refused("decode", run, tmp_path / "other.npz", "--out", out)
+    assert not out.exists()
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    line = refused("train", "--data", "digits", "--out", tmp_path / "file" / "run")
+    assert "cannot write" in line
+
+
+def test_a_folder_of_images_end_to_end(tmp_path: Path) -> None:
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    for label, name in enumerate(("dark", "light")):
+        for index in range(20):
+            path = tmp_path / "images" / name / f"{index}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            pixels = rng.integers(100 * label, 100 * label + 60, (12, 12, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(path)
+    rgm("run", "--data", tmp_path / "images", "--epochs", 2, "--out", tmp_path / "run")
+    rgm("sample", tmp_path / "run", "--concept", "light", "--count", 2, "--out", tmp_path / "x.npz")
+    assert np.load(tmp_path / "x.npz")["images"].shape == (2, 3, 12, 12)
+    line = refused("sample", tmp_path / "run", "--concept", "lihgt", "--out", tmp_path / "y.npz")
+    assert "did you mean 'light'" in line
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_training_leaves_a_checkpoint_and_goes_on(
+    tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    arguments = [
+        "train",
+        "--data",
+        "digits",
+        "--preset",
+        "seed",
+        "--epochs",
+        "40",
+        "--out",
+        str(tmp_path / "a"),
+    ]
+    process = subprocess.Popen([sys.executable, "-m", "rgm", *arguments], stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "a" / "metrics.jsonl").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == code, errors
+    assert "Traceback" not in errors
+    rgm("info", tmp_path / "a")
+    rgm(*arguments, "--resume")
+    rgm(*arguments[:-1], tmp_path / "b")
+    for name in (FILE, "metrics.jsonl"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    line = refused(*arguments, "--seed", 3, "--resume")
+    assert "belongs to another run" in line
