@@ -8,8 +8,8 @@ from rgm.categorical import one_hot
 from rgm.errors import RGMError
 from rgm.model.catalogue import PRESETS
 from rgm.model.config import LevelConfig, ModelConfig, preset
+from rgm.model.factorised import DensePrior
 from rgm.model.likelihood import TransposedDecoder
-from rgm.model.prior import DensePrior
 from rgm.model.recognition import ConvRecognition, DenseRecognition, Gumbel
 from rgm.model.spatial import SpatialRGM
 

@@ -1,11 +1,14 @@
 """A model as data: its image, its levels, its decoder. Presets are functions that return one."""
 
 from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Discriminator
 
 from rgm.errors import RGMError, unknown
 from rgm.model.catalogue import PRESETS
+from rgm.model.factorised import DensePrior
 from rgm.model.likelihood import DecoderConfig, PatchDecoder, TransposedDecoder
-from rgm.model.prior import DensePrior, PriorConfig
 from rgm.model.recognition import (
     ConvRecognition,
     DenseRecognition,
@@ -15,6 +18,9 @@ from rgm.model.recognition import (
     Shape,
     VectorQuantised,
 )
+from rgm.model.transformer import OrderedPrior
+
+PriorConfig = Annotated[DensePrior | OrderedPrior, Discriminator("kind")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +98,7 @@ def standard(image: Shape = (1, 28, 28), classes: int = 10) -> ModelConfig:
         grid=_quarter(image),
         states=32,
         recognition=ConvRecognition(widths=(32, 64), refine=1, estimator=VectorQuantised()),
-        prior=DensePrior(width=64),
+        prior=OrderedPrior(),
     )
     concept = LevelConfig(
         grid=(1, 1),

@@ -1,20 +1,23 @@
 """SpatialRGM: a deep generative model whose latents are discrete, spatial and hierarchical."""
 
 import math
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from rgm.categorical import gumbel_softmax, hard_argmax, one_hot
+from rgm.categorical import CategoricalField, gumbel_softmax, hard_argmax, one_hot
 from rgm.errors import RGMError
 from rgm.model import config as configuration
-from rgm.model.config import ModelConfig
+from rgm.model.config import ModelConfig, PriorConfig
+from rgm.model.factorised import DensePrior, FactorisedPrior
 from rgm.model.likelihood import Likelihood
-from rgm.model.prior import FactorisedPrior, Prior
+from rgm.model.prior import Prior
 from rgm.model.recognition import Recognition, Relaxed, Shape
 from rgm.model.results import FreeEnergy, Inference, Samples, concatenate
+from rgm.model.transformer import OrderedPrior, TransformerPrior
 
 Images = Float[Tensor, "n channels rows columns"]
 Codes = Int64[Tensor, "n height width"]
@@ -47,8 +50,8 @@ class SpatialRGM(nn.Module):
             below = recognitions[-1].readout
         self.recognitions = nn.ModuleList(recognitions)
         self.priors = nn.ModuleList(
-            FactorisedPrior(child.prior, parent.shape, child.shape)
-            for child, parent in zip(config.levels, config.levels[1:], strict=False)
+            _prior(child.prior, parent.shape, child.shape)
+            for child, parent in pairwise(config.levels)
             if child.prior is not None
         )
         self.likelihood = Likelihood(
@@ -103,14 +106,24 @@ class SpatialRGM(nn.Module):
         return concatenate([self._infer(batch) for batch in images.split(batch_size)])
 
     def _infer(self, images: Images) -> Inference:
-        below, fields = images, []
-        for level in range(1, self.depth + 1):
-            fields.append(self.recognition(level).field(below))
-            below = self.recognition(level).read(hard_argmax(fields[-1].logits))
+        fields = self._fields(images)
         codes = tuple(field.mode() for field in fields[:-1])
         return Inference(
             codes=codes, concept=fields[-1].probs().flatten(1), reconstruction=self._decode(codes[0])
         )
+
+    def _fields(self, images: Images) -> list[CategoricalField]:
+        """Return every level's q(z_ℓ | z_{ℓ−1}) with the most probable codes beneath it."""
+        below, fields = images, []
+        for level in range(1, self.depth + 1):
+            fields.append(self.recognition(level).field(below))
+            below = self.recognition(level).read(hard_argmax(fields[-1].logits))
+        return fields
+
+    @torch.no_grad()
+    def read(self, images: Images) -> list[Codes]:
+        """Return the most probable codes of every level, the concept's last, without decoding them."""
+        return [field.mode() for field in self._fields(images)]
 
     # Top-down
 
@@ -152,6 +165,47 @@ class SpatialRGM(nn.Module):
             codes.insert(0, self.prior(level).sample(parent, generator, temperature=temperature))
             parent = self._one_hot(codes[0], level)
         return Samples(images=self.decode(codes[0]), concept=concepts, codes=tuple(codes))
+
+    @torch.no_grad()
+    def complete(
+        self,
+        z1: Codes,
+        keep: Bool[Tensor, "n height width"],
+        concept: int | Int64[Tensor, " n"],
+        *,
+        generator: torch.Generator | None = None,
+        temperature: float = 1.0,
+    ) -> Samples:
+        """Return images whose cells in `keep` have the codes of `z1`, the rest drawn given them and a concept.
+
+        Levels between z_1 and the concept are read from what `z1` holds now, and then stay. Raises RGMError for
+        codes or concepts that the model does not have, or a mask of another shape than the grid.
+        """
+        self._check_codes(z1)
+        if keep.dtype != torch.bool or keep.shape[1:] != z1.shape[1:] or len(keep) not in (1, len(z1)):
+            raise RGMError(
+                f"keep must be a mask of shape {tuple(z1.shape)} (or one for all, (1, …)), true where a cell is kept, "
+                f"but is {keep.dtype} of shape {tuple(keep.shape)}"
+            )
+        concepts = self._concepts(concept)
+        if len(concepts) not in (1, len(z1)):
+            raise RGMError(
+                f"a concept is needed for each of {len(z1)} grids, or one for all, but {len(concepts)} came"
+            )
+        concepts = concepts.expand(len(z1))
+        codes = [z1, *self._middle(z1)]
+        tops = [*codes[1:], concepts[:, None, None]]
+        parent = self._one_hot(tops[0], 2)
+        drawn = self.prior(1).complete(z1, keep.expand_as(z1), parent, generator, temperature=temperature)
+        return Samples(images=self.decode(drawn), concept=concepts, codes=(drawn, *codes[1:]))
+
+    def _middle(self, z1: Codes) -> list[Codes]:
+        """Return the most probable codes of the levels between z_1 and the concept."""
+        codes = [z1]
+        for level in range(1, self.depth - 1):
+            below = self.recognition(level).read(self._one_hot(codes[-1], level))
+            codes.append(self.recognition(level + 1).field(below).mode())
+        return codes[1:]
 
     # The bound
 
@@ -286,6 +340,14 @@ class SpatialRGM(nn.Module):
             raise AttributeError(
                 f"{name} is a name of the two-level model, but this one has {self.depth} levels"
             )
+
+
+def _prior(config: PriorConfig, parent: Shape, child: Shape) -> Prior:
+    match config:
+        case DensePrior():
+            return FactorisedPrior(config, parent, child)
+        case OrderedPrior():
+            return TransformerPrior(config, parent, child)
 
 
 class _Read(nn.Module):

@@ -3,6 +3,7 @@
 import itertools
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -10,7 +11,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from rgm.categorical import one_hot
-from rgm.model.prior import FactorisedPrior
+from rgm.model.factorised import FactorisedPrior
 from rgm.model.recognition import Relaxed
 from rgm.model.spatial import SpatialRGM
 from rgm.training.recipe import Weights
@@ -34,9 +35,12 @@ def loss(
     generator: torch.Generator | None,
 ) -> Loss:
     """Return the loss of a batch: Σ weight · term over the terms that `weights` describes."""
+    if weights == Weights(reconstruction=0.0, prior=weights.prior):  # nothing but the prior: nothing to relax
+        term = _prior(model, images, labels, generator)
+        return Loss(weights.prior * term, {"prior": term})
     levels = model.relax(images, generator)
-    terms: dict[str, Scalar] = {}
     painted = model.mean_image(levels[0].sample)
+    terms: dict[str, Scalar] = {}
     if weights.reconstruction:
         terms["reconstruction"] = F.mse_loss(painted, images)
     if weights.concept and labels is not None:
@@ -44,7 +48,7 @@ def loss(
     if weights.prior_matching:
         terms["prior_matching"] = _prior_matching(model, levels)
     if weights.prior:
-        terms["prior"] = _prior(model, levels, labels)
+        terms["prior"] = _prior(model, images, labels, generator)
     if weights.codebook:
         terms["codebook"] = torch.stack([level.cost for level in levels]).sum()
     if weights.usage:
@@ -67,15 +71,17 @@ def _prior_matching(model: SpatialRGM, levels: list[Relaxed]) -> Scalar:
     return torch.stack(costs).sum()
 
 
-def _prior(model: SpatialRGM, levels: list[Relaxed], labels: Tensor | None) -> Scalar:
+def _prior(
+    model: SpatialRGM, images: Tensor, labels: Tensor | None, generator: torch.Generator | None
+) -> Scalar:
     """Return Σ_ℓ −log p(z_ℓ | z_{ℓ+1}) per cell, of hard codes and the true concept where it is known."""
-    codes = [level.field.mode() for level in levels]
+    codes = model.read(images)
     if labels is not None:
         codes[-1] = labels[:, None, None]
-    hard = [one_hot(z, level.field.states) for z, level in zip(codes, levels, strict=True)]
+    hard = [one_hot(z, level.states) for z, level in zip(codes, model.config.levels, strict=True)]
     costs = [
-        -model.prior(number).log_prob(child, parent).mean() / codes[number - 1][0].numel()
-        for number, (child, parent) in enumerate(itertools.pairwise(hard), start=1)
+        -model.prior(number).score(child, parent, generator).mean() / codes[number - 1][0].numel()
+        for number, (child, parent) in enumerate(pairwise(hard), start=1)
     ]
     return torch.stack(costs).sum()
 

@@ -36,6 +36,7 @@ class Stage:
     `schedule`: `constant`, or `one-cycle` (a rise over the first tenth to `learning_rate`, then a cosine to
     nothing). `shift`: each image is moved by up to as many pixels on either axis, edges repeated. Where `epochs`
     would be fewer than `least_steps` steps, as on a small set, the stage goes on to that many.
+    `trains`: the parts whose parameters move.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Stage:
     batch_size: int = 64
     schedule: Literal["constant", "one-cycle"] = "constant"
     shift: int = 0
+    trains: Literal["everything", "prior"] = "everything"
     weights: Weights
 
 
@@ -94,8 +96,8 @@ def seed() -> Recipe:
 
 
 def standard() -> Recipe:
-    """Return the default recipe: codes, concept and prior together, annealed."""
-    weights = Weights(reconstruction=10.0, concept=0.3, codebook=1.0, usage=0.005, prior=0.1, locality=40.0)
+    """Return the default recipe: first the codes and the concept, then the prior over the codes that have settled."""
+    weights = Weights(reconstruction=10.0, concept=0.3, codebook=1.0, usage=0.005, locality=40.0)
     stage = Stage(
         name="codes",
         epochs=5,
@@ -106,7 +108,17 @@ def standard() -> Recipe:
         shift=1,
         weights=weights,
     )
-    return Recipe(stages=(stage,))
+    prior = Stage(
+        name="prior",
+        epochs=2,
+        least_steps=600,
+        learning_rate=3e-3,
+        batch_size=64,
+        schedule="one-cycle",
+        trains="prior",
+        weights=Weights(reconstruction=0.0, prior=1.0),
+    )
+    return Recipe(stages=(stage, prior))
 
 
 def recipe(name: str) -> Recipe:

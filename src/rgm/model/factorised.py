@@ -1,0 +1,69 @@
+"""The notebook's prior: every cell on its own, given the parent."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import nn
+
+from rgm.categorical import CategoricalField
+from rgm.model.prior import Child, Codes, Keep, Parent, PerImage, Prior
+from rgm.model.recognition import Shape
+
+
+@dataclass(frozen=True, kw_only=True)
+class DensePrior:
+    """The notebook's `dec2`: one hidden layer from all of the parent to all of the child."""
+
+    kind: Literal["dense"] = "dense"
+    width: int
+
+
+class FactorisedPrior(Prior):
+    """p(z | parent) = Π_cells p(z_ij | parent)."""
+
+    def __init__(self, config: DensePrior, parent: Shape, child: Shape) -> None:
+        super().__init__()
+        self.child = child
+        states, height, width = child
+        self.net = nn.Sequential(
+            nn.Flatten(),
+            nn.Linear(parent[0] * parent[1] * parent[2], config.width),
+            nn.ReLU(),
+            nn.Linear(config.width, states * height * width),
+        )
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Height and width of the child's grid."""
+        return self.child[1:]
+
+    def field(self, parent: Parent) -> CategoricalField:
+        """Return the independent cells' distribution."""
+        return CategoricalField(self.net(parent).reshape(-1, *self.child))
+
+    def log_prob(self, z: Child, parent: Parent) -> PerImage:
+        """Return log p(z | parent) in nats per image."""
+        return self.field(parent).log_prob(z)
+
+    def score(self, z: Child, parent: Parent, generator: torch.Generator | None) -> PerImage:
+        """Return log p(z | parent): independent cells have no order."""
+        del generator
+        return self.log_prob(z, parent)
+
+    def complete(
+        self,
+        codes: Codes,
+        keep: Keep,
+        parent: Parent,
+        generator: torch.Generator | None = None,
+        *,
+        temperature: float = 1.0,
+    ) -> Codes:
+        """Return every cell outside `keep` drawn on its own: what is kept tells it nothing."""
+        return torch.where(keep, codes, self.field(parent).sample(generator, temperature=temperature))
+
+    def cell_log_probs(self, z: Child, parent: Parent) -> Child:
+        """Return log p(z_ij = k | parent), which the other cells do not change."""
+        del z
+        return self.field(parent).log_probs()

@@ -1,0 +1,236 @@
+"""A structured prior: a transformer that draws the cells of a grid one after another, in any order."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from rgm.categorical import gumbel_noise
+from rgm.errors import RGMError
+from rgm.model.prior import Child, Codes, Keep, Parent, PerImage, Prior
+from rgm.model.recognition import Shape
+
+Tokens = Float[Tensor, "batch cells width"]
+Order = Int64[Tensor, "batch cells"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class OrderedPrior:
+    """Cells drawn one after another by a transformer of some width, layers and heads.
+
+    A cell sees between `context` and 2 · `context` − 1 of the cells drawn before it (all of them, in a grid of at
+    most twice `context` cells). `raster` is the share of training images whose cells are taken in reading order;
+    the others' order is random.
+    """
+
+    kind: Literal["ordered"] = "ordered"
+    width: int = 96
+    layers: int = 3
+    heads: int = 4
+    context: int = 256
+    raster: float = 0.5
+
+
+class TransformerPrior(Prior):
+    """p(z | parent) = Π_t p(z_σ(t) | z_σ(1), …, z_σ(t−1), parent) for an order σ of the cells.
+
+    The network is told of every token which cell it was and which cell comes next (Pannatier, Courdier and Fleuret
+    2024, σ-GPTs), so that one set of weights serves every order: `log_prob` and `sample` read the grid row by row;
+    `complete` takes the kept cells first and then the others, which makes its draws conditional on all that is
+    kept. Places are given by their Fourier features and the parent by its own grid, so that no parameter belongs to
+    a place: their number does not depend on the grid.
+    """
+
+    def __init__(self, config: OrderedPrior, parent: Shape, child: Shape) -> None:
+        super().__init__()
+        if config.width % config.heads:
+            raise RGMError(f"the width {config.width} must be a multiple of the {config.heads} heads")
+        self.config, self.parent, self.child = config, parent, child
+        width = config.width
+        self.places: Tensor
+        self.register_buffer("places", _fourier_features(child[1], child[2]), persistent=False)
+        self.code = nn.Linear(child[0], width, bias=False)
+        self.begin = nn.Parameter(torch.zeros(width))
+        self.here = nn.Linear(self.places.shape[1], width)
+        self.next = nn.Linear(self.places.shape[1], width)
+        kernel = 1 if parent[1:] == (1, 1) else 3
+        self.condition = nn.Conv2d(parent[0], width, kernel, padding=kernel // 2)
+        self.blocks = nn.ModuleList(_Block(width, config.heads, config.context) for _ in range(config.layers))
+        self.norm = nn.LayerNorm(width)
+        self.head = nn.Linear(width, child[0])
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Height and width of the child's grid."""
+        return self.child[1:]
+
+    @property
+    def cells(self) -> int:
+        """Number of cells."""
+        return self.child[1] * self.child[2]
+
+    def log_prob(self, z: Child, parent: Parent) -> PerImage:
+        """Return log p(z | parent) in nats per image, the cells in reading order."""
+        return self._log_prob(z, parent, self._reading(len(z), z.device))
+
+    def score(self, z: Child, parent: Parent, generator: torch.Generator | None) -> PerImage:
+        """Return log p(z | parent), the cells of each image in reading order or, for some, in a random one."""
+        order = self._reading(len(z), z.device)
+        keys = torch.rand(order.shape, generator=generator, device=z.device)
+        chosen = torch.rand(len(z), 1, generator=generator, device=z.device) < self.config.raster
+        return self._log_prob(z, parent, torch.where(chosen, order, keys.argsort(dim=1)))
+
+    def complete(
+        self,
+        codes: Codes,
+        keep: Keep,
+        parent: Parent,
+        generator: torch.Generator | None = None,
+        *,
+        temperature: float = 1.0,
+    ) -> Codes:
+        """Return grids whose cells in `keep` are those of `codes`, the rest drawn given all of them."""
+        flat, kept = codes.flatten(1).clone(), keep.flatten(1)
+        order = (
+            (~kept).long().argsort(dim=1, stable=True)
+        )  # what is kept first, then the rest, in reading order
+        fixed = int(kept.sum(dim=1).min())
+        target = self._target(parent, order)
+        blocks = [block for block in self.blocks if isinstance(block, _Block)]
+        caches = [_Cache.empty(len(flat), self.cells, block.heads, target) for block in blocks]
+        token, here = self.begin.expand(len(flat), -1), self.here(self.places)
+        for step in range(self.cells):
+            cell = order[:, step : step + 1]
+            x = (token + target[:, step])[:, None]
+            for block, cache in zip(blocks, caches, strict=True):
+                x = block.step(x, cache, step)
+            if step >= fixed:
+                logits = self.head(self.norm(x[:, 0])) / temperature
+                drawn = (logits + gumbel_noise(logits, generator)).argmax(dim=1, keepdim=True)
+                flat.scatter_(1, cell, torch.where(kept.gather(1, cell), flat.gather(1, cell), drawn))
+            z = F.one_hot(flat.gather(1, cell)[:, 0], self.child[0]).to(token.dtype)
+            token = self.code(z) + here[cell[:, 0]]
+        return flat.reshape(codes.shape)
+
+    def cell_log_probs(self, z: Child, parent: Parent) -> Child:
+        """Return log p(z_ij = k | all other cells, parent): each cell in turn is taken last."""
+        reading = self._reading(len(z), z.device)
+        columns = []
+        for cell in range(self.cells):
+            rest = torch.cat([reading[:, :cell], reading[:, cell + 1 :], reading[:, cell : cell + 1]], dim=1)
+            columns.append(self._logits(z, parent, rest)[:, -1].log_softmax(dim=1))
+        return torch.stack(columns, dim=2).reshape(-1, *self.child)
+
+    def _reading(self, batch: int, device: torch.device) -> Order:
+        return torch.arange(self.cells, device=device).expand(batch, -1)
+
+    def _log_prob(self, z: Child, parent: Parent, order: Order) -> PerImage:
+        log_probs = self._logits(z, parent, order).log_softmax(dim=2)
+        return (log_probs * _ordered(z, order)).sum(dim=(1, 2))
+
+    def _logits(self, z: Child, parent: Parent, order: Order) -> Float[Tensor, "batch cells states"]:
+        """Return the logits of the cells in their order, each given those before it."""
+        seen = self.code(_ordered(z, order)) + self.here(self.places)[order]
+        first = self.begin.expand(len(z), 1, -1)
+        x = torch.cat([first, seen[:, :-1]], dim=1) + self._target(parent, order)
+        for block in self.blocks:
+            x = block(x)
+        logits: Tensor = self.head(self.norm(x))
+        return logits
+
+    def _target(self, parent: Parent, order: Order) -> Tokens:
+        """Return, in order, what the network is told of the cell that comes next: its place and its parent."""
+        told = self.condition(parent)
+        told = F.interpolate(told, size=self.grid, mode="nearest").flatten(2).movedim(1, 2)
+        told = told.gather(1, order[:, :, None].expand(-1, -1, told.shape[2]))
+        return told + self.next(self.places)[order]
+
+
+def _ordered(z: Child, order: Order) -> Float[Tensor, "batch cells states"]:
+    """Return a field's cells in an order."""
+    flat = z.flatten(2).movedim(1, 2)
+    return flat.gather(1, order[:, :, None].expand(-1, -1, flat.shape[2]))
+
+
+def _fourier_features(height: int, width: int, octaves: int = 4) -> Float[Tensor, "cells features"]:
+    """Return sines and cosines of each cell's row and column, as shares of the grid, at doubling frequencies."""
+    rows = (torch.arange(height) + 0.5) / height
+    columns = (torch.arange(width) + 0.5) / width
+    grid = torch.stack(torch.meshgrid(rows, columns, indexing="ij"), dim=-1).reshape(-1, 2)
+    angles = (grid[:, :, None] * math.pi * 2.0 ** torch.arange(octaves)).flatten(1)
+    return torch.cat([grid, angles.sin(), angles.cos()], dim=1)
+
+
+class _Cache:
+    """Keys and values of the cells drawn so far."""
+
+    def __init__(self, keys: Tensor, values: Tensor) -> None:
+        self.keys, self.values = keys, values
+
+    @classmethod
+    def empty(cls, batch: int, cells: int, heads: int, like: Tensor) -> "_Cache":
+        shape = (batch, heads, cells, like.shape[-1] // heads)
+        return cls(like.new_empty(shape), like.new_empty(shape))
+
+
+class _Block(nn.Module):
+    """Causal self-attention over the block of cells under way and the one before it, and a two-layer network."""
+
+    def __init__(self, width: int, heads: int, context: int) -> None:
+        super().__init__()
+        self.heads, self.context = heads, context
+        self.norm = nn.LayerNorm(width)
+        self.inputs = nn.Linear(width, 3 * width, bias=False)
+        self.output = nn.Linear(width, width, bias=False)
+        self.mlp = nn.Sequential(
+            nn.LayerNorm(width), nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
+        )
+
+    def _split(self, x: Tokens) -> tuple[Tensor, Tensor, Tensor]:
+        """Return queries, keys and values, each (batch, heads, cells, width / heads)."""
+        batch, cells, width = x.shape
+        parts = self.inputs(self.norm(x)).reshape(batch, cells, 3, self.heads, width // self.heads)
+        q, k, v = parts.permute(2, 0, 3, 1, 4)
+        return q, k, v
+
+    def _merge(self, x: Tokens, attended: Tensor) -> Tokens:
+        x = x + self.output(attended.movedim(1, 2).flatten(2))
+        result: Tensor = x + self.mlp(x)
+        return result
+
+    def forward(self, x: Tokens) -> Tokens:
+        q, k, v = self._split(x)
+        if x.shape[1] <= self.context:
+            return self._merge(x, F.scaled_dot_product_attention(q, k, v, is_causal=True))
+        return self._merge(x, self._windowed(q, k, v))
+
+    def _windowed(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Return attention of each block of `context` cells to itself and the block before: work in proportion."""
+        cells, size = q.shape[2], self.context
+        blocks = -(-cells // size)
+        fill = (0, 0, 0, blocks * size - cells)
+        q, k, v = (F.pad(part, fill).unflatten(2, (blocks, size)) for part in (q, k, v))
+        before_k, before_v = (F.pad(part, (0, 0, 0, 0, 1, 0))[:, :, :-1] for part in (k, v))
+        near = torch.ones(size, 2 * size, dtype=torch.bool, device=q.device).tril(size)
+        mask = near.repeat(blocks, 1, 1)
+        mask[0, :, :size] = False  # nothing comes before the first block
+        attended = F.scaled_dot_product_attention(
+            q, torch.cat([before_k, k], dim=3), torch.cat([before_v, v], dim=3), attn_mask=mask
+        )
+        return attended.flatten(2, 3)[:, :, :cells]
+
+    def step(
+        self, x: Float[Tensor, "batch 1 width"], cache: _Cache, step: int
+    ) -> Float[Tensor, "batch 1 width"]:
+        """Return what `forward` gives for the cell at `step`, from it alone and the keys and values before it."""
+        q, k, v = self._split(x)
+        cache.keys[:, :, step : step + 1], cache.values[:, :, step : step + 1] = k, v
+        first = max(0, (step // self.context - 1) * self.context)
+        seen = slice(first, step + 1)
+        return self._merge(
+            x, F.scaled_dot_product_attention(q, cache.keys[:, :, seen], cache.values[:, :, seen])
+        )

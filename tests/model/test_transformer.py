@@ -1,0 +1,162 @@
+import itertools
+import math
+
+import pytest
+import torch
+
+from rgm.categorical import one_hot
+from rgm.errors import RGMError
+from rgm.model.transformer import OrderedPrior, TransformerPrior, _Block
+
+STATES, GRID = 3, (2, 2)
+
+
+@pytest.fixture
+def prior() -> TransformerPrior:
+    torch.manual_seed(0)
+    config = OrderedPrior(width=8, layers=2, heads=2)
+    made = TransformerPrior(config, (2, 1, 1), (STATES, *GRID)).double().eval()
+    with torch.no_grad():  # far from uniform, so that a mistake shows
+        made.head.weight.mul_(8)
+    return made
+
+
+def every_grid() -> torch.Tensor:
+    return torch.tensor(list(itertools.product(range(STATES), repeat=4))).reshape(-1, *GRID)
+
+
+def parents(count: int, concept: int = 1) -> torch.Tensor:
+    return one_hot(torch.full((count, 1, 1), concept), 2, dtype=torch.float64)
+
+
+def as_field(codes: torch.Tensor) -> torch.Tensor:
+    return one_hot(codes, STATES, dtype=torch.float64)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("order", [(0, 1, 2, 3), (2, 0, 3, 1)])
+def test_probabilities_of_all_grids_sum_to_one_in_every_order(
+    prior: TransformerPrior, order: tuple[int, ...]
+) -> None:
+    codes = every_grid()
+    orders = torch.tensor(order).expand(len(codes), -1)
+    total = prior._log_prob(as_field(codes), parents(len(codes)), orders).exp().sum()
+    assert float(total) == pytest.approx(1.0)
+
+
+@torch.no_grad()
+def test_samples_follow_the_enumerated_probabilities(
+    prior: TransformerPrior, generator: torch.Generator
+) -> None:
+    codes, draws = every_grid(), 20_000
+    expected = draws * prior.log_prob(as_field(codes), parents(len(codes))).exp()
+    drawn = prior.sample(parents(draws), generator)
+    index = (drawn.flatten(1) * torch.tensor([27, 9, 3, 1])).sum(1)
+    observed = torch.bincount(index, minlength=81).double()
+    assert float(((observed - expected) ** 2 / expected).sum()) < 124.8  # 80 degrees of freedom, p = 0.001
+
+
+@torch.no_grad()
+def test_completions_follow_the_conditional_of_kept_first(
+    prior: TransformerPrior, generator: torch.Generator
+) -> None:
+    draws = 20_000
+    codes = torch.tensor([[2, 0], [0, 1]]).expand(draws, -1, -1)
+    keep = torch.tensor([[True, False], [False, True]]).expand(draws, -1, -1)
+    drawn = prior.complete(codes, keep, parents(draws), generator)
+    assert torch.equal(drawn[keep], codes[keep])
+    # All nine completions, the kept cells 0 and 3 taken first.
+    free = torch.tensor(list(itertools.product(range(STATES), repeat=2)))
+    grids = torch.tensor([2, 0, 0, 1]).repeat(9, 1)
+    grids[:, 1:3] = free
+    order = torch.tensor([0, 3, 1, 2]).expand(9, -1)
+    joint = prior._log_prob(as_field(grids.reshape(-1, 2, 2)), parents(9), order)
+    expected = draws * joint.softmax(0)
+    observed = torch.bincount(drawn[:, 0, 1] * 3 + drawn[:, 1, 0], minlength=9).double()
+    assert float(((observed - expected) ** 2 / expected).sum()) < 26.1  # 8 degrees of freedom, p = 0.001
+
+
+@torch.no_grad()
+def test_kept_cells_may_differ_from_grid_to_grid(prior: TransformerPrior, generator: torch.Generator) -> None:
+    codes = torch.randint(STATES, (50, 2, 2), generator=generator)
+    keep = torch.rand(50, 2, 2, generator=generator) < 0.5
+    drawn = prior.complete(codes, keep, parents(50), generator)
+    assert torch.equal(drawn[keep], codes[keep])
+    assert not torch.equal(drawn, codes)
+
+
+@torch.no_grad()
+def test_cell_probabilities_are_those_with_the_cell_last(prior: TransformerPrior) -> None:
+    codes = torch.tensor([[[1, 2], [0, 1]]])
+    found = prior.cell_log_probs(as_field(codes), parents(1))
+    torch.testing.assert_close(found.exp().sum(1), torch.ones(1, 2, 2, dtype=torch.float64))
+    order = torch.tensor([[0, 1, 3, 2]])  # cell (1, 0) last
+    expected = []
+    for code in range(STATES):
+        codes[0, 1, 0] = code
+        expected.append(prior._log_prob(as_field(codes), parents(1), order))
+    torch.testing.assert_close(found[0, :, 1, 0], torch.cat(expected).log_softmax(0))
+
+
+def test_the_concept_matters_and_the_future_does_not(prior: TransformerPrior) -> None:
+    z = as_field(torch.tensor([[[1, 2], [0, 1]]])).requires_grad_()
+    order = torch.tensor([[2, 0, 3, 1]])
+    logits = prior._logits(z, parents(1), order)
+    for step in range(4):
+        (gradient,) = torch.autograd.grad(logits[0, step].sum(), z, retain_graph=True)
+        reached = gradient[0].abs().sum(0).flatten() > 0
+        assert reached.nonzero().flatten().tolist() == sorted(order[0, :step].tolist())
+    other = prior._logits(z, parents(1, concept=0), order)
+    assert not torch.allclose(logits, other)
+
+
+def test_parameters_do_not_grow_with_the_grid() -> None:
+    counts = {
+        sum(p.numel() for p in TransformerPrior(OrderedPrior(), (10, 1, 1), (32, side, side)).parameters())
+        for side in (4, 7, 16)
+    }
+    assert len(counts) == 1
+
+
+@torch.no_grad()
+def test_bounded_context_is_full_attention_under_its_mask(generator: torch.Generator) -> None:
+    """In blocks or all at once, a cell sees its own block so far and the block before, and nothing else."""
+    torch.manual_seed(0)
+    block = _Block(8, 2, context=4).double()
+    x = torch.randn(3, 11, 8, generator=generator, dtype=torch.float64)
+    q, k, v = block._split(x)
+    place = torch.arange(11)
+    mask = (place[None] <= place[:, None]) & (place[None] // 4 >= place[:, None] // 4 - 1)
+    expected = torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    torch.testing.assert_close(block._windowed(q, k, v), expected)
+
+
+@torch.no_grad()
+def test_drawing_step_by_step_sees_what_training_saw(generator: torch.Generator) -> None:
+    torch.manual_seed(0)
+    prior = TransformerPrior(
+        OrderedPrior(width=8, layers=2, heads=2, context=3), (2, 1, 1), (STATES, 3, 4)
+    ).double()
+    prior.head.weight.mul_(8)
+    codes = torch.randint(STATES, (1, 3, 4), generator=generator)
+    # With all cells but the last kept, the draws of the last have the parallel pass's probabilities.
+    keep = torch.ones(4000, 3, 4, dtype=torch.bool)
+    keep[:, 2, 3] = False
+    drawn = prior.complete(codes.expand(4000, -1, -1), keep, parents(4000), generator)[:, 2, 3]
+    expected = prior._logits(as_field(codes), parents(1), torch.arange(12)[None])[0, -1].softmax(0)
+    observed = torch.bincount(drawn, minlength=STATES).double() / 4000
+    error = (observed - expected).abs() / (expected * (1 - expected) / 4000).sqrt()
+    assert float(error.max()) < 4
+
+
+def test_score_takes_reading_order_or_a_random_one(generator: torch.Generator) -> None:
+    config = OrderedPrior(width=8, layers=1, heads=2, raster=1.0)
+    prior = TransformerPrior(config, (2, 1, 1), (STATES, *GRID)).double()
+    z = as_field(every_grid()[:20])
+    torch.testing.assert_close(prior.score(z, parents(20), generator), prior.log_prob(z, parents(20)))
+
+
+def test_a_width_that_does_not_divide() -> None:
+    with pytest.raises(RGMError, match="multiple of the 4 heads"):
+        TransformerPrior(OrderedPrior(width=90), (2, 1, 1), (3, 2, 2))
+    assert math.isclose(OrderedPrior().raster, 0.5)
