@@ -129,6 +129,24 @@ def test_sample_one_concept_and_all(run: Path, tmp_path: Path) -> None:
     assert np.load(tmp_path / "all.npz")["concept"].tolist() == [c for c in range(10) for _ in range(2)]
 
 
+def test_complete_keeps_what_it_is_told(run: Path, tmp_path: Path) -> None:
+    rgm("encode", run, "--out", tmp_path / "codes.npz")
+    codes = np.load(tmp_path / "codes.npz")
+    keep = np.zeros((7, 7), dtype=bool)
+    keep[:4] = True
+    np.savez(tmp_path / "half.npz", z1=codes["z1"][:5], concept=codes["concept"][:5], keep=keep)
+    rgm("complete", run, tmp_path / "half.npz", "--out", tmp_path / "a.npz")
+    found = np.load(tmp_path / "a.npz")
+    np.testing.assert_array_equal(found["z1"][:, :4], codes["z1"][:5, :4])
+    np.testing.assert_array_equal(found["concept"], codes["concept"][:5].argmax(1))
+    rgm("complete", run, tmp_path / "half.npz", "--concept", 7, "--out", tmp_path / "b.npz")
+    assert np.load(tmp_path / "b.npz")["concept"].tolist() == [7] * 5
+    np.savez(tmp_path / "bad.npz", z1=codes["z1"][:5], concept=codes["concept"][:5], keep=keep[:3])
+    assert "must be a mask of shape (5, 7, 7)" in refused(
+        "complete", run, tmp_path / "bad.npz", "--out", tmp_path / "c.npz"
+    )
+
+
 @pytest.mark.parametrize("name", ["abstraction", "instantiation", "locality"])
 def test_experiment(run: Path, tmp_path: Path, name: str) -> None:
     rgm("experiment", name, run, "--out", tmp_path)
@@ -146,7 +164,7 @@ def test_info_and_version(run: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["run", "train", "experiment", "encode", "decode", "sample", "info", "judge"]
+    "command", ["run", "train", "experiment", "encode", "decode", "sample", "complete", "info", "judge"]
 )
 def test_help_shows_an_example_and_imports_no_torch(command: str) -> None:
     script = (

@@ -13,6 +13,7 @@ from torch import Tensor
 from rgm.data.images import ImageSet, to_unit
 from rgm.errors import RGMError, unknown
 from rgm.files import write_bytes
+from rgm.model.results import Samples
 from rgm.model.spatial import SpatialRGM
 
 Arrays = dict[str, NDArray[np.generic]]
@@ -44,12 +45,7 @@ def decoded(model: SpatialRGM, z1: Int64[Tensor, "n height width"]) -> Arrays:
 def sampled(model: SpatialRGM, concepts: list[int], count: int, seed: int) -> Arrays:
     """Return `images`, `concept` and `z1` of `count` samples of each concept."""
     generator = torch.Generator(model.device).manual_seed(seed)
-    samples = model.sample(torch.tensor(concepts), count, generator=generator)
-    return {
-        "images": samples.images.cpu().numpy(),
-        "concept": samples.concept.cpu().numpy(),
-        "z1": samples.z1.cpu().numpy(),
-    }
+    return _drawn(model.sample(torch.tensor(concepts), count, generator=generator))
 
 
 def concepts_named(name: str, classes: tuple[str, ...]) -> list[int]:
@@ -66,19 +62,54 @@ def concepts_named(name: str, classes: tuple[str, ...]) -> list[int]:
     raise unknown("concept", name, [*classes, "all"])
 
 
-def read_codes(path: Path) -> Int64[Tensor, "n height width"]:
-    """Return the `z1` of an .npz file; raise RGMError for a file without whole numbers under that name."""
+def completed(model: SpatialRGM, path: Path, concepts: list[int] | None, seed: int) -> Arrays:
+    """Return `images`, `concept` and `z1` of a file's codes, its `keep` kept and the rest drawn.
+
+    The concept is the one given, or each grid's own in the file. Raises RGMError for arrays that do not fit.
+    """
+    z1, keep = read_codes(path), torch.from_numpy(_array(path, "keep"))
+    if keep.dtype != torch.bool:
+        raise RGMError(f"`keep` in {path} must be true or false for each cell, but is {keep.dtype}")
+    if concepts is None:
+        found = torch.from_numpy(_array(path, "concept"))
+        chosen = found.argmax(dim=1) if found.ndim == 2 else found.long()
+    elif len(concepts) == 1:
+        chosen = torch.tensor(concepts)
+    else:
+        raise RGMError("a completion needs one concept: name it with --concept")
+    generator = torch.Generator(model.device).manual_seed(seed)
+    place = model.device
+    keep = keep[None] if keep.ndim == 2 else keep
+    return _drawn(model.complete(z1.to(place), keep.to(place), chosen.to(place), generator=generator))
+
+
+def _drawn(samples: Samples) -> Arrays:
+    return {
+        "images": samples.images.cpu().numpy(),
+        "concept": samples.concept.cpu().numpy(),
+        "z1": samples.z1.cpu().numpy(),
+    }
+
+
+def _array(path: Path, name: str) -> NDArray[np.generic]:
+    """Return one array of an .npz file; raise RGMError where there is none."""
     if not path.is_file():
         raise RGMError(f"no codes at {path}: `rgm encode` writes such a file")
     try:
         with np.load(path, allow_pickle=False) as opened:
-            if not isinstance(opened, np.lib.npyio.NpzFile) or "z1" not in opened:
-                raise RGMError(f"{path} holds no array `z1`: `rgm encode` writes one")
-            z1 = opened["z1"]
+            if not isinstance(opened, np.lib.npyio.NpzFile) or name not in opened:
+                raise RGMError(f"{path} holds no array `{name}`")
+            found: NDArray[np.generic] = opened[name]
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
         if isinstance(error, RGMError):
             raise
         raise RGMError(f"{path} is not a whole .npz file ({error}): write it again") from error
+    return found
+
+
+def read_codes(path: Path) -> Int64[Tensor, "n height width"]:
+    """Return the `z1` of an .npz file; raise RGMError for a file without whole numbers under that name."""
+    z1 = _array(path, "z1")
     if z1.dtype.kind not in "iu" or z1.ndim != 3:
         raise RGMError(
             f"`z1` in {path} must be whole numbers of shape (n, height, width), "

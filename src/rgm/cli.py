@@ -210,6 +210,32 @@ def sample(
 
 
 @app.command
+def complete(
+    model: Model,
+    codes: Annotated[Path, Parameter(help="An .npz file with `z1` and `keep`.")],
+    *,
+    out: Annotated[Path, Parameter(help="The .npz file to write.")],
+    concept: Annotated[
+        str | None, Parameter(help="A class by name or number; else the file's `concept`.")
+    ] = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+) -> None:
+    """Keep some cells of codes and draw the rest given them and a concept.
+
+    Example: `rgm complete runs/first half.npz --concept 3 --out completed.npz`
+
+    Reads `z1` (N, H, W), `keep` true where a cell is kept, (N, H, W) or (H, W), and, without --concept, `concept` as
+    `rgm encode` or `rgm sample` write it; writes `images`, `concept` and `z1`, as `rgm sample` does.
+    """
+    from rgm import arrays
+
+    checkpoint = _load(model, device)
+    wanted = None if concept is None else arrays.concepts_named(concept, checkpoint.origin.classes)
+    arrays.write(out, arrays.completed(checkpoint.model, codes, wanted, seed))
+
+
+@app.command
 def info(model: Model) -> None:
     """Say what a model is: its preset, its data, its levels, its size.
 

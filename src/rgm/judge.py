@@ -81,12 +81,12 @@ def train_judge(
 ) -> Judge:
     """Return a judge trained on a labelled split, with small random rotations, scalings and shifts.
 
-    Large sets are seen ten times, small ones twenty. Raises RGMError for images without labels.
+    Raises RGMError for images without labels.
     """
     if train.labels is None:
         raise RGMError(f"a judge learns from labels, but {train.source} has none")
     count = len(train)
-    epochs = epochs or (10 if count > 5_000 else 20)
+    epochs = epochs or 10
     batch_size = 128 if count > 5_000 else 32
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)  # the layers' initial weights have no other way to be seeded

@@ -170,8 +170,8 @@ class SpatialRGM(nn.Module):
     def complete(
         self,
         z1: Codes,
-        keep: Bool[Tensor, "n height width"],
-        concept: int | Int64[Tensor, " n"],
+        keep: Bool[Tensor, "#n height width"],
+        concept: int | Int64[Tensor, " #n"],
         *,
         generator: torch.Generator | None = None,
         temperature: float = 1.0,

@@ -100,8 +100,8 @@ def standard() -> Recipe:
     weights = Weights(reconstruction=10.0, concept=0.3, codebook=1.0, usage=0.005, locality=40.0)
     stage = Stage(
         name="codes",
-        epochs=5,
-        least_steps=1000,
+        epochs=4,
+        least_steps=800,
         learning_rate=3e-3,
         batch_size=64,
         schedule="one-cycle",
@@ -110,8 +110,8 @@ def standard() -> Recipe:
     )
     prior = Stage(
         name="prior",
-        epochs=2,
-        least_steps=600,
+        epochs=1,
+        least_steps=400,
         learning_rate=3e-3,
         batch_size=64,
         schedule="one-cycle",
