@@ -147,6 +147,15 @@ def test_complete_keeps_what_it_is_told(run: Path, tmp_path: Path) -> None:
     )
 
 
+def test_evaluate(run: Path, tmp_path: Path) -> None:
+    rgm("evaluate", run, "--split", "validation", "--samples", 2, "--out", tmp_path)
+    found = json.loads((tmp_path / "evaluation.json").read_text())
+    assert (found["data"], found["split"]) == ("digits", "validation")
+    bound = found["measures"]["free_energy_nats"]
+    assert bound["low"] <= bound["estimate"] <= bound["high"]
+    assert "at least one sample" in refused("evaluate", run, "--samples", 0)
+
+
 @pytest.mark.parametrize("name", ["abstraction", "instantiation", "locality"])
 def test_experiment(run: Path, tmp_path: Path, name: str) -> None:
     rgm("experiment", name, run, "--out", tmp_path)
@@ -164,7 +173,8 @@ def test_info_and_version(run: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["run", "train", "experiment", "encode", "decode", "sample", "complete", "info", "judge"]
+    "command",
+    ["run", "train", "experiment", "evaluate", "encode", "decode", "sample", "complete", "info", "judge"],
 )
 def test_help_shows_an_example_and_imports_no_torch(command: str) -> None:
     script = (

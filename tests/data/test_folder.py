@@ -1,3 +1,4 @@
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +50,27 @@ def test_train_and_test_folders(tmp_path: Path) -> None:
     assert sizes == [40, 2, 6]
 
 
+def test_without_a_test_folder_the_training_images_are_divided(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        for i in range(20):
+            write(tmp_path / "train" / name / f"{i}.png", 10 * i)
+    parts = [load_data(str(tmp_path), split) for split in ("train", "validation", "test")]
+    assert [len(part) for part in parts] == [28, 4, 8]
+    values = [torch.stack([part.images[:, 0, 0, 0].long(), part.labels], dim=1) for part in parts]
+    assert len(torch.cat(values).unique(dim=0)) == 40
+    for name in ("a", "b"):
+        write(tmp_path / "validation" / name / "x.png")
+    sizes = [len(load_data(str(tmp_path), split)) for split in ("train", "validation", "test")]
+    assert sizes == [32, 2, 8]
+
+
+def test_train_may_be_a_class(tmp_path: Path) -> None:
+    for name in ("bus", "train"):
+        for i in range(5):
+            write(tmp_path / name / f"{i}.png")
+    assert load_data(str(tmp_path)).classes == ("bus", "train")
+
+
 def test_no_subfolders_is_unlabelled(tmp_path: Path) -> None:
     for i in range(20):
         write(tmp_path / f"{i}.jpg", i)
@@ -95,6 +117,47 @@ def test_a_truncated_image_is_named(classes: Path) -> None:
         path.write_bytes(path.read_bytes()[:45])
     with pytest.raises(RGMError, match=r"dog.*cannot be read"):
         load_data(str(classes))
+
+
+@pytest.mark.parametrize("limit", [300, 100], ids=["where Pillow warns", "where it refuses"])
+def test_an_image_too_large_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int) -> None:
+    for i in range(3):
+        write(tmp_path / "test" / f"{i}.png")
+        write(tmp_path / "train" / f"{i}.png")
+    write(tmp_path / "test" / "1.png", size=(20, 20))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
+    with pytest.raises(RGMError, match=r"1\.png claims to be larger"):
+        load_data(str(tmp_path), "test", size=8)
+
+
+def test_threads_leave_the_filters_of_warnings_alone(tmp_path: Path) -> None:
+    for i in range(300):
+        write(tmp_path / f"{i:03d}.png")
+    before = list(warnings.filters)
+    for _ in range(5):
+        load_data(str(tmp_path))
+        assert warnings.filters == before
+
+
+def test_damaged_exif_does_not_hide_a_sound_image(tmp_path: Path) -> None:
+    exif = b"Exif\0\0II*\0\x08\0\0\0\x05\0"  # five tags are promised, none is there
+    for i in range(10):
+        Image.new("L", (8, 8), 100).save(tmp_path / f"{i}.jpg", exif=exif)
+    assert int(load_data(str(tmp_path)).images.float().mean()) == 100
+
+
+def test_a_folder_that_cannot_be_listed(classes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    with pytest.raises(RGMError, match=r"cannot read the folder .*: Permission denied"):
+        load_data(str(classes))
+
+
+def test_the_folder_one_is_in_has_a_name(classes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(classes)
+    assert load_data(".").name == classes.name
 
 
 def test_images_that_differ_in_size_name_the_way_out(classes: Path) -> None:

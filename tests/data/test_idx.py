@@ -37,6 +37,7 @@ def test_reads_what_was_written(tmp_path: Path, compress: bool) -> None:
         (idx_bytes(VALUES)[:-1], "cut short: its header promises 24 bytes"),
         (idx_bytes(VALUES) + b"x", "too long"),
         (struct.pack(">BBBBII", 0, 0, 8, 2, 2**32 - 1, 2**32 - 1), "cut short"),
+        (struct.pack(">BBBBIII", 0, 0, 8, 3, 0, 2**32 - 1, 2**32 - 1), "is empty"),
         (gzip.compress(idx_bytes(VALUES))[:-6], "damaged gzip"),
     ],
 )

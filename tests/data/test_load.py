@@ -1,7 +1,11 @@
 import gzip
+import hashlib
 import logging
 import struct
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -94,8 +98,6 @@ def test_a_folder_without_the_files_says_what_is_expected(tmp_path: Path) -> Non
 def test_a_download_is_verified_and_moved_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The second mirror's good file is kept; the first one's damaged file never reaches the cache."""
     good = b"the published file"
-    import hashlib
-
     checksum = "sha256:" + hashlib.sha256(good).hexdigest()
     known = named.NamedSet(
         name="tiny",
@@ -121,6 +123,91 @@ def test_a_download_is_verified_and_moved_whole(tmp_path: Path, monkeypatch: pyt
     assert list((tmp_path / "bad").iterdir()) == []
 
 
+class Mirrors:
+    """A server of mirrors, by the first part of the path; it notes what was asked of it."""
+
+    content = b"the published file" * 100
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        mirrors = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                mirror = self.path.split("/")[1]
+                mirrors.asked.append(mirror)
+                self.send_response(503 if mirror == "broken" else 200)
+                self.send_header("Content-Length", str(len(mirrors.content)))
+                self.end_headers()
+                if mirror != "broken":
+                    self.wfile.write(mirrors.content[: 10 if mirror == "cut" else None])
+
+            def log_message(self, *_: object) -> None:
+                """Say nothing."""
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+
+    def set(self, *names: str) -> named.NamedSet:
+        address = f"http://127.0.0.1:{self.server.server_port}"
+        checksum = f"sha256:{hashlib.sha256(self.content).hexdigest()}"
+        return named.NamedSet(
+            name="tiny",
+            title="Tiny",
+            classes=("a",),
+            mirrors=tuple(f"{address}/{name}/" for name in names),
+            files=(("file.gz", checksum),),
+        )
+
+
+@pytest.fixture
+def mirrors(monkeypatch: pytest.MonkeyPatch) -> Iterator[Mirrors]:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    mirrors = Mirrors()
+    thread = Thread(target=mirrors.server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield mirrors
+    mirrors.server.shutdown()
+    thread.join()
+    mirrors.server.server_close()
+
+
+def test_mirrors_are_tried_in_turn_until_one_is_sound(mirrors: Mirrors, tmp_path: Path) -> None:
+    named.download(mirrors.set("broken", "cut", "sound"), tmp_path / "tiny")
+    assert mirrors.asked == ["broken", "cut", "sound"]
+    assert [path.name for path in (tmp_path / "tiny").iterdir()] == ["file.gz"]
+    assert (tmp_path / "tiny" / "file.gz").read_bytes() == mirrors.content
+
+
+def test_a_broken_mirror_is_asked_twice_and_leaves_nothing(mirrors: Mirrors, tmp_path: Path) -> None:
+    with pytest.raises(RGMError, match="the server answered 503"):
+        named.download(mirrors.set("broken"), tmp_path / "tiny")
+    assert mirrors.asked == ["broken", "broken"]
+    assert list((tmp_path / "tiny").iterdir()) == []
+
+
+def test_a_silent_mirror_is_asked_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """So that a network which swallows packets holds nobody up."""
+    asked: list[str] = []
+
+    def swallow(url: str, *_: object, **__: object) -> None:
+        asked.append(url)
+        raise requests.ConnectTimeout
+
+    monkeypatch.setattr(named.pooch, "retrieve", swallow)
+    with pytest.raises(RGMError, match="did not answer in time"):
+        named.download(named.NAMED["mnist"], tmp_path)
+    assert len(asked) == len(named.NAMED["mnist"].mirrors)
+
+
+@pytest.mark.parametrize("known", named.NAMED.values(), ids=lambda known: known.name)
+def test_every_published_file_has_its_own_sha256(known: named.NamedSet) -> None:
+    sums = [checksum for _, checksum in known.files]
+    assert len(set(sums)) == 4
+    assert all(len(bytes.fromhex(checksum.removeprefix("sha256:"))) == 32 for checksum in sums)
+    assert all(mirror.endswith("/") for mirror in known.mirrors)
+    assert len(known.classes) == 10
+
+
 def test_digits_are_whole_and_split_once() -> None:
     sets = [load_data("digits", split) for split in ("train", "validation", "test")]
     assert sum(map(len, sets)) == 1797
@@ -133,6 +220,7 @@ def test_digits_are_whole_and_split_once() -> None:
     ("arguments", "message"),
     [
         ({"name": "mnits"}, "did you mean 'mnist'"),
+        ({"name": ""}, "unknown data set ''"),
         ({"name": "digits", "split": "tset"}, "did you mean 'test'"),
         ({"name": "digits", "channels": 2}, "1 or 3 channels"),
         ({"name": "digits", "size": 2}, "at least 4 pixels"),
@@ -167,14 +255,33 @@ def test_arrays_of_ones_own(count: int, shape: tuple[int, ...], floats: bool) ->
         (np.full((2, 5, 5), 7.0), None, r"\[0, 1\]"),
         (np.full((2, 5, 5), np.nan), None, r"\[0, 1\]"),
         (np.zeros((2, 5, 5), dtype=np.int32), None, "uint8 or floats"),
+        (np.zeros((2, 0, 5)), None, "no axis empty"),
+        (np.full((2, 5, 5), "a"), None, "array of numbers"),
+        ([[1], [1, 2]], None, "array of numbers"),
+        (np.zeros((2, 5, 5)), ["a", "b"], "labels must be a tensor or an array of numbers"),
         (np.zeros((2, 5, 5)), [1], "2 whole numbers"),
         (np.zeros((2, 5, 5)), [0.5, 1.0], "whole numbers"),
         (np.zeros((2, 5, 5)), [-1, 0], "count from 0"),
     ],
 )
-def test_arrays_that_are_no_images(images: np.ndarray, labels: list[float] | None, message: str) -> None:
+def test_arrays_that_are_no_images(images: object, labels: list[object] | None, message: str) -> None:
     with pytest.raises(RGMError, match=message):
         from_arrays(images, labels)
+
+
+def test_arrays_of_any_layout() -> None:
+    """Reversed, read-only, of the other byte order, and unsigned: all are arrays to their owner."""
+    plain = np.arange(48, dtype=np.uint8).reshape(3, 4, 4)
+    locked = plain.copy()
+    locked.flags.writeable = False
+    expected = torch.from_numpy(plain)[:, None]
+    assert torch.equal(from_arrays(plain[:, ::-1]).images, expected.flip(2))
+    assert torch.equal(from_arrays(locked).images, expected)
+    assert torch.equal(from_arrays((plain / 255).astype(">f4")).images, expected)
+    for kind in ("<u2", ">u2", ">i4", "u8"):
+        labels = from_arrays(plain, np.array([2, 0, 1]).astype(kind)).labels
+        assert labels is not None
+        assert labels.tolist() == [2, 0, 1]
 
 
 @pytest.mark.mnist

@@ -86,6 +86,16 @@ def test_free_energy_is_the_enumerated_bound(depth: int, generator: torch.Genera
     assert float(draws.mean()) == pytest.approx(bound, abs=4 * error + 1e-9)
 
 
+@pytest.mark.parametrize("depth", [2, 3])
+def test_weights_average_to_the_evidence(depth: int, generator: torch.Generator) -> None:
+    model = tiny(depth)
+    image = torch.rand(1, 1, 4, 4, generator=generator, dtype=torch.float64)
+    evidence, _ = enumerated(model, image)
+    weights = model.log_weight(image.expand(20_000, -1, -1, -1), generator=generator).exp()
+    error = float(weights.std()) / math.sqrt(len(weights))
+    assert float(weights.mean()) == pytest.approx(math.exp(-evidence), abs=4 * error)
+
+
 def test_free_energy_with_labels_bounds_the_joint(generator: torch.Generator) -> None:
     """Summing exp(−F(x, y)) over y cannot exceed p(x), and with the prior's own draws F(x, y) ≥ F's share."""
     model = SpatialRGM.from_preset("seed").eval()

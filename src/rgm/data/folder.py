@@ -4,6 +4,7 @@ import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import torch
@@ -16,8 +17,8 @@ from rgm.data.split import stratified
 from rgm.errors import RGMError
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
-SHARES = (0.7, 0.1, 0.2)
-"""Training, validation and test, where the folder itself has no test images."""
+SHARES = {"validation": 0.1, "test": 0.2}
+"""What the splits without a folder of their own take of the training images."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,28 +33,27 @@ class Listing:
 def list_split(root: Path, split: Split, *, seed: int) -> Listing:
     """Return the files of a split.
 
-    Without `test/` the images are divided by a seeded, stratified draw; without `validation/`, that split is
-    drawn from the training images. Raises RGMError for a folder without images, or a class without any.
+    `train/` holds the training images, or else `root` itself does; a split without a folder of its own is a
+    seeded, stratified draw from them. Raises RGMError for a folder without images, a class without any, or
+    splits that differ in their classes.
     """
-    if (root / "train").is_dir():
-        if (root / split).is_dir():
-            found = _list(root / split)
-        elif split == "validation":
-            return _part(_list(root / "train"), (0.9, 0.1), 1, seed)
-        else:
-            raise RGMError(
-                f"{root} has train/ but no {split}/: add it, or put the classes directly into {root}"
-            )
-        train = found if split == "train" else _list(root / "train")
-        if found.classes != train.classes:
-            odd = sorted(set(found.classes) ^ set(train.classes))
-            raise RGMError(
-                f"{root / split} and {root / 'train'} differ in their classes: {', '.join(odd) or 'order'}"
-            )
-        if split == "train" and not (root / "validation").is_dir():
-            return _part(found, (0.9, 0.1), 0, seed)
-        return found
-    return _part(_list(root), SHARES, ("train", "validation", "test").index(split), seed)
+    divided = _is_divided(root)
+    train = _list(root / "train" if divided else root)
+    drawn = [part for part in get_args(Split) if part == "train" or not (divided and (root / part).is_dir())]
+    if split in drawn:
+        others = [SHARES[part] for part in drawn[1:]]
+        return _part(train, (1 - sum(others), *others), drawn.index(split), seed) if others else train
+    found = _list(root / split)
+    if found.classes != train.classes:
+        odd = sorted(set(found.classes) ^ set(train.classes))
+        raise RGMError(f"{root / split} and {root / 'train'} differ in their classes: {', '.join(odd)}")
+    return found
+
+
+def _is_divided(root: Path) -> bool:
+    """Return whether `train/` is a split, and not one class among others (as in bus, car, train)."""
+    inside = {path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")}
+    return "train" in inside and ("test" in inside or inside <= set(get_args(Split)))
 
 
 def _list(folder: Path) -> Listing:
@@ -100,6 +100,16 @@ def read_images(
     `size` is (height, width), by default the first image's, which all must then have; `channels` 1 or 3, by
     default 1 where every image is grey. Raises RGMError that names the image which cannot be read or differs.
     """
+    # Around the pool and not within it: the filters belong to the process, and threads would undo each other's.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # damaged EXIF beside a sound image
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        return _read(paths, size, channels)
+
+
+def _read(
+    paths: tuple[Path, ...], size: tuple[int, int] | None, channels: int | None
+) -> UInt8[Tensor, "n channels height width"]:
     if channels is None:
         channels = 1 if all(_is_grey(path) for path in paths) else 3
     first = _decode(paths[0], size, channels)
@@ -121,9 +131,7 @@ def read_images(
 
 def _open(path: Path) -> Image.Image:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            return Image.open(path)
+        return Image.open(path)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise RGMError(f"{path} claims to be larger than an image should be: {error}") from error
     except (OSError, ValueError, SyntaxError) as error:

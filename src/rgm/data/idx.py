@@ -38,11 +38,9 @@ def read_idx(path: Path) -> UInt8[Tensor, "*shape"]:
             f"{path} is {'cut short' if found < expected else 'too long'}: its header promises {expected:,} bytes "
             f"({' × '.join(map(str, shape))}), but {found:,} follow; fetch the data set again"
         )
-    return (
-        torch.frombuffer(bytearray(content), dtype=torch.uint8, offset=start).reshape(shape)
-        if expected
-        else (torch.zeros(shape, dtype=torch.uint8))
-    )
+    if not expected:  # an axis of 0 beside axes too long for a tensor would overflow, and nothing is in it
+        raise RGMError(f"{path} is empty ({' × '.join(map(str, shape))}): fetch the data set again")
+    return torch.frombuffer(bytearray(content), dtype=torch.uint8, offset=start).reshape(shape)
 
 
 def _content(path: Path) -> bytes:

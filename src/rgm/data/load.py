@@ -52,7 +52,7 @@ def load_data(
         found = _named(NAMED[name], split, place)
     elif name == "digits":
         found = _digits(split)
-    elif os.sep in name or Path(name).is_dir():
+    elif os.sep in name or (name and Path(name).is_dir()):
         return _folder(Path(name), split, shape, channels, seed)
     else:
         raise unknown("data set", name, [*DATA_NAMES, "a folder of images"])
@@ -91,10 +91,15 @@ def _folder(
 ) -> ImageSet:
     if not root.is_dir():
         raise RGMError(f"no folder of images at {root}")
-    listing = folder.list_split(root, split, seed=seed)
+    try:
+        listing = folder.list_split(root, split, seed=seed)
+    except OSError as error:
+        raise RGMError(
+            f"cannot read the folder {error.filename or root}: {error.strerror or error}"
+        ) from error
     images = folder.read_images(listing.paths, size=size, channels=channels)
     labels = None if listing.labels is None else torch.tensor(listing.labels)
-    return image_set(root.name, split, images, labels, listing.classes, f"the folder {root}")
+    return image_set(root.resolve().name, split, images, labels, listing.classes, f"the folder {root}")
 
 
 def _fitted(data: ImageSet, size: tuple[int, int] | None, channels: int | None) -> ImageSet:
@@ -147,15 +152,16 @@ def from_arrays(images: Any, labels: Any = None, *, name: str = "arrays", split:
     """Return the user's own tensors or arrays as a set.
 
     `images`: (n, height, width) or (n, channels, height, width), uint8 or floats in [0, 1]; `labels`: (n,) whole
-    numbers from 0. Raises RGMError for anything else.
+    numbers from 0. Bytes are shared with the caller's array where they can be, not copied. Raises RGMError for
+    anything else.
     """
-    pixels = torch.as_tensor(np.asarray(images) if not isinstance(images, Tensor) else images).detach().cpu()
+    pixels = _tensor(images, "images")
     if pixels.ndim == 3:
         pixels = pixels[:, None]
-    if pixels.ndim != 4 or len(pixels) == 0 or pixels.shape[1] not in (1, 3):
+    if pixels.ndim != 4 or pixels.numel() == 0 or pixels.shape[1] not in (1, 3):
         raise RGMError(
             "images must have shape (n, height, width) or (n, channels, height, width) with 1 or 3 channels and "
-            f"n ≥ 1, but have {tuple(pixels.shape)}"
+            f"no axis empty, but have {tuple(pixels.shape)}"
         )
     if pixels.is_floating_point():
         low, high = float(pixels.min()), float(pixels.max())
@@ -166,13 +172,25 @@ def from_arrays(images: Any, labels: Any = None, *, name: str = "arrays", split:
         raise RGMError(f"images must be uint8 or floats in [0, 1], but are {pixels.dtype}")
     if labels is None:
         return image_set(name, split, pixels, None, (), "arrays of the user's own")
-    targets = torch.as_tensor(np.asarray(labels) if not isinstance(labels, Tensor) else labels).cpu()
+    targets = _tensor(labels, "labels")
     if targets.is_floating_point() or targets.is_complex() or targets.shape != (len(pixels),):
         raise RGMError(
             f"labels must be {len(pixels)} whole numbers, one an image, but are {targets.dtype} of shape "
             f"{tuple(targets.shape)}"
         )
+    targets = targets.long()  # the unsigned types have no minimum
     if int(targets.min()) < 0:
         raise RGMError(f"labels count from 0, but the least is {int(targets.min())}")
     classes = tuple(str(label) for label in range(int(targets.max()) + 1))
-    return image_set(name, split, pixels, targets.long(), classes, "arrays of the user's own")
+    return image_set(name, split, pixels, targets, classes, "arrays of the user's own")
+
+
+def _tensor(values: Any, what: str) -> Tensor:
+    if isinstance(values, Tensor):
+        return values.detach().cpu()
+    try:
+        array = np.asarray(values)
+        # PyTorch takes neither foreign byte orders nor reversed axes, and warns of arrays that cannot be written.
+        return torch.from_numpy(np.require(array, array.dtype.newbyteorder("="), ["C", "W"]))
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise RGMError(f"{what} must be a tensor or an array of numbers: {error}") from error

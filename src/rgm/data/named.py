@@ -13,8 +13,10 @@ from torch import Tensor
 from rgm.data.idx import read_idx
 from rgm.errors import RGMError
 
-TIMEOUT_S = 10.0
-"""How long a mirror may take to answer before the next one is tried."""
+CONNECT_S = 2.0
+"""How long each of a mirror's addresses may take to be reached; a mirror has up to 16 of them."""
+ANSWER_S = 10.0
+"""How long a mirror may be silent before the next one is tried."""
 ROUNDS = 2
 """How often the list of mirrors is gone through for a file."""
 
@@ -63,7 +65,8 @@ NAMED: dict[str, NamedSet] = {
                 "sha256:f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
             ),
         ),
-        # The publishers of the next two give MD5 sums, and no SHA-256.
+        # The publishers of the next two give MD5 sums alone; these are the SHA-256 that TensorFlow Datasets holds
+        # the same files to (its url_checksums/fashion_mnist.txt and kmnist.txt).
         NamedSet(
             name="fashion-mnist",
             title="Fashion-MNIST",
@@ -79,24 +82,30 @@ NAMED: dict[str, NamedSet] = {
                 "bag",
                 "boot",
             ),
-            mirrors=("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",),
+            mirrors=(
+                "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+                "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/",
+            ),
             files=_files(
-                "md5:8d4fb7e6c68d591d4c3dfef9ec88bf0d",
-                "md5:25c81989df183df01b3e8a0aad5dffbe",
-                "md5:bef4ecab320f06d8554ea6380940ec79",
-                "md5:bb300cfdad3c16e7a12a480ee83cd310",
+                "sha256:3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
+                "sha256:a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
+                "sha256:346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
+                "sha256:67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
             ),
         ),
         NamedSet(
             name="kmnist",
             title="KMNIST",
             classes=("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"),
-            mirrors=("http://codh.rois.ac.jp/kmnist/dataset/kmnist/",),
+            mirrors=(
+                "https://codh.rois.ac.jp/kmnist/dataset/kmnist/",
+                "http://codh.rois.ac.jp/kmnist/dataset/kmnist/",
+            ),
             files=_files(
-                "md5:bdb82020997e1d708af4cf47b453dcf7",
-                "md5:e144d726b3acfaa3e44228e80efcd344",
-                "md5:5c965bf0a639b31b8f53240b1b52f4d7",
-                "md5:7320c461ea6c1c855c0b718fb2a4b134",
+                "sha256:51467d22d8cc72929e2a028a0428f2086b092bb31cfb79c69cc0a90ce135fde4",
+                "sha256:e38f9ebcd0f3ebcdec7fc8eabdcdaef93bb0df8ea12bee65224341c8183d8e17",
+                "sha256:edd7a857845ad6bb1d0ba43fe7e794d164fe2dce499a1694695a792adfac43c5",
+                "sha256:20bb9a0ef54c7db3efc55a92eef5582c109615df22683c380526788f98e42a1c",
             ),
         ),
     )
@@ -152,18 +161,24 @@ def _complete(folder: Path) -> bool:
 def download(known: NamedSet, folder: Path) -> Path:
     """Fetch a set's files into a folder: each verified, and moved there whole; mirrors are tried in turn.
 
-    Raises RGMError with the last reason where no mirror gives a file.
+    A mirror that fails is tried once more, unless it was silent: a network that swallows packets must not hold
+    up a run that can go on without. Raises RGMError with the last reason where no mirror gives a file.
     """
     pooch.get_logger().setLevel("ERROR")
-    fetch = pooch.HTTPDownloader(timeout=TIMEOUT_S, progressbar=sys.stderr.isatty())
+    fetch = pooch.HTTPDownloader(timeout=(CONNECT_S, ANSWER_S), progressbar=sys.stderr.isatty())
+    silent: set[str] = set()
     for name, checksum in known.files:
         reason = "no mirror is known"
         for mirror in known.mirrors * ROUNDS:
+            if mirror in silent:
+                continue
             try:
                 pooch.retrieve(mirror + name, checksum, fname=name, path=folder, downloader=fetch)
                 break
             except (requests.RequestException, OSError, ValueError) as error:
                 reason = _short(error)
+                if isinstance(error, requests.Timeout):
+                    silent.add(mirror)
         else:
             raise RGMError(reason)
     return folder

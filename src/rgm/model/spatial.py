@@ -224,16 +224,9 @@ class SpatialRGM(nn.Module):
         z_L a sum over concepts. With `labels` the concept is known and F bounds −log p(x, y).
         """
         self._check_images(images)
-        below, drawn, log_q = images, [], []
-        for level in range(1, self.depth):
-            field = self.recognition(level).field(below)
-            drawn.append(self._one_hot(field.sample(generator), level))
-            log_q.append(field.log_prob(drawn[-1]))
-            below = self.recognition(level).read(drawn[-1])
-        rates = [
-            log_q[level] - self.prior(level + 1).log_prob(drawn[level], drawn[level + 1])
-            for level in range(self.depth - 2)
-        ]
+        drawn, log_q, below = self._draw(images, generator)
+        log_p = self._log_prob_between(drawn)
+        rates = [q - p for q, p in zip(log_q, log_p, strict=False)]
         uniform = math.log(self.num_classes)
         if labels is None:
             weights = self.recognition(self.depth).field(below).probs().flatten(1)
@@ -246,6 +239,38 @@ class SpatialRGM(nn.Module):
         return FreeEnergy(
             distortion_nats=distortion, rate_nats=torch.stack([*rates, log_q[-1] - expected, top], dim=1)
         )
+
+    @torch.no_grad()
+    def log_weight(self, images: Images, *, generator: torch.Generator | None = None) -> Float[Tensor, " n"]:
+        """Return log p(x, z) − log q(z | x) in nats, z_1 … z_{L−1} drawn from q and the concept summed out.
+
+        Its exponential is an unbiased estimate of p(x).
+        """
+        self._check_images(images)
+        drawn, log_q, _ = self._draw(images, generator)
+        joint = self.log_prob_by_concept(drawn[-1]) - math.log(self.num_classes)
+        log_p = [*self._log_prob_between(drawn), joint.logsumexp(dim=1)]
+        likelihood = self.likelihood.log_prob(images, self.recognition(1).read(drawn[0]))
+        return likelihood + torch.stack(log_p).sum(dim=0) - torch.stack(log_q).sum(dim=0)
+
+    def _draw(
+        self, images: Images, generator: torch.Generator | None
+    ) -> tuple[list[Tensor], list[Tensor], Tensor]:
+        """Return one-hot draws of z_1 … z_{L−1} from q, their log q in nats, and what the top level reads."""
+        below, drawn, log_q = images, [], []
+        for level in range(1, self.depth):
+            field = self.recognition(level).field(below)
+            drawn.append(self._one_hot(field.sample(generator), level))
+            log_q.append(field.log_prob(drawn[-1]))
+            below = self.recognition(level).read(drawn[-1])
+        return drawn, log_q, below
+
+    def _log_prob_between(self, drawn: list[Tensor]) -> list[Tensor]:
+        """Return log p(z_ℓ | z_{ℓ+1}) in nats for the levels whose parent was drawn too."""
+        return [
+            self.prior(level).log_prob(child, parent)
+            for level, (child, parent) in enumerate(pairwise(drawn), start=1)
+        ]
 
     def log_prob_by_concept(self, z: Float[Tensor, "n states height width"]) -> Float[Tensor, "n classes"]:
         """Return log p(z_{L−1} | z_L = c) in nats, for every concept c."""

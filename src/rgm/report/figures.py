@@ -83,7 +83,7 @@ def _abstraction(result: Abstraction) -> dict[str, Figure]:
 def abstraction_figure(result: Abstraction, *, rows: int = 4) -> Figure:
     """Return input, z_1 map, z_2 bars and reconstruction of a few examples."""
     chosen = np.linspace(0, len(result.images) - 1, min(rows, len(result.images))).round().astype(int)
-    figure = _figure(9, 2.35 * len(chosen))
+    figure = _figure(9.0, 2.35 * len(chosen))
     axes = figure.subplots(len(chosen), 4, squeeze=False, width_ratios=(1, 1, 1.5, 1))
     colours = code_colours(result.atlas)
     for number, (row, example) in enumerate(zip(axes, chosen, strict=True)):
@@ -132,7 +132,7 @@ def atlas_figure(result: Abstraction) -> Figure:
     atlas, columns = result.atlas, 8
     states = len(atlas.counts)
     rows = -(-states // columns)
-    figure = _figure(9, 0.95 * rows + 0.1)
+    figure = _figure(9.0, 0.95 * rows + 0.1)
     axes = figure.subplots(rows, columns, squeeze=False).flatten()
     total = max(1, int(atlas.counts.sum()))
     colours = code_colours(atlas)
@@ -212,7 +212,7 @@ def change_figure(result: Locality) -> Figure:
     difference = (example.local - example.original).abs().amax(dim=0)
     names = [_short(name, 8) for name in result.classes]
     old, new = names[example.old_concept], names[example.new_concept]
-    figure = _figure(9, 2.75)
+    figure = _figure(9.0, 2.5)
     axes = figure.subplots(1, 4)
     _show(axes[0], example.original, "original, from its codes")
     _show(axes[1], example.local, f"one cell: code {example.before} → {example.after}")
@@ -230,7 +230,7 @@ def change_figure(result: Locality) -> Figure:
 
 def spread_figure(result: Locality) -> Figure:
     """Return the mean squared change around a changed cell, and how much of it stays where."""
-    figure = _figure(9, 3.5)
+    figure = _figure(9.0, 3.5)
     left, right = figure.subplots(1, 2, width_ratios=(1, 1.35))
     (top, start), (tall, wide) = result.origin, result.patch_size
     around = 2 * max(tall, wide)

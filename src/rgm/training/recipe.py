@@ -110,7 +110,7 @@ def standard() -> Recipe:
     )
     prior = Stage(
         name="prior",
-        epochs=1,
+        epochs=0.85,
         least_steps=400,
         learning_rate=3e-3,
         batch_size=64,

@@ -1,0 +1,1 @@
+"""Numbers with intervals: the bound, calibration, rates; later the verdict on each claim."""

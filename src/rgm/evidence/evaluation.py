@@ -1,0 +1,115 @@
+"""What a model's bound, codes and concept are worth on a split."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from rgm.categorical import one_hot
+from rgm.data.images import ImageSet, to_unit
+from rgm.evidence.statistics import Estimate, bootstrap_mean, calibration_error
+from rgm.measures import codebook_usage
+from rgm.model.spatial import SpatialRGM
+
+BATCH = 250
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """The measures of a split, with their intervals over images.
+
+    The bounds are in nats per image with codes drawn from q; `importance_bound_nats` is that of `samples` draws over
+    the first `importance_images` images. Nats are those of the model's likelihood: with a Gaussian, of a density
+    over grey values in [0, 1]. `rate_bits` is the cost of z_1 under the prior, its hard codes and the concept that
+    the model reads; `rate_ratio` that of this split over that of as many training images.
+    """
+
+    images: int
+    free_energy_nats: Estimate
+    distortion_nats: Estimate
+    level_rates_nats: tuple[Estimate, ...]
+    importance_bound_nats: Estimate
+    importance_images: int
+    samples: int
+    bits_per_dimension: Estimate
+    squared_error: Estimate
+    rate_bits: Estimate
+    rate_ratio: float
+    codes_in_use: int
+    perplexity: float
+    concept_accuracy: Estimate | None
+    calibration_error: float | None
+
+
+@torch.no_grad()
+def evaluate(
+    model: SpatialRGM,
+    data: ImageSet,
+    train: ImageSet,
+    *,
+    samples: int = 16,
+    importance_images: int = 200,
+    seed: int = 0,
+) -> Evaluation:
+    """Return the evaluation of a model on a split, against the training images that its rate is compared with."""
+    generator = torch.Generator(model.device).manual_seed(seed)
+    parts = [
+        model.free_energy(batch.to(model.device), generator=generator)
+        for batch in to_unit(data.images).split(BATCH)
+    ]
+    totals = torch.cat([part.total_nats for part in parts])
+    rates = torch.cat([part.rate_nats for part in parts])
+    few = to_unit(data.images[:importance_images])
+    weighted = importance_bound(model, few, samples, generator)
+    result = model.infer(to_unit(data.images).to(model.device))
+    usage = codebook_usage(result.z1, model.latent_dim)
+    errors = (result.reconstruction.cpu() - to_unit(data.images)).square().flatten(1).mean(dim=1)
+    bits = code_rate_bits(model, data)
+    compared = code_rate_bits(model, train, count=len(data))
+    probabilities = result.concept.cpu()
+    right = None if data.labels is None else (probabilities.argmax(dim=1) == data.labels).double()
+    return Evaluation(
+        images=len(data),
+        free_energy_nats=bootstrap_mean(totals, "nats"),
+        distortion_nats=bootstrap_mean(torch.cat([part.distortion_nats for part in parts]), "nats"),
+        level_rates_nats=tuple(bootstrap_mean(rates[:, level], "nats") for level in range(rates.shape[1])),
+        importance_bound_nats=bootstrap_mean(weighted, "nats"),
+        importance_images=len(few),
+        samples=samples,
+        bits_per_dimension=bootstrap_mean(totals / (math.log(2) * few[0].numel()), "bits per dimension"),
+        squared_error=bootstrap_mean(errors, "grey range squared"),
+        rate_bits=bootstrap_mean(bits, "bits"),
+        rate_ratio=float(bits.mean() / compared.mean()),
+        codes_in_use=usage.in_use,
+        perplexity=usage.perplexity,
+        concept_accuracy=None if right is None else bootstrap_mean(right, "share"),
+        calibration_error=None if data.labels is None else calibration_error(probabilities, data.labels),
+    )
+
+
+def importance_bound(
+    model: SpatialRGM, images: Tensor, samples: int, generator: torch.Generator | None
+) -> Tensor:
+    """Return −log (1/K) Σ_k w_k in nats per image, w = p(x, z) / q(z | x) of K draws (Burda et al. 2016, equation 8).
+
+    The concept is summed exactly. In expectation it lies between F and −log p(x), and falls as K grows.
+    """
+    bounds = []
+    for image in images.to(model.device).split(max(1, BATCH // samples)):
+        repeated = image.repeat_interleave(samples, dim=0)
+        log_w = model.log_weight(repeated, generator=generator).reshape(len(image), samples)
+        bounds.append(math.log(samples) - log_w.logsumexp(dim=1))
+    return torch.cat(bounds)
+
+
+def code_rate_bits(model: SpatialRGM, data: ImageSet, *, count: int | None = None) -> Tensor:
+    """Return −log₂ p(z_1 | z_2) of the most probable codes of (the first `count`) images, in bits per image."""
+    rates = []
+    for batch in to_unit(data.images[:count]).split(BATCH):
+        codes = model.read(batch.to(model.device))
+        fields = [
+            one_hot(z, level.states) for z, level in zip(codes[:2], model.config.levels[:2], strict=True)
+        ]
+        rates.append(-model.prior(1).log_prob(*fields) / math.log(2))
+    return torch.cat(rates)

@@ -1,0 +1,47 @@
+"""Estimates with their intervals."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+RESAMPLES = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """A number with its 95 % interval and its unit."""
+
+    estimate: float
+    low: float
+    high: float
+    unit: str
+
+
+def bootstrap_mean(values: Float[Tensor, " n"], unit: str, *, seed: int = 0) -> Estimate:
+    """Return the mean over images with its bootstrap interval: 1,000 resamples of images, percentiles 2.5 and 97.5."""
+    numbers = values.double().cpu().numpy()
+    rng = np.random.default_rng(seed)
+    # A resample of n images is a multinomial draw of how often each is taken.
+    even = np.full(len(numbers), 1 / len(numbers))
+    means = np.concatenate(
+        [rng.multinomial(len(numbers), even, size=100) @ numbers for _ in range(RESAMPLES // 100)]
+    ) / len(numbers)
+    low, high = np.percentile(means, [2.5, 97.5])
+    return Estimate(estimate=float(numbers.mean()), low=float(low), high=float(high), unit=unit)
+
+
+def calibration_error(
+    probabilities: Float[Tensor, "n classes"], labels: Int64[Tensor, " n"], *, bins: int = 15
+) -> float:
+    """Return the expected calibration error (Guo et al. 2017, equation 3), with `bins` bins of equal width.
+
+    Σ_b (n_b / n) · |share right in b − mean confidence in b|.
+    """
+    confidence, predicted = probabilities.double().max(dim=1)
+    right = (predicted == labels).double()
+    bin_ = (confidence * bins).ceil().clamp(1, bins).long() - 1
+    gaps = torch.zeros(bins, dtype=torch.float64).index_add_(0, bin_, right - confidence)
+    return float(gaps.abs().sum() / len(labels))
