@@ -2,6 +2,7 @@
 
 import io
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,7 @@ KINDS = {
 Results = tuple[Abstraction, Instantiation, Locality]
 
 
+@cache
 def results(kind: str, *, judged: bool = True) -> Results:
     shape, classes = KINDS[kind]
     torch.manual_seed(0)

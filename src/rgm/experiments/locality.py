@@ -15,6 +15,8 @@ VISIBLE = 0.05
 """A pixel counts as changed where it moves by more than this share of the full grey range."""
 MARGIN = 2
 """Pixels by which a patch is grown for the second share."""
+_AT_ONCE = 512
+"""Changed images that are decoded together."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,17 +151,18 @@ def _change_cell(
         patch(model, row, column).grown(MARGIN, image),
         painted_by(model, row, column),
     )
+    count = len(z1)
     mean = torch.zeros(image, dtype=torch.float64)
-    for shift in range(1, states):
-        codes = z1.clone()
-        codes[:, row, column] = (codes[:, row, column] + shift) % states
-        change = model.decode(codes) - base
-        squared = change.square().sum(dim=1).double().cpu()
+    for shifts in torch.arange(1, states, device=z1.device).split(max(1, _AT_ONCE // count)):
+        codes = z1.repeat(len(shifts), 1, 1)
+        codes[:, row, column] = (codes[:, row, column] + shifts.repeat_interleave(count)) % states
+        change = model.decode(codes) - base.repeat(len(shifts), 1, 1, 1)
+        squared = change.square().sum(dim=1).double().cpu().unflatten(0, (len(shifts), count)).sum(dim=0)
         mean += squared.mean(dim=0)
         for box, sum_ in zip(boxes, (sums.own, sums.near, sums.field), strict=True):
             sum_ += squared[:, box.top : box.bottom, box.left : box.right].sum(dim=(1, 2))
         sums.total += squared.sum(dim=(1, 2))
-        sums.visible += float(_visible(change).float().mean()) / (states - 1)
+        sums.visible += float(_visible(change).float().mean()) * len(shifts) / (states - 1)
     return mean / (states - 1)
 
 
