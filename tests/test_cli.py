@@ -261,7 +261,7 @@ def test_an_interrupted_training_leaves_a_checkpoint_and_goes_on(
         "--preset",
         "seed",
         "--epochs",
-        "40",
+        "15",
         "--out",
         str(tmp_path / "a"),
     ]

@@ -1,26 +1,49 @@
 """The course of a training."""
 
+from itertools import groupby
+
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from rgm.report.canvas import LABEL, TITLE, new_figure, plain, verbatim
 from rgm.report.palette import ACCENT, INK, QUIET, SECOND
 from rgm.training.loop import EpochRecord
 
+_WATCHED = "squared_error"
+_DECADES = 30
+"""Values that span more than this factor are drawn on a logarithmic scale."""
+
 
 def curve_figure(history: tuple[EpochRecord, ...]) -> Figure:
-    """Return the loss and the validation split's squared error by epoch."""
-    figure = Figure(figsize=(9, 2.4), layout="constrained", facecolor="white")
-    left, right = figure.subplots(1, 2)
-    epochs = range(1, len(history) + 1)
-    left.plot(epochs, [record.loss for record in history], color=ACCENT, marker="o", markersize=3)
-    left.set_title("training loss", fontsize=9, color=INK)
-    errors = [record.validation.get("squared_error", float("nan")) for record in history]
-    right.plot(epochs, errors, color=SECOND, marker="o", markersize=3)
-    right.set_title("squared error, validation images", fontsize=9, color=INK)
-    for axes in (left, right):
-        axes.set_xlabel("epoch", fontsize=8, color=INK)
-        axes.set_yscale("log")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.tick_params(which="both", labelsize=7, colors=QUIET)
+    """Return each stage's loss by epoch, and the squared error of validation images where it was watched.
+
+    Each stage has its own panel, since losses of different stages are different quantities.
+    """
+    stages = [(name, list(records)) for name, records in groupby(history, key=lambda record: record.stage)]
+    errors = [(n, r.validation[_WATCHED]) for n, r in enumerate(history, start=1) if _WATCHED in r.validation]
+    panels = len(stages) + bool(errors)
+    figure = new_figure(2.1)
+    axes = figure.subplots(1, max(1, panels), squeeze=False)[0]
+    for place, (name, records) in zip(axes, stages, strict=False):
+        title = "training loss" if len(stages) == 1 else f"loss, stage “{name}”"
+        _line(place, title, [record.epoch for record in records], [r.loss for r in records], ACCENT)
+    if errors:
+        numbers, values = zip(*errors, strict=True)
+        _line(axes[-1], "squared error, validation images", list(numbers), list(values), SECOND)
     return figure
+
+
+def _line(axes: Axes, title: str, epochs: list[int], values: list[float], colour: str) -> None:
+    axes.plot(
+        epochs, values, color=colour, linewidth=1.6, marker="o" if len(epochs) <= 15 else "", markersize=3.5
+    )
+    axes.set_title(verbatim(title), fontsize=TITLE, color=INK)
+    axes.set_xlabel("epoch", fontsize=LABEL, color=QUIET)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+    if min(values) > 0 and max(values) > _DECADES * min(values):
+        axes.set_yscale("log")
+    else:
+        axes.yaxis.set_major_locator(MaxNLocator(nbins=4))
+    axes.grid(axis="y", color=QUIET, alpha=0.2, linewidth=0.6)
+    plain(axes, "top", "right")

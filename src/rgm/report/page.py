@@ -1,21 +1,36 @@
 """The report: one self-contained page, made from results alone."""
 
 import base64
+import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from rgm.experiments.abstraction import Abstraction
 from rgm.experiments.instantiation import Instantiation
 from rgm.experiments.locality import Locality
 from rgm.files import write_text
+from rgm.report.canvas import drawable, subscript
 from rgm.report.curve import curve_figure
 from rgm.report.figures import experiment_figures, png
+from rgm.report.samples import LONGEST, strip_concept
+from rgm.report.wording import Row, beside, findings, rows
 from rgm.training.loop import EpochRecord
+
+GLANCE = (
+    "concept_accuracy",
+    "reconstructions_recognised",
+    "codes_in_use",
+    "samples_recognised",
+    "own_patch_share",
+    "patch_plus_2_share",
+    "local_extent",
+    "global_extent",
+)
+"""Measures in the table at the top, where there are such."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +38,8 @@ class Report:
     """Everything that the page tells.
 
     `data_source` is a line for people, `fallback` whether the data stand in for MNIST, which could not be had;
-    `sets` holds (split, images, sha256); `facts` are further rows of how it was run.
+    `sets` holds (split, images, sha256); `facts` are further rows of how it was run, such as seed, epochs,
+    versions and time; `judge_accuracy` is the judge's share of real test images right, None without a judge.
     """
 
     data_source: str
@@ -41,78 +57,71 @@ class Report:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
-    """A line of the table of results: a measure, its value, and what it means."""
+class Picture:
+    """A figure inside the page: its data URI, its size in pixels so that nothing jumps while it loads.
 
-    name: str
-    value: str
-    meaning: str
+    `widest` is the width in CSS pixels beyond which it is not stretched, so that type looks equal in all figures.
+    """
 
+    uri: str
+    width: int
+    height: int
 
-def _percent(value: float) -> str:
-    return f"{100 * value:.1f} %"
-
-
-_ROWS: dict[str, tuple[str, str]] = {
-    "concept_accuracy": ("concept right", "test images whose most probable concept is their class"),
-    "squared_error": ("squared error", "of images rebuilt from their codes; the grey range is 0 to 1"),
-    "codes_in_use": ("codes in use", "of the codebook, over all test images"),
-    "perplexity": ("codebook perplexity", "how many equally used codes would be as varied"),
-    "reconstructions_recognised": ("rebuilt images recognised", "by the judge, as their own class"),
-    "samples_recognised": ("samples recognised", "by the judge, as the concept they were drawn from"),
-    "worst_concept_recognised": ("… of the worst concept", "the concept that the judge recognises least"),
-    "own_patch_share": (
-        "change in the own patch",
-        "share of the squared change that stays under the changed cell",
-    ),
-    "patch_plus_2_share": ("change in the patch + 2 pixels", "the same, with two pixels around"),
-    "receptive_field_share": (
-        "change in the receptive field",
-        "must be 100 %: nothing may leave the pixels that the architecture lets a cell reach",
-    ),
-    "local_extent": ("pixels moved by one cell", "by more than 5 % of the grey range"),
-    "global_extent": ("pixels moved by another concept", "the same, when the concept is exchanged"),
-    "changed_concept_recognised": ("changed concept recognised", "by the judge, as the new one"),
-}
-_PLAIN = {"squared_error": "{:.4f}", "codes_in_use": "{:.0f}", "perplexity": "{:.1f}"}
+    @property
+    def widest(self) -> int:
+        """Three fifths of its pixels: a full width fills the page's column."""
+        return round(0.6 * self.width)
 
 
-def rows(measures: Mapping[str, float]) -> list[Row]:
-    """Return the measures as lines for people, in their own order."""
-    lines = []
-    for name, value in measures.items():
-        title, meaning = _ROWS[name]
-        shown = _PLAIN[name].format(value) if name in _PLAIN else _percent(value)
-        lines.append(Row(name=title, value=shown, meaning=meaning))
-    return lines
-
-
-def _embedded(figure: Figure) -> Markup:
-    return Markup("data:image/png;base64," + base64.b64encode(png(figure)).decode())
+def picture(figure: Figure) -> Picture:
+    """Return a figure as the page embeds it."""
+    content = png(figure)
+    width, height = struct.unpack(">II", content[16:24])  # the first chunk of every PNG
+    return Picture(
+        uri="data:image/png;base64," + base64.b64encode(content).decode(), width=width, height=height
+    )
 
 
 def write_report(path: Path, report: Report) -> Path:
-    """Write the page as one file that needs no network, and return its path."""
+    """Write the page as one file that needs no network, and return its path.
+
+    Raises RGMError where the folder cannot be written.
+    """
     environment = Environment(
-        loader=PackageLoader("rgm.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+        loader=PackageLoader("rgm.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
+    environment.filters["subscript"] = subscript
     results = (report.abstraction, report.instantiation, report.locality)
+    values = {name: value for result in results for name, value in result.measures().items()}
+    held = beside(*results, report.judge_accuracy)
+    tables: dict[str, list[Row]] = {
+        "glance": rows({name: values[name] for name in GLANCE if name in values}, held),
+        "abstraction": rows(report.abstraction.measures(), held),
+        "instantiation": rows(report.instantiation.measures(), held),
+        "locality": rows(report.locality.measures(), held),
+    }
     figures = {
-        stem.replace("-", "_"): _embedded(figure)
+        stem.replace("-", "_"): picture(figure)
         for result in results
         for stem, figure in experiment_figures(result).items()
     }
+    concepts = len(report.instantiation.sheet)
+    full = list(report.instantiation.classes) or [str(index) for index in range(concepts)]
     page = environment.get_template("page.html.jinja").render(
         report=report,
         figures=figures,
-        curve=_embedded(curve_figure(report.history)),
-        tables={
-            "abstraction": rows(report.abstraction.measures()),
-            "instantiation": rows(report.instantiation.measures()),
-            "locality": rows(report.locality.measures()),
-        },
-        classes=report.abstraction.classes,
-        grid=tuple(report.abstraction.inference.z1.shape[1:]),
+        curve=picture(curve_figure(report.history)) if report.history else None,
+        tables=tables,
+        findings=findings(*results, report.judge_accuracy),
+        concepts=full,
+        names_cut=drawable(report.instantiation.classes, concepts, LONGEST) != full,
+        strip=full[strip_concept(report.instantiation)],
+        image=tuple(report.abstraction.images.shape[1:]),
+        grids=[tuple(codes.shape[1:]) for codes in report.abstraction.inference.codes],
         states=len(report.abstraction.usage.counts),
     )
     write_text(path, page)

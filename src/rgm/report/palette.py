@@ -1,39 +1,92 @@
 """Colours that mean the same in every figure."""
 
-import colorsys
+import math
 
 import numpy as np
+from matplotlib.colors import LinearSegmentedColormap
 from numpy.typing import NDArray
 
 from rgm.experiments.abstraction import CodeAtlas
 
-INK, QUIET, ACCENT, SECOND = "#1f2933", "#8a94a0", "#0b6e99", "#d9822b"
-"""Text, secondary text, and two accents that every kind of colour vision tells apart."""
+INK, QUIET, RULE = "#1f2933", "#5d6975", "#c9d1d8"
+"""Text, secondary text, thin lines."""
+ACCENT, SECOND, TRACK = "#0b6e99", "#cf6a15", "#eef1f3"
+"""The accent and its counterpart, which every kind of colour vision tells apart; what is left of a whole."""
+CHANGE = LinearSegmentedColormap.from_list("change", ["#ffffff", "#cfe6f1", "#5fa9cb", ACCENT, "#06283a"])
+"""From nothing, the colour of the page, to the greatest change."""
 
 _BLANK = 0.02
-"""A code that paints less than this, on average, is drawn in grey."""
+"""A code whose patch differs from the blank one by less than this, on average, is drawn in grey."""
+_GOLDEN = 0.618034
+"""Steps around a circle by this share of it never come close to an earlier one."""
+
+
+def ink(atlas: CodeAtlas) -> NDArray[np.float64]:
+    """Return how far what each code paints is from blank, (states,): the mean difference from the commonest code's
+    mean colour."""
+    painted = atlas.painted.double()
+    blank = painted[int(atlas.counts.argmax())].mean(dim=(1, 2))
+    difference: NDArray[np.float64] = (painted - blank[:, None, None]).abs().mean(dim=(1, 2, 3)).numpy()
+    return difference
 
 
 def code_colours(atlas: CodeAtlas) -> NDArray[np.float64]:
     """Return a colour for each code, (states, 3) in [0, 1].
 
-    Codes that paint next to nothing are light greys; the others step around the hues in the order of how much they
-    paint, with three alternating lightnesses, so that neighbours in that order differ in both.
+    The more a code paints, the darker its colour, so that a map reads without any hue; blank codes are light greys,
+    and the hues of the others step around the circle, so that neighbours in darkness differ.
     """
-    ink = atlas.painted.flatten(1).mean(dim=1).numpy()
-    order = np.argsort(ink, kind="stable")
-    blank = [code for code in order if ink[code] < _BLANK]
-    full = [code for code in order if ink[code] >= _BLANK]
-    colours = np.empty((len(ink), 3))
-    for position, code in enumerate(blank):
-        colours[code] = 0.95 - 0.18 * position / max(1, len(blank))
-    for position, code in enumerate(full):
-        hue = (0.58 + position * 0.618034) % 1.0
-        colours[code] = colorsys.hls_to_rgb(hue, (0.42, 0.58, 0.72)[position % 3], 0.55)
+    amount = ink(atlas)
+    order = np.argsort(amount, kind="stable")
+    blank = int((amount < _BLANK).sum())
+    colours = np.empty((len(amount), 3))
+    colours[order[:blank]] = np.linspace(0.965, 0.86, blank)[:, None]
+    colours[order[blank:]] = _ramp(len(amount) - blank)
     return colours
 
 
+def plain_colours(states: int) -> NDArray[np.float64]:
+    """Return a colour for each of some codes of which nothing is known, (states, 3) in [0, 1]."""
+    return _ramp(states)
+
+
+def _ramp(count: int) -> NDArray[np.float64]:
+    lightness = np.linspace(0.86, 0.40, count)
+    return np.array([_oklch(light, 0.115, 0.62 + k * _GOLDEN) for k, light in enumerate(lightness)]).reshape(
+        -1, 3
+    )
+
+
+def _oklch(lightness: float, chroma: float, turn: float) -> NDArray[np.float64]:
+    """Return the sRGB colour of an OKLCH one (Ottosson 2020), its chroma lowered until it can be shown."""
+    angle = 2 * math.pi * turn
+    while True:
+        a, b = chroma * math.cos(angle), chroma * math.sin(angle)
+        roots = np.array(
+            [
+                lightness + 0.3963377774 * a + 0.2158037573 * b,
+                lightness - 0.1055613458 * a - 0.0638541728 * b,
+                lightness - 0.0894841775 * a - 1.2914855480 * b,
+            ]
+        )
+        linear = _FROM_LMS @ roots**3
+        if chroma < 1e-3 or (linear.min() >= 0 and linear.max() <= 1):
+            linear = linear.clip(0, 1)
+            return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+        chroma *= 0.95
+
+
+_FROM_LMS = np.array(
+    [
+        [4.0767416621, -3.3077115913, 0.2309699292],
+        [-1.2684380046, 2.6097574011, -0.3413193965],
+        [-0.0041960863, -0.7034186147, 1.7076147010],
+    ]
+)
+
+
 def legible_on(colour: NDArray[np.float64]) -> str:
-    """Return black or white, whichever stands out on a colour."""
-    luminance = float(np.dot(colour, (0.2126, 0.7152, 0.0722)))
-    return "white" if luminance < 0.45 else INK
+    """Return black or white, whichever has the greater contrast (WCAG 2) with a colour: at least 4.5."""
+    linear = np.where(colour <= 0.04045, colour / 12.92, ((colour + 0.055) / 1.055) ** 2.4)
+    luminance = float(linear @ (0.2126, 0.7152, 0.0722))
+    return "white" if 1.05 / (luminance + 0.05) > (luminance + 0.05) / 0.05 else "black"

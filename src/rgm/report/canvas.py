@@ -1,0 +1,109 @@
+"""What the figures share: a size, an image without ticks, an outline, a class's name that can be drawn."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont, get_font
+from matplotlib.patches import Rectangle
+from numpy.typing import NDArray
+from torch import Tensor
+
+from rgm.model.receptive import Box
+from rgm.report.palette import INK, QUIET
+
+Image = Float[Tensor, "channels rows columns"]
+WIDTH = 7.6
+"""Inches; every figure is as wide, so that equal sizes of type look equal on the page."""
+TITLE, LABEL, SMALL = 9.0, 8.0, 7.0
+"""Sizes of type, in points."""
+FONT = "DejaVu Sans"
+"""Comes with matplotlib, so a figure looks the same everywhere."""
+
+
+def new_figure(height: float, width: float = WIDTH) -> Figure:
+    """Return an empty white figure, in inches, that arranges its axes itself."""
+    return Figure(figsize=(width, height), layout="compressed", facecolor="white")
+
+
+def show(axes: Axes, image: Image, title: str = "") -> None:
+    """Draw an image without ticks, grey or in colour."""
+    pixels = image.clamp(0, 1).permute(1, 2, 0).numpy()
+    axes.imshow(pixels if pixels.shape[2] == 3 else pixels[:, :, 0], cmap="gray", vmin=0, vmax=1)
+    bare(axes, title)
+
+
+def bare(axes: Axes, title: str = "") -> None:
+    """Take ticks and frame away, and set a title."""
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.spines[:].set_visible(False)
+    if title:
+        axes.set_title(title, fontsize=TITLE, color=INK, pad=5)
+
+
+def plain(axes: Axes, *hidden: str) -> None:
+    """Give a chart quiet ticks without marks, and hide some sides of its frame."""
+    for side in hidden:
+        axes.spines[side].set_visible(False)
+    axes.spines[:].set(color=QUIET, linewidth=0.8)
+    axes.tick_params(which="both", length=0, colors=QUIET, labelsize=SMALL)
+
+
+def outline(axes: Axes, box: Box, **style: Any) -> Rectangle:
+    """Draw the border of a rectangle of pixels."""
+    corner = (box.left - 0.5, box.top - 0.5)
+    drawn = Rectangle(corner, box.right - box.left, box.bottom - box.top, fill=False, **style)
+    axes.add_patch(drawn)
+    return drawn
+
+
+def mosaic(tiles: Float[Tensor, "down across channels rows columns"], gap: int) -> NDArray[np.float32]:
+    """Return tiles side by side with white between them, (rows, columns, channels)."""
+    down, across, channels, rows, columns = tiles.shape
+    canvas = np.ones((down * (rows + gap) - gap, across * (columns + gap) - gap, channels), dtype=np.float32)
+    for i in range(down):
+        for j in range(across):
+            top, left = i * (rows + gap), j * (columns + gap)
+            tile = tiles[i, j].clamp(0, 1).permute(1, 2, 0)
+            canvas[top : top + rows, left : left + columns] = tile.numpy()
+    return canvas
+
+
+def drawable(classes: Sequence[str], count: int, length: int) -> list[str]:
+    """Return a name for each of `count` concepts that fits a figure.
+
+    A long name is cut, and numbered where others read like it then; one that the figure's font cannot show becomes
+    "no. 3"; without classes, numbers count.
+    """
+    if not classes:
+        return [str(index) for index in range(count)]
+    names = [name if all(map(_has, name)) else f"no. {index}" for index, name in enumerate(classes)]
+    cut = [_cut(name, length) for name in names]
+    return [
+        short if cut.count(short) == 1 else _cut(f"{index} {name}", length)
+        for index, (short, name) in enumerate(zip(cut, names, strict=True))
+    ]
+
+
+def _cut(name: str, length: int) -> str:
+    return name if len(name) <= length else name[: length - 1].rstrip() + "…"
+
+
+def verbatim(text: str) -> str:
+    """Return a text as matplotlib must be given it so that no dollar sign begins a formula."""
+    return text.replace("$", r"\$")
+
+
+def subscript(number: int) -> str:
+    """Return a whole number as a subscript."""
+    return str(number).translate(str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉"))
+
+
+@lru_cache(maxsize=4096)
+def _has(character: str) -> bool:
+    return character.isprintable() and get_font(findfont(FONT)).get_char_index(ord(character)) != 0

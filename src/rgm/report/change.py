@@ -1,0 +1,179 @@
+"""Figures of locality: one cell changed beside one concept changed, and where the change of a cell lies."""
+
+from matplotlib.axes import Axes
+from matplotlib.colors import PowerNorm
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
+
+from rgm.experiments.locality import MARGIN, Locality
+from rgm.model.receptive import Box
+from rgm.report.canvas import (
+    LABEL,
+    SMALL,
+    TITLE,
+    WIDTH,
+    bare,
+    drawable,
+    new_figure,
+    outline,
+    plain,
+    show,
+    verbatim,
+)
+from rgm.report.palette import ACCENT, CHANGE, INK, QUIET, RULE, SECOND, TRACK
+from rgm.report.wording import percent
+
+_PATCH = {"edgecolor": SECOND, "linewidth": 1.8, "label": "the cell's own patch"}
+_NEAR = {"edgecolor": SECOND, "linewidth": 1.3, "linestyle": ":", "label": f"patch + {MARGIN} pixels"}
+_FIELD = {"edgecolor": INK, "linewidth": 1.1, "linestyle": (0, (4, 2.5)), "label": "receptive field"}
+
+
+def change_figure(result: Locality) -> Figure:
+    """Return the original, one cell changed, their difference, and another concept in its place."""
+    example = result.example
+    difference = (example.local - example.original).abs().amax(dim=0)
+    names = drawable(result.classes, max(example.old_concept, example.new_concept) + 1, 10)
+    old, new = verbatim(names[example.old_concept]), verbatim(names[example.new_concept])
+    tall, wide = difference.shape
+    figure = new_figure(WIDTH / 4.1 * tall / wide + 0.95)
+    axes = figure.subplots(1, 4)
+    show(axes[0], example.original, "original,\nfrom its codes")
+    show(axes[1], example.local, f"one cell changed:\ncode {example.before} → {example.after}")
+    drawn = axes[2].imshow(
+        difference.numpy(), cmap=CHANGE, vmin=0, vmax=float(difference.max()) or 1.0, interpolation="nearest"
+    )
+    bare(axes[2], "difference\nof the two")
+    _framed(axes[2])
+    show(axes[3], example.globally, f"concept changed:\n{old} → {new}")
+    for place in axes[:2]:
+        outline(place, example.patch, **_PATCH)
+    handles = [outline(axes[2], example.patch, **_PATCH), outline(axes[2], example.field, **_FIELD)]
+    bar = figure.colorbar(drawn, cax=axes[2].inset_axes((0.0, -0.09, 1.0, 0.045)), orientation="horizontal")
+    bar.ax.tick_params(labelsize=SMALL, length=2, colors=QUIET)
+    bar.ax.xaxis.set_major_locator(MaxNLocator(nbins=4))
+    bar.outline.set_edgecolor(RULE)
+    bar.set_label("change of a pixel (white − black = 1)", fontsize=SMALL, color=QUIET)
+    figure.legend(
+        handles=handles, loc="outside lower left", ncols=2, frameon=False, fontsize=LABEL, labelcolor=INK
+    )
+    return figure
+
+
+def _framed(axes: Axes) -> None:
+    """Draw a thin frame, where the ground is as white as the page."""
+    axes.spines[:].set(visible=True, color=RULE, linewidth=0.8)
+
+
+def spread_figure(result: Locality) -> Figure:
+    """Return the mean squared change around a changed cell, and how much of it lies where."""
+    figure = new_figure(3.6)
+    axes = figure.subplot_mosaic(
+        [["map", "gap", "shares"], ["map", "gap", "extents"]], width_ratios=(1, 0.02, 1), height_ratios=(3, 2)
+    )
+    axes["gap"].set_axis_off()
+    handles = _around(axes["map"], result)
+    figure.legend(
+        handles=handles, loc="outside lower left", ncols=3, frameon=False, fontsize=LABEL, labelcolor=INK
+    )
+    measures = result.measures()
+    _bars(
+        axes["shares"],
+        "where the change of one cell lies",
+        [
+            ("its own patch", measures["own_patch_share"], SECOND),
+            (f"patch + {MARGIN} pixels", measures["patch_plus_2_share"], SECOND),
+            ("receptive field", measures["receptive_field_share"], SECOND),
+        ],
+    )
+    _bars(
+        axes["extents"],
+        "pixels visibly changed by",
+        [
+            ("one other code", measures["local_extent"], ACCENT),
+            ("another concept", measures["global_extent"], ACCENT),
+        ],
+    )
+    return figure
+
+
+def _around(axes: Axes, result: Locality) -> list[Rectangle]:
+    """Draw the mean change around a cell, in pixels from its patch's corner; return the outlines."""
+    (top, left), (tall, wide) = result.origin, result.patch_size
+    own = Box(top=0, bottom=tall, left=0, right=wide)
+    near = Box(top=-MARGIN, bottom=tall + MARGIN, left=-MARGIN, right=wide + MARGIN)
+    field = _reached(result)
+    reach = max(-field.top, -field.left, field.bottom - tall, field.right - wide, MARGIN)
+    around = min(reach + 2, 3 * max(tall, wide))
+    rows, columns = result.aligned.shape
+    window = Box(
+        top=max(-around, -top),
+        bottom=min(tall + around, rows - top),
+        left=max(-around, -left),
+        right=min(wide + around, columns - left),
+    )
+    seen = result.aligned[top + window.top : top + window.bottom, left + window.left : left + window.right]
+    drawn = axes.imshow(
+        seen.numpy(),
+        cmap=CHANGE,
+        norm=PowerNorm(0.5, vmin=0, vmax=float(seen.max()) or 1.0),
+        extent=(window.left - 0.5, window.right - 0.5, window.bottom - 0.5, window.top - 0.5),
+        interpolation="nearest",
+    )
+    plain(axes)
+    axes.spines[:].set(color=RULE)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+    axes.set_title("mean change around the changed cell", fontsize=TITLE, color=INK, pad=6)
+    axes.set_xlabel("pixels from the patch's first", fontsize=LABEL, color=QUIET)
+    assert axes.figure is not None, "the axes belong to a figure"
+    bar = axes.figure.colorbar(drawn, ax=axes, shrink=0.8, pad=0.03)
+    bar.set_label("squared change (scale by its root)", fontsize=LABEL, color=QUIET)
+    bar.ax.tick_params(labelsize=SMALL, length=2, colors=QUIET)
+    bar.outline.set_edgecolor(RULE)
+    boxes = [(own, _PATCH), (near, _NEAR), (field, _FIELD)]
+    handles = [outline(axes, box, **style) for box, style in boxes]
+    axes.set_xlim(window.left - 0.5, window.right - 0.5)
+    axes.set_ylim(window.bottom - 0.5, window.top - 0.5)
+    return handles
+
+
+def _reached(result: Locality) -> Box:
+    """Return the receptive field, in pixels from the patch's corner.
+
+    A side that the image's border cut off is as long as the one across from it.
+    """
+    inner, outer = result.example.patch, result.example.field
+    rows, columns = result.example.original.shape[1:]
+    above, below = inner.top - outer.top, outer.bottom - inner.bottom
+    before, after = inner.left - outer.left, outer.right - inner.right
+    tall, wide = result.patch_size
+    return Box(
+        top=-max(above, below) if outer.top == 0 else -above,
+        bottom=tall + (max(above, below) if outer.bottom == rows else below),
+        left=-max(before, after) if outer.left == 0 else -before,
+        right=wide + (max(before, after) if outer.right == columns else after),
+    )
+
+
+def _bars(axes: Axes, title: str, rows: list[tuple[str, float, str]]) -> None:
+    """Draw shares as bars over the whole of which they are a part."""
+    for place, (_, value, colour) in enumerate(rows):
+        axes.barh(place, 1, color=TRACK, height=0.6)
+        axes.barh(place, value, color=colour, height=0.6)
+        inside = value > 0.75
+        axes.text(
+            value + (-0.02 if inside else 0.02),
+            place,
+            percent(value),
+            va="center",
+            ha="right" if inside else "left",
+            fontsize=TITLE,
+            color="white" if inside else INK,
+        )
+    plain(axes, "top", "right", "bottom", "left")
+    axes.set_yticks(range(len(rows)), [name for name, _, _ in rows], fontsize=LABEL, color=INK)
+    axes.invert_yaxis()
+    axes.set_xlim(0, 1)
+    axes.set_xticks([])
+    axes.set_title(title, fontsize=TITLE, color=INK, loc="left", pad=6)

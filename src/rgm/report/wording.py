@@ -1,0 +1,168 @@
+"""Measures in words: a name, a number and a sentence for people."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from rgm.experiments.abstraction import Abstraction
+from rgm.experiments.instantiation import Instantiation
+from rgm.experiments.locality import MARGIN, VISIBLE, Locality
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A line of a table: a measure, its value, a value to hold it against (or nothing), and what it says."""
+
+    name: str
+    value: str
+    beside: str
+    meaning: str
+
+
+def percent(value: float) -> str:
+    """Return a share in per cent, with as many decimals as it takes for not quite all, or nothing, not to read so."""
+    for decimals in range(1, 5):
+        text = f"{100 * value:.{decimals}f}"
+        if float(text) not in (0.0, 100.0):
+            return f"{text} %"
+    return f"{100 * value:.1f} %"
+
+
+_VISIBLY = f"move by more than {100 * VISIBLE:.0f} % of the range from black to white"
+_NAMES: dict[str, str] = {
+    "concept_accuracy": "concept right",
+    "squared_error": "squared error",
+    "codes_in_use": "codes in use",
+    "perplexity": "codebook perplexity",
+    "reconstructions_recognised": "repainted images recognised",
+    "samples_recognised": "samples recognised",
+    "worst_concept_recognised": "samples recognised, worst concept",
+    "own_patch_share": "change inside its own patch",
+    "patch_plus_2_share": f"change inside the patch + {MARGIN} pixels",
+    "receptive_field_share": "change inside the receptive field",
+    "local_extent": "pixels changed by one other code",
+    "global_extent": "pixels changed by another concept",
+    "changed_concept_recognised": "changed concept recognised",
+}
+_MEANINGS: dict[str, str] = {
+    "concept_accuracy": "Test images whose most probable concept is their true class.",
+    "codes_in_use": "Codes that occur at all among the test images.",
+    "perplexity": "As varied as if this many codes were all used equally often.",
+    "reconstructions_recognised": "Images repainted from their codes alone that the judge takes for their true class.",
+    "samples_recognised": "Drawn images that the judge takes for the concept they were drawn from.",
+    "worst_concept_recognised": "The lowest such share among the concepts.",
+    "own_patch_share": "How much of a changed cell's effect stays in the pixels right under it.",
+    "patch_plus_2_share": f"How much of it stays in these pixels and {MARGIN} more on every side.",
+    "receptive_field_share": "Must be 100 %: beyond these pixels the architecture lets nothing through.",
+    "local_extent": f"Pixels that {_VISIBLY} when one cell's code is exchanged.",
+    "global_extent": f"Pixels that {_VISIBLY} when the whole concept is exchanged.",
+    "changed_concept_recognised": "Images with an exchanged concept that the judge takes for the new one.",
+}
+
+
+def rows(measures: Mapping[str, float], beside: Mapping[str, str] | None = None) -> list[Row]:
+    """Return measures as lines for people, in their own order; `beside` says what to hold some of them against."""
+    return [
+        Row(
+            name=_NAMES.get(name, name.replace("_", " ")),
+            value=_value(name, value),
+            beside=(beside or {}).get(name, ""),
+            meaning=_meaning(name, value),
+        )
+        for name, value in measures.items()
+    ]
+
+
+def _value(name: str, value: float) -> str:
+    match name:
+        case "squared_error":
+            return f"{value:.4f}"
+        case "codes_in_use":
+            return f"{value:.0f}"
+        case "perplexity":
+            return f"{value:.1f}"
+        case _ if name in _NAMES:
+            return percent(value)
+        case _:
+            return f"{value:.4g}"
+
+
+def _meaning(name: str, value: float) -> str:
+    if name == "squared_error":
+        return f"Of repainted images, per pixel, black 0 and white 1; its root, the typical miss, is {_typical(value)}."
+    return _MEANINGS.get(name, "")
+
+
+def beside(
+    abstraction: Abstraction, instantiation: Instantiation, locality: Locality, judge_accuracy: float | None
+) -> dict[str, str]:
+    """Return what measures are to be held against, by name: real data, guessing, or an even spread."""
+    states = len(abstraction.usage.counts)
+    rows_px, columns_px = locality.example.original.shape[1:]
+    tall, wide = locality.patch_size
+    found = {
+        "codes_in_use": f"of {states}",
+        "perplexity": f"at most {states}",
+        "concept_accuracy": f"guessing: {percent(1 / len(instantiation.sheet))}",
+        "own_patch_share": f"its share of the area: {percent(tall * wide / (rows_px * columns_px))}",
+    }
+    if judge_accuracy is not None:
+        real = f"real images: {percent(judge_accuracy)}"
+        for name in ("reconstructions_recognised", "samples_recognised", "changed_concept_recognised"):
+            found[name] = real
+    return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Findings:
+    """What this run found, one sentence for each claim."""
+
+    abstraction: str
+    instantiation: str
+    locality: str
+
+
+def findings(
+    abstraction: Abstraction, instantiation: Instantiation, locality: Locality, judge_accuracy: float | None
+) -> Findings:
+    """Return the sentences that put the three results in plain words."""
+    channels, rows_px, columns_px = abstraction.images.shape[1:]
+    cells = abstraction.inference.z1[0].numel()
+    pixels = f"{rows_px * columns_px:,} pixels" + (" in colour" if channels == 3 else "")
+    off = _typical(abstraction.squared_error)
+    again = f"Painted again from the codes alone, a pixel is typically off by {off} of the range from black to white."
+    if abstraction.concept_accuracy is None:
+        first = f"Here, {cells} codes stand for {pixels}. {again}"
+    else:
+        right = percent(abstraction.concept_accuracy)
+        first = (
+            f"Here, {cells} codes stand for {pixels}, and {right} of the test images get their "
+            f"right concept from them. {again}"
+        )
+
+    second = f"Here, {instantiation.count:,} samples of each concept were drawn."
+    if instantiation.recognised is not None:
+        shares = instantiation.measures()
+        worst = int(instantiation.recognised.argmin())
+        name = instantiation.classes[worst] if instantiation.classes else str(worst)
+        seen, least = (percent(shares[key]) for key in ("samples_recognised", "worst_concept_recognised"))
+        second = f"Here, the judge recognises {seen} of the samples as their concept"
+        if judge_accuracy is not None:
+            second += f", against {percent(judge_accuracy)} of real images as their class"
+        second += f"; fewest, {least}, for “{name}”."
+
+    shares = locality.measures()
+    near, one, all_ = (
+        percent(shares[key]) for key in ("patch_plus_2_share", "local_extent", "global_extent")
+    )
+    third = (
+        f"Here, {near} of the change that one cell makes lies within {MARGIN} pixels of its patch. One cell visibly "
+        f"changes {one} of an image's pixels, another concept {all_}."
+    )
+    first, second, third = (text.replace(" %", "\N{NO-BREAK SPACE}%") for text in (first, second, third))
+    return Findings(abstraction=first, instantiation=second, locality=third)
+
+
+def _typical(squared_error: float) -> str:
+    """Return the root of a mean squared error in per cent of the range."""
+    return f"{100 * math.sqrt(squared_error):.0f} %"

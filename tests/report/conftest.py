@@ -1,0 +1,30 @@
+from dataclasses import replace
+
+import pytest
+import torch
+from made_results import KINDS, Results, results_of
+
+from rgm.experiments.abstraction import Abstraction
+
+
+@pytest.fixture(scope="session", params=KINDS)
+def results(request: pytest.FixtureRequest) -> Results:
+    return results_of(request.param)
+
+
+@pytest.fixture(scope="session")
+def grey() -> Results:
+    return results_of("grey")
+
+
+@pytest.fixture(scope="session")
+def hostile() -> Results:
+    return results_of("colour, hostile names, not square")
+
+
+@pytest.fixture(scope="session")
+def three_levels(grey: Results) -> Abstraction:
+    """Return a result with a grid between z_1 and the concept."""
+    between = torch.arange(49).reshape(1, 7, 7).expand(len(grey.abstraction.images), 7, 7) % 5
+    inference = replace(grey.abstraction.inference, codes=(grey.abstraction.inference.z1, between))
+    return replace(grey.abstraction, inference=inference)

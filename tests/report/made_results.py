@@ -1,0 +1,65 @@
+"""Results of untrained models, small but of every kind that a report must stand."""
+
+from dataclasses import dataclass
+
+import torch
+
+from rgm.data.images import ImageSet
+from rgm.experiments.abstraction import Abstraction, abstraction
+from rgm.experiments.instantiation import Instantiation, instantiation
+from rgm.experiments.locality import Locality, locality
+from rgm.judge import Judge, JudgeConfig
+from rgm.model.config import seed, standard
+from rgm.model.spatial import SpatialRGM
+
+HOSTILE = ("<script>alert(1)</script>", 'costs $5 or $6, & "more" of it\'s kind', "고양이 고양이")
+
+KINDS = ("grey", "colour, hostile names, not square", "unlabelled", "many classes and codes", "a fine grid")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Results:
+    abstraction: Abstraction
+    instantiation: Instantiation
+    locality: Locality
+    judged: bool
+
+    def all(self) -> tuple[Abstraction, Instantiation, Locality]:
+        return self.abstraction, self.instantiation, self.locality
+
+
+def results_of(name: str) -> Results:
+    torch.manual_seed(0)
+    classes: tuple[str, ...] = tuple("0123456789")
+    labelled = True
+    match name:
+        case "grey":
+            config = standard()
+        case "colour, hostile names, not square":
+            config, classes = seed((3, 24, 16), 3, states=12), HOSTILE
+        case "unlabelled":
+            config, classes, labelled = seed((1, 16, 16), 4, states=40), (), False
+        case "many classes and codes":
+            config = seed((1, 8, 8), 40, states=300)
+            classes = tuple(f"class number {index}" for index in range(40))
+        case _:
+            config = seed((1, 48, 48), 2, states=3)
+            classes = ("yes", "no")
+    model = SpatialRGM(config=config).eval()
+    count = len(classes) or 6
+    images = ImageSet(
+        name="noise",
+        split="test",
+        images=torch.randint(256, (count, *config.image), dtype=torch.uint8),
+        labels=torch.arange(count) if labelled else None,
+        classes=classes,
+        source="noise",
+        sha256="0" * 64,
+    )
+    judge = Judge(JudgeConfig(channels=config.image[0], classes=count, width=4)).eval() if labelled else None
+    return Results(
+        abstraction=abstraction(model, images, judge),
+        instantiation=instantiation(model, classes, judge, count=4, columns=4),
+        locality=locality(model, images, judge, count=2),
+        judged=labelled,
+    )

@@ -1,0 +1,163 @@
+import base64
+import io
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from made_results import HOSTILE, Results
+from PIL import Image
+
+from rgm.report.page import Report, write_report
+from rgm.report.wording import beside, percent, rows
+from rgm.training.loop import EpochRecord
+
+STAND_IN = "These are not MNIST's numbers."
+VOID = {"meta", "img", "br", "hr", "link", "input"}
+
+
+class Page(HTMLParser):
+    """Collects what a page shows and fetches, and insists that every element is closed."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.images: list[dict[str, str | None]] = []
+        self.fetched: list[str] = []
+        self.tags: list[str] = []
+        self.text = ""
+        self.cells: list[str] = []
+        self._open: list[str] = []
+        self.feed(text)
+        self.close()
+        assert not self._open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        found = dict(attrs)
+        if tag == "img":
+            self.images.append(found)
+        if tag in ("td", "th"):
+            self.cells.append("")
+        self.fetched += [value or "" for name, value in attrs if name in ("src", "href", "srcset", "data")]
+        assert not any(name.startswith("on") for name in found)
+        if tag not in VOID:
+            self._open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self._open:
+            self.text += data
+            if self._open and self._open[-1] in ("td", "th"):
+                self.cells[-1] += data
+
+
+def report_of(results: Results) -> Report:
+    record = EpochRecord(
+        stage="codes", epoch=1, step=9, loss=0.5, terms={}, validation={"squared_error": 0.02}
+    )
+    return Report(
+        data_source="noise <b>of all kinds</b>",
+        fallback=False,
+        sets=[("train", 12345, "ab" * 32), ("test", 678, "cd" * 32)],
+        preset="standard",
+        preset_summary="the default",
+        command="rgm run --data '<noise>' --seed 7",
+        facts={"seed": "7", "versions": "rgm 0.1.0, PyTorch 2.13.0"},
+        history=(record,),
+        abstraction=results.abstraction,
+        instantiation=results.instantiation,
+        locality=results.locality,
+        judge_accuracy=0.9931 if results.judged else None,
+    )
+
+
+def written(tmp_path: Path, report: Report) -> str:
+    path = write_report(tmp_path / "report.html", report)
+    assert path == tmp_path / "report.html"
+    return path.read_text(encoding="utf-8")
+
+
+def test_the_page_stands_alone_and_holds_the_results_numbers(results: Results, tmp_path: Path) -> None:
+    text = written(tmp_path, report_of(results))
+    page = Page(text)
+    assert len(text.encode()) < 6_000_000
+    assert len(page.images) == 7
+    for image in page.images:
+        assert (image["alt"] or "").strip()
+        kind, content = (image["src"] or "").split(",")
+        assert kind == "data:image/png;base64"
+        with Image.open(io.BytesIO(base64.b64decode(content))) as picture:
+            assert (str(picture.width), str(picture.height)) == (image["width"], image["height"])
+    assert all(value.startswith("data:image/png;base64,") for value in page.fetched)
+    assert "http" not in text
+    assert "script" not in page.tags
+    cells = {cell.strip() for cell in page.cells}
+    for result in results.all():
+        for row in rows(result.measures(), {}):
+            assert row.name in cells
+            assert row.value in cells
+    for word in ("ab" * 32, "12,345", "rgm run --data '<noise>' --seed 7", "rgm 0.1.0, PyTorch 2.13.0"):
+        assert word in page.text
+    assert ("judge" in page.text) == results.judged
+    assert STAND_IN not in page.text
+
+
+def test_what_comes_from_outside_is_text_and_never_markup(hostile: Results, tmp_path: Path) -> None:
+    text = written(tmp_path, report_of(hostile))
+    page = Page(text)
+    assert "<script" not in text
+    assert "<b>" not in text
+    assert all(name in page.text for name in HOSTILE), (
+        "names that a figure had to cut stand in full on the page"
+    )
+    assert "noise <b>of all kinds</b>" in page.text
+
+
+def test_a_page_about_stand_in_data_says_so_and_one_without_history_has_no_curve(
+    hostile: Results, tmp_path: Path
+) -> None:
+    page = Page(written(tmp_path, replace(report_of(hostile), fallback=True, history=())))
+    assert STAND_IN in page.text
+    assert len(page.images) == 6
+
+
+def test_equal_reports_give_equal_pages(hostile: Results, tmp_path: Path) -> None:
+    assert written(tmp_path, report_of(hostile)) == written(tmp_path, report_of(hostile))
+
+
+def test_every_measure_is_explained(grey: Results) -> None:
+    for result in grey.all():
+        for row in rows(result.measures(), {}):
+            assert "_" not in row.name
+            assert row.meaning.endswith(".")
+
+
+def test_a_measure_without_a_text_is_still_told() -> None:
+    (row,) = rows({"mutual_information_bits": 2.71828}, {"mutual_information_bits": "at most 3.3"})
+    assert (row.name, row.value, row.beside) == ("mutual information bits", "2.718", "at most 3.3")
+
+
+def test_measures_are_held_against_real_images_guessing_and_the_area(grey: Results) -> None:
+    found = beside(*grey.all(), 0.995)
+    assert found["samples_recognised"] == "real images: 99.5 %"
+    assert found["concept_accuracy"] == "guessing: 10.0 %"
+    assert found["own_patch_share"] == "its share of the area: 2.0 %"
+    assert "samples_recognised" not in beside(*grey.all(), None)
+
+
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [
+        (1.0, "100.0 %"),
+        (0.99999, "99.999 %"),
+        (0.9994, "99.9 %"),
+        (0.5, "50.0 %"),
+        (0.0004, "0.04 %"),
+        (0.0, "0.0 %"),
+        (1 - 1e-9, "100.0 %"),
+    ],
+)
+def test_a_share_is_never_rounded_to_all_or_nothing(share: float, text: str) -> None:
+    assert percent(share) == text
