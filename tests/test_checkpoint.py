@@ -32,6 +32,8 @@ def test_round_trip_keeps_everything(name: str, tmp_path: Path, generator: torch
     assert found.origin == ORIGIN
     images = torch.rand(2, 1, 28, 28, generator=generator)
     assert torch.equal(found.model.infer(images).reconstruction, model.infer(images).reconstruction)
+    drawn = [m.sample(1, 3, generator=torch.Generator().manual_seed(0)).z1 for m in (found.model, model)]
+    assert torch.equal(drawn[0], drawn[1])
 
 
 def test_equal_models_give_equal_bytes(tmp_path: Path) -> None:

@@ -98,11 +98,12 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     file = find_model(path)
     metadata, tensors = read_tensors(file)
     header = _header(file, metadata)
-    with torch.device("meta"):
-        model = SpatialRGM.from_config(header.model)
+    with torch.device("meta"):  # shapes alone: a header that claims too much must not take the memory
+        expected = SpatialRGM.from_config(header.model).state_dict()
     weights = {name: tensor for name, tensor in tensors.items() if not name.startswith(_TRAINING)}
-    _check_tensors(file, model.state_dict(), weights)
-    model.load_state_dict(weights, assign=True)
+    _check_tensors(file, expected, weights)
+    model = SpatialRGM.from_config(header.model)
+    model.load_state_dict(weights)
     unfinished = None
     if header.training is not None:
         rest = {name.removeprefix(_TRAINING): tensors[name] for name in tensors.keys() - weights.keys()}

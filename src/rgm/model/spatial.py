@@ -103,7 +103,7 @@ class SpatialRGM(nn.Module):
         Raises RGMError where the images have another shape than the model's.
         """
         self._check_images(images)
-        return concatenate([self._infer(batch) for batch in images.split(batch_size)])
+        return concatenate([self._infer(batch.to(self.device)) for batch in images.split(batch_size)])
 
     def _infer(self, images: Images) -> Inference:
         fields = self._fields(images)
@@ -134,7 +134,7 @@ class SpatialRGM(nn.Module):
         Raises RGMError for a grid of another shape or codes out of range.
         """
         self._check_codes(z1)
-        return torch.cat([self._decode(batch) for batch in z1.split(batch_size)])
+        return torch.cat([self._decode(batch.to(self.device)) for batch in z1.split(batch_size)])
 
     def _decode(self, z1: Codes) -> Images:
         return self.mean_image(self._one_hot(z1, 1))
