@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shlex
 import signal
 import sys
 import traceback
@@ -363,7 +364,7 @@ def _plain_table(title: str) -> Table:
 
 
 def _command() -> str:
-    return " ".join(["rgm", *sys.argv[1:]])
+    return shlex.join(["rgm", *sys.argv[1:]])
 
 
 def _terminated(_signal: int, _frame: FrameType | None) -> None:

@@ -15,7 +15,7 @@ class Inference:
     `reconstruction` is decoded from the hard `z1`, in [0, 1].
     """
 
-    codes: tuple[Int64[Tensor, "n height width"], ...]
+    codes: tuple[Int64[Tensor, "n _ _"], ...]
     concept: Float[Tensor, "n classes"]
     reconstruction: Float[Tensor, "n channels rows columns"]
 
@@ -31,7 +31,7 @@ class Samples:
 
     images: Float[Tensor, "n channels rows columns"]
     concept: Int64[Tensor, " n"]
-    codes: tuple[Int64[Tensor, "n height width"], ...]
+    codes: tuple[Int64[Tensor, "n _ _"], ...]
 
     @property
     def z1(self) -> Int64[Tensor, "n height width"]:

@@ -134,7 +134,7 @@ class TransformerPrior(Prior):
 
     def _logits(self, z: Child, parent: Parent, order: Order) -> Float[Tensor, "batch cells states"]:
         """Return the logits of the cells in their order, each given those before it."""
-        seen = self.code(_ordered(z, order)) + self.here(self.places)[order]
+        seen = self.code(_ordered(z, order)) + self.here(self.places[order])
         first = self.begin.expand(len(z), 1, -1)
         x = torch.cat([first, seen[:, :-1]], dim=1) + self._target(parent, order)
         for block in self.blocks:
@@ -147,7 +147,7 @@ class TransformerPrior(Prior):
         told = self.condition(parent)
         told = F.interpolate(told, size=self.grid, mode="nearest").flatten(2).movedim(1, 2)
         told = told.gather(1, order[:, :, None].expand(-1, -1, told.shape[2]))
-        return told + self.next(self.places)[order]
+        return told + self.next(self.places[order])
 
 
 def _ordered(z: Child, order: Order) -> Float[Tensor, "batch cells states"]:
