@@ -61,7 +61,8 @@ def test_a_run_leaves_everything(run: Path) -> None:
     assert expected | {"own_patch_share", "patch_plus_2_share"} <= metrics["test"].keys()
     assert metrics["test"]["receptive_field_share"] == 1
     history = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    assert [record["epoch"] for record in history] == [1, 2, 3]
+    epochs = [("codes", 1), ("codes", 2), ("codes", 3), ("prior", 1)]
+    assert [(record["stage"], record["epoch"]) for record in history] == epochs
     config = json.loads((run / "config.json").read_text())
     assert config["run"]["preset"] == "standard"
     assert [part["split"] for part in config["data"]] == ["train", "validation", "test"]
