@@ -87,7 +87,7 @@ def train_judge(
         raise RGMError(f"a judge learns from labels, but {train.source} has none")
     count = len(train)
     epochs = epochs or 10
-    batch_size = 128 if count > 5_000 else 32
+    batch_size = min(128 if count > 5_000 else 32, count)
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)  # the layers' initial weights have no other way to be seeded
     judge = Judge(JudgeConfig(channels=train.shape[0], classes=len(train.classes), trained_on=train.sha256))
