@@ -71,7 +71,8 @@ def test_a_run_leaves_everything(run: Path) -> None:
 def test_equal_runs_give_equal_files(run: Path, tmp_path: Path) -> None:
     rgm("train", "--data", "digits", "--epochs", 3, "--out", tmp_path)
     for name in (FILE, "metrics.jsonl"):
-        assert (tmp_path / name).read_bytes() == (run / name).read_bytes()
+        same = (tmp_path / name).read_bytes() == (run / name).read_bytes()
+        assert same, f"{name} differs"
 
 
 class _Page(HTMLParser):
@@ -279,6 +280,7 @@ def test_an_interrupted_training_leaves_a_checkpoint_and_goes_on(
     rgm(*arguments, "--resume")
     rgm(*arguments[:-1], tmp_path / "b")
     for name in (FILE, "metrics.jsonl"):
-        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+        same = (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+        assert same, f"{name} differs"  # a comparison that pytest does not spell out byte by byte
     line = refused(*arguments, "--seed", 3, "--resume")
     assert "belongs to another run" in line

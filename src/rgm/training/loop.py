@@ -222,7 +222,9 @@ class Training:
         state: dict[int, dict[str, Tensor]] = {}
         for name, value in tensors.items():
             number, slot = name.split(".", 1)
-            state.setdefault(int(number), {})[slot] = value
+            # In the parameters' own memory order, which the fused optimiser takes for granted.
+            laid = value.contiguous(memory_format=torch.channels_last) if value.ndim == 4 else value
+            state.setdefault(int(number), {})[slot] = laid
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": state, "param_groups": groups})
 
