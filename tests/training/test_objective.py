@@ -45,7 +45,7 @@ def test_terms_without_weight_are_not_computed(generator: torch.Generator) -> No
 
 
 def test_the_prior_term_is_the_negative_log_likelihood_per_cell(generator: torch.Generator) -> None:
-    model = SpatialRGM.from_preset("standard").train()
+    model = SpatialRGM.from_preset("seed").train()
     images, labels = torch.rand(4, 1, 28, 28, generator=generator), torch.tensor([0, 1, 2, 3])
     result = loss(model, images, labels, Weights(reconstruction=0.0, prior=1.0), generator)
     codes = model.infer(images).z1
