@@ -25,12 +25,12 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_round_trip_keeps_everything(name: str, tmp_path: Path, generator: torch.Generator) -> None:
-    model = SpatialRGM.from_preset(name).eval()
+    model = SpatialRGM.from_preset(name, image=(1, 32, 32)).eval()
     save_model(tmp_path / FILE, model, ORIGIN)
     found = load_checkpoint(tmp_path)
     assert found.model.config == model.config
     assert found.origin == ORIGIN
-    images = torch.rand(2, 1, 28, 28, generator=generator)
+    images = torch.rand(2, 1, 32, 32, generator=generator)
     assert torch.equal(found.model.infer(images).reconstruction, model.infer(images).reconstruction)
     drawn = [m.sample(1, 3, generator=torch.Generator().manual_seed(0)).z1 for m in (found.model, model)]
     assert torch.equal(drawn[0], drawn[1])

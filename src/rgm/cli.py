@@ -182,7 +182,7 @@ def evaluate(
             if isinstance(part, dict):
                 shown = f"{part['estimate']:.4f}  ({part['low']:.4f} to {part['high']:.4f} {part['unit']})"
             else:
-                shown = "–" if part is None else f"{part:g}"
+                shown = "–" if part is None else part if isinstance(part, str) else f"{part:g}"
             table.add_row(title, shown)
     Console().print(table)
     if out is not None:

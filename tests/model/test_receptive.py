@@ -24,7 +24,7 @@ def positive(model: SpatialRGM) -> SpatialRGM:
 @pytest.mark.parametrize("name", PRESETS)
 def test_the_decoders_field_is_exactly_what_a_cell_reaches(name: str, cell: tuple[int, int]) -> None:
     torch.manual_seed(0)
-    model = positive(SpatialRGM.from_preset(name))
+    model = positive(SpatialRGM.from_preset(name, image=(1, 32, 32)))
     z = torch.rand(1, *model.recognition(1).readout, dtype=torch.float64)
     moved = z.clone()
     moved[0, :, cell[0], cell[1]] += 1.0
@@ -36,8 +36,8 @@ def test_the_decoders_field_is_exactly_what_a_cell_reaches(name: str, cell: tupl
 @pytest.mark.parametrize("name", PRESETS)
 def test_the_recognitions_field_is_exactly_what_a_code_sees(name: str, cell: tuple[int, int]) -> None:
     torch.manual_seed(0)
-    model = positive(SpatialRGM.from_preset(name))
-    image = torch.rand(1, 1, 28, 28, dtype=torch.float64, requires_grad=True)
+    model = positive(SpatialRGM.from_preset(name, image=(1, 32, 32)))
+    image = torch.rand(1, 1, 32, 32, dtype=torch.float64, requires_grad=True)
     features = model.recognition(1).features(image)
     (gradient,) = torch.autograd.grad(features[0, :, cell[0], cell[1]].sum(), image)
     assert changed_box(gradient[0, 0]) == seen_by(model, *cell)

@@ -20,12 +20,15 @@ class Evaluation:
     """The measures of a split, with their intervals over images.
 
     The bounds are in nats per image with codes drawn from q; `importance_bound_nats` is that of `samples` draws over
-    the first `importance_images` images. Nats are those of the model's likelihood: with a Gaussian, of a density
-    over grey values in [0, 1]. `rate_bits` is the cost of z_1 under the prior, its hard codes and the concept that
-    the model reads; `rate_ratio` that of this split over that of as many training images.
+    the first `importance_images` images. Nats are those of the model's likelihood, which `pixels` names: with a
+    Gaussian, of a density over grey values in [0, 1]; with a Bernoulli, of a probability of images that were made
+    black and white once, at random. Where it took grey values as they are, the bound's unit says that it is a loss.
+    Everything but the bound is of the grey images. `rate_bits` is the cost of z_1 under the prior, its hard codes and
+    the concept that the model reads; `rate_ratio` that of this split over that of as many training images.
     """
 
     images: int
+    pixels: str
     free_energy_nats: Estimate
     distortion_nats: Estimate
     level_rates_nats: tuple[Estimate, ...]
@@ -54,14 +57,14 @@ def evaluate(
 ) -> Evaluation:
     """Return the evaluation of a model on a split, against the training images that its rate is compared with."""
     generator = torch.Generator(model.device).manual_seed(seed)
-    parts = [
-        model.free_energy(batch.to(model.device), generator=generator)
-        for batch in to_unit(data.images).split(BATCH)
-    ]
+    likelihood = model.likelihood
+    seen = likelihood.observe(to_unit(data.images).to(model.device), generator)
+    parts = [model.free_energy(batch, generator=generator) for batch in seen.split(BATCH)]
     totals = torch.cat([part.total_nats for part in parts])
     rates = torch.cat([part.rate_nats for part in parts])
-    few = to_unit(data.images[:importance_images])
+    few = seen[:importance_images]
     weighted = importance_bound(model, few, samples, generator)
+    unit = "nats" if likelihood.is_density else "nats of a loss"
     result = model.infer(to_unit(data.images).to(model.device))
     usage = codebook_usage(result.z1, model.latent_dim)
     errors = (result.reconstruction.cpu() - to_unit(data.images)).square().flatten(1).mean(dim=1)
@@ -71,13 +74,16 @@ def evaluate(
     right = None if data.labels is None else (probabilities.argmax(dim=1) == data.labels).double()
     return Evaluation(
         images=len(data),
-        free_energy_nats=bootstrap_mean(totals, "nats"),
-        distortion_nats=bootstrap_mean(torch.cat([part.distortion_nats for part in parts]), "nats"),
+        pixels=likelihood.pixels.kind + ("" if likelihood.is_density else ", grey values taken as they are"),
+        free_energy_nats=bootstrap_mean(totals, unit),
+        distortion_nats=bootstrap_mean(torch.cat([part.distortion_nats for part in parts]), unit),
         level_rates_nats=tuple(bootstrap_mean(rates[:, level], "nats") for level in range(rates.shape[1])),
-        importance_bound_nats=bootstrap_mean(weighted, "nats"),
+        importance_bound_nats=bootstrap_mean(weighted, unit),
         importance_images=len(few),
         samples=samples,
-        bits_per_dimension=bootstrap_mean(totals / (math.log(2) * few[0].numel()), "bits per dimension"),
+        bits_per_dimension=bootstrap_mean(
+            totals / (math.log(2) * few[0].numel()), unit.replace("nats", "bits per dimension")
+        ),
         squared_error=bootstrap_mean(errors, "grey range squared"),
         rate_bits=bootstrap_mean(bits, "bits"),
         rate_ratio=float(bits.mean() / compared.mean()),

@@ -1,14 +1,15 @@
 """A model as data: its image, its levels, its decoder. Presets are functions that return one."""
 
-from dataclasses import dataclass
-from typing import Annotated
+from dataclasses import dataclass, replace
+from typing import Annotated, Literal
 
 from pydantic import Discriminator
 
 from rgm.errors import RGMError, unknown
 from rgm.model.catalogue import PRESETS
-from rgm.model.factorised import DensePrior
-from rgm.model.likelihood import DecoderConfig, PatchDecoder, TransposedDecoder
+from rgm.model.decoder import DecoderConfig, PatchDecoder, TransposedDecoder
+from rgm.model.factorised import DensePrior, LocalPrior
+from rgm.model.likelihood import Bernoulli, Gaussian, PixelConfig
 from rgm.model.recognition import (
     ConvRecognition,
     DenseRecognition,
@@ -20,7 +21,7 @@ from rgm.model.recognition import (
 )
 from rgm.model.transformer import OrderedPrior
 
-PriorConfig = Annotated[DensePrior | OrderedPrior, Discriminator("kind")]
+PriorConfig = Annotated[DensePrior | LocalPrior | OrderedPrior, Discriminator("kind")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,12 +44,12 @@ class LevelConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """A whole model. `image` is (channels, height, width); `sigma` the likelihood's standard deviation."""
+    """A whole model. `image` is (channels, height, width); `pixels` is how they are spread around their mean."""
 
     image: Shape
     levels: tuple[LevelConfig, ...]
     decoder: DecoderConfig
-    sigma: float
+    pixels: PixelConfig
 
     def __post_init__(self) -> None:
         """Raise RGMError for levels that make no model."""
@@ -89,7 +90,7 @@ def seed(image: Shape = (1, 28, 28), classes: int = 10, *, states: int = 32) -> 
         grid=(1, 1), states=classes, recognition=DenseRecognition(width=64, estimator=gumbel), prior=None
     )
     decoder = TransposedDecoder(width=64, widths=(32,))
-    return ModelConfig(image=image, levels=(z1, concept), decoder=decoder, sigma=0.15)
+    return ModelConfig(image=image, levels=(z1, concept), decoder=decoder, pixels=Gaussian(sigma=0.15))
 
 
 def standard(image: Shape = (1, 28, 28), classes: int = 10) -> ModelConfig:
@@ -106,25 +107,122 @@ def standard(image: Shape = (1, 28, 28), classes: int = 10) -> ModelConfig:
         recognition=PooledRecognition(width=96, convolutions=3, halvings=2, estimator=Gumbel()),
         prior=None,
     )
-    return ModelConfig(image=image, levels=(z1, concept), decoder=PatchDecoder(width=64), sigma=0.08)
+    return ModelConfig(
+        image=image, levels=(z1, concept), decoder=PatchDecoder(width=64), pixels=Gaussian(sigma=0.08)
+    )
+
+
+def likelihood(image: Shape = (1, 28, 28), classes: int = 10) -> ModelConfig:
+    """Return the model for the bound: black and white pixels, codes drawn from q, a prior in reading order alone."""
+    straight = Gumbel()
+    z1 = LevelConfig(
+        grid=_quarter(image),
+        states=64,
+        recognition=ConvRecognition(widths=(32, 64), refine=3, estimator=straight),
+        prior=OrderedPrior(width=64, layers=2, raster=1.0),
+    )
+    return ModelConfig(
+        image=image,
+        levels=(z1, _concept(classes)),
+        decoder=PatchDecoder(width=64, context=3),
+        pixels=Bernoulli(),
+    )
+
+
+def pyramid(image: Shape, classes: int, *, grids: int, states: int, sigma: float) -> ModelConfig:
+    """Return a model of several grids, each of half the side of the one beneath it, and a concept.
+
+    The finest has a quarter of the image's side, or half of it where a quarter does not leave enough to halve.
+    A parent gives out its children locally; the coarsest grid is drawn cell after cell, given the concept.
+    """
+    _, height, width = image
+    first = 4 if all(side % (4 * 2 ** (grids - 1)) == 0 for side in (height, width)) else 2
+    coarsest = first * 2 ** (grids - 1)
+    if height % coarsest or width % coarsest:
+        raise _fits(image, coarsest)
+    levels = []
+    for number in range(grids):
+        cell = first * 2**number
+        widths = (32, 64)[-(first // 2) :] if number == 0 else (64,)
+        levels.append(
+            LevelConfig(
+                grid=(height // cell, width // cell),
+                states=states,
+                recognition=ConvRecognition(widths=widths, refine=1, estimator=VectorQuantised()),
+                prior=LocalPrior(decoder=PatchDecoder(width=64)) if number < grids - 1 else OrderedPrior(),
+            )
+        )
+    return ModelConfig(
+        image=image,
+        levels=(*levels, _concept(classes)),
+        decoder=PatchDecoder(width=64),
+        pixels=Gaussian(sigma=sigma),
+    )
+
+
+def three_level(image: Shape = (1, 28, 28), classes: int = 10) -> ModelConfig:
+    """Return two grids and a concept: on 28 × 28 images 14 × 14 cells, 7 × 7 cells, one digit."""
+    return pyramid(image, classes, grids=2, states=64, sigma=0.08)
+
+
+def colour32(image: Shape = (3, 32, 32), classes: int = 10) -> ModelConfig:
+    """Return three levels for 32 × 32 colour: 8 × 8 cells, 4 × 4 cells, a concept."""
+    return pyramid(image, classes, grids=2, states=128, sigma=0.08)
+
+
+def colour64(image: Shape = (3, 64, 64), classes: int = 10) -> ModelConfig:
+    """Return four levels for 64 × 64 colour: 16 × 16, 8 × 8 and 4 × 4 cells, a concept."""
+    return pyramid(image, classes, grids=3, states=128, sigma=0.08)
+
+
+def _concept(classes: int) -> LevelConfig:
+    """Return the top level: one variable, read by convolutions and a mean over the grid beneath."""
+    recognition = PooledRecognition(width=96, convolutions=3, halvings=2, estimator=Gumbel())
+    return LevelConfig(grid=(1, 1), states=classes, recognition=recognition, prior=None)
 
 
 def _quarter(image: Shape) -> tuple[int, int]:
     _, height, width = image
     if height % 4 or width % 4:
-        fits = (round(height / 4) * 4 or 4, round(width / 4) * 4 or 4)
-        raise RGMError(
-            f"the grid of codes is a quarter of the image's side, and {height} × {width} does not divide by 4: "
-            f"resize to {fits[0]} × {fits[1]} (--size)"
-        )
+        raise _fits(image, 4)
     return height // 4, width // 4
 
 
-def preset(name: str, image: Shape, classes: int) -> ModelConfig:
-    """Return the model of a named preset for images of a shape and a number of classes."""
-    makers = {"standard": standard, "seed": seed}
+def _fits(image: Shape, cell: int) -> RGMError:
+    """Return the error for an image whose sides the coarsest grid's cells do not divide."""
+    _, height, width = image
+    near = [max(1, round(side / cell)) * cell for side in (height, width)]
+    return RGMError(
+        f"the coarsest grid has cells of {cell} × {cell} pixels, and {height} × {width} does not divide by {cell}: "
+        f"resize to {near[0]} × {near[1]} (--size)"
+    )
+
+
+def preset(
+    name: str, image: Shape, classes: int, *, binarise: Literal["dynamic", "none"] | None = None
+) -> ModelConfig:
+    """Return the model of a named preset for images of a shape and a number of classes.
+
+    `binarise` replaces the preset's, for one with Bernoulli pixels. Raises RGMError for what cannot be.
+    """
+    makers = {
+        "standard": standard,
+        "seed": seed,
+        "three-level": three_level,
+        "likelihood": likelihood,
+        "colour32": colour32,
+        "colour64": colour64,
+    }
     if name not in makers:
         raise unknown("preset", name, PRESETS)
     if classes < 2:
         raise RGMError(f"a concept needs at least 2 classes to choose from, but the data have {classes}")
-    return makers[name](image, classes)
+    config = makers[name](image, classes)
+    if binarise is None:
+        return config
+    if not isinstance(config.pixels, Bernoulli):
+        raise RGMError(
+            f"--binarise is for black and white pixels, but the preset {name} has Gaussian ones: "
+            "leave it out, or take the preset likelihood"
+        )
+    return replace(config, pixels=Bernoulli(binarise=binarise))

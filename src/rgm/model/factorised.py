@@ -1,5 +1,6 @@
-"""The notebook's prior: every cell on its own, given the parent."""
+"""Factorised priors: every cell on its own, given the parent."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -7,6 +8,7 @@ import torch
 from torch import nn
 
 from rgm.categorical import CategoricalField
+from rgm.model.decoder import PatchDecoder, decoder
 from rgm.model.prior import Child, Codes, Keep, Parent, PerImage, Prior
 from rgm.model.recognition import Shape
 
@@ -19,19 +21,28 @@ class DensePrior:
     width: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class LocalPrior:
+    """A parent gives out its own children, after a look at the parents around it, as a decoder paints its patch.
+
+    For a parent that is a grid. No parameter belongs to a place: their number does not depend on the grid.
+    """
+
+    kind: Literal["local"] = "local"
+    decoder: PatchDecoder
+
+
 class FactorisedPrior(Prior):
     """p(z | parent) = Π_cells p(z_ij | parent)."""
 
-    def __init__(self, config: DensePrior, parent: Shape, child: Shape) -> None:
+    def __init__(self, config: DensePrior | LocalPrior, parent: Shape, child: Shape) -> None:
         super().__init__()
         self.child = child
-        states, height, width = child
-        self.net = nn.Sequential(
-            nn.Flatten(),
-            nn.Linear(parent[0] * parent[1] * parent[2], config.width),
-            nn.ReLU(),
-            nn.Linear(config.width, states * height * width),
-        )
+        match config:
+            case DensePrior():
+                self.net = _dense(config, parent, child)
+            case LocalPrior():
+                self.net = decoder(config.decoder, parent, child)
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -67,3 +78,12 @@ class FactorisedPrior(Prior):
         """Return log p(z_ij = k | parent), which the other cells do not change."""
         del z
         return self.field(parent).log_probs()
+
+
+def _dense(config: DensePrior, parent: Shape, child: Shape) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Flatten(),
+        nn.Linear(math.prod(parent), config.width),
+        nn.ReLU(),
+        nn.Linear(config.width, math.prod(child)),
+    )

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from pydantic import Discriminator
 from torch import Tensor, nn
 
@@ -229,6 +229,17 @@ class Recognition(nn.Module):
     def read(self, z: Float[Tensor, "batch states h w"]) -> Float[Tensor, "batch readout h w"]:
         """Return what the level above and the decoder see of this level's codes."""
         return self.head.read(z)
+
+    def unsure(self, below: Bool[Tensor, "n height_below width_below"]) -> Bool[Tensor, "n height width"]:
+        """Return the cells whose code can depend on any of the cells (or pixels) marked beneath."""
+        marked = below[:, None].float()
+        for layer in self.features:
+            if isinstance(layer, nn.Conv2d):
+                assert not isinstance(layer.padding, str), "paddings are given in pixels"
+                marked = F.max_pool2d(marked, layer.kernel_size, layer.stride, layer.padding)
+            elif not isinstance(layer, nn.ReLU):
+                marked = marked.amax(dim=(1, 2, 3), keepdim=True)
+        return (marked[:, 0] > 0).expand(-1, *self.above[1:])
 
     def _field(self, logits: Tensor) -> CategoricalField:
         return CategoricalField(logits.reshape(-1, *self.above))

@@ -4,7 +4,6 @@ import math
 from itertools import pairwise
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
@@ -12,7 +11,7 @@ from rgm.categorical import CategoricalField, gumbel_softmax, hard_argmax, one_h
 from rgm.errors import RGMError
 from rgm.model import config as configuration
 from rgm.model.config import ModelConfig, PriorConfig
-from rgm.model.factorised import DensePrior, FactorisedPrior
+from rgm.model.factorised import DensePrior, FactorisedPrior, LocalPrior
 from rgm.model.likelihood import Likelihood
 from rgm.model.prior import Prior
 from rgm.model.recognition import Recognition, Relaxed, Shape
@@ -54,9 +53,7 @@ class SpatialRGM(nn.Module):
             for child, parent in pairwise(config.levels)
             if child.prior is not None
         )
-        self.likelihood = Likelihood(
-            config.decoder, recognitions[0].readout, config.image, sigma=config.sigma
-        )
+        self.likelihood = Likelihood(config.decoder, config.pixels, recognitions[0].readout, config.image)
 
     @classmethod
     def from_config(cls, config: ModelConfig) -> "SpatialRGM":
@@ -159,12 +156,12 @@ class SpatialRGM(nn.Module):
         if count < 1:
             raise RGMError(f"at least one sample must be asked for, but {count} were")
         concepts = self._concepts(concept).repeat_interleave(count)
-        codes: list[Tensor] = []
-        parent = self._one_hot(concepts[:, None, None], self.depth)
-        for level in range(self.depth - 1, 0, -1):
-            codes.insert(0, self.prior(level).sample(parent, generator, temperature=temperature))
-            parent = self._one_hot(codes[0], level)
-        return Samples(images=self.decode(codes[0]), concept=concepts, codes=tuple(codes))
+        blank = [
+            torch.zeros(len(concepts), *level.grid, dtype=torch.int64, device=self.device)
+            for level in self.config.levels[:-1]
+        ]
+        nothing = [torch.zeros_like(z, dtype=torch.bool) for z in blank]
+        return self._descend(concepts, blank, nothing, generator, temperature)
 
     @torch.no_grad()
     def complete(
@@ -178,8 +175,9 @@ class SpatialRGM(nn.Module):
     ) -> Samples:
         """Return images whose cells in `keep` have the codes of `z1`, the rest drawn given them and a concept.
 
-        Levels between z_1 and the concept are read from what `z1` holds now, and then stay. Raises RGMError for
-        codes or concepts that the model does not have, or a mask of another shape than the grid.
+        A cell of a grid between z_1 and the concept stays as it is read where all that it is read from is kept, and
+        is drawn anew elsewhere: what `z1` holds outside `keep` changes nothing. Raises RGMError for codes or concepts
+        that the model does not have, or a mask of another shape than the grid.
         """
         self._check_codes(z1)
         if keep.dtype != torch.bool or keep.shape[1:] != z1.shape[1:] or len(keep) not in (1, len(z1)):
@@ -193,19 +191,31 @@ class SpatialRGM(nn.Module):
                 f"a concept is needed for each of {len(z1)} grids, or one for all, but {len(concepts)} came"
             )
         concepts = concepts.expand(len(z1))
-        codes = [z1, *self._middle(z1)]
-        tops = [*codes[1:], concepts[:, None, None]]
-        parent = self._one_hot(tops[0], 2)
-        drawn = self.prior(1).complete(z1, keep.expand_as(z1), parent, generator, temperature=temperature)
-        return Samples(images=self.decode(drawn), concept=concepts, codes=(drawn, *codes[1:]))
-
-    def _middle(self, z1: Codes) -> list[Codes]:
-        """Return the most probable codes of the levels between z_1 and the concept."""
-        codes = [z1]
+        codes, kept = [z1], [keep.expand_as(z1)]
         for level in range(1, self.depth - 1):
             below = self.recognition(level).read(self._one_hot(codes[-1], level))
             codes.append(self.recognition(level + 1).field(below).mode())
-        return codes[1:]
+            kept.append(~self.recognition(level + 1).unsure(~kept[-1]))
+        return self._descend(concepts, codes, kept, generator, temperature)
+
+    def _descend(
+        self,
+        concepts: Int64[Tensor, " n"],
+        codes: list[Tensor],
+        keep: list[Tensor],
+        generator: torch.Generator | None,
+        temperature: float,
+    ) -> Samples:
+        """Return images of concepts, drawn level by level but for the cells of `codes` that are in `keep`."""
+        drawn: list[Tensor] = []
+        parent = self._one_hot(concepts[:, None, None], self.depth)
+        for level in range(self.depth - 1, 0, -1):
+            z = self.prior(level).complete(
+                codes[level - 1], keep[level - 1], parent, generator, temperature=temperature
+            )
+            drawn.insert(0, z)
+            parent = self._one_hot(z, level)
+        return Samples(images=self.decode(drawn[0]), concept=concepts, codes=tuple(drawn))
 
     # The bound
 
@@ -221,21 +231,37 @@ class SpatialRGM(nn.Module):
 
         F(x) = −log p(x | z_1) + Σ_{ℓ<L} [ log q(z_ℓ | z_{ℓ−1}) − log p(z_ℓ | z_{ℓ+1}) ] + KL(q(z_L | ·) ‖ p(z_L)),
         with each z_ℓ drawn from q(z_ℓ | z_{ℓ−1}), the recognition running bottom-up, and the expectation over
-        z_L a sum over concepts. With `labels` the concept is known and F bounds −log p(x, y).
+        z_L a sum over concepts. With `labels` the concept is known and F bounds −log p(x, y). The images are taken
+        as they are: see `Likelihood.observe` for a model of black and white pixels.
         """
         self._check_images(images)
-        drawn, log_q, below = self._draw(images, generator)
-        log_p = self._log_prob_between(drawn)
+        fields, drawn = self._draw(images, generator)
+        return self.bound(images, fields, drawn, None if labels is None else self._concepts(labels))
+
+    def bound(
+        self,
+        images: Images,
+        fields: list[CategoricalField],
+        samples: list[Tensor],
+        labels: Int64[Tensor, " n"] | None = None,
+    ) -> FreeEnergy:
+        """Return F(x) for given samples of z_1 … z_{L−1} from `fields`, with gradient wherever they carry it.
+
+        `fields` are every level's q(z_ℓ | z_{ℓ−1}), the top's last; `samples` one-hot in value, or relaxed.
+        """
+        log_q = [field.log_prob(z) for field, z in zip(fields, samples, strict=False)]
+        log_p = self._log_prob_between(samples)
         rates = [q - p for q, p in zip(log_q, log_p, strict=False)]
         uniform = math.log(self.num_classes)
         if labels is None:
-            weights = self.recognition(self.depth).field(below).probs().flatten(1)
+            weights = fields[-1].probs().flatten(1)
             top = uniform + torch.xlogy(weights, weights).sum(dim=1)
+            expected = (weights * self.log_prob_by_concept(samples[-1])).sum(dim=1)
         else:
-            weights = F.one_hot(self._concepts(labels), self.num_classes).to(images.dtype)
             top = torch.full_like(log_q[-1], uniform)
-        expected = (weights * self.log_prob_by_concept(drawn[-1])).sum(dim=1)
-        distortion = -self.likelihood.log_prob(images, self.recognition(1).read(drawn[0]))
+            parent = self._one_hot(labels[:, None, None], self.depth)
+            expected = self.prior(self.depth - 1).log_prob(samples[-1], parent)
+        distortion = -self.likelihood.log_prob(images, self.recognition(1).read(samples[0]))
         return FreeEnergy(
             distortion_nats=distortion, rate_nats=torch.stack([*rates, log_q[-1] - expected, top], dim=1)
         )
@@ -247,23 +273,23 @@ class SpatialRGM(nn.Module):
         Its exponential is an unbiased estimate of p(x).
         """
         self._check_images(images)
-        drawn, log_q, _ = self._draw(images, generator)
+        fields, drawn = self._draw(images, generator)
         joint = self.log_prob_by_concept(drawn[-1]) - math.log(self.num_classes)
         log_p = [*self._log_prob_between(drawn), joint.logsumexp(dim=1)]
+        log_q = [field.log_prob(z) for field, z in zip(fields, drawn, strict=False)]
         likelihood = self.likelihood.log_prob(images, self.recognition(1).read(drawn[0]))
         return likelihood + torch.stack(log_p).sum(dim=0) - torch.stack(log_q).sum(dim=0)
 
     def _draw(
         self, images: Images, generator: torch.Generator | None
-    ) -> tuple[list[Tensor], list[Tensor], Tensor]:
-        """Return one-hot draws of z_1 … z_{L−1} from q, their log q in nats, and what the top level reads."""
-        below, drawn, log_q = images, [], []
+    ) -> tuple[list[CategoricalField], list[Tensor]]:
+        """Return every level's q(z_ℓ | z_{ℓ−1}), and one-hot draws of all but the top."""
+        below, fields, drawn = images, [], []
         for level in range(1, self.depth):
-            field = self.recognition(level).field(below)
-            drawn.append(self._one_hot(field.sample(generator), level))
-            log_q.append(field.log_prob(drawn[-1]))
+            fields.append(self.recognition(level).field(below))
+            drawn.append(self._one_hot(fields[-1].sample(generator), level))
             below = self.recognition(level).read(drawn[-1])
-        return drawn, log_q, below
+        return [*fields, self.recognition(self.depth).field(below)], drawn
 
     def _log_prob_between(self, drawn: list[Tensor]) -> list[Tensor]:
         """Return log p(z_ℓ | z_{ℓ+1}) in nats for the levels whose parent was drawn too."""
@@ -369,7 +395,7 @@ class SpatialRGM(nn.Module):
 
 def _prior(config: PriorConfig, parent: Shape, child: Shape) -> Prior:
     match config:
-        case DensePrior():
+        case DensePrior() | LocalPrior():
             return FactorisedPrior(config, parent, child)
         case OrderedPrior():
             return TransformerPrior(config, parent, child)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,3 +32,7 @@ class RunConfig:
 
     device: str = "auto"
     """auto, cpu, cuda or mps."""
+
+    binarise: Literal["dynamic", "none"] | None = None
+    """How black and white pixels come from grey ones, for a preset that has such pixels: drawn anew at every look, or
+    grey values taken as they are."""

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
@@ -17,7 +17,7 @@ from rgm.measures import accuracy, codebook_usage, squared_error
 from rgm.model.spatial import SpatialRGM
 from rgm.progress import StepRecord, Watch
 from rgm.training.objective import loss
-from rgm.training.recipe import Recipe, Stage
+from rgm.training.recipe import Recipe, Stage, Weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +118,12 @@ class Training:
             return stage.learning_rate * (0.04 + 0.96 * done / warm)
         return stage.learning_rate * 0.5 * (1 + math.cos(math.pi * (done - warm) / (1 - warm)))
 
+    def _weights(self) -> Weights:
+        stage, done = self.stage, self.position.step / self._steps(self.stage)
+        if done >= stage.warm_up:
+            return stage.weights
+        return replace(stage.weights, rate=stage.weights.rate * done / stage.warm_up)
+
     def _generator(self, *key: int) -> torch.Generator:
         """Return a generator that depends on the seed and a key alone."""
         mixed = self.seed
@@ -157,9 +163,10 @@ class Training:
     def _step(self, index: Tensor) -> StepRecord:
         generator = self._generator(self.position.stage, self.position.step, 1)
         images = shifted(to_unit(self.images[index]), self.stage.shift, generator)
+        images = self.model.likelihood.observe(images, generator)
         images = images.contiguous(memory_format=torch.channels_last)
         labels = None if self.labels is None else self.labels[index]
-        result = loss(self.model, images, labels, self.stage.weights, generator)
+        result = loss(self.model, images, labels, self._weights(), generator)
         total, *parts = torch.stack([result.total, *result.terms.values()]).detach().tolist()
         terms = dict(zip(result.terms, parts, strict=True))
         if not math.isfinite(total):

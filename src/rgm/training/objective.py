@@ -1,6 +1,5 @@
 """The loss of a batch, term by term."""
 
-import itertools
 import math
 from dataclasses import dataclass
 from itertools import pairwise
@@ -34,13 +33,17 @@ def loss(
     weights: Weights,
     generator: torch.Generator | None,
 ) -> Loss:
-    """Return the loss of a batch: Σ weight · term over the terms that `weights` describes."""
+    """Return the loss of a batch: Σ weight · term over the terms that `weights` describes.
+
+    The free energy is given by its parts, in nats per image: `distortion_nats`, and `rate_ℓ_nats` for every level.
+    """
     if weights == Weights(reconstruction=0.0, prior=weights.prior):  # nothing but the prior: nothing to relax
         term = _prior(model, images, labels, generator)
         return Loss(weights.prior * term, {"prior": term})
     levels = model.relax(images, generator)
-    painted = model.mean_image(levels[0].sample)
     terms: dict[str, Scalar] = {}
+    if weights.reconstruction or weights.locality:
+        painted = model.mean_image(levels[0].sample)
     if weights.reconstruction:
         terms["reconstruction"] = F.mse_loss(painted, images)
     if weights.concept and labels is not None:
@@ -49,20 +52,29 @@ def loss(
         terms["prior_matching"] = _prior_matching(model, levels)
     if weights.prior:
         terms["prior"] = _prior(model, images, labels, generator)
+    if weights.children:
+        terms["children"] = _children(model, levels, generator)
     if weights.codebook:
         terms["codebook"] = torch.stack([level.cost for level in levels]).sum()
     if weights.usage:
-        terms["usage"] = _usage(levels[0])
+        terms["usage"] = torch.stack([_usage(level) for level in levels[:-1]]).sum()
     if weights.locality:
         terms["locality"] = spill(model, levels[0].field.mode(), painted, generator)
-    total = torch.stack([getattr(weights, name) * term for name, term in terms.items()]).sum()
-    return Loss(total, terms)
+    parts = [getattr(weights, name) * term for name, term in terms.items()]
+    if weights.free_energy:
+        fields, samples = [level.field for level in levels], [level.sample for level in levels[:-1]]
+        found = model.bound(images, fields, samples, labels)
+        distortion, rates = found.distortion_nats.mean(), found.rate_nats.mean(dim=0)
+        terms["distortion_nats"] = distortion
+        terms |= {f"rate_{level}_nats": rate for level, rate in enumerate(rates, start=1)}
+        parts.append(weights.free_energy * (distortion + weights.rate * rates.sum()))
+    return Loss(torch.stack(parts).sum(), terms)
 
 
 def _prior_matching(model: SpatialRGM, levels: list[Relaxed]) -> Scalar:
     """Return Σ_ℓ KL(q(z_ℓ | ·) ‖ p(z_ℓ | z_{ℓ+1})) per cell, with z_{ℓ+1} the relaxed sample."""
     costs = []
-    for number, (child, parent) in enumerate(itertools.pairwise(levels), start=1):
+    for number, (child, parent) in enumerate(pairwise(levels), start=1):
         prior = model.prior(number)
         if not isinstance(prior, FactorisedPrior):
             raise TypeError("prior matching compares independent cells and needs a factorised prior")
@@ -83,6 +95,16 @@ def _prior(
         -model.prior(number).score(child, parent, generator).mean() / codes[number - 1][0].numel()
         for number, (child, parent) in enumerate(pairwise(hard), start=1)
     ]
+    return torch.stack(costs).sum()
+
+
+def _children(model: SpatialRGM, levels: list[Relaxed], generator: torch.Generator | None) -> Scalar:
+    """Return Σ_ℓ −log p(z_ℓ | z_{ℓ+1}) per cell over the pairs of grids, z_ℓ hard, z_{ℓ+1} with its gradient."""
+    costs = []
+    for number, (child, parent) in enumerate(pairwise(levels[:-1]), start=1):
+        codes = child.field.mode()
+        z = one_hot(codes, child.field.states)
+        costs.append(-model.prior(number).score(z, parent.sample, generator).mean() / codes[0].numel())
     return torch.stack(costs).sum()
 
 

@@ -15,9 +15,12 @@ class Weights:
     concept          cross-entropy −log q(z_L = y | x) in nats per image
     prior_matching   Σ_ℓ KL(q(z_ℓ | ·) ‖ p(z_ℓ | z_{ℓ+1})) per cell: the notebook's term; independent cells, no bound
     prior            −log p(z_ℓ | z_{ℓ+1}) per cell of the hard codes, which it does not train
+    children         −log p(z_ℓ | z_{ℓ+1}) per cell of a grid under a grid, which teaches z_{ℓ+1} what lies beneath it
     codebook         the estimator's own cost, summed over levels (see `VectorQuantised`)
-    usage            KL(mean over a batch's cells of q(z_1 | x) ‖ uniform) in nats: all codes used alike
+    usage            Σ_ℓ KL(mean over a batch's cells of q(z_ℓ | ·) ‖ uniform) in nats, over grids: all codes used alike
     locality         mean squared change outside a cell's patch when its code is replaced at random
+    free_energy      F(x), or F(x, y) where the label is known, in nats per image, of the codes that training draws
+    rate             weight of the rates within F: β of Higgins et al. (2017), and 1 for a bound
     """
 
     reconstruction: float = 1.0
@@ -27,6 +30,9 @@ class Weights:
     codebook: float = 0.0
     usage: float = 0.0
     locality: float = 0.0
+    children: float = 0.0
+    free_energy: float = 0.0
+    rate: float = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +42,8 @@ class Stage:
     `schedule`: `constant`, or `one-cycle` (a rise over the first tenth to `learning_rate`, then a cosine to
     nothing). `shift`: each image is moved by up to as many pixels on either axis, edges repeated. Where `epochs`
     would be fewer than `least_steps` steps, as on a small set, the stage goes on to that many.
-    `trains`: the parts whose parameters move.
+    `trains`: the parts whose parameters move. `warm_up`: the share of the stage in which `weights.rate` rises from
+    nothing, so that codes are used before they are priced.
     """
 
     name: str
@@ -47,6 +54,7 @@ class Stage:
     schedule: Literal["constant", "one-cycle"] = "constant"
     shift: int = 0
     trains: Literal["everything", "prior"] = "everything"
+    warm_up: float = 0.0
     weights: Weights
 
 
@@ -121,9 +129,38 @@ def standard() -> Recipe:
     return Recipe(stages=(stage, prior))
 
 
+def pyramid() -> Recipe:
+    """Return the recipe of models with several grids: all codes and the concept, then the priors over them."""
+    codes, prior = standard().stages
+    weights = replace(codes.weights, children=0.1, locality=10.0)
+    return Recipe(stages=(replace(codes, weights=weights), replace(prior, epochs=1.5)))
+
+
+def likelihood() -> Recipe:
+    """Return the recipe for the bound: the free energy and nothing else, its rates brought in slowly."""
+    stage = Stage(
+        name="bound",
+        epochs=16,
+        least_steps=800,
+        learning_rate=2e-3,
+        batch_size=64,
+        schedule="one-cycle",
+        warm_up=0.2,
+        weights=Weights(reconstruction=0.0, concept=1.0, free_energy=1.0),
+    )
+    return Recipe(stages=(stage,))
+
+
 def recipe(name: str) -> Recipe:
     """Return the recipe of a named preset; raise RGMError for an unknown one."""
-    makers = {"standard": standard, "seed": seed}
+    makers = {
+        "standard": standard,
+        "seed": seed,
+        "three-level": pyramid,
+        "likelihood": likelihood,
+        "colour32": pyramid,
+        "colour64": pyramid,
+    }
     if name not in makers:
         raise unknown("preset", name, PRESETS)
     return makers[name]()

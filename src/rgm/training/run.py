@@ -66,7 +66,9 @@ def train_run(
     data = images.name if config.data == "auto" else config.data
     origin = Origin(preset=config.preset, data=data, classes=images.classes, seed=config.seed)
     torch.manual_seed(config.seed)  # the layers' initial weights have no other way to be seeded
-    model = SpatialRGM(config=preset(config.preset, images.shape, len(images.classes)))
+    model = SpatialRGM(
+        config=preset(config.preset, images.shape, len(images.classes), binarise=config.binarise)
+    )
     writable_folder(out)
     folder = _RunFolder(out, origin)
     training = Training(

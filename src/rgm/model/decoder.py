@@ -1,0 +1,72 @@
+"""Decoders: how a grid of codes becomes a finer field of numbers, by convolutions alone."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import Discriminator
+from torch import nn
+
+from rgm.model.recognition import Shape, halvings
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransposedDecoder:
+    """A 1 × 1 map, then one 4 × 4 transposed convolution of stride 2 per doubling: the notebook's `dec1`."""
+
+    kind: Literal["transposed"] = "transposed"
+    width: int
+    widths: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PatchDecoder:
+    """Each cell paints its own patch, after `context` 3 × 3 convolutions that let it see its neighbours.
+
+    Patches do not overlap, so what a cell says beyond its patch must pass through its neighbours' context.
+    """
+
+    kind: Literal["patch"] = "patch"
+    width: int
+    context: int = 1
+    hidden: int = 1
+
+
+DecoderConfig = Annotated[TransposedDecoder | PatchDecoder, Discriminator("kind")]
+
+
+def decoder(config: DecoderConfig, coarse: Shape, fine: Shape) -> nn.Sequential:
+    """Return the network from a coarse field to a fine one; its output has no non-linearity of its own.
+
+    Raises RGMError where the fine grid is not a doubling of the coarse one.
+    """
+    match config:
+        case TransposedDecoder():
+            return _transposed(config, coarse, fine)
+        case PatchDecoder():
+            return _patches(config, coarse, fine)
+
+
+def _transposed(config: TransposedDecoder, coarse: Shape, fine: Shape) -> nn.Sequential:
+    doublings = halvings(fine, coarse)
+    layers: list[nn.Module] = [nn.ConvTranspose2d(coarse[0], config.width, 1), nn.ReLU()]
+    channels = config.width
+    for index, width in enumerate((*config.widths, fine[0])):
+        layers.append(nn.ConvTranspose2d(channels, width, 4, stride=2, padding=1))
+        if index < doublings - 1:
+            layers.append(nn.ReLU())
+        channels = width
+    return nn.Sequential(*layers)
+
+
+def _patches(config: PatchDecoder, coarse: Shape, fine: Shape) -> nn.Sequential:
+    side = 2 ** halvings(fine, coarse)
+    layers: list[nn.Module] = []
+    channels = coarse[0]
+    for _ in range(config.context):
+        layers += [nn.Conv2d(channels, config.width, 3, padding=1), nn.ReLU()]
+        channels = config.width
+    for _ in range(config.hidden):
+        layers += [nn.Conv2d(channels, config.width, 1), nn.ReLU()]
+        channels = config.width
+    layers.append(nn.ConvTranspose2d(channels, fine[0], side, stride=side))
+    return nn.Sequential(*layers)
