@@ -114,8 +114,8 @@ def code_rate_bits(model: SpatialRGM, data: ImageSet, *, count: int | None = Non
     rates = []
     for batch in to_unit(data.images[:count]).split(BATCH):
         codes = model.read(batch.to(model.device))
-        fields = [
+        z1, z2 = (
             one_hot(z, level.states) for z, level in zip(codes[:2], model.config.levels[:2], strict=True)
-        ]
-        rates.append(-model.prior(1).log_prob(*fields) / math.log(2))
+        )
+        rates.append(-model.prior(1).log_prob(z1, model.recognition(2).read(z2)) / math.log(2))
     return torch.cat(rates)

@@ -14,7 +14,7 @@ PerImage = Float[Tensor, " batch"]
 
 
 class Prior(nn.Module, ABC):
-    """p(z | parent) over a whole grid. Parents and children are one-hot (or relaxed) fields."""
+    """p(z | parent) over a whole grid: children one-hot (or relaxed), the parent as `Recognition.read` gives it."""
 
     @abstractmethod
     def log_prob(self, z: Child, parent: Parent) -> PerImage:

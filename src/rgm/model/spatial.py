@@ -49,9 +49,9 @@ class SpatialRGM(nn.Module):
             below = recognitions[-1].readout
         self.recognitions = nn.ModuleList(recognitions)
         self.priors = nn.ModuleList(
-            _prior(child.prior, parent.shape, child.shape)
-            for child, parent in pairwise(config.levels)
-            if child.prior is not None
+            _prior(level.prior, above.readout, level.shape)
+            for level, above in zip(config.levels, recognitions[1:], strict=False)
+            if level.prior is not None
         )
         self.likelihood = Likelihood(config.decoder, config.pixels, recognitions[0].readout, config.image)
 
@@ -77,7 +77,7 @@ class SpatialRGM(nn.Module):
         return module
 
     def prior(self, level: int) -> Prior:
-        """Return p(z_ℓ | z_{ℓ+1}); levels count from 1, and the top has none but the uniform."""
+        """Return p(z_ℓ | z_{ℓ+1}), given what `read` says of z_{ℓ+1}; levels count from 1, the top has none."""
         module = self.priors[level - 1]
         assert isinstance(module, Prior)
         return module
@@ -134,7 +134,7 @@ class SpatialRGM(nn.Module):
         return torch.cat([self._decode(batch.to(self.device)) for batch in z1.split(batch_size)])
 
     def _decode(self, z1: Codes) -> Images:
-        return self.mean_image(self._one_hot(z1, 1))
+        return self.likelihood.mean(self._told(z1, 1))
 
     def mean_image(self, z1: Float[Tensor, "n states height width"]) -> Images:
         """Return the mean of p(x | z_1) for one-hot or relaxed codes."""
@@ -193,7 +193,7 @@ class SpatialRGM(nn.Module):
         concepts = concepts.expand(len(z1))
         codes, kept = [z1], [keep.expand_as(z1)]
         for level in range(1, self.depth - 1):
-            below = self.recognition(level).read(self._one_hot(codes[-1], level))
+            below = self._told(codes[-1], level)
             codes.append(self.recognition(level + 1).field(below).mode())
             kept.append(~self.recognition(level + 1).unsure(~kept[-1]))
         return self._descend(concepts, codes, kept, generator, temperature)
@@ -208,13 +208,13 @@ class SpatialRGM(nn.Module):
     ) -> Samples:
         """Return images of concepts, drawn level by level but for the cells of `codes` that are in `keep`."""
         drawn: list[Tensor] = []
-        parent = self._one_hot(concepts[:, None, None], self.depth)
+        parent = self._told(concepts[:, None, None], self.depth)
         for level in range(self.depth - 1, 0, -1):
             z = self.prior(level).complete(
                 codes[level - 1], keep[level - 1], parent, generator, temperature=temperature
             )
             drawn.insert(0, z)
-            parent = self._one_hot(z, level)
+            parent = self._told(z, level)
         return Samples(images=self.decode(drawn[0]), concept=concepts, codes=tuple(drawn))
 
     # The bound
@@ -259,7 +259,7 @@ class SpatialRGM(nn.Module):
             expected = (weights * self.log_prob_by_concept(samples[-1])).sum(dim=1)
         else:
             top = torch.full_like(log_q[-1], uniform)
-            parent = self._one_hot(labels[:, None, None], self.depth)
+            parent = self._told(labels[:, None, None], self.depth)
             expected = self.prior(self.depth - 1).log_prob(samples[-1], parent)
         distortion = -self.likelihood.log_prob(images, self.recognition(1).read(samples[0]))
         return FreeEnergy(
@@ -294,7 +294,7 @@ class SpatialRGM(nn.Module):
     def _log_prob_between(self, drawn: list[Tensor]) -> list[Tensor]:
         """Return log p(z_ℓ | z_{ℓ+1}) in nats for the levels whose parent was drawn too."""
         return [
-            self.prior(level).log_prob(child, parent)
+            self.prior(level).log_prob(child, self.recognition(level + 1).read(parent))
             for level, (child, parent) in enumerate(pairwise(drawn), start=1)
         ]
 
@@ -304,7 +304,7 @@ class SpatialRGM(nn.Module):
         columns = []
         for concept in range(self.num_classes):
             parent = torch.full((len(z), 1, 1), concept, device=z.device)
-            columns.append(prior.log_prob(z, self._one_hot(parent, self.depth)))
+            columns.append(prior.log_prob(z, self._told(parent, self.depth)))
         return torch.stack(columns, dim=1)
 
     # What a caller may hand in
@@ -317,6 +317,10 @@ class SpatialRGM(nn.Module):
     def _one_hot(self, codes: Codes, level: int) -> Float[Tensor, "n states height width"]:
         """Return a level's codes as a one-hot field in the type of the parameters."""
         return one_hot(codes, self.config.levels[level - 1].states, dtype=next(self.parameters()).dtype)
+
+    def _told(self, codes: Codes, level: int) -> Float[Tensor, "n readout height width"]:
+        """Return what the levels around it read of a level's codes."""
+        return self.recognition(level).read(self._one_hot(codes, level))
 
     def _check_images(self, images: Tensor) -> None:
         expected = self.config.image

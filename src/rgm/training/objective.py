@@ -79,7 +79,9 @@ def _prior_matching(model: SpatialRGM, levels: list[Relaxed]) -> Scalar:
         if not isinstance(prior, FactorisedPrior):
             raise TypeError("prior matching compares independent cells and needs a factorised prior")
         cells = child.field.logits[0, 0].numel()
-        costs.append(child.field.kl(prior.field(parent.sample)).mean() / cells)
+        costs.append(
+            child.field.kl(prior.field(model.recognition(number + 1).read(parent.sample))).mean() / cells
+        )
     return torch.stack(costs).sum()
 
 
@@ -92,7 +94,8 @@ def _prior(
         codes[-1] = labels[:, None, None]
     hard = [one_hot(z, level.states) for z, level in zip(codes, model.config.levels, strict=True)]
     costs = [
-        -model.prior(number).score(child, parent, generator).mean() / codes[number - 1][0].numel()
+        -model.prior(number).score(child, model.recognition(number + 1).read(parent), generator).mean()
+        / codes[number - 1][0].numel()
         for number, (child, parent) in enumerate(pairwise(hard), start=1)
     ]
     return torch.stack(costs).sum()
@@ -104,13 +107,14 @@ def _children(model: SpatialRGM, levels: list[Relaxed], generator: torch.Generat
     for number, (child, parent) in enumerate(pairwise(levels[:-1]), start=1):
         codes = child.field.mode()
         z = one_hot(codes, child.field.states)
-        costs.append(-model.prior(number).score(z, parent.sample, generator).mean() / codes[0].numel())
+        told = model.recognition(number + 1).read(parent.sample)
+        costs.append(-model.prior(number).score(z, told, generator).mean() / codes[0].numel())
     return torch.stack(costs).sum()
 
 
 def _usage(level: Relaxed) -> Scalar:
     """Return KL(mean over the batch's cells of q ‖ uniform) in nats."""
-    mean = level.field.probs().mean(dim=(0, 2, 3))
+    mean = level.field.probs().mean(dim=(0, 2, 3)).clamp_min(1e-20)  # the gradient at 0 would not be finite
     return math.log(level.field.states) + torch.xlogy(mean, mean).sum()
 
 
