@@ -81,3 +81,20 @@ def hard_argmax(logits: Tensor) -> Tensor:
     """Return the one-hot argmax over axis 1, in the type of `logits`."""
     index = logits.argmax(dim=1, keepdim=True)
     return torch.zeros_like(logits).scatter_(1, index, 1.0)
+
+
+def straight_through(hard: Tensor, soft: Tensor) -> Tensor:
+    """Return `hard` to the bit, with the gradient of `soft`: x − x is zero for every finite x."""
+    return hard + (soft - soft.detach())
+
+
+def reinmax(logits: Tensor, hard: Tensor, *, temperature: float = 1.0) -> Tensor:
+    """Return a one-hot draw D of softmax(logits), with ReinMax's gradient to the logits; states on axis 1.
+
+    `π₀ = softmax(logits)`, `π₁ = (D + softmax(logits / temperature)) / 2`, and the gradient is that of
+    `2 π₁′ − π₀ / 2`, where π₁′ is π₁ as a softmax of logits that move with ours (Liu et al. 2023, algorithm 2). At
+    temperature 1 its expectation over D is the gradient of E[f(D)] for every quadratic f: Heun's rule is exact there.
+    """
+    mixed = (hard + F.softmax(logits / temperature, dim=1)) / 2
+    moving = F.softmax((mixed.log() - logits).detach() + logits, dim=1)
+    return straight_through(hard, 2 * moving - F.softmax(logits, dim=1) / 2)

@@ -16,7 +16,7 @@ from rich.table import Table
 
 from rgm.data.names import DATA_NAMES
 from rgm.errors import RGMError
-from rgm.model.catalogue import PRESETS
+from rgm.model.catalogue import ESTIMATORS, PRESETS
 from rgm.training.config import RunConfig
 
 if TYPE_CHECKING:
@@ -47,7 +47,9 @@ Seed = Annotated[int, Parameter(help="Seed of everything random.")]
 Quiet = Annotated[bool, Parameter(help="No progress, no tables: errors alone.", negative="")]
 SplitName = Annotated[Literal["train", "validation", "test"], Parameter(help="Which images.")]
 
-_PRESET_LINES = "\n".join(f"- `{name}`: {line}" for name, line in PRESETS.items())
+_PRESET_LINES, _ESTIMATOR_LINES = (
+    "\n".join(f"- `{name}`: {line}" for name, line in lines.items()) for lines in (PRESETS, ESTIMATORS)
+)
 
 
 @app.command(
@@ -58,6 +60,10 @@ Example: `rgm run --data mnist --out runs/first`
 Presets:
 
 {_PRESET_LINES}
+
+Estimators:
+
+{_ESTIMATOR_LINES}
 """
 )
 def run(
@@ -86,6 +92,10 @@ Example: `rgm train --preset seed --data mnist --out runs/seed`
 Presets:
 
 {_PRESET_LINES}
+
+Estimators:
+
+{_ESTIMATOR_LINES}
 """
 )
 def train(
@@ -297,7 +307,9 @@ def info(model: Model) -> None:
     for number, level in enumerate(config.levels, start=1):
         grid = " × ".join(map(str, level.grid))
         table.add_row(
-            f"z{number}", f"{grid} grid of {level.states} states, {level.recognition.kind} recognition"
+            f"z{number}",
+            f"{grid} grid of {level.states} states, {level.recognition.kind} recognition, "
+            f"{level.recognition.estimator.kind}",
         )
     table.add_row("concepts", ", ".join(origin.classes))
     table.add_row("parameters", f"{sum(p.numel() for p in checkpoint.model.parameters()):,}")

@@ -10,9 +10,10 @@ from rgm.errors import RGMError
 from rgm.model.catalogue import PRESETS
 from rgm.model.config import LevelConfig, ModelConfig, preset
 from rgm.model.decoder import TransposedDecoder
+from rgm.model.estimator import Gumbel
 from rgm.model.factorised import DensePrior
 from rgm.model.likelihood import Gaussian
-from rgm.model.recognition import ConvRecognition, DenseRecognition, Gumbel
+from rgm.model.recognition import ConvRecognition, DenseRecognition
 from rgm.model.spatial import SpatialRGM
 
 

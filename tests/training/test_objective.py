@@ -2,6 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from rgm.categorical import one_hot
 from rgm.model.receptive import patch
 from rgm.model.spatial import SpatialRGM
 from rgm.training.objective import loss, spill
@@ -59,20 +60,20 @@ def test_the_prior_term_is_the_negative_log_likelihood_per_cell(generator: torch
 def test_spill_is_nothing_for_a_decoder_that_keeps_to_the_patch(generator: torch.Generator) -> None:
     model = SpatialRGM.from_preset("standard").eval()
     codes = torch.randint(32, (6, 7, 7), generator=generator)
-    assert float(spill(model, codes, model.decode(codes), generator)) > 0
+    assert float(spill(model, one_hot(codes, 32), model.decode(codes), generator)) > 0
     context = model.likelihood.net[0]
     with torch.no_grad():  # keep the middle of the 3 × 3 kernel alone: a cell then sees only itself
         middle = context.weight[:, :, 1:2, 1:2].clone()
         context.weight.zero_()
         context.weight[:, :, 1:2, 1:2] = middle
-    assert float(spill(model, codes, model.decode(codes), generator)) == 0
+    assert float(spill(model, one_hot(codes, 32), model.decode(codes), generator)) == 0
 
 
 @torch.no_grad()
 def test_spill_is_the_change_outside_the_patch() -> None:
     model = SpatialRGM().eval()
     codes = torch.zeros(1, 7, 7, dtype=torch.int64)
-    measured = float(spill(model, codes, model.decode(codes), torch.Generator().manual_seed(3)))
+    measured = float(spill(model, one_hot(codes, 32), model.decode(codes), torch.Generator().manual_seed(3)))
     candidates = []
     for row in range(7):
         for column in range(7):

@@ -1,4 +1,4 @@
-"""The presets by name, with a line each. Free of PyTorch, so that `--help` answers at once."""
+"""The presets and the estimators by name, with a line each. Free of PyTorch, so that `--help` answers at once."""
 
 PRESETS: dict[str, str] = {
     "standard": "the default: vector-quantised codes on a 7 × 7 grid, a local decoder, cells drawn one after another",
@@ -7,4 +7,11 @@ PRESETS: dict[str, str] = {
     "likelihood": "black and white pixels, trained on the free energy alone: nats that compare with the literature",
     "colour32": "three levels for 32 × 32 colour: 8 × 8, 4 × 4, a concept",
     "colour64": "four levels for 64 × 64 colour: 16 × 16, 8 × 8, 4 × 4, a concept",
+}
+
+ESTIMATORS: dict[str, str] = {
+    "gumbel": "relaxed samples at a temperature: soft in training, hard afterwards (Gumbel-Softmax)",
+    "straight-through": "hard samples with the gradient of the relaxed ones (straight-through Gumbel-Softmax)",
+    "vector-quantised": "the nearest entry of a learned codebook; no noise",
+    "reinmax": "hard samples with a gradient that is right to second order (ReinMax)",
 }

@@ -8,16 +8,15 @@ from pydantic import Discriminator
 from rgm.errors import RGMError, unknown
 from rgm.model.catalogue import PRESETS
 from rgm.model.decoder import DecoderConfig, PatchDecoder, TransposedDecoder
+from rgm.model.estimator import Gumbel, VectorQuantised, named_estimator
 from rgm.model.factorised import DensePrior, LocalPrior
 from rgm.model.likelihood import Bernoulli, Gaussian, PixelConfig
 from rgm.model.recognition import (
     ConvRecognition,
     DenseRecognition,
-    Gumbel,
     PooledRecognition,
     RecognitionConfig,
     Shape,
-    VectorQuantised,
 )
 from rgm.model.transformer import OrderedPrior
 
@@ -199,11 +198,17 @@ def _fits(image: Shape, cell: int) -> RGMError:
 
 
 def preset(
-    name: str, image: Shape, classes: int, *, binarise: Literal["dynamic", "none"] | None = None
+    name: str,
+    image: Shape,
+    classes: int,
+    *,
+    binarise: Literal["dynamic", "none"] | None = None,
+    estimator: str | None = None,
 ) -> ModelConfig:
     """Return the model of a named preset for images of a shape and a number of classes.
 
-    `binarise` replaces the preset's, for one with Bernoulli pixels. Raises RGMError for what cannot be.
+    `binarise` replaces the preset's, for one with Bernoulli pixels; `estimator`, by name, that of every grid.
+    Raises RGMError for what cannot be.
     """
     makers = {
         "standard": standard,
@@ -218,6 +223,8 @@ def preset(
     if classes < 2:
         raise RGMError(f"a concept needs at least 2 classes to choose from, but the data have {classes}")
     config = makers[name](image, classes)
+    if estimator is not None:
+        config = _estimated(config, estimator)
     if binarise is None:
         return config
     if not isinstance(config.pixels, Bernoulli):
@@ -226,3 +233,10 @@ def preset(
             "leave it out, or take the preset likelihood"
         )
     return replace(config, pixels=Bernoulli(binarise=binarise))
+
+
+def _estimated(config: ModelConfig, estimator: str) -> ModelConfig:
+    """Return the model with another estimator of every grid; the concept keeps its own."""
+    chosen, (*grids, concept) = named_estimator(estimator), config.levels
+    grids = [replace(grid, recognition=replace(grid.recognition, estimator=chosen)) for grid in grids]
+    return replace(config, levels=(*grids, concept))

@@ -9,38 +9,14 @@ from jaxtyping import Bool, Float
 from pydantic import Discriminator
 from torch import Tensor, nn
 
-from rgm.categorical import CategoricalField, gumbel_softmax, hard_argmax
+from rgm.categorical import CategoricalField
 from rgm.errors import RGMError
+from rgm.model.estimator import CodebookHead, Estimator, LogitsHead, VectorQuantised
 
 Shape = tuple[int, int, int]
 """Channels (or states), height and width of a field."""
 
 Below = Float[Tensor, "batch below height_below width_below"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Gumbel:
-    """Gumbel-Softmax samples of the logits at a fixed temperature (Jang, Gu and Poole 2017)."""
-
-    kind: Literal["gumbel"] = "gumbel"
-    temperature: float = 1.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class VectorQuantised:
-    """Nearest entry of a learned codebook (van den Oord et al. 2017).
-
-    `q(z = k | x) = softmax_k(−sharpness · ‖e(x) − c_k‖²)`; training uses its mode, with the straight-through
-    gradient to e. `commitment` weighs ‖e − sg c‖² against the codebook's own ‖sg e − c‖².
-    """
-
-    kind: Literal["vector-quantised"] = "vector-quantised"
-    dimension: int = 16
-    commitment: float = 0.25
-    sharpness: float = 4.0
-
-
-Estimator = Annotated[Gumbel | VectorQuantised, Discriminator("kind")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,112 +56,12 @@ RecognitionConfig = Annotated[ConvRecognition | DenseRecognition | PooledRecogni
 class Relaxed:
     """What training sees of a level: the field, a sample that carries gradient, and the estimator's own cost.
 
-    `sample` is one-hot or relaxed, (batch, states, height, width); `cost` is a scalar, zero for estimators
-    without one.
+    `sample` is one-hot or relaxed, (batch, states, height, width); `cost` is a scalar, and only a codebook has one.
     """
 
     field: CategoricalField
     sample: Float[Tensor, "batch states height width"]
-    cost: Float[Tensor, ""]
-
-
-_MEMORY = 0.99
-"""Share of the running usage that a step keeps: a memory of about a hundred steps."""
-_DEAD = 0.05
-"""An entry with less than this share of its even share of cells is moved."""
-
-
-class GumbelHead(nn.Module):
-    """Logits by one linear map; relaxed samples in training, hard one-hot argmax in evaluation."""
-
-    def __init__(self, project: nn.Module, config: Gumbel) -> None:
-        super().__init__()
-        self.project = project
-        self.temperature = config.temperature
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Return logits."""
-        logits: Tensor = self.project(features)
-        return logits
-
-    def read(self, z: Tensor) -> Tensor:
-        """Return the field as it is: without a codebook, the states are the channels."""
-        return z
-
-    def relax(
-        self, features: Tensor, generator: torch.Generator | None
-    ) -> tuple[Tensor, Tensor, Float[Tensor, ""]]:
-        """Return logits, a sample that carries gradient, and no cost."""
-        logits = self(features)
-        sample = (
-            gumbel_softmax(logits, temperature=self.temperature, generator=generator)
-            if self.training
-            else hard_argmax(logits)
-        )
-        return logits, sample, logits.new_zeros(())
-
-
-class CodebookHead(nn.Module):
-    """An embedding e of every cell, and a codebook; the code is the nearest entry."""
-
-    def __init__(self, project: nn.Module, states: int, config: VectorQuantised) -> None:
-        super().__init__()
-        self.project = project
-        self.codebook = nn.Parameter(0.5 * torch.randn(states, config.dimension))
-        self.usage: Tensor
-        self.register_buffer("usage", torch.ones(states))
-        self.commitment = config.commitment
-        self.sharpness = config.sharpness
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Return logits −sharpness · ‖e − c_k‖²."""
-        return self._logits(self.project(features))
-
-    def read(self, z: Tensor) -> Tensor:
-        """Return the codebook's entries that a one-hot or relaxed field names, (batch, dimension, h, w)."""
-        return torch.einsum("bkhw,kd->bdhw", z, self.codebook)
-
-    def relax(
-        self, features: Tensor, generator: torch.Generator | None
-    ) -> tuple[Tensor, Tensor, Float[Tensor, ""]]:
-        """Return logits, the one-hot code with a straight-through gradient to e, and the codebook's cost.
-
-        The sample is one-hot plus `(e − sg e) C⁺`, which is zero in value. `read` takes it back to
-        `c_k + (e − sg e)`: exactly the straight-through estimator of van den Oord et al. (2017), section 3.2,
-        while a level's sample stays a one-hot field for whoever else looks at it.
-        """
-        e = self.project(features)
-        if self.training:
-            self._revive(e.detach(), generator)
-        logits = self._logits(e)
-        hard = hard_argmax(logits)
-        nearest = self.read(hard)
-        cost = F.mse_loss(nearest, e.detach()) + self.commitment * F.mse_loss(e, nearest.detach())
-        # C⁺ by the normal equations, a little ridge keeping them solvable; far cheaper than a decomposition.
-        c = self.codebook.detach()
-        gram = c.T @ c + 1e-6 * torch.eye(c.shape[1], device=c.device, dtype=c.dtype)
-        inverse = torch.linalg.solve(gram, c.T)
-        sample = hard + torch.einsum("bdhw,dk->bkhw", e - e.detach(), inverse)
-        return logits, sample, cost
-
-    @torch.no_grad()
-    def _revive(self, e: Float[Tensor, "batch d h w"], generator: torch.Generator | None) -> None:
-        """Move entries that are hardly ever nearest onto embeddings of this batch.
-
-        `usage` is the running mean of each entry's share, times the number of entries: 1 where all are used alike.
-        """
-        flat = e.movedim(1, -1).flatten(0, 2)
-        picked = torch.randint(len(flat), self.usage.shape, generator=generator, device=e.device)
-        dead = self.usage < _DEAD
-        self.codebook.copy_(torch.where(dead[:, None], flat[picked], self.codebook))
-        counts = torch.bincount(self._logits(e).argmax(dim=1).flatten(), minlength=len(dead))
-        share = counts * len(dead) / counts.sum()
-        self.usage.copy_(torch.where(dead, 1.0, _MEMORY * self.usage + (1 - _MEMORY) * share))
-
-    def _logits(self, e: Float[Tensor, "batch d h w"]) -> Float[Tensor, "batch states h w"]:
-        cross = torch.einsum("bdhw,kd->bkhw", e, self.codebook)
-        norms = self.codebook.square().sum(dim=1)[:, None, None]
-        return -self.sharpness * (e.square().sum(dim=1, keepdim=True) - 2 * cross + norms)
+    cost: Float[Tensor, ""] | None
 
 
 class Recognition(nn.Module):
@@ -210,12 +86,11 @@ class Recognition(nn.Module):
                 project = nn.Conv2d(config.width, outputs, 1)
         self.readout: Shape = (outputs, height, width)
         """Shape of what `read` gives the level above and the decoder."""
-        self.head: GumbelHead | CodebookHead
-        match config.estimator:
-            case Gumbel():
-                self.head = GumbelHead(project, config.estimator)
-            case VectorQuantised():
-                self.head = CodebookHead(project, states, config.estimator)
+        self.head = (
+            CodebookHead(project, states, config.estimator)
+            if isinstance(config.estimator, VectorQuantised)
+            else LogitsHead(project, config.estimator)
+        )
 
     def field(self, below: Below) -> CategoricalField:
         """Return q(z_ℓ | z_{ℓ−1})."""

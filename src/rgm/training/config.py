@@ -33,6 +33,10 @@ class RunConfig:
     device: str = "auto"
     """auto, cpu, cuda or mps."""
 
+    estimator: str | None = None
+    """How training draws the grids' codes, instead of the preset's way: gumbel, straight-through, vector-quantised or
+    reinmax."""
+
     binarise: Literal["dynamic", "none"] | None = None
     """How black and white pixels come from grey ones, for a preset that has such pixels: drawn anew at every look, or
     grey values taken as they are."""

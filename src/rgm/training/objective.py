@@ -54,12 +54,13 @@ def loss(
         terms["prior"] = _prior(model, images, labels, generator)
     if weights.children:
         terms["children"] = _children(model, levels, generator)
-    if weights.codebook:
-        terms["codebook"] = torch.stack([level.cost for level in levels]).sum()
+    costs = [level.cost for level in levels if level.cost is not None]
+    if weights.codebook and costs:
+        terms["codebook"] = torch.stack(costs).sum()
     if weights.usage:
         terms["usage"] = torch.stack([_usage(level) for level in levels[:-1]]).sum()
     if weights.locality:
-        terms["locality"] = spill(model, levels[0].field.mode(), painted, generator)
+        terms["locality"] = spill(model, levels[0].sample.detach(), painted, generator)
     parts = [getattr(weights, name) * term for name, term in terms.items()]
     if weights.free_energy:
         fields, samples = [level.field for level in levels], [level.sample for level in levels[:-1]]
@@ -120,23 +121,24 @@ def _usage(level: Relaxed) -> Scalar:
 
 def spill(
     model: SpatialRGM,
-    codes: Int64[Tensor, "batch height width"],
+    z1: Float[Tensor, "batch states height width"],
     painted: Float[Tensor, "batch channels rows columns"],
     generator: torch.Generator | None,
 ) -> Scalar:
     """Return the mean squared change outside a cell's own patch, one random cell an image given a random new code.
 
-    `painted` are the images that `codes` decode to; they are taken as they are, without gradient.
+    `painted` are the images that `z1`, one-hot or relaxed, decodes to; they are taken as they are, without gradient.
     """
-    batch, height, width = codes.shape
-    device = codes.device
+    batch, states, height, width = z1.shape
+    device = z1.device
     image = torch.arange(batch, device=device)
     row = torch.randint(height, (batch,), generator=generator, device=device)
     column = torch.randint(width, (batch,), generator=generator, device=device)
-    shift = torch.randint(1, model.latent_dim, (batch,), generator=generator, device=device)
-    changed = codes.clone()
-    changed[image, row, column] = (changed[image, row, column] + shift) % model.latent_dim
-    change = (model.mean_image(one_hot(changed, model.latent_dim)) - painted.detach()).square()
+    shift = torch.randint(1, states, (batch,), generator=generator, device=device)
+    new = (z1[image, :, row, column].argmax(dim=1) + shift) % states
+    changed = z1.clone()
+    changed[image, :, row, column] = F.one_hot(new, states).to(z1)
+    change = (model.mean_image(changed) - painted.detach()).square()
     inside = torch.zeros(batch, 1, height, width, device=device)
     inside[image, 0, row, column] = 1.0
     outside = 1.0 - F.interpolate(inside, size=change.shape[2:], mode="nearest")

@@ -67,7 +67,13 @@ def train_run(
     origin = Origin(preset=config.preset, data=data, classes=images.classes, seed=config.seed)
     torch.manual_seed(config.seed)  # the layers' initial weights have no other way to be seeded
     model = SpatialRGM(
-        config=preset(config.preset, images.shape, len(images.classes), binarise=config.binarise)
+        config=preset(
+            config.preset,
+            images.shape,
+            len(images.classes),
+            binarise=config.binarise,
+            estimator=config.estimator,
+        )
     )
     writable_folder(out)
     folder = _RunFolder(out, origin)

@@ -1,0 +1,173 @@
+"""Estimators: how training draws a discrete code and what gradient it lets through."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from pydantic import Discriminator
+from torch import Tensor, nn
+
+from rgm.categorical import gumbel_noise, gumbel_softmax, hard_argmax, reinmax, straight_through
+from rgm.errors import unknown
+from rgm.model.catalogue import ESTIMATORS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gumbel:
+    """Gumbel-Softmax samples of the logits at a fixed temperature (Jang, Gu and Poole 2017)."""
+
+    kind: Literal["gumbel"] = "gumbel"
+    temperature: float = 1.0
+
+    def sample(self, logits: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Return a relaxed sample over axis 1."""
+        return gumbel_softmax(logits, temperature=self.temperature, generator=generator)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StraightThrough:
+    """Hard samples with the gradient of the relaxed ones (Jang, Gu and Poole 2017, section 2.2)."""
+
+    kind: Literal["straight-through"] = "straight-through"
+    temperature: float = 1.0
+
+    def sample(self, logits: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Return a one-hot sample over axis 1: the argmax of the relaxed one."""
+        soft = gumbel_softmax(logits, temperature=self.temperature, generator=generator)
+        return straight_through(hard_argmax(soft), soft)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReinMax:
+    """Hard samples with a gradient that is right to second order (Liu et al. 2023, algorithm 2)."""
+
+    kind: Literal["reinmax"] = "reinmax"
+    temperature: float = 1.0
+
+    def sample(self, logits: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Return a one-hot sample over axis 1."""
+        drawn = hard_argmax(logits.detach() + gumbel_noise(logits, generator))
+        return reinmax(logits, drawn, temperature=self.temperature)
+
+
+@dataclass(frozen=True, kw_only=True)
+class VectorQuantised:
+    """Nearest entry of a learned codebook (van den Oord et al. 2017).
+
+    `q(z = k | x) = softmax_k(−sharpness · ‖e(x) − c_k‖²)`; training uses its mode, with the straight-through
+    gradient to e. `commitment` weighs ‖e − sg c‖² against the codebook's own ‖sg e − c‖².
+    """
+
+    kind: Literal["vector-quantised"] = "vector-quantised"
+    dimension: int = 16
+    commitment: float = 0.25
+    sharpness: float = 4.0
+
+
+Sampled = Gumbel | StraightThrough | ReinMax
+"""Estimators that draw from logits."""
+
+Estimator = Annotated[Sampled | VectorQuantised, Discriminator("kind")]
+
+
+def named_estimator(name: str) -> Estimator:
+    """Return the estimator of a name, with its own defaults; raise RGMError for an unknown one."""
+    for kind in (Gumbel, StraightThrough, VectorQuantised, ReinMax):
+        if kind.kind == name:
+            return kind()
+    raise unknown("estimator", name, ESTIMATORS)
+
+
+class LogitsHead(nn.Module):
+    """Logits by one linear map; the estimator's samples in training, hard one-hot argmax in evaluation."""
+
+    def __init__(self, project: nn.Module, estimator: Sampled) -> None:
+        super().__init__()
+        self.project = project
+        self.estimator = estimator
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return logits."""
+        logits: Tensor = self.project(features)
+        return logits
+
+    def read(self, z: Tensor) -> Tensor:
+        """Return the field as it is: without a codebook, the states are the channels."""
+        return z
+
+    def relax(self, features: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor, None]:
+        """Return logits, a sample that carries gradient, and no cost."""
+        logits = self(features)
+        sample = self.estimator.sample(logits, generator) if self.training else hard_argmax(logits)
+        return logits, sample, None
+
+
+_MEMORY = 0.99
+"""Share of the running usage that a step keeps: a memory of about a hundred steps."""
+_DEAD = 0.05
+"""An entry with less than this share of its even share of cells is moved."""
+
+
+class CodebookHead(nn.Module):
+    """An embedding e of every cell, and a codebook; the code is the nearest entry."""
+
+    def __init__(self, project: nn.Module, states: int, config: VectorQuantised) -> None:
+        super().__init__()
+        self.project = project
+        self.codebook = nn.Parameter(0.5 * torch.randn(states, config.dimension))
+        self.usage: Tensor
+        self.register_buffer("usage", torch.ones(states))
+        self.commitment = config.commitment
+        self.sharpness = config.sharpness
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return logits −sharpness · ‖e − c_k‖²."""
+        return self._logits(self.project(features))
+
+    def read(self, z: Tensor) -> Tensor:
+        """Return the codebook's entries that a one-hot or relaxed field names, (batch, dimension, h, w)."""
+        return torch.einsum("bkhw,kd->bdhw", z, self.codebook)
+
+    def relax(
+        self, features: Tensor, generator: torch.Generator | None
+    ) -> tuple[Tensor, Tensor, Float[Tensor, ""]]:
+        """Return logits, the one-hot code with a straight-through gradient to e, and the codebook's cost.
+
+        The sample is one-hot plus `(e − sg e) C⁺`, which is zero in value. `read` takes it back to
+        `c_k + (e − sg e)`: exactly the straight-through estimator of van den Oord et al. (2017), section 3.2,
+        while a level's sample stays a one-hot field for whoever else looks at it.
+        """
+        e = self.project(features)
+        if self.training:
+            self._revive(e.detach(), generator)
+        logits = self._logits(e)
+        hard = hard_argmax(logits)
+        nearest = self.read(hard)
+        cost = F.mse_loss(nearest, e.detach()) + self.commitment * F.mse_loss(e, nearest.detach())
+        # C⁺ by the normal equations, a little ridge keeping them solvable; far cheaper than a decomposition.
+        c = self.codebook.detach()
+        gram = c.T @ c + 1e-6 * torch.eye(c.shape[1], device=c.device, dtype=c.dtype)
+        inverse = torch.linalg.solve(gram, c.T)
+        sample = hard + torch.einsum("bdhw,dk->bkhw", e - e.detach(), inverse)
+        return logits, sample, cost
+
+    @torch.no_grad()
+    def _revive(self, e: Float[Tensor, "batch d h w"], generator: torch.Generator | None) -> None:
+        """Move entries that are hardly ever nearest onto embeddings of this batch.
+
+        `usage` is the running mean of each entry's share, times the number of entries: 1 where all are used alike.
+        """
+        flat = e.movedim(1, -1).flatten(0, 2)
+        picked = torch.randint(len(flat), self.usage.shape, generator=generator, device=e.device)
+        dead = self.usage < _DEAD
+        self.codebook.copy_(torch.where(dead[:, None], flat[picked], self.codebook))
+        counts = torch.bincount(self._logits(e).argmax(dim=1).flatten(), minlength=len(dead))
+        share = counts * len(dead) / counts.sum()
+        self.usage.copy_(torch.where(dead, 1.0, _MEMORY * self.usage + (1 - _MEMORY) * share))
+
+    def _logits(self, e: Float[Tensor, "batch d h w"]) -> Float[Tensor, "batch states h w"]:
+        cross = torch.einsum("bdhw,kd->bkhw", e, self.codebook)
+        norms = self.codebook.square().sum(dim=1)[:, None, None]
+        return -self.sharpness * (e.square().sum(dim=1, keepdim=True) - 2 * cross + norms)
