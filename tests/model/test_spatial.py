@@ -222,7 +222,7 @@ def test_black_and_white_pixels_are_bernoulli(generator: torch.Generator) -> Non
     grey = torch.rand(4, 1, 28, 28, generator=generator)
     seen = model.likelihood.observe(grey.expand(4, 1, 28, 28), generator)
     assert set(seen.unique().tolist()) == {0.0, 1.0}
-    z1 = one_hot(torch.randint(64, (4, 7, 7), generator=generator), 64)
+    z1 = one_hot(torch.randint(128, (4, 7, 7), generator=generator), 128)
     expected = torch.distributions.Bernoulli(model.mean_image(z1)).log_prob(seen).sum((1, 2, 3))
     torch.testing.assert_close(model.likelihood.log_prob(seen, z1), expected)
     many = model.likelihood.observe(torch.full((1, 1, 200, 200), 0.3), generator)

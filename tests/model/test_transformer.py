@@ -40,8 +40,23 @@ def test_probabilities_of_all_grids_sum_to_one_in_every_order(
 ) -> None:
     codes = every_grid()
     orders = torch.tensor(order).expand(len(codes), -1)
-    total = prior._log_prob(as_field(codes), parents(len(codes)), orders).exp().sum()
+    total = prior._log_prob(as_field(codes), as_field(codes), parents(len(codes)), orders).exp().sum()
     assert float(total) == pytest.approx(1.0)
+
+
+@torch.no_grad()
+def test_summing_out_each_cell_leaves_the_expectation_and_lessens_the_variance(
+    prior: TransformerPrior, generator: torch.Generator
+) -> None:
+    codes = every_grid()
+    z, parent = as_field(codes), parents(len(codes))
+    probs = torch.rand(1, STATES, *GRID, generator=generator, dtype=torch.float64).softmax(1)
+    q = (z * probs.log()).sum((1, 2, 3)).exp()
+    plain, summed = prior.log_prob(z, parent), prior.expected_log_prob(probs.expand_as(z), z, parent)
+    assert float(q.sum()) == pytest.approx(1.0)
+    assert float((q * summed).sum()) == pytest.approx(float((q * plain).sum()))
+    mean = (q * plain).sum()
+    assert float((q * (summed - mean) ** 2).sum()) < 0.5 * float((q * (plain - mean) ** 2).sum())
 
 
 @torch.no_grad()
@@ -70,7 +85,8 @@ def test_completions_follow_the_conditional_of_kept_first(
     grids = torch.tensor([2, 0, 0, 1]).repeat(9, 1)
     grids[:, 1:3] = free
     order = torch.tensor([0, 3, 1, 2]).expand(9, -1)
-    joint = prior._log_prob(as_field(grids.reshape(-1, 2, 2)), parents(9), order)
+    fields = as_field(grids.reshape(-1, 2, 2))
+    joint = prior._log_prob(fields, fields, parents(9), order)
     expected = draws * joint.softmax(0)
     observed = torch.bincount(drawn[:, 0, 1] * 3 + drawn[:, 1, 0], minlength=9).double()
     assert float(((observed - expected) ** 2 / expected).sum()) < 26.1  # 8 degrees of freedom, p = 0.001
@@ -94,7 +110,7 @@ def test_cell_probabilities_are_those_with_the_cell_last(prior: TransformerPrior
     expected = []
     for code in range(STATES):
         codes[0, 1, 0] = code
-        expected.append(prior._log_prob(as_field(codes), parents(1), order))
+        expected.append(prior._log_prob(as_field(codes), as_field(codes), parents(1), order))
     torch.testing.assert_close(found[0, :, 1, 0], torch.cat(expected).log_softmax(0))
 
 

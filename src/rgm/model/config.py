@@ -8,7 +8,7 @@ from pydantic import Discriminator
 from rgm.errors import RGMError, unknown
 from rgm.model.catalogue import PRESETS
 from rgm.model.decoder import DecoderConfig, PatchDecoder, TransposedDecoder
-from rgm.model.estimator import Gumbel, VectorQuantised, named_estimator
+from rgm.model.estimator import Gumbel, StraightThrough, VectorQuantised, named_estimator
 from rgm.model.factorised import DensePrior, LocalPrior
 from rgm.model.likelihood import Bernoulli, Gaussian, PixelConfig
 from rgm.model.recognition import (
@@ -113,11 +113,10 @@ def standard(image: Shape = (1, 28, 28), classes: int = 10) -> ModelConfig:
 
 def likelihood(image: Shape = (1, 28, 28), classes: int = 10) -> ModelConfig:
     """Return the model for the bound: black and white pixels, codes drawn from q, a prior in reading order alone."""
-    straight = Gumbel()
     z1 = LevelConfig(
         grid=_quarter(image),
-        states=64,
-        recognition=ConvRecognition(widths=(32, 64), refine=3, estimator=straight),
+        states=128,
+        recognition=ConvRecognition(widths=(32, 64), refine=3, estimator=StraightThrough()),
         prior=OrderedPrior(width=64, layers=2, raster=1.0),
     )
     return ModelConfig(

@@ -53,9 +53,10 @@ class FactorisedPrior(Prior):
         """Return the independent cells' distribution."""
         return CategoricalField(self.net(parent).reshape(-1, *self.child))
 
-    def log_prob(self, z: Child, parent: Parent) -> PerImage:
-        """Return log p(z | parent) in nats per image."""
-        return self.field(parent).log_prob(z)
+    def expected_log_prob(self, probs: Child, z: Child, parent: Parent) -> PerImage:
+        """Return Σ_cells Σ_k probs(k) log p(z_ij = k | parent) in nats per image."""
+        del z
+        return self.field(parent).log_prob(probs)
 
     def score(self, z: Child, parent: Parent, generator: torch.Generator | None) -> PerImage:
         """Return log p(z | parent): independent cells have no order."""

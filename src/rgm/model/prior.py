@@ -16,9 +16,17 @@ PerImage = Float[Tensor, " batch"]
 class Prior(nn.Module, ABC):
     """p(z | parent) over a whole grid: children one-hot (or relaxed), the parent as `Recognition.read` gives it."""
 
-    @abstractmethod
     def log_prob(self, z: Child, parent: Parent) -> PerImage:
         """Return log p(z | parent) in nats per image."""
+        return self.expected_log_prob(z, z, parent)
+
+    @abstractmethod
+    def expected_log_prob(self, probs: Child, z: Child, parent: Parent) -> PerImage:
+        """Return Σ_t Σ_k probs_t(k) log p(z_t = k | z_<t, parent) in nats, over the cells t in the prior's order.
+
+        With z drawn from independent cells of these probabilities, it estimates E[log p(z | parent)] with less
+        variance than log p(z | parent) does: every cell's own draw is summed out.
+        """
 
     @abstractmethod
     def score(self, z: Child, parent: Parent, generator: torch.Generator | None) -> PerImage:

@@ -249,22 +249,21 @@ class SpatialRGM(nn.Module):
 
         `fields` are every level's q(z_ℓ | z_{ℓ−1}), the top's last; `samples` one-hot in value, or relaxed.
         """
-        log_q = [field.log_prob(z) for field, z in zip(fields, samples, strict=False)]
+        *log_q, last = [field.log_prob(z) for field, z in zip(fields, samples, strict=False)]
         log_p = self._log_prob_between(samples)
-        rates = [q - p for q, p in zip(log_q, log_p, strict=False)]
+        rates = [q - p for q, p in zip(log_q, log_p, strict=True)]
         uniform = math.log(self.num_classes)
         if labels is None:
             weights = fields[-1].probs().flatten(1)
-            top = uniform + torch.xlogy(weights, weights).sum(dim=1)
-            expected = (weights * self.log_prob_by_concept(samples[-1])).sum(dim=1)
-        else:
-            top = torch.full_like(log_q[-1], uniform)
-            parent = self._told(labels[:, None, None], self.depth)
-            expected = self.prior(self.depth - 1).log_prob(samples[-1], parent)
+            top = uniform - fields[-1].entropy()
+            last = last - (weights * self.log_prob_by_concept(samples[-1])).sum(dim=1)
+        else:  # the concept does not depend on z_{L−1}, whose cells can then be summed out one by one
+            top = torch.full_like(last, uniform)
+            parent, field = self._told(labels[:, None, None], self.depth), fields[-2]
+            prior = self.prior(self.depth - 1)
+            last = -field.entropy() - prior.expected_log_prob(field.probs(), samples[-1], parent)
         distortion = -self.likelihood.log_prob(images, self.recognition(1).read(samples[0]))
-        return FreeEnergy(
-            distortion_nats=distortion, rate_nats=torch.stack([*rates, log_q[-1] - expected, top], dim=1)
-        )
+        return FreeEnergy(distortion_nats=distortion, rate_nats=torch.stack([*rates, last, top], dim=1))
 
     @torch.no_grad()
     def log_weight(self, images: Images, *, generator: torch.Generator | None = None) -> Float[Tensor, " n"]:

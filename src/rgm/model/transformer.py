@@ -73,16 +73,16 @@ class TransformerPrior(Prior):
         """Number of cells."""
         return self.child[1] * self.child[2]
 
-    def log_prob(self, z: Child, parent: Parent) -> PerImage:
-        """Return log p(z | parent) in nats per image, the cells in reading order."""
-        return self._log_prob(z, parent, self._reading(len(z), z.device))
+    def expected_log_prob(self, probs: Child, z: Child, parent: Parent) -> PerImage:
+        """Return Σ_t Σ_k probs_t(k) log p(z_t = k | z_<t, parent) in nats per image, the cells in reading order."""
+        return self._log_prob(probs, z, parent, self._reading(len(z), z.device))
 
     def score(self, z: Child, parent: Parent, generator: torch.Generator | None) -> PerImage:
         """Return log p(z | parent), the cells of each image in reading order or, for some, in a random one."""
         order = self._reading(len(z), z.device)
         keys = torch.rand(order.shape, generator=generator, device=z.device)
         chosen = torch.rand(len(z), 1, generator=generator, device=z.device) < self.config.raster
-        return self._log_prob(z, parent, torch.where(chosen, order, keys.argsort(dim=1)))
+        return self._log_prob(z, z, parent, torch.where(chosen, order, keys.argsort(dim=1)))
 
     def complete(
         self,
@@ -128,9 +128,9 @@ class TransformerPrior(Prior):
     def _reading(self, batch: int, device: torch.device) -> Order:
         return torch.arange(self.cells, device=device).expand(batch, -1)
 
-    def _log_prob(self, z: Child, parent: Parent, order: Order) -> PerImage:
+    def _log_prob(self, probs: Child, z: Child, parent: Parent, order: Order) -> PerImage:
         log_probs = self._logits(z, parent, order).log_softmax(dim=2)
-        return (log_probs * _ordered(z, order)).sum(dim=(1, 2))
+        return (log_probs * _ordered(probs, order)).sum(dim=(1, 2))
 
     def _logits(self, z: Child, parent: Parent, order: Order) -> Float[Tensor, "batch cells states"]:
         """Return the logits of the cells in their order, each given those before it."""

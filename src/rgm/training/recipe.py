@@ -142,10 +142,10 @@ def likelihood() -> Recipe:
         name="bound",
         epochs=16,
         least_steps=800,
-        learning_rate=2e-3,
+        learning_rate=3e-3,
         batch_size=64,
         schedule="one-cycle",
-        warm_up=0.2,
+        warm_up=0.3,
         weights=Weights(reconstruction=0.0, concept=1.0, free_energy=1.0),
     )
     return Recipe(stages=(stage,))
