@@ -363,7 +363,7 @@ def _split(checkpoint: "Checkpoint", data: str | None, split: "Split", data_dir:
 def _table(title: str, measures: "Mapping[str, float]") -> None:
     table = _plain_table(title)
     for name, value in measures.items():
-        shown = f"{value:.0f}" if name == "codes_in_use" else f"{value:.4f}"
+        shown = f"{value:.0f}" if name.endswith("codes_in_use") else f"{value:.4f}"
         table.add_row(name.replace("_", " "), shown)
     Console().print(table)
 

@@ -31,8 +31,9 @@ class Abstraction:
     """The bottom-up half on one split, with examples to look at.
 
     `images`, `labels` and `inference` hold the examples, one a class; the measures are over the whole split, with
-    hard codes: `concept_accuracy` and `reconstructions_recognised` (by the judge) are shares, None without
-    labels; `squared_error` is in units of the full grey range squared.
+    hard codes: `usage` is that of z_1, `coarser_usage` that of the grids above it; `concept_accuracy` and
+    `reconstructions_recognised` (by the judge) are shares, None without labels; `squared_error` is in units of the
+    full grey range squared.
     """
 
     classes: tuple[str, ...]
@@ -42,6 +43,7 @@ class Abstraction:
     inference: Inference
     atlas: CodeAtlas
     usage: CodebookUsage
+    coarser_usage: tuple[CodebookUsage, ...]
     squared_error: float
     concept_accuracy: float | None
     reconstructions_recognised: float | None
@@ -53,6 +55,11 @@ class Abstraction:
             "codes_in_use": float(self.usage.in_use),
             "perplexity": self.usage.perplexity,
         }
+        for level, usage in enumerate(self.coarser_usage, start=2):
+            numbers |= {
+                f"z{level}_codes_in_use": float(usage.in_use),
+                f"z{level}_perplexity": usage.perplexity,
+            }
         if self.concept_accuracy is not None:
             numbers["concept_accuracy"] = self.concept_accuracy
         if self.reconstructions_recognised is not None:
@@ -81,6 +88,10 @@ def abstraction(model: SpatialRGM, data: ImageSet, judge: Judge | None) -> Abstr
         ),
         atlas=code_atlas(model, images, inference.z1.cpu()),
         usage=codebook_usage(inference.z1, model.latent_dim),
+        coarser_usage=tuple(
+            codebook_usage(codes, level.states)
+            for codes, level in zip(inference.codes[1:], model.config.levels[1:], strict=False)
+        ),
         squared_error=squared_error(reconstruction, images),
         concept_accuracy=None if data.labels is None else accuracy(concept, data.labels),
         reconstructions_recognised=recognised,

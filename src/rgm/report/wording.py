@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from rgm.experiments.abstraction import Abstraction
 from rgm.experiments.instantiation import Instantiation
 from rgm.experiments.locality import MARGIN, VISIBLE, Locality
+from rgm.report.canvas import subscript
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +65,7 @@ def rows(measures: Mapping[str, float], beside: Mapping[str, str] | None = None)
     """Return measures as lines for people, in their own order; `beside` says what to hold some of them against."""
     return [
         Row(
-            name=_NAMES.get(name, name.replace("_", " ")),
+            name=_name(name),
             value=_value(name, value),
             beside=(beside or {}).get(name, ""),
             meaning=_meaning(name, value),
@@ -73,8 +74,20 @@ def rows(measures: Mapping[str, float], beside: Mapping[str, str] | None = None)
     ]
 
 
+def _split(name: str) -> tuple[str, str]:
+    """Return the level's prefix (`z2_`, or nothing) of a measure that is told of several levels, and the rest."""
+    prefix, _, rest = name.partition("_")
+    return (prefix + "_", rest) if prefix[0] == "z" and prefix[1:].isdigit() else ("", name)
+
+
+def _name(name: str) -> str:
+    prefix, rest = _split(name)
+    plain = _NAMES.get(rest, rest.replace("_", " "))
+    return f"{plain}, z{subscript(int(prefix[1:-1]))}" if prefix else plain
+
+
 def _value(name: str, value: float) -> str:
-    match name:
+    match _split(name)[1]:
         case "squared_error":
             return f"{value:.4f}"
         case "codes_in_use":
@@ -90,7 +103,7 @@ def _value(name: str, value: float) -> str:
 def _meaning(name: str, value: float) -> str:
     if name == "squared_error":
         return f"Of repainted images, per pixel, black 0 and white 1; its root, the typical miss, is {_typical(value)}."
-    return _MEANINGS.get(name, "")
+    return _MEANINGS.get(_split(name)[1], "")
 
 
 def beside(
@@ -101,6 +114,10 @@ def beside(
     rows_px, columns_px = locality.example.original.shape[1:]
     tall, wide = locality.patch_size
     found = {
+        f"z{level}_codes_in_use": f"of {len(usage.counts)}"
+        for level, usage in enumerate(abstraction.coarser_usage, start=2)
+    }
+    found |= {
         "codes_in_use": f"of {states}",
         "perplexity": f"at most {states}",
         "concept_accuracy": f"guessing: {percent(1 / len(instantiation.sheet))}",
