@@ -242,10 +242,10 @@ def test_grey_values_taken_as_they_are_make_no_density() -> None:
 def test_completion_keeps_what_it_is_told_and_sees_nothing_else(generator: torch.Generator) -> None:
     """In a model of three levels, what stands outside `keep` changes no draw, and what is kept stays."""
     model = SpatialRGM.from_preset("three-level").eval()
-    z1 = torch.randint(64, (2, 14, 14), generator=generator)
+    z1 = torch.randint(16, (2, 14, 14), generator=generator)
     keep = torch.zeros(1, 14, 14, dtype=torch.bool)
     keep[:, :9] = True
-    other = torch.where(keep, z1, (z1 + 7) % 64)
+    other = torch.where(keep, z1, (z1 + 7) % 16)
     drawn = [
         model.complete(codes, keep, 4, generator=torch.Generator().manual_seed(5)) for codes in (z1, other)
     ]
@@ -253,7 +253,7 @@ def test_completion_keeps_what_it_is_told_and_sees_nothing_else(generator: torch
         assert torch.equal(one, two)
     assert torch.equal(drawn[0].z1[:, :9], z1[:, :9])
     # A z_2 cell reads z_1 through 4 × 4 and 3 × 3 convolutions: rows 2i − 3 … 2i + 4, so rows 0 … 2 stay as read.
-    below = model.recognition(1).read(one_hot(z1, 64))
+    below = model.recognition(1).read(one_hot(z1, 16))
     read = model.recognition(2).field(below).mode()
     assert torch.equal(drawn[0].codes[1][:, :3], read[:, :3])
     assert not torch.equal(drawn[0].codes[1][:, 3:], read[:, 3:])

@@ -116,36 +116,37 @@ def likelihood(image: Shape = (1, 28, 28), classes: int = 10) -> ModelConfig:
     z1 = LevelConfig(
         grid=_quarter(image),
         states=128,
-        recognition=ConvRecognition(widths=(32, 64), refine=3, estimator=StraightThrough()),
+        recognition=ConvRecognition(widths=(32, 64), residual=2, estimator=StraightThrough()),
         prior=OrderedPrior(width=64, layers=2, raster=1.0),
     )
     return ModelConfig(
         image=image,
         levels=(z1, _concept(classes)),
-        decoder=PatchDecoder(width=64, context=3),
+        decoder=PatchDecoder(width=64, residual=3, hidden=0),
         pixels=Bernoulli(),
     )
 
 
-def pyramid(image: Shape, classes: int, *, grids: int, states: int, sigma: float) -> ModelConfig:
-    """Return a model of several grids, each of half the side of the one beneath it, and a concept.
+def pyramid(image: Shape, classes: int, *, states: tuple[int, ...], sigma: float) -> ModelConfig:
+    """Return a model of a grid for each of `states`, each of half the side of the one beneath it, and a concept.
 
     The finest has a quarter of the image's side, or half of it where a quarter does not leave enough to halve.
     A parent gives out its children locally; the coarsest grid is drawn cell after cell, given the concept.
     """
     _, height, width = image
+    grids = len(states)
     first = 4 if all(side % (4 * 2 ** (grids - 1)) == 0 for side in (height, width)) else 2
     coarsest = first * 2 ** (grids - 1)
     if height % coarsest or width % coarsest:
         raise _fits(image, coarsest)
     levels = []
-    for number in range(grids):
+    for number, count in enumerate(states):
         cell = first * 2**number
         widths = (32, 64)[-(first // 2) :] if number == 0 else (64,)
         levels.append(
             LevelConfig(
                 grid=(height // cell, width // cell),
-                states=states,
+                states=count,
                 recognition=ConvRecognition(widths=widths, refine=1, estimator=VectorQuantised()),
                 prior=LocalPrior(decoder=PatchDecoder(width=64)) if number < grids - 1 else OrderedPrior(),
             )
@@ -160,17 +161,17 @@ def pyramid(image: Shape, classes: int, *, grids: int, states: int, sigma: float
 
 def three_level(image: Shape = (1, 28, 28), classes: int = 10) -> ModelConfig:
     """Return two grids and a concept: on 28 × 28 images 14 × 14 cells, 7 × 7 cells, one digit."""
-    return pyramid(image, classes, grids=2, states=64, sigma=0.08)
+    return pyramid(image, classes, states=(16, 128), sigma=0.08)
 
 
 def colour32(image: Shape = (3, 32, 32), classes: int = 10) -> ModelConfig:
     """Return three levels for 32 × 32 colour: 8 × 8 cells, 4 × 4 cells, a concept."""
-    return pyramid(image, classes, grids=2, states=128, sigma=0.08)
+    return pyramid(image, classes, states=(64, 256), sigma=0.08)
 
 
 def colour64(image: Shape = (3, 64, 64), classes: int = 10) -> ModelConfig:
     """Return four levels for 64 × 64 colour: 16 × 16, 8 × 8 and 4 × 4 cells, a concept."""
-    return pyramid(image, classes, grids=3, states=128, sigma=0.08)
+    return pyramid(image, classes, states=(64, 256, 256), sigma=0.08)
 
 
 def _concept(classes: int) -> LevelConfig:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Discriminator
 from torch import nn
 
-from rgm.model.recognition import Shape, halvings
+from rgm.model.recognition import Shape, halvings, residual_blocks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +20,7 @@ class TransposedDecoder:
 
 @dataclass(frozen=True, kw_only=True)
 class PatchDecoder:
-    """Each cell paints its own patch, after `context` 3 × 3 convolutions that let it see its neighbours.
+    """Each cell paints its own patch, after `context` 3 × 3 convolutions and `residual` blocks that let it see others.
 
     Patches do not overlap, so what a cell says beyond its patch must pass through its neighbours' context.
     """
@@ -28,6 +28,7 @@ class PatchDecoder:
     kind: Literal["patch"] = "patch"
     width: int
     context: int = 1
+    residual: int = 0
     hidden: int = 1
 
 
@@ -65,6 +66,7 @@ def _patches(config: PatchDecoder, coarse: Shape, fine: Shape) -> nn.Sequential:
     for _ in range(config.context):
         layers += [nn.Conv2d(channels, config.width, 3, padding=1), nn.ReLU()]
         channels = config.width
+    layers += residual_blocks(channels, config.residual)
     for _ in range(config.hidden):
         layers += [nn.Conv2d(channels, config.width, 1), nn.ReLU()]
         channels = config.width

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from rgm.model.recognition import flattened
 from rgm.model.spatial import SpatialRGM
 
 Interval = tuple[int, int]
@@ -66,7 +67,7 @@ def _geometry(layer: nn.Conv2d | nn.ConvTranspose2d, axis: int) -> tuple[int, in
 def _reached(layers: Iterable[nn.Module], interval: Interval, size: int, *, axis: int) -> Interval:
     """Return the outputs, among `size`, that inputs in an interval can change."""
     first, last = interval
-    for layer in layers:
+    for layer in flattened(layers):
         if isinstance(layer, nn.Conv2d):  # output o reads inputs o·s − p … o·s − p + reach
             reach, stride, padding = _geometry(layer, axis)
             first, last = math.ceil((first + padding - reach) / stride), (last + padding) // stride
@@ -81,7 +82,7 @@ def _reached(layers: Iterable[nn.Module], interval: Interval, size: int, *, axis
 def _needed(layers: Iterable[nn.Module], interval: Interval, size: int, *, axis: int) -> Interval:
     """Return the inputs, among `size`, that outputs in an interval can depend on."""
     first, last = interval
-    for layer in reversed(list(layers)):
+    for layer in reversed(flattened(layers)):
         if isinstance(layer, nn.Conv2d):
             reach, stride, padding = _geometry(layer, axis)
             first, last = first * stride - padding, last * stride - padding + reach

@@ -1,5 +1,6 @@
 """Recognition q(z_ℓ | z_{ℓ−1}): how a level is read from the one beneath it (z_0 is the image)."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -21,11 +22,12 @@ Below = Float[Tensor, "batch below height_below width_below"]
 
 @dataclass(frozen=True, kw_only=True)
 class ConvRecognition:
-    """Strided 4 × 4 convolutions, one per halving of the grid, then `refine` 3 × 3 convolutions."""
+    """Strided 4 × 4 convolutions, one per halving of the grid, `refine` 3 × 3 convolutions, `residual` blocks."""
 
     kind: Literal["conv"] = "conv"
     widths: tuple[int, ...]
     refine: int = 0
+    residual: int = 0
     estimator: Estimator
 
 
@@ -108,7 +110,7 @@ class Recognition(nn.Module):
     def unsure(self, below: Bool[Tensor, "n height_below width_below"]) -> Bool[Tensor, "n height width"]:
         """Return the cells whose code can depend on any of the cells (or pixels) marked beneath."""
         marked = below[:, None].float()
-        for layer in self.features:
+        for layer in flattened(self.features):
             if isinstance(layer, nn.Conv2d):
                 assert not isinstance(layer.padding, str), "paddings are given in pixels"
                 marked = F.max_pool2d(marked, layer.kernel_size, layer.stride, layer.padding)
@@ -153,7 +155,35 @@ def _convolutions(config: ConvRecognition, below: Shape, above: Shape) -> nn.Seq
         channels = width
     for _ in range(config.refine):
         layers += [nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU()]
-    return nn.Sequential(*layers)
+    return nn.Sequential(*layers, *residual_blocks(channels, config.residual))
+
+
+class Residual(nn.Module):
+    """x + f(x), f a ReLU, a 3 × 3 convolution, a ReLU and a 1 × 1 convolution (He et al. 2016)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.inner = nn.Sequential(
+            nn.ReLU(),
+            nn.Conv2d(channels, channels, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(channels, channels, 1),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return x + f(x)."""
+        result: Tensor = x + self.inner(x)
+        return result
+
+
+def residual_blocks(channels: int, count: int) -> list[nn.Module]:
+    """Return so many residual blocks and the ReLU that ends them, or nothing."""
+    return [*(Residual(channels) for _ in range(count)), nn.ReLU()] if count else []
+
+
+def flattened(layers: Iterable[nn.Module]) -> list[nn.Module]:
+    """Return a chain of layers with each residual block as its inner layers, which reach as far as it does."""
+    return [part for layer in layers for part in (layer.inner if isinstance(layer, Residual) else (layer,))]
 
 
 def _pooled(config: PooledRecognition, below: Shape) -> nn.Sequential:

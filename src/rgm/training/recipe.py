@@ -132,7 +132,7 @@ def standard() -> Recipe:
 def pyramid() -> Recipe:
     """Return the recipe of models with several grids: all codes and the concept, then the priors over them."""
     codes, prior = standard().stages
-    weights = replace(codes.weights, children=0.1, locality=10.0)
+    weights = replace(codes.weights, children=0.3, usage=0.0, locality=10.0)
     return Recipe(stages=(replace(codes, weights=weights), replace(prior, epochs=1.5)))
 
 
