@@ -46,10 +46,24 @@ def test_every_preset_learns(name: str) -> None:
     model = SpatialRGM.from_preset(name, image=images.shape)
     plan = recipe(name).adjusted(epochs=8, batch_size=32)
     history = train(model, images, plan, seed=0).history
-    first = "distortion_nats" if name == "likelihood" else "reconstruction"
-    for stage, term in zip(plan.stages, (first, "prior"), strict=False):
+    learned = ("distortion_nats",) if name == "likelihood" else ("reconstruction", "prior")
+    for stage, term in zip(plan.stages, learned, strict=False):
         values = [record.terms[term] for record in history if record.stage == stage.name]
         assert values[-1] < 0.8 * values[0]
+
+
+@pytest.mark.parametrize("part", ["prior", "concept"])
+def test_a_stage_of_one_part_leaves_the_others_as_they_are(few: ImageSet, part: str) -> None:
+    model = new_model("likelihood")
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    weights = Weights(reconstruction=0.0, **{part: 1.0})
+    stage = Stage(name=part, epochs=4, learning_rate=3e-3, trains=part, weights=weights)  # type: ignore[arg-type]
+    history = train(model, few, Recipe(stages=(stage,)), seed=0).history
+    moved = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
+    start = "priors.0." if part == "prior" else "recognitions.1."
+    assert moved
+    assert all(name.startswith(start) for name in moved)
+    assert history[-1].terms[part] < history[0].terms[part]
 
 
 def test_equal_seeds_give_equal_runs(few: ImageSet) -> None:

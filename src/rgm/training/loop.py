@@ -106,8 +106,10 @@ class Training:
         return max(stage.least_steps, round(stage.epochs * self._batches(stage)))
 
     def _optimise(self, stage: Stage) -> None:
-        part = self.model.priors if stage.trains == "prior" else self.model
-        self.optimizer = torch.optim.Adam(part.parameters(), lr=stage.learning_rate, fused=True)
+        parts = {"everything": self.model, "prior": self.model.priors, "concept": self.model.recognitions[-1]}
+        self.optimizer = torch.optim.Adam(
+            parts[stage.trains].parameters(), lr=stage.learning_rate, fused=True
+        )
 
     def _learning_rate(self) -> float:
         stage, done = self.stage, self.position.step / self._steps(self.stage)
