@@ -34,8 +34,9 @@ def load_data(
     """Return one split of a data set as uint8 tensors in memory, in the data set's own order.
 
     `name`: `mnist`, `fashion-mnist`, `kmnist`, `digits`, a folder of images, or `auto`, which is MNIST where it
-    can be had (in `data_dir`, or anywhere else) and else the embedded digits. `data_dir` holds the named sets' IDX files; `size` resizes, to a
-    square side or (height, width); `channels` is 1 or 3; `seed` divides a folder that has no test images.
+    can be had, in `data_dir` or elsewhere, and else the embedded digits. `data_dir` holds the named sets' IDX
+    files; `size` resizes, to a square side or (height, width); `channels` is 1 or 3; `seed` divides a folder
+    that has no test images.
     Raises RGMError for a set that is unknown, missing, or damaged.
     """
     if split not in get_args(Split):
