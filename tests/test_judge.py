@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from rgm.data.images import ImageSet, to_unit
-from rgm.data.load import load_data
+from rgm.data.load import from_arrays, load_data
 from rgm.errors import RGMError
 from rgm.judge import (
     Judge,
@@ -48,6 +48,12 @@ def test_a_kept_judge_serves_the_same_images_alone(tmp_path: Path, digits: Image
     assert load_judge(kept).config.trained_on == "other"
 
 
+def test_a_set_of_ones_own_called_mnist_gets_its_own_judge(digits: ImageSet) -> None:
+    assert digits.labels is not None
+    own = from_arrays(digits.images[:64], digits.labels[:64], name="mnist")
+    assert judge_of(own).config.trained_on == own.sha256
+
+
 def test_jitter_keeps_the_range_and_moves_the_pixels(digits: ImageSet, generator: torch.Generator) -> None:
     images = to_unit(digits.images[:20])
     moved = jitter(images, generator)
@@ -63,5 +69,7 @@ def test_unlabelled_images_train_no_judge(digits: ImageSet) -> None:
 
 @pytest.mark.mnist
 def test_the_packaged_judge_is_right_on_mnist() -> None:
-    judge = judge_of(load_data("mnist", "train"))
+    train = load_data("mnist", "train")
+    judge = judge_of(replace(train, name="by another name"))
+    assert judge.config.trained_on == train.sha256
     assert judge_accuracy(judge, load_data("mnist", "test")) >= 0.993

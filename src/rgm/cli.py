@@ -129,7 +129,9 @@ def experiment(
     data: Data = None,
     data_dir: DataDir = None,
     out: Annotated[Path, Parameter(help="Folder for the figures and NAME.json.")] = Path(),
-    seed: Seed = 0,
+    seed: Annotated[
+        int | None, Parameter(help="Seed of everything random; else the model's own, as in its run.")
+    ] = None,
     device: Device = "auto",
     quiet: Quiet = False,
 ) -> None:
@@ -146,7 +148,13 @@ def experiment(
     with progress(quiet) as watch:
         train, test = (_split(checkpoint, data, split, data_dir) for split in ("train", "test"))
         result = pipeline.experiment(
-            name, checkpoint.model, train, test, folder=Path(model), seed=seed, watch=watch
+            name,
+            checkpoint.model,
+            train,
+            test,
+            folder=Path(model),
+            seed=checkpoint.origin.seed if seed is None else seed,
+            watch=watch,
         )
     files = pipeline.write_experiment(name, result, out)
     if not quiet:

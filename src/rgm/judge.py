@@ -137,18 +137,17 @@ def jitter(images: Images, generator: torch.Generator) -> Images:
 def judge_of(
     data: ImageSet, *, kept: Path | None = None, seed: int = 0, watch: Watch = lambda _: None
 ) -> Judge:
-    """Return the judge of a data set: the packaged one for MNIST as it is, else one trained on `data`.
+    """Return the judge of a data set: one that was trained on the very same images, else one trained on `data`.
 
-    `data` is the set's training split. A judge that is trained is kept in the file `kept`, and taken from there
-    when it was trained on the same images. Raises RGMError for images without labels.
+    `data` is the set's training split, known by its checksum. Looked at are the packaged judge, MNIST's, and the
+    file `kept`; a judge that is trained is kept there. Raises RGMError for images without labels.
     """
-    if data.name == "mnist" and data.shape == (1, 28, 28):
-        with resources.as_file(resources.files("rgm") / "weights" / PACKAGED) as path:
-            return load_judge(path)
-    if kept is not None and kept.is_file():
-        judge = load_judge(kept)
-        if judge.config.trained_on == data.sha256:
-            return judge
+    with resources.as_file(resources.files("rgm") / "weights" / PACKAGED) as packaged:
+        for path in (packaged, kept):
+            if path is not None and path.is_file():
+                judge = load_judge(path)
+                if judge.config.trained_on == data.sha256:
+                    return judge
     judge = train_judge(data, seed=seed, watch=watch)
     if kept is not None:
         save_judge(kept, judge)

@@ -1,9 +1,12 @@
 """The main job, end to end: data → training → model → experiments → report."""
 
 import json
+import os
+import platform
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
@@ -49,8 +52,7 @@ def run(
     """
     start = time.perf_counter()
     trained = train_run(config, out, resume=resume, watch=watch)
-    found = replace(config, data=trained.origin.data)
-    train, validation, test = (load_split(found, split) for split in ("train", "validation", "test"))
+    train, validation, test = (load_split(config, split) for split in ("train", "validation", "test"))
     judge = judge_of(train, kept=out / JUDGE, seed=config.seed, watch=watch)
     results = (
         abstraction(trained.model, test, judge),
@@ -76,7 +78,8 @@ def run(
             "training": f"{trained.elapsed_s:.0f} s on {trained.model.device.type}, {torch.get_num_threads()} threads",
             "everything": f"{time.perf_counter() - start:.0f} s",
             "parameters": f"{sum(p.numel() for p in trained.model.parameters()):,}",
-            "versions": f"PyTorch {torch.__version__}",
+            "versions": f"rgm {version('rgm')}, PyTorch {torch.__version__}, Python {platform.python_version()}",
+            "machine": f"{platform.system()} {platform.release()} ({platform.machine()}), {os.cpu_count()} cores",
         },
         history=trained.history,
         abstraction=results[0],

@@ -83,6 +83,27 @@ def test_files_are_found_in_every_place(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 @pytest.mark.usefixtures("offline")
+def test_auto_looks_on_where_the_folder_named_has_no_mnist(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    empty = tmp_path / "empty"
+    with caplog.at_level(logging.WARNING, logger="rgm"):
+        assert load_data("auto", data_dir=empty).name == "digits"
+        small_mnist(tmp_path / "cached" / "mnist")
+        monkeypatch.setenv("RGM_CACHE_DIR", str(tmp_path / "cached"))
+        sets = [load_data("auto", split, data_dir=empty) for split in ("train", "test")]
+        small_mnist(tmp_path / "named" / "mnist")
+        assert len(load_data("auto", "test", data_dir=tmp_path / "named")) == 24
+    assert [data.name for data in sets] == ["mnist", "mnist"]
+    nowhere, elsewhere = caplog.messages
+    assert nowhere.startswith(f"{empty} holds no MNIST: MNIST is not in ")
+    assert "embedded in scikit-learn" in nowhere
+    assert elsewhere == f"{empty} holds no MNIST: it is taken from {tmp_path / 'cached' / 'mnist'}"
+    with pytest.raises(RGMError, match="holds no MNIST: the files"):
+        load_data("mnist", data_dir=empty)
+
+
+@pytest.mark.usefixtures("offline")
 def test_images_and_labels_that_disagree(tmp_path: Path) -> None:
     small_mnist(tmp_path / "mnist", labels=23)
     with pytest.raises(RGMError, match=r"24 images .* but 23 labels"):

@@ -1,10 +1,12 @@
 from dataclasses import replace
 
+import pytest
 import torch
 
 from rgm.data.images import ImageSet, to_unit
 from rgm.experiments.locality import locality
 from rgm.judge import Judge
+from rgm.model.config import seed
 from rgm.model.receptive import painted_by, patch
 from rgm.model.spatial import SpatialRGM
 
@@ -61,13 +63,22 @@ def test_the_aligned_map_moves_every_patch_to_one_place(model: SpatialRGM, few: 
     torch.testing.assert_close(result.aligned[top : top + 4, left : left + 4], expected, atol=1e-6, rtol=1e-4)
 
 
-def test_the_example_changes_the_middle_cell_and_the_concept(
+def test_the_example_changes_the_cell_and_code_that_show_most_and_the_concept(
     model: SpatialRGM, few: ImageSet, judge: Judge
 ) -> None:
     result = locality(model, few, judge, count=4, seed=2)
     example = result.example
-    assert example.cell == (3, 3)
-    assert example.after == (example.before + 5) % 32
+    cells = [(row, column) for row in range(7) for column in range(7)]
+    patches = [example.original[0, 4 * r : 4 * r + 4, 4 * c : 4 * c + 4] for r, c in cells]
+    assert example.cell == cells[int(torch.stack(patches).var(dim=(1, 2)).argmax())]
+    row, column = example.cell
+    codes = model.infer(to_unit(few.images[:1])).z1.repeat(32, 1, 1)
+    assert int(codes[0, row, column]) == example.before
+    codes[:, row, column] = torch.arange(32)
+    change = (model.decode(codes) - example.original)[
+        :, 0, 4 * row : 4 * row + 4, 4 * column : 4 * column + 4
+    ]
+    assert example.after == int(change.square().sum(dim=(1, 2)).argmax()) != example.before
     assert example.new_concept == (example.old_concept + 1) % 10
     # The two images were decoded in batches of different sizes, whose sums round differently.
     changed = (example.local - example.original).abs()[0] > 1e-5
@@ -76,3 +87,13 @@ def test_the_example_changes_the_middle_cell_and_the_concept(
     assert field.top <= int(rows.min()) <= int(rows.max()) < field.bottom
     assert field.left <= int(columns.min()) <= int(columns.max()) < field.right
     assert set(result.measures()) >= {"global_extent", "changed_concept_recognised"}
+
+
+@pytest.mark.parametrize("states", [2, 5])
+def test_the_example_has_another_code_even_where_none_shows(few: ImageSet, states: int) -> None:
+    model = SpatialRGM(config=seed((1, 28, 28), 10, states=states)).eval()
+    for weights in model.likelihood.parameters():
+        torch.nn.init.zeros_(weights)
+    example = locality(model, few, None, count=2).example
+    assert example.cell == (0, 0)
+    assert example.after == (0 if example.before else 1)

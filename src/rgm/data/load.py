@@ -14,7 +14,7 @@ from torch import Tensor
 
 from rgm.data import digits, folder
 from rgm.data.images import ImageSet, Split
-from rgm.data.named import NAMED, NamedSet, cache_dir, locate, read_files
+from rgm.data.named import NAMED, NamedSet, cache_dir, held_in, locate, read_files
 from rgm.data.names import DATA_NAMES
 from rgm.data.split import held_out, stratified
 from rgm.errors import RGMError, unknown
@@ -34,8 +34,9 @@ def load_data(
     """Return one split of a data set as uint8 tensors in memory, in the data set's own order.
 
     `name`: `mnist`, `fashion-mnist`, `kmnist`, `digits`, a folder of images, or `auto`, which is MNIST where it
-    can be had and else the embedded digits. `data_dir` holds the named sets' IDX files; `size` resizes, to a
-    square side or (height, width); `channels` is 1 or 3; `seed` divides a folder that has no test images.
+    can be had, in `data_dir` or elsewhere, and else the embedded digits. `data_dir` holds the named sets' IDX
+    files; `size` resizes, to a square side or (height, width); `channels` is 1 or 3; `seed` divides a folder
+    that has no test images.
     Raises RGMError for a set that is unknown, missing, or damaged.
     """
     if split not in get_args(Split):
@@ -47,7 +48,8 @@ def load_data(
         raise RGMError(f"images need at least 4 pixels a side, but a size of {min(shape)} was asked for")
     place = None if data_dir is None else Path(data_dir)
     if name == "auto":
-        name = _automatic(place, os.environ.get("RGM_DATA_DIR"), str(cache_dir("mnist")))
+        place = _automatic(place, os.environ.get("RGM_DATA_DIR"), str(cache_dir("mnist")))
+        name = "digits" if place is None else "mnist"
     if name in NAMED:
         found = _named(NAMED[name], split, place)
     elif name == "digits":
@@ -60,14 +62,20 @@ def load_data(
 
 
 @lru_cache(maxsize=16)
-def _automatic(data_dir: Path | None, _environment: str | None, _cache: str) -> str:
-    """Return which set `auto` is; decided once, so that all splits of a run are of one set."""
+def _automatic(data_dir: Path | None, _environment: str | None, _cache: str) -> Path | None:
+    """Return MNIST's folder, or nothing for the digits; decided once, so that a run's splits are of one set."""
+    mnist = NAMED["mnist"]
+    if data_dir is not None and (given := held_in(mnist, data_dir)):
+        return given
+    absent = "" if data_dir is None else f"{data_dir} holds no {mnist.title}: "
     try:
-        locate(NAMED["mnist"], data_dir)
+        found = locate(mnist, None)
     except RGMError as error:
-        log.warning("%s. Going on with the 1,797 small digits embedded in scikit-learn", error)
-        return "digits"
-    return "mnist"
+        log.warning("%s%s. Going on with the 1,797 small digits embedded in scikit-learn", absent, error)
+        return None
+    if absent:
+        log.warning("%sit is taken from %s", absent, found)
+    return found
 
 
 def _named(known: NamedSet, split: Split, data_dir: Path | None) -> ImageSet:

@@ -125,9 +125,8 @@ def locate(known: NamedSet, data_dir: Path | None) -> Path:
     files are nowhere and no mirror gives them.
     """
     if data_dir is not None:
-        for folder in (data_dir / known.name, data_dir):
-            if _complete(folder):
-                return folder
+        if folder := held_in(known, data_dir):
+            return folder
         raise RGMError(
             f"{data_dir} holds no {known.title}: the files {', '.join(_STEMS)} (or without .gz) are expected there "
             f"or in its folder {known.name}"
@@ -145,6 +144,11 @@ def locate(known: NamedSet, data_dir: Path | None) -> Path:
             f"{known.title} is not in {looked} and could not be downloaded ({error}): "
             f"name a folder that holds {known.name} with --data-dir or RGM_DATA_DIR"
         ) from error
+
+
+def held_in(known: NamedSet, data_dir: Path) -> Path | None:
+    """Return `data_dir/NAME` or `data_dir` itself, whichever holds a set's four files."""
+    return next((folder for folder in (data_dir / known.name, data_dir) if _complete(folder)), None)
 
 
 def _file(folder: Path, stem: str) -> Path | None:
