@@ -5,12 +5,12 @@ import pytest
 import torch
 
 from rgm.data.images import ImageSet, to_unit
+from rgm.data.jitter import jitter
 from rgm.data.load import from_arrays, load_data
 from rgm.errors import RGMError
 from rgm.judge import (
     Judge,
     JudgeConfig,
-    jitter,
     judge_accuracy,
     judge_of,
     load_judge,

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from rgm.measures import accuracy, codebook_usage, squared_error
+from rgm.measures import accuracy, codebook_usage, matching, squared_error
 
 
 def test_usage_of_known_frequencies() -> None:
@@ -22,3 +22,10 @@ def test_accuracy_and_error() -> None:
     probabilities = torch.tensor([[0.2, 0.8], [0.6, 0.4], [0.1, 0.9], [0.3, 0.7]])
     assert accuracy(probabilities, torch.tensor([1, 0, 0, 1])) == 0.75
     assert squared_error(torch.full((2, 1, 2, 2), 0.5), torch.zeros(2, 1, 2, 2)) == 0.25
+
+
+def test_clusters_are_matched_as_well_as_they_can_be() -> None:
+    """Greedy matching would give cluster 0 class 0 (5 right) and leave 1 + 5; the optimum has 4 + 4 for the two."""
+    clusters = torch.tensor([0] * 9 + [1] * 5 + [2] * 3)
+    labels = torch.tensor([0] * 5 + [1] * 4 + [0] * 4 + [1] * 1 + [2] * 3)
+    assert matching(clusters, labels, 3).tolist() == [1, 0, 2]

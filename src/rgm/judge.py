@@ -1,7 +1,6 @@
 """The judge: an independent classifier that says what an image shows, and whose features compare sets of images."""
 
 import json
-import math
 from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import Path
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 
 from rgm.checkpoint import read_tensors
 from rgm.data.images import ImageSet, to_unit
+from rgm.data.jitter import jitter
 from rgm.errors import RGMError
 from rgm.files import write_bytes
 from rgm.measures import accuracy
@@ -118,20 +118,6 @@ def judge_accuracy(judge: Judge, data: ImageSet) -> float:
     if data.labels is None:
         raise RGMError(f"accuracy needs labels, but {data.source} has none")
     return accuracy(judge.look(to_unit(data.images)).probabilities, data.labels)
-
-
-def jitter(images: Images, generator: torch.Generator) -> Images:
-    """Return each image turned by up to 12°, scaled by up to 12 %, and shifted by up to 8 % of its side."""
-    count = len(images)
-
-    def uniform(reach: float) -> Tensor:
-        return (2 * torch.rand(count, generator=generator) - 1) * reach
-
-    angle, scale = uniform(math.radians(12)), 1 + uniform(0.12)
-    cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
-    rows = (torch.stack([cos, -sin, uniform(0.16)], dim=1), torch.stack([sin, cos, uniform(0.16)], dim=1))
-    grid = F.affine_grid(torch.stack(rows, dim=1), list(images.shape), align_corners=False)
-    return F.grid_sample(images, grid, align_corners=False)
 
 
 def judge_of(

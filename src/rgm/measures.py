@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int64
+from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 
@@ -32,6 +33,18 @@ def codebook_usage(codes: Int64[Tensor, "n height width"], states: int) -> Codeb
 def accuracy(probabilities: Float[Tensor, "n classes"], labels: Int64[Tensor, " n"]) -> float:
     """Return the share of images whose most probable class is their label."""
     return float((probabilities.argmax(dim=1) == labels).double().mean())
+
+
+def matching(
+    clusters: Int64[Tensor, " n"], labels: Int64[Tensor, " n"], count: int
+) -> Int64[Tensor, " count"]:
+    """Return the class of each of `count` clusters, a different one each, with which most images are right.
+
+    The optimal assignment (Kuhn 1955) of the table of how often each cluster meets each class.
+    """
+    table = torch.bincount(clusters.cpu() * count + labels.cpu(), minlength=count**2).reshape(count, count)
+    _, classes = linear_sum_assignment(table.numpy(), maximize=True)
+    return torch.from_numpy(classes)
 
 
 def squared_error(

@@ -5,7 +5,7 @@ import os
 import platform
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -53,10 +53,12 @@ def run(
     start = time.perf_counter()
     trained = train_run(config, out, resume=resume, watch=watch)
     train, validation, test = (load_split(config, split) for split in ("train", "validation", "test"))
-    judge = judge_of(train, kept=out / JUDGE, seed=config.seed, watch=watch)
+    judge = None if train.labels is None else judge_of(train, kept=out / JUDGE, seed=config.seed, watch=watch)
+    classes = trained.origin.classes
+    test = replace(test, classes=classes)
     results = (
         abstraction(trained.model, test, judge),
-        instantiation(trained.model, test.classes, judge, seed=config.seed),
+        instantiation(trained.model, classes, judge, seed=config.seed),
         locality(trained.model, test, judge, seed=config.seed),
     )
     measures = dict(trained.test)
@@ -75,6 +77,7 @@ def run(
         facts={
             "seed": str(config.seed),
             "epochs": f"{metrics['epochs']:g}",
+            "labels": _labels(metrics["labels"], train),
             "training": f"{trained.elapsed_s:.0f} s on {trained.model.device.type}, {torch.get_num_threads()} threads",
             "everything": f"{time.perf_counter() - start:.0f} s",
             "parameters": f"{sum(p.numel() for p in trained.model.parameters()):,}",
@@ -85,11 +88,21 @@ def run(
         abstraction=results[0],
         instantiation=results[1],
         locality=results[2],
-        judge_accuracy=judge_accuracy(judge, test),
+        judge_accuracy=None if judge is None else judge_accuracy(judge, test),
     )
     return Finished(
         data=trained.origin.data, measures=measures, report=write_report(out / "report.html", report)
     )
+
+
+def _labels(count: int | None, train: ImageSet) -> str:
+    """Return how many labels a training knew, in words."""
+    if count is None:
+        return f"all {len(train):,}"
+    if count:
+        return f"{count:,} of {len(train):,}, balanced over the classes"
+    named = ", named after the classes that they match best on the validation images"
+    return "none: the concepts are clusters" + (named if train.labels is not None else "")
 
 
 def experiment(

@@ -328,6 +328,19 @@ def test_wrong_input_says_what_fits(model: SpatialRGM) -> None:
         model.sample(0, 0)
 
 
+def test_renamed_concepts_are_the_same_model(model: SpatialRGM, generator: torch.Generator) -> None:
+    images = torch.rand(3, 1, 28, 28, generator=generator)
+    before, labels = model.infer(images), torch.tensor([0, 4, 9])
+    names = torch.randperm(10, generator=generator)
+    cost = model.free_energy(images, labels, generator=torch.Generator().manual_seed(1)).total_nats
+    model.rename_concepts(names)
+    torch.testing.assert_close(model.infer(images).concept[:, names], before.concept)
+    again = model.free_energy(images, names[labels], generator=torch.Generator().manual_seed(1)).total_nats
+    torch.testing.assert_close(again, cost)
+    with pytest.raises(RGMError, match="permutation"):
+        model.rename_concepts(torch.zeros(10, dtype=torch.int64))
+
+
 def test_configurations_that_make_no_model() -> None:
     with pytest.raises(RGMError, match=r"cells of 4 × 4 .* resize to 48 × 20"):
         preset("colour32", (3, 46, 20), 10)

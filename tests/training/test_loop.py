@@ -5,6 +5,7 @@ import torch
 
 import rgm
 from rgm.data.images import ImageSet
+from rgm.data.labels import HIDDEN, few_labels
 from rgm.data.load import load_data
 from rgm.errors import RGMError
 from rgm.model.catalogue import PRESETS
@@ -136,6 +137,48 @@ def test_a_loss_that_is_not_finite_stops_with_step_and_terms(few: ImageSet) -> N
 def test_labels_are_needed_where_the_recipe_learns_concepts(few: ImageSet) -> None:
     with pytest.raises(RGMError, match="learns concepts from labels"):
         train(new_model(), replace(few, labels=None, classes=()), recipe("seed"), seed=0)
+
+
+def plan_for(count: int) -> Recipe:
+    stages = recipe("standard").adjusted(epochs=2.5, batch_size=64).with_labels(count).stages
+    return Recipe(stages=tuple(replace(stage, batch_size=64) for stage in stages))
+
+
+def test_hidden_labels_teach_nothing(few: ImageSet) -> None:
+    """What the hidden labels were changes no weight, in either stage."""
+    assert few.labels is not None
+    known = few_labels(few, 20, seed=0)
+    assert known.labels is not None
+    other = replace(few, labels=torch.where(known.labels == HIDDEN, (few.labels + 1) % 10, few.labels))
+    found = []
+    for source in (few, other):
+        assert source.labels is not None
+        labels = torch.where(known.labels == HIDDEN, HIDDEN, source.labels)
+        model = new_model("standard")
+        train(model, replace(source, labels=labels), plan_for(20), seed=1)
+        found.append(model.state_dict())
+    assert all(torch.equal(one, two) for one, two in zip(found[0].values(), found[1].values(), strict=True))
+
+
+@pytest.mark.parametrize("count", [20, 0])
+def test_a_training_with_few_labels_is_taken_up_where_it_stood(few: ImageSet, count: int) -> None:
+    data = few_labels(few, count, seed=0)
+    whole = Training(new_model("standard"), data, few, plan_for(count), seed=2)
+    states: list[tuple[object, object, dict[str, torch.Tensor]]] = []
+
+    def keep(training: Training, _record: object) -> None:
+        numbers, tensors = training.state()
+        weights = {name: value.clone() for name, value in training.model.state_dict().items()}
+        states.append((numbers, {name: value.clone() for name, value in tensors.items()}, weights))
+
+    whole.run(lambda _: None, keep)
+    numbers, tensors, weights = states[1]
+    resumed = Training(new_model("standard"), data, few, plan_for(count), seed=2)
+    resumed.model.load_state_dict(weights)
+    resumed.restore(numbers, tensors)  # type: ignore[arg-type]
+    resumed.run(lambda _: None, lambda *_: None)
+    assert resumed.history == whole.history
+    assert {"pseudo_label" if count else "information"} <= set(whole.history[0].terms)
 
 
 def test_fit_takes_arrays(few: ImageSet) -> None:

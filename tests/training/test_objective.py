@@ -1,11 +1,14 @@
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
 
 from rgm.categorical import one_hot
+from rgm.data.labels import HIDDEN
 from rgm.model.receptive import patch
 from rgm.model.spatial import SpatialRGM
-from rgm.training.objective import loss, spill
+from rgm.training.objective import loss, mutual_information, pseudo_label, spill
 from rgm.training.recipe import Weights, recipe
 
 
@@ -85,3 +88,40 @@ def test_spill_is_the_change_outside_the_patch() -> None:
                 change[box.top : box.bottom, box.left : box.right] = 0
                 candidates.append(float(change.mean()))
     assert min(abs(measured - value) for value in candidates) == pytest.approx(0, abs=1e-9)
+
+
+def test_information_between_looks_is_that_of_their_joint_table() -> None:
+    """Looks that agree on four equal classes tell log 4 of each other; independent ones nothing."""
+    sure = torch.eye(4).repeat(25, 1) * 50
+    assert float(mutual_information(sure, sure)) == pytest.approx(math.log(4), abs=1e-5)
+    turned = sure[:, [1, 0, 3, 2]]
+    assert float(mutual_information(sure, turned)) == pytest.approx(math.log(4), abs=1e-5)
+    flat = torch.zeros(100, 4)
+    assert float(mutual_information(sure, flat)) == pytest.approx(0.0, abs=1e-5)
+
+
+def test_a_sure_look_teaches_the_other_and_a_label_overrules_it(generator: torch.Generator) -> None:
+    first = torch.tensor([[9.0, 0, 0], [1.0, 0, 0], [9.0, 0, 0]])
+    second = torch.randn(3, 3, generator=generator)
+    log_q = second.log_softmax(1)
+    nothing = torch.tensor([HIDDEN, HIDDEN, HIDDEN])
+    expected = -(log_q[0, 0] + log_q[2, 0]) / 3  # the second image's first look is not sure
+    torch.testing.assert_close(pseudo_label(first, second, nothing), expected)
+    expected = -(log_q[0, 0] + log_q[1, 1] + log_q[2, 2]) / 3
+    torch.testing.assert_close(pseudo_label(first, second, torch.tensor([HIDDEN, 1, 2])), expected)
+
+
+@torch.no_grad()
+def test_a_hidden_concept_is_summed_out_in_expectation(generator: torch.Generator) -> None:
+    """The prior's term with hidden labels averages to −Σ_c q(c | z) log p(z | c) per cell."""
+    torch.manual_seed(0)
+    model = SpatialRGM.from_preset("seed").train()
+    model.recognition(2).head.project.weight.mul_(5)
+    image = torch.rand(1, 1, 28, 28, generator=generator)
+    weights = Weights(reconstruction=0.0, prior=1.0)
+    hidden = torch.full((4000,), HIDDEN)
+    found = loss(model, image.expand(4000, -1, -1, -1), hidden, weights, generator).terms["prior"]
+    z1 = model.infer(image)
+    costs = -model.log_prob_by_concept(F.one_hot(z1.z1, 32).movedim(-1, 1).float())[0] / 49
+    expected = float((z1.concept[0] * costs).sum())
+    assert float(found) == pytest.approx(expected, abs=4 * float(costs.std()) / math.sqrt(4000))

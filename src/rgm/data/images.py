@@ -13,8 +13,9 @@ Split = Literal["train", "validation", "test"]
 class ImageSet:
     """Images of one split as one uint8 tensor, with their labels where they have any.
 
-    `labels` index `classes`; both are empty-handed (`None`, `()`) for an unlabelled folder. `source` is a line
-    for people: where the images came from. `sha256` identifies the exact pixels of this split.
+    `labels` index `classes`, or are −1 where a training may not know them; both are empty-handed (`None`, `()`) for
+    an unlabelled folder. `source` is a line for people: where the images came from. `sha256` identifies the exact
+    pixels of this split.
     """
 
     name: str

@@ -49,6 +49,14 @@ class FactorisedPrior(Prior):
         """Height and width of the child's grid."""
         return self.child[1:]
 
+    @property
+    def parents(self) -> nn.Parameter:
+        """The first layer's weights."""
+        first = next(layer for layer in self.net if not isinstance(layer, nn.Flatten))
+        weight = first.weight
+        assert isinstance(weight, nn.Parameter)
+        return weight
+
     def field(self, parent: Parent) -> CategoricalField:
         """Return the independent cells' distribution."""
         return CategoricalField(self.net(parent).reshape(-1, *self.child))

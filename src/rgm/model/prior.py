@@ -61,3 +61,8 @@ class Prior(nn.Module, ABC):
     @abstractmethod
     def grid(self) -> tuple[int, int]:
         """Height and width of the child's grid."""
+
+    @property
+    @abstractmethod
+    def parents(self) -> nn.Parameter:
+        """The weights that read a parent of a single cell; axis 1 is its states."""

@@ -65,6 +65,12 @@ class Relaxed:
     sample: Float[Tensor, "batch states height width"]
     cost: Float[Tensor, ""] | None
 
+    def first(self, count: int) -> "Relaxed":
+        """Return the same of the first images of the batch alone; the cost stays that of all."""
+        return Relaxed(
+            field=CategoricalField(self.field.logits[:count]), sample=self.sample[:count], cost=self.cost
+        )
+
 
 class Recognition(nn.Module):
     """q(z_ℓ | z_{ℓ−1}): features of the level beneath, and a head that turns them into a categorical field."""

@@ -82,6 +82,22 @@ class SpatialRGM(nn.Module):
         assert isinstance(module, Prior)
         return module
 
+    @torch.no_grad()
+    def rename_concepts(self, classes: Int64[Tensor, " classes"]) -> None:
+        """Give concept k the number `classes[k]`, in recognition and generation: the model stays the same.
+
+        Raises RGMError where `classes` is not a permutation.
+        """
+        if sorted(classes.tolist()) != list(range(self.num_classes)):
+            raise RGMError(
+                f"concepts are renamed by a permutation of 0 … {self.num_classes - 1}, not {classes}"
+            )
+        order = classes.argsort().to(self.device)
+        for values in self.recognition(self.depth).head.project.parameters():  # weight and bias
+            values.copy_(values[order])
+        parents = self.prior(self.depth - 1).parents
+        parents.copy_(parents[:, order])
+
     # Bottom-up
 
     def relax(self, images: Images, generator: torch.Generator | None = None) -> list[Relaxed]:

@@ -73,6 +73,12 @@ class TransformerPrior(Prior):
         """Number of cells."""
         return self.child[1] * self.child[2]
 
+    @property
+    def parents(self) -> nn.Parameter:
+        """The weights of `condition`."""
+        assert isinstance(self.condition.weight, nn.Parameter)
+        return self.condition.weight
+
     def expected_log_prob(self, probs: Child, z: Child, parent: Parent) -> PerImage:
         """Return Σ_t Σ_k probs_t(k) log p(z_t = k | z_<t, parent) in nats per image, the cells in reading order."""
         return self._log_prob(probs, z, parent, self._reading(len(z), z.device))

@@ -40,3 +40,6 @@ class RunConfig:
     binarise: Literal["dynamic", "none"] | None = None
     """How black and white pixels come from grey ones, for a preset that has such pixels: drawn anew at every look, or
     grey values taken as they are."""
+
+    labels: int | None = None
+    """Labels that training may know, balanced over the classes; 0 for none, the concepts then being clusters."""

@@ -12,8 +12,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rgm.data.images import ImageSet, to_unit
+from rgm.data.jitter import jitter
+from rgm.data.labels import HIDDEN
 from rgm.errors import RGMError
-from rgm.measures import accuracy, codebook_usage, squared_error
+from rgm.measures import accuracy, codebook_usage, matching, squared_error
 from rgm.model.spatial import SpatialRGM
 from rgm.progress import StepRecord, Watch
 from rgm.training.objective import loss
@@ -61,8 +63,8 @@ class Training:
     ) -> None:
         if train.labels is None and any(stage.weights.concept for stage in recipe.stages):
             raise RGMError(
-                f"this recipe learns concepts from labels, but {train.source} has none: "
-                "put the images of each class in a folder of their own"
+                f"this recipe learns concepts from labels, but {train.source} has none: take `.with_labels(0)` of it "
+                "for clusters in their place"
             )
         # Channels last is the order in which convolutions are fastest; it changes no shape.
         self.model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -70,6 +72,9 @@ class Training:
         self.device = model.device
         self.images = train.images.to(self.device)
         self.labels = None if train.labels is None else train.labels.to(self.device)
+        known = self.labels is not None and (self.labels != HIDDEN)
+        self.labelled = known.nonzero().flatten() if isinstance(known, Tensor) else None
+        self.clusters = self.labelled is None or not len(self.labelled)
         self.validation = validation
         self.position = Position()
         self.history: list[EpochRecord] = []
@@ -164,11 +169,17 @@ class Training:
 
     def _step(self, index: Tensor) -> StepRecord:
         generator = self._generator(self.position.stage, self.position.step, 1)
-        images = shifted(to_unit(self.images[index]), self.stage.shift, generator)
-        images = self.model.likelihood.observe(images, generator)
-        images = images.contiguous(memory_format=torch.channels_last)
+        if self.stage.labelled and self.labelled is not None and len(self.labelled):
+            shape = (self.stage.labelled,)
+            drawn = torch.randint(len(self.labelled), shape, generator=generator, device=self.device)
+            index = torch.cat([index, self.labelled[drawn]])
+        unit = to_unit(self.images[index])
+        images = self._seen(shifted(unit, self.stage.shift, generator), generator)
+        views = None
+        if self.stage.looks:
+            views = self._seen(jitter(unit, generator, strength=self.stage.looks), generator)
         labels = None if self.labels is None else self.labels[index]
-        result = loss(self.model, images, labels, self._weights(), generator)
+        result = loss(self.model, images, labels, self._weights(), generator, views)
         total, *parts = torch.stack([result.total, *result.terms.values()]).detach().tolist()
         terms = dict(zip(result.terms, parts, strict=True))
         if not math.isfinite(total):
@@ -195,6 +206,9 @@ class Training:
             terms=terms,
         )
 
+    def _seen(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        return self.model.likelihood.observe(images, generator).contiguous(memory_format=torch.channels_last)
+
     def _close_epoch(self) -> EpochRecord:
         means = {name: value / self.position.batches for name, value in self.position.sums.items()}
         self.position.sums, self.position.batches = {}, 0
@@ -205,7 +219,9 @@ class Training:
             step=self.steps_done,
             loss=means.pop("loss"),
             terms=means,
-            validation={} if self.validation is None else summary(self.model, self.validation),
+            validation={}
+            if self.validation is None
+            else summary(self.model, self.validation, clusters=self.clusters),
         )
 
     # What a checkpoint keeps beside the model
@@ -251,8 +267,11 @@ def shifted(
     return windows[torch.arange(count, device=images.device), :, down, right]
 
 
-def summary(model: SpatialRGM, images: ImageSet) -> dict[str, float]:
-    """Return the measures that training watches, by name, on a split: with hard codes throughout."""
+def summary(model: SpatialRGM, images: ImageSet, *, clusters: bool = False) -> dict[str, float]:
+    """Return the measures that training watches, by name, on a split: with hard codes throughout.
+
+    `clusters`: the concepts have no names yet, and are scored by the optimal matching with the classes.
+    """
     unit = to_unit(images.images)
     result = model.infer(unit.to(model.device))
     usage = codebook_usage(result.z1, model.latent_dim)
@@ -262,7 +281,11 @@ def summary(model: SpatialRGM, images: ImageSet) -> dict[str, float]:
         "perplexity": usage.perplexity,
     }
     if images.labels is not None:
-        measures["concept_accuracy"] = accuracy(result.concept.cpu(), images.labels)
+        concept = result.concept.cpu()
+        if clusters:
+            classes = matching(concept.argmax(dim=1), images.labels, model.num_classes)
+            concept = torch.zeros_like(concept).index_copy_(1, classes, concept)
+        measures["concept_accuracy"] = accuracy(concept, images.labels)
     return measures
 
 

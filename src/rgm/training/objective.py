@@ -10,12 +10,17 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from rgm.categorical import one_hot
+from rgm.data.labels import HIDDEN
 from rgm.model.factorised import FactorisedPrior
 from rgm.model.recognition import Relaxed
 from rgm.model.spatial import SpatialRGM
 from rgm.training.recipe import Weights
 
 Scalar = Float[Tensor, ""]
+Logits = Float[Tensor, "batch classes"]
+
+CONFIDENT = 0.95
+"""A look at an unlabelled image teaches another where its concept is at least so probable."""
 
 
 @dataclass(frozen=True)
@@ -32,22 +37,33 @@ def loss(
     labels: Int64[Tensor, " batch"] | None,
     weights: Weights,
     generator: torch.Generator | None,
+    views: Float[Tensor, "batch channels rows columns"] | None = None,
 ) -> Loss:
     """Return the loss of a batch: Σ weight · term over the terms that `weights` describes.
 
+    `labels` are −1 where they are hidden: the concept's term is then of the others, and the prior's of a concept drawn
+    from q. `views` are other looks at the same images, for the terms that compare the two.
     The free energy is given by its parts, in nats per image: `distortion_nats`, and `rate_ℓ_nats` for every level.
     """
     if weights == Weights(reconstruction=0.0, prior=weights.prior):  # nothing but the prior: nothing to relax
         term = _prior(model, images, labels, generator)
         return Loss(weights.prior * term, {"prior": term})
-    levels = model.relax(images, generator)
+    levels = model.relax(images if views is None else torch.cat([images, views]), generator)
+    if views is not None:
+        second = levels[-1].field.logits[len(images) :].flatten(1)
+        levels = [level.first(len(images)) for level in levels]
+    concept = levels[-1].field.logits.flatten(1)
     terms: dict[str, Scalar] = {}
     if weights.reconstruction or weights.locality:
         painted = model.mean_image(levels[0].sample)
     if weights.reconstruction:
         terms["reconstruction"] = F.mse_loss(painted, images)
     if weights.concept and labels is not None:
-        terms["concept"] = F.cross_entropy(levels[-1].field.logits.flatten(1), labels)
+        terms["concept"] = F.cross_entropy(concept, labels, ignore_index=HIDDEN)
+    if weights.pseudo_label and views is not None:
+        terms["pseudo_label"] = pseudo_label(concept, second, labels)
+    if weights.information and views is not None:
+        terms["information"] = -mutual_information(concept, second)
     if weights.prior_matching:
         terms["prior_matching"] = _prior_matching(model, levels)
     if weights.prior:
@@ -64,7 +80,8 @@ def loss(
     parts = [getattr(weights, name) * term for name, term in terms.items()]
     if weights.free_energy:
         fields, samples = [level.field for level in levels], [level.sample for level in levels[:-1]]
-        found = model.bound(images, fields, samples, labels)
+        known = None if labels is None or bool((labels == HIDDEN).any()) else labels
+        found = model.bound(images, fields, samples, known)
         distortion, rates = found.distortion_nats.mean(), found.rate_nats.mean(dim=0)
         terms["distortion_nats"] = distortion
         terms |= {f"rate_{level}_nats": rate for level, rate in enumerate(rates, start=1)}
@@ -89,10 +106,17 @@ def _prior_matching(model: SpatialRGM, levels: list[Relaxed]) -> Scalar:
 def _prior(
     model: SpatialRGM, images: Tensor, labels: Tensor | None, generator: torch.Generator | None
 ) -> Scalar:
-    """Return Σ_ℓ −log p(z_ℓ | z_{ℓ+1}) per cell, of hard codes and the true concept where it is known."""
+    """Return Σ_ℓ −log p(z_ℓ | z_{ℓ+1}) per cell, of hard codes and the true concept.
+
+    Where that is hidden it is drawn from q(z_L | z_{L−1}), which sums it out in expectation.
+    """
     codes = model.read(images)
+    if labels is None or bool((labels == HIDDEN).any()):
+        below = one_hot(codes[-2], model.config.levels[-2].states)
+        top = model.recognition(model.depth).field(model.recognition(model.depth - 1).read(below))
+        codes[-1] = top.sample(generator)
     if labels is not None:
-        codes[-1] = labels[:, None, None]
+        codes[-1] = torch.where(labels == HIDDEN, codes[-1][:, 0, 0], labels)[:, None, None]
     hard = [one_hot(z, level.states) for z, level in zip(codes, model.config.levels, strict=True)]
     costs = [
         -model.prior(number).score(child, model.recognition(number + 1).read(parent), generator).mean()
@@ -111,6 +135,29 @@ def _children(model: SpatialRGM, levels: list[Relaxed], generator: torch.Generat
         told = model.recognition(number + 1).read(parent.sample)
         costs.append(-model.prior(number).score(z, told, generator).mean() / codes[0].numel())
     return torch.stack(costs).sum()
+
+
+def pseudo_label(first: Logits, second: Logits, labels: Tensor | None) -> Scalar:
+    """Return −log q(c | second look) per image, c the label or what the first look is sure of, else nothing.
+
+    Sohn et al. 2020 (FixMatch), equation 4, the known labels among them.
+    """
+    sure, guess = first.detach().softmax(dim=1).max(dim=1)
+    target = torch.where(sure > CONFIDENT, guess, HIDDEN)
+    if labels is not None:
+        target = torch.where(labels == HIDDEN, target, labels)
+    return F.cross_entropy(second, target, ignore_index=HIDDEN, reduction="sum") / len(first)
+
+
+def mutual_information(first: Logits, second: Logits) -> Scalar:
+    """Return I(c; c′) in nats between the concepts of two looks at the same images, over a batch.
+
+    `P = (1/n) Σ_i q(c | x_i) q(c′ | x′_i)ᵀ`, made symmetric (Ji et al. 2019, equations 2 and 3).
+    """
+    joint = first.softmax(dim=1).T @ second.softmax(dim=1) / len(first)
+    joint = ((joint + joint.T) / 2).clamp_min(1e-12)
+    margin = joint.sum(dim=0)
+    return (joint * (joint.log() - margin.log()[:, None] - margin.log()[None])).sum()
 
 
 def _usage(level: Relaxed) -> Scalar:

@@ -12,7 +12,9 @@ class Weights:
     """Weights of the loss's terms; a term of weight 0 is not computed.
 
     reconstruction   mean squared error over pixels
-    concept          cross-entropy −log q(z_L = y | x) in nats per image
+    concept          cross-entropy −log q(z_L = y | x) in nats per labelled image
+    pseudo_label     the same of another look at the image, y its label or what the first look is sure of
+    information      −I(c; c′) in nats between the concepts of two looks at an image: what an unlabelled set teaches
     prior_matching   Σ_ℓ KL(q(z_ℓ | ·) ‖ p(z_ℓ | z_{ℓ+1})) per cell: the notebook's term; independent cells, no bound
     prior            −log p(z_ℓ | z_{ℓ+1}) per cell of the hard codes, which it does not train
     children         −log p(z_ℓ | z_{ℓ+1}) per cell of a grid under a grid, which teaches z_{ℓ+1} what lies beneath it
@@ -25,6 +27,8 @@ class Weights:
 
     reconstruction: float = 1.0
     concept: float = 0.0
+    pseudo_label: float = 0.0
+    information: float = 0.0
     prior_matching: float = 0.0
     prior: float = 0.0
     codebook: float = 0.0
@@ -43,7 +47,9 @@ class Stage:
     nothing). `shift`: each image is moved by up to as many pixels on either axis, edges repeated. Where `epochs`
     would be fewer than `least_steps` steps, as on a small set, the stage goes on to that many.
     `trains`: the parts whose parameters move. `warm_up`: the share of the stage in which `weights.rate` rises from
-    nothing, so that codes are used before they are priced.
+    nothing, so that codes are used before they are priced. `labelled`: images with a known label that are added to
+    every batch, where most labels are hidden. `looks`: how far the second look at an image is turned, scaled and
+    shifted, in units of `jitter`; 0 for no second look.
     """
 
     name: str
@@ -55,6 +61,8 @@ class Stage:
     shift: int = 0
     trains: Literal["everything", "prior", "concept"] = "everything"
     warm_up: float = 0.0
+    labelled: int = 0
+    looks: float = 0.0
     weights: Weights
 
 
@@ -95,6 +103,30 @@ class Recipe:
                 for stage in self.stages
             ),
         )
+
+    def with_labels(self, count: int) -> "Recipe":
+        """Return the recipe for a set with `count` known labels, most of them hidden, or none known at all.
+
+        Every stage that learns concepts from labels learns them from two looks at every image: with labels, each
+        batch holds some labelled images and sure concepts are passed on; without, the two looks' concepts are made
+        to tell as much of each other as they can, and are clusters.
+        """
+
+        def changed(stage: Stage) -> Stage:
+            if not stage.weights.concept:
+                return stage
+            weight = stage.weights.concept
+            if count:
+                weights = replace(stage.weights, pseudo_label=weight)
+                return replace(stage, weights=weights, labelled=32, looks=1.5)
+            return replace(
+                stage,
+                weights=replace(stage.weights, concept=0.0, information=weight),
+                looks=1.5,
+                batch_size=256,
+            )
+
+        return replace(self, stages=tuple(map(changed, self.stages)))
 
 
 def seed() -> Recipe:

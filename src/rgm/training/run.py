@@ -11,11 +11,13 @@ from pathlib import Path
 import torch
 
 from rgm.checkpoint import FILE, Origin, Unfinished, load_checkpoint, save_model
-from rgm.data.images import ImageSet, Split
+from rgm.data.images import ImageSet, Split, to_unit
+from rgm.data.labels import few_labels
 from rgm.data.load import joined, load_data
 from rgm.device import resolve_device
 from rgm.errors import RGMError
 from rgm.files import writable_folder, write_json, write_text
+from rgm.measures import matching
 from rgm.model.config import preset
 from rgm.model.spatial import SpatialRGM
 from rgm.progress import Watch
@@ -24,6 +26,8 @@ from rgm.training.loop import EpochRecord, Training, summary
 from rgm.training.recipe import recipe
 
 VERSION = 1
+CLUSTERS = 10
+"""Concepts of a model of images without labels."""
 
 
 def load_split(config: RunConfig, split: Split) -> ImageSet:
@@ -56,21 +60,22 @@ def train_run(
     chosen = recipe(config.preset).adjusted(epochs=config.epochs, batch_size=config.batch_size)
     device = resolve_device(config.device)
     images = load_split(config, "train")
-    if images.labels is None:
-        raise RGMError(
-            f"{images.source} has no labels, and concepts are learned from them: put the images of each class in a "
-            "folder of their own"
-        )
     validation = load_split(config, "validation")
     test = load_split(config, "test")
     data = images.name if config.data == "auto" else config.data
-    origin = Origin(preset=config.preset, data=data, classes=images.classes, seed=config.seed)
+    count = config.labels if config.labels is not None or images.labels is not None else 0
+    classes = images.classes or tuple(f"cluster {number}" for number in range(CLUSTERS))
+    known = joined(images, validation) if chosen.with_validation else images
+    if count is not None:
+        chosen = chosen.with_labels(count)
+        known = few_labels(known, count, seed=config.seed) if images.labels is not None or count else known
+    origin = Origin(preset=config.preset, data=data, classes=classes, seed=config.seed)
     torch.manual_seed(config.seed)  # the layers' initial weights have no other way to be seeded
     model = SpatialRGM(
         config=preset(
             config.preset,
             images.shape,
-            len(images.classes),
+            len(classes),
             binarise=config.binarise,
             estimator=config.estimator,
         )
@@ -79,7 +84,7 @@ def train_run(
     folder = _RunFolder(out, origin)
     training = Training(
         model.to(device),
-        joined(images, validation) if chosen.with_validation else images,
+        known,
         validation,
         chosen,
         seed=config.seed,
@@ -89,6 +94,9 @@ def train_run(
     start = time.perf_counter()
     folder.write_config(config, training, (images, validation, test))
     training.run(watch, folder.keep)
+    if count == 0 and validation.labels is not None:
+        read = model.read(to_unit(validation.images).to(model.device))[-1].flatten()
+        model.rename_concepts(matching(read, validation.labels, model.num_classes))
     measures = summary(model, test)
     save_model(out / FILE, model, origin)
     write_json(
@@ -99,6 +107,7 @@ def train_run(
             "preset": config.preset,
             "seed": config.seed,
             "epochs": chosen.epochs,
+            "labels": count,
             "validation": training.history[-1].validation,
             "test": measures,
         },
