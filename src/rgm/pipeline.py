@@ -77,7 +77,7 @@ def run(
         facts={
             "seed": str(config.seed),
             "epochs": f"{metrics['epochs']:g}",
-            "labels": _labels(metrics["labels"], train),
+            "labels": labels_known(metrics["labels"], train),
             "training": f"{trained.elapsed_s:.0f} s on {trained.model.device.type}, {torch.get_num_threads()} threads",
             "everything": f"{time.perf_counter() - start:.0f} s",
             "parameters": f"{sum(p.numel() for p in trained.model.parameters()):,}",
@@ -95,7 +95,7 @@ def run(
     )
 
 
-def _labels(count: int | None, train: ImageSet) -> str:
+def labels_known(count: int | None, train: ImageSet) -> str:
     """Return how many labels a training knew, in words."""
     if count is None:
         return f"all {len(train):,}"
