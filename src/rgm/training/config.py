@@ -1,7 +1,13 @@
 """What the user chooses of a run. Free of PyTorch, so that `--help` answers at once."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
+
+from rgm.errors import RGMError
+
+SEEDS = 2**63
+"""Seeds lie in 0 … SEEDS − 1."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +29,7 @@ class RunConfig:
     seed: int = 1
     """Seed of everything random: equal seeds give equal runs on one machine's CPU."""
 
-    epochs: int | float | None = None
+    epochs: float | None = None
     """Epochs, instead of the preset's; its stages share them in proportion."""
 
     batch_size: int | None = None
@@ -31,3 +37,10 @@ class RunConfig:
 
     device: str = "auto"
     """auto, cpu, cuda or mps."""
+
+    def __post_init__(self) -> None:
+        """Raise RGMError for numbers that no run can have."""
+        if not 0 <= self.seed < SEEDS:
+            raise RGMError(f"a seed must lie in 0 … {SEEDS - 1}, but is {self.seed}")
+        if self.epochs is not None and not math.isfinite(self.epochs):
+            raise RGMError(f"the number of epochs must be finite, but is {self.epochs}")
