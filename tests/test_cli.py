@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rgm import cli
 from rgm.checkpoint import FILE
 
 
@@ -197,7 +198,15 @@ def test_help_shows_an_example_and_imports_no_torch(command: str) -> None:
         (("train", "--data", "digits", "--preset", "standart"), "did you mean 'standard'"),
         (("train", "--data", "digits", "--device", "cdua"), "did you mean 'cuda'"),
         (("train", "--data", "digits", "--epochs", "-1"), "epochs must be positive"),
+        (("train", "--data", "digits", "--epochs", "inf"), "epochs must be finite"),
         (("train", "--data", "digits", "--batch-size", "0"), "batch size"),
+        (
+            ("train", "--data", "digits", "--seed", "-1"),
+            "a seed must lie in 0 … 9223372036854775807, but is -1",
+        ),
+        (("train", "--data", "digits", "--size", "100000000"), "4 to 4,096 pixels a side"),
+        (("sample", "nowhere", "--out", "x.npz", "--seed", 2**64), "Must be < 9223372036854775808"),
+        (("judge", "--data", "digits", "--out", "/"), "cannot write /: it is a folder"),
         (("train", "--data", "/no/such/folder"), "no folder of images"),
         (("train", "--prset", "seed"), "--prset"),
         (("train", "--epochs", "many"), "many"),
@@ -218,6 +227,8 @@ def test_wrong_requests_of_a_model(run: Path, tmp_path: Path) -> None:
     out = tmp_path / "x.npz"
     assert "known are 0, 1" in refused("sample", run, "--concept", "eleven", "--out", out)
     assert "at least one sample" in refused("sample", run, "--count", 0, "--out", out)
+    assert "not enough memory" in refused("sample", run, "--count", 10**15, "--out", out)
+    assert "it is a folder" in refused("decode", run, tmp_path / "bad.npz", "--out", tmp_path)
     (tmp_path / "bad.npz").write_bytes(b"PK not a zip")
     assert "not a whole .npz" in refused("decode", run, tmp_path / "bad.npz", "--out", out)
     np.savez(tmp_path / "range.npz", z1=np.full((1, 7, 7), 99))
@@ -225,8 +236,67 @@ def test_wrong_requests_of_a_model(run: Path, tmp_path: Path) -> None:
     np.savez(tmp_path / "float.npz", z1=np.zeros((1, 7, 7)))
     assert "whole numbers" in refused("decode", run, tmp_path / "float.npz", "--out", out)
     np.savez(tmp_path / "other.npz", z2=np.zeros((1, 7, 7), dtype=int))
-    assert "no array `z1`" in refused("decode", run, tmp_path / "other.npz", "--out", out)
+    assert "no array `z1`, only z2" in refused("decode", run, tmp_path / "other.npz", "--out", out)
+    np.save(tmp_path / "single.npy", np.zeros((1, 7, 7), dtype=int))
+    assert "a single array" in refused("decode", run, tmp_path / "single.npy", "--out", out)
+    keep = np.ones((7, 7), dtype=bool)
+    for wrong in (np.array(["a"]), np.array([1.5]), np.ones((1, 3)), np.array(1), np.array([1j])):
+        np.savez(tmp_path / "concept.npz", z1=np.zeros((1, 7, 7), dtype=int), keep=keep, concept=wrong)
+        line = refused("complete", run, tmp_path / "concept.npz", "--out", out)
+        assert "`concept` in" in line
+        assert "probabilities of shape (n, 10)" in line
+    np.savez(tmp_path / "keep.npz", z1=np.zeros((1, 7, 7), dtype=int), keep=np.array(["a"]), concept=[1])
+    assert "true or false for each cell" in refused("complete", run, tmp_path / "keep.npz", "--out", out)
     assert not out.exists()
+
+
+def test_images_of_other_classes_are_taken_as_unlabelled(run: Path, tmp_path: Path) -> None:
+    from PIL import Image
+
+    for name in ("cat", "dog"):
+        for index in range(10):
+            path = tmp_path / "images" / name / f"{index}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.full((28, 28), 20 * index, dtype=np.uint8)).save(path)
+    told = rgm("evaluate", run, "--data", tmp_path / "images", "--samples", 1, "--out", tmp_path).stderr
+    assert told.count("are not the model's concepts: it is taken as unlabelled") == 1
+    assert json.loads((tmp_path / "evaluation.json").read_text())["measures"]["concept_accuracy"] is None
+    rgm("experiment", "locality", run, "--data", tmp_path / "images", "--out", tmp_path)
+    assert (
+        "changed_concept_recognised" not in json.loads((tmp_path / "locality.json").read_text())["measures"]
+    )
+
+
+def test_a_part_of_an_epoch_is_a_number_of_epochs() -> None:
+    _, bound, _ = cli.app.parse_args(["train", "--epochs", "0.25"])
+    assert bound.arguments["config"].epochs == 0.25
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (PermissionError(13, "Permission denied", "secret.npz"), 2, "rgm: secret.npz: permission denied"),
+        (MemoryError(), 2, "rgm: not enough memory"),
+        (RuntimeError("CUDA out of memory. Tried to allocate"), 2, "rgm: not enough memory"),
+        (RuntimeError("a bug"), 1, "please report it"),
+    ],
+)
+def test_an_error_from_below(
+    error: Exception,
+    code: int,
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail(**_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(cli, "app", fail)
+    monkeypatch.setattr(cli.signal, "signal", lambda *_: None)
+    with pytest.raises(SystemExit) as left:
+        cli.main()
+    assert left.value.code == code
+    assert message in capsys.readouterr().err
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
@@ -284,3 +354,5 @@ def test_an_interrupted_training_leaves_a_checkpoint_and_goes_on(
         assert same, f"{name} differs"  # a comparison that pytest does not spell out byte by byte
     line = refused(*arguments, "--seed", 3, "--resume")
     assert "belongs to another run" in line
+    (tmp_path / "a" / "timing.jsonl").write_text("{cut short")
+    assert "timing.jsonl is damaged: remove it" in refused(*arguments, "--resume")

@@ -67,12 +67,12 @@ def completed(model: SpatialRGM, path: Path, concepts: list[int] | None, seed: i
 
     The concept is the one given, or each grid's own in the file. Raises RGMError for arrays that do not fit.
     """
-    z1, keep = read_codes(path), torch.from_numpy(_array(path, "keep"))
-    if keep.dtype != torch.bool:
-        raise RGMError(f"`keep` in {path} must be true or false for each cell, but is {keep.dtype}")
+    z1, mask = read_codes(path), _array(path, "keep")
+    if mask.dtype != np.bool_:
+        raise RGMError(f"`keep` in {path} must be true or false for each cell, but is {mask.dtype}")
+    keep = torch.from_numpy(mask)
     if concepts is None:
-        found = torch.from_numpy(_array(path, "concept"))
-        chosen = found.argmax(dim=1) if found.ndim == 2 else found.long()
+        chosen = _concepts(path, model.num_classes)
     elif len(concepts) == 1:
         chosen = torch.tensor(concepts)
     else:
@@ -91,14 +91,30 @@ def _drawn(samples: Samples) -> Arrays:
     }
 
 
+def _concepts(path: Path, classes: int) -> Int64[Tensor, " n"]:
+    """Return the `concept` of an .npz file: its numbers, or the most probable ones."""
+    found = _array(path, "concept")
+    if found.ndim == 2 and found.shape[1] == classes and found.dtype.kind in "iuf":
+        return torch.from_numpy(found.argmax(axis=1))
+    if found.ndim != 1 or found.dtype.kind not in "iu":
+        raise RGMError(
+            f"`concept` in {path} must be whole numbers of shape (n,) or probabilities of shape (n, {classes}), "
+            f"but is {found.dtype} of shape {found.shape}"
+        )
+    return torch.from_numpy(found.astype(np.int64))
+
+
 def _array(path: Path, name: str) -> NDArray[np.generic]:
     """Return one array of an .npz file; raise RGMError where there is none."""
     if not path.is_file():
         raise RGMError(f"no codes at {path}: `rgm encode` writes such a file")
     try:
-        with np.load(path, allow_pickle=False) as opened:
-            if not isinstance(opened, np.lib.npyio.NpzFile) or name not in opened:
-                raise RGMError(f"{path} holds no array `{name}`")
+        opened = np.load(path, allow_pickle=False)
+        if not isinstance(opened, np.lib.npyio.NpzFile):
+            raise RGMError(f"{path} is a single array and no .npz file: write it with np.savez")
+        with opened:
+            if name not in opened:
+                raise RGMError(f"{path} holds no array `{name}`, only {', '.join(opened) or 'nothing'}")
             found: NDArray[np.generic] = opened[name]
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
         if isinstance(error, RGMError):

@@ -6,18 +6,20 @@ import shlex
 import signal
 import sys
 import traceback
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, CycloptsError, Parameter
+from cyclopts.validators import Number
 from rich.console import Console
 from rich.table import Table
 
 from rgm.data.names import DATA_NAMES
 from rgm.errors import RGMError
 from rgm.model.catalogue import ESTIMATORS, PRESETS
-from rgm.training.config import RunConfig
+from rgm.training.config import SEEDS, RunConfig
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from rgm.checkpoint import Checkpoint
     from rgm.data.images import ImageSet, Split
 
+log = logging.getLogger("rgm")
 ISSUES = "https://github.com/rgm-developers/rgm/issues"
 
 app = App(
@@ -43,7 +46,8 @@ DataDir = Annotated[
     Path | None, Parameter(help="Folder that holds mnist/ and so on as IDX files; else $RGM_DATA_DIR.")
 ]
 Device = Annotated[str, Parameter(help="auto, cpu, cuda or mps.")]
-Seed = Annotated[int, Parameter(help="Seed of everything random.")]
+_seeds = Number(gte=0, lt=SEEDS)
+Seed = Annotated[int, Parameter(help="Seed of everything random.", validator=_seeds)]
 Quiet = Annotated[bool, Parameter(help="No progress, no tables: errors alone.", negative="")]
 SplitName = Annotated[Literal["train", "validation", "test"], Parameter(help="Which images.")]
 
@@ -130,7 +134,8 @@ def experiment(
     data_dir: DataDir = None,
     out: Annotated[Path, Parameter(help="Folder for the figures and NAME.json.")] = Path(),
     seed: Annotated[
-        int | None, Parameter(help="Seed of everything random; else the model's own, as in its run.")
+        int | None,
+        Parameter(help="Seed of everything random; else the model's own, as in its run.", validator=_seeds),
     ] = None,
     device: Device = "auto",
     quiet: Quiet = False,
@@ -146,7 +151,9 @@ def experiment(
     writable_folder(out)
     checkpoint = _load(model, device)
     with progress(quiet) as watch:
-        train, test = (_split(checkpoint, data, split, data_dir) for split in ("train", "test"))
+        train, test = (
+            _comparable(checkpoint, _split(checkpoint, data, split, data_dir)) for split in ("train", "test")
+        )
         result = pipeline.experiment(
             name,
             checkpoint.model,
@@ -190,7 +197,9 @@ def evaluate(
     if out is not None:
         writable_folder(out)
     checkpoint = _load(model, device)
-    test, train = (_split(checkpoint, data, part, data_dir) for part in (split, "train"))
+    test, train = (
+        _comparable(checkpoint, _split(checkpoint, data, part, data_dir)) for part in (split, "train")
+    )
     found = asdict(evaluated(checkpoint.model, test, train, samples=samples, seed=seed))
     table = _plain_table(f"{model} on {len(test):,} {split} images")
     for name, value in found.items():
@@ -226,7 +235,9 @@ def encode(
     `labels` int64 (N,) where the data have them; `z2` … for the grids between z1 and the concept.
     """
     from rgm import arrays
+    from rgm.files import writable_file
 
+    writable_file(out)
     checkpoint = _load(model, device)
     arrays.write(out, arrays.encoded(checkpoint.model, _split(checkpoint, data, split, data_dir)))
 
@@ -246,7 +257,9 @@ def decode(
     Reads `z1` (N, H, W), whole numbers; writes `images` float32 (N, C, H, W) in [0, 1].
     """
     from rgm import arrays
+    from rgm.files import writable_file
 
+    writable_file(out)
     loaded = _load(model, device).model
     arrays.write(out, arrays.decoded(loaded, arrays.read_codes(codes)))
 
@@ -268,7 +281,9 @@ def sample(
     Arrays: `images` float32 (·, C, H, W) in [0, 1], `concept` int64 (·,), `z1` int64 (·, H, W).
     """
     from rgm import arrays
+    from rgm.files import writable_file
 
+    writable_file(out)
     checkpoint = _load(model, device)
     concepts = arrays.concepts_named(concept, checkpoint.origin.classes)
     arrays.write(out, arrays.sampled(checkpoint.model, concepts, count, seed))
@@ -294,7 +309,9 @@ def complete(
     `rgm encode` or `rgm sample` write it; writes `images`, `concept` and `z1`, as `rgm sample` does.
     """
     from rgm import arrays
+    from rgm.files import writable_file
 
+    writable_file(out)
     checkpoint = _load(model, device)
     wanted = None if concept is None else arrays.concepts_named(concept, checkpoint.origin.classes)
     arrays.write(out, arrays.completed(checkpoint.model, codes, wanted, seed))
@@ -338,14 +355,16 @@ def judge(
     Example: `rgm judge --data mnist --out judge.safetensors`
     """
     from rgm.data.load import load_data
+    from rgm.files import writable_file
     from rgm.judge import judge_accuracy, save_judge, train_judge
     from rgm.terminal import progress
 
+    writable_file(out)
+    images, test = (load_data(data, split, data_dir=data_dir) for split in ("train", "test"))
     with progress(quiet) as watch:
-        trained = train_judge(load_data(data, "train", data_dir=data_dir), seed=seed, watch=watch)
+        trained = train_judge(images, seed=seed, watch=watch)
     save_judge(out, trained)
     if not quiet:
-        test = load_data(data, "test", data_dir=data_dir)
         _table(str(out), {"test_accuracy": judge_accuracy(trained, test)})
 
 
@@ -366,6 +385,18 @@ def _split(checkpoint: "Checkpoint", data: str | None, split: "Split", data_dir:
     return load_data(
         data or checkpoint.origin.data, split, data_dir=data_dir, size=(height, width), channels=channels
     )
+
+
+def _comparable(checkpoint: "Checkpoint", data: "ImageSet") -> "ImageSet":
+    """Return a split without its labels where these name other classes than the model's concepts."""
+    if data.labels is None or data.classes == checkpoint.origin.classes:
+        return data
+    if data.split == "train":
+        log.warning(
+            "the classes of %s are not the model's concepts: it is taken as unlabelled, and nothing is judged",
+            data.source,
+        )
+    return replace(data, labels=None, classes=())
 
 
 def _table(title: str, measures: "Mapping[str, float]") -> None:
@@ -397,6 +428,9 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _terminated)
     try:
         app(exit_on_error=False, print_error=False)
+    except PermissionError as error:
+        print(f"rgm: {error.filename}: permission denied", file=sys.stderr)
+        raise SystemExit(2) from None
     except (RGMError, CycloptsError) as error:
         print(f"rgm: {' '.join(str(error).split())}", file=sys.stderr)
         raise SystemExit(2) from None
@@ -406,7 +440,12 @@ def main() -> None:
     except BrokenPipeError:  # the reader of our output went away, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(0) from None
-    except Exception:
+    except Exception as error:
+        if isinstance(error, MemoryError) or "allocate memory" in str(error) or "out of memory" in str(error):
+            print(
+                "rgm: not enough memory for what was asked: ask for fewer or smaller images", file=sys.stderr
+            )
+            raise SystemExit(2) from None
         traceback.print_exc()
         print(f"rgm: this is our fault; please report it with the lines above at {ISSUES}", file=sys.stderr)
         raise SystemExit(1) from None

@@ -57,6 +57,14 @@ def writable_folder(path: Path) -> Path:
     return path
 
 
+def writable_file(path: Path) -> Path:
+    """Return a path that a file can be written to, making its folder where needed; raise RGMError otherwise."""
+    if path.is_dir():
+        raise RGMError(f"cannot write {path}: it is a folder; name a file in it with --out")
+    writable_folder(path.parent)
+    return path
+
+
 def _cannot_write(path: Path, error: OSError) -> RGMError:
     reason = error.strerror or str(error)
     return RGMError(f"cannot write {path}: {reason}; name another place with --out")

@@ -82,7 +82,7 @@ def run(
             "everything": f"{time.perf_counter() - start:.0f} s",
             "parameters": f"{sum(p.numel() for p in trained.model.parameters()):,}",
             "versions": f"rgm {version('rgm')}, PyTorch {torch.__version__}, Python {platform.python_version()}",
-            "machine": f"{platform.system()} {platform.release()} ({platform.machine()}), {os.cpu_count()} cores",
+            "machine": f"{platform.system()}, {platform.machine()}, {os.cpu_count()} cores",
         },
         history=trained.history,
         abstraction=results[0],

@@ -244,7 +244,8 @@ def test_digits_are_whole_and_split_once() -> None:
         ({"name": ""}, "unknown data set ''"),
         ({"name": "digits", "split": "tset"}, "did you mean 'test'"),
         ({"name": "digits", "channels": 2}, "1 or 3 channels"),
-        ({"name": "digits", "size": 2}, "at least 4 pixels"),
+        ({"name": "digits", "size": 2}, "4 to 4,096 pixels a side, but a size of 2 × 2"),
+        ({"name": "digits", "size": (8, 10**8)}, "4 to 4,096 pixels"),
     ],
 )
 def test_what_is_not_known_names_the_nearest(arguments: dict[str, object], message: str) -> None:

@@ -194,3 +194,9 @@ def test_each_stage_of_a_training_has_its_own_curve(records: tuple[EpochRecord, 
     losses = [record.loss for record in records]
     assert drawn[: len(losses)] == losses
     png(figure)
+
+
+def test_a_single_epoch_is_marked_by_its_number() -> None:
+    (axes,) = curve_figure(history("prior", [2.0], [0])).axes
+    low, high = axes.get_xlim()
+    assert [tick for tick in axes.get_xticks() if low <= tick <= high] == [1]

@@ -21,6 +21,9 @@ from rgm.errors import RGMError, unknown
 
 log = logging.getLogger("rgm")
 
+LARGEST = 4096
+"""Pixels a side of resized images: at most so many."""
+
 
 def load_data(
     name: str = "auto",
@@ -44,8 +47,9 @@ def load_data(
     if channels not in (None, 1, 3):
         raise RGMError(f"images have 1 or 3 channels, but {channels} were asked for")
     shape = (size, size) if isinstance(size, int) else size
-    if shape is not None and min(shape) < 4:
-        raise RGMError(f"images need at least 4 pixels a side, but a size of {min(shape)} was asked for")
+    if shape is not None and not 4 <= min(shape) <= max(shape) <= LARGEST:
+        asked = " × ".join(map(str, shape))
+        raise RGMError(f"images need 4 to {LARGEST:,} pixels a side, but a size of {asked} was asked for")
     place = None if data_dir is None else Path(data_dir)
     if name == "auto":
         place = _automatic(place, os.environ.get("RGM_DATA_DIR"), str(cache_dir("mnist")))

@@ -125,7 +125,7 @@ def _around(axes: Axes, result: Locality) -> list[Rectangle]:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
     axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
     axes.set_title("mean change around the changed cell", fontsize=TITLE, color=INK, pad=6)
-    axes.set_xlabel("pixels from the patch's first", fontsize=LABEL, color=QUIET)
+    axes.set_xlabel("pixels from the patch's upper left", fontsize=LABEL, color=QUIET)
     assert axes.figure is not None, "the axes belong to a figure"
     bar = axes.figure.colorbar(drawn, ax=axes, shrink=0.8, pad=0.03)
     bar.set_label("squared change (scale by its root)", fontsize=LABEL, color=QUIET)

@@ -40,7 +40,7 @@ def _line(axes: Axes, title: str, epochs: list[int], values: list[float], colour
     )
     axes.set_title(verbatim(title), fontsize=TITLE, color=INK)
     axes.set_xlabel("epoch", fontsize=LABEL, color=QUIET)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6, min_n_ticks=1))
     if min(values) > 0 and max(values) > _DECADES * min(values):
         axes.set_yscale("log")
     else:

@@ -1,8 +1,14 @@
 """What the user chooses of a run. Free of PyTorch, so that `--help` answers at once."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+from rgm.errors import RGMError
+
+SEEDS = 2**63
+"""Seeds lie in 0 … SEEDS − 1."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +30,7 @@ class RunConfig:
     seed: int = 1
     """Seed of everything random: equal seeds give equal runs on one machine's CPU."""
 
-    epochs: int | float | None = None
+    epochs: float | None = None
     """Epochs, instead of the preset's; its stages share them in proportion."""
 
     batch_size: int | None = None
@@ -43,3 +49,10 @@ class RunConfig:
 
     labels: int | None = None
     """Labels that training may know, balanced over the classes; 0 for none, the concepts then being clusters."""
+
+    def __post_init__(self) -> None:
+        """Raise RGMError for numbers that no run can have."""
+        if not 0 <= self.seed < SEEDS:
+            raise RGMError(f"a seed must lie in 0 … {SEEDS - 1}, but is {self.seed}")
+        if self.epochs is not None and not math.isfinite(self.epochs):
+            raise RGMError(f"the number of epochs must be finite, but is {self.epochs}")

@@ -2,8 +2,10 @@
 
 from typing import Any
 
+from rgm.data.images import ImageSet
 from rgm.data.load import from_arrays
 from rgm.device import resolve_device
+from rgm.errors import RGMError
 from rgm.model.spatial import SpatialRGM
 from rgm.progress import Watch
 from rgm.training.loop import FitResult, train
@@ -29,10 +31,10 @@ def fit(
     `images`: (n, channels, height, width) or (n, height, width), uint8 or floats in [0, 1]; `labels`: (n,) whole
     numbers from 0; `recipe`: a preset's name or a `Recipe`; `validation`: images and labels that the history's
     measures are taken on. The model stays on the device that it was trained on. Raises RGMError for arrays that
-    are no images, labels that do not match, or a loss that is no longer finite.
+    are no images, images or labels that are not the model's, or a loss that is no longer finite.
     """
-    data = from_arrays(images, labels)
-    held_out = None if validation is None else from_arrays(*validation)
+    data = _fitting(model, images, labels)
+    held_out = None if validation is None else _fitting(model, *validation)
     chosen = named_recipe(recipe) if isinstance(recipe, str) else recipe
     model.to(resolve_device(device))
     return train(
@@ -43,3 +45,18 @@ def fit(
         validation=held_out,
         watch=watch,
     )
+
+
+def _fitting(model: SpatialRGM, images: Any, labels: Any) -> ImageSet:
+    """Return arrays as a set; raise RGMError where a model has other images or fewer concepts."""
+    data = from_arrays(images, labels)
+    if data.shape != model.config.image:
+        raise RGMError(
+            f"the model takes images of shape {model.config.image}, but these have {data.shape}: resize them, or "
+            "take a model for that shape"
+        )
+    if len(data.classes) > model.num_classes:
+        raise RGMError(
+            f"the model's concepts are 0 … {model.num_classes - 1}, but a label is {len(data.classes) - 1}"
+        )
+    return data

@@ -195,7 +195,10 @@ class _RunFolder:
         self._images_seen = training.steps_done
         timing = self.out / "timing.jsonl"
         if timing.is_file():
-            self._timings = [json.loads(line) for line in timing.read_text().splitlines()]
+            try:
+                self._timings = [json.loads(line) for line in timing.read_text().splitlines()]
+            except ValueError as error:
+                raise RGMError(f"{timing} is damaged: remove it, and resume without its times") from error
 
 
 def _lines(records: Sequence[Mapping[str, object]]) -> str:
