@@ -283,7 +283,7 @@ def test_arrays_of_ones_own(count: int, shape: tuple[int, ...], floats: bool) ->
         (np.zeros((2, 5, 5)), ["a", "b"], "labels must be a tensor or an array of numbers"),
         (np.zeros((2, 5, 5)), [1], "2 whole numbers"),
         (np.zeros((2, 5, 5)), [0.5, 1.0], "whole numbers"),
-        (np.zeros((2, 5, 5)), [-1, 0], "count from 0"),
+        (np.zeros((2, 5, 5)), [-2, 0], "count from 0"),
     ],
 )
 def test_arrays_that_are_no_images(images: object, labels: list[object] | None, message: str) -> None:

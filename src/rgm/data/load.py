@@ -14,6 +14,7 @@ from torch import Tensor
 
 from rgm.data import digits, folder
 from rgm.data.images import ImageSet, Split
+from rgm.data.labels import HIDDEN
 from rgm.data.named import NAMED, NamedSet, cache_dir, held_in, locate, read_files
 from rgm.data.names import DATA_NAMES
 from rgm.data.split import held_out, stratified
@@ -191,8 +192,10 @@ def from_arrays(images: Any, labels: Any = None, *, name: str = "arrays", split:
             f"{tuple(targets.shape)}"
         )
     targets = targets.long()  # the unsigned types have no minimum
-    if int(targets.min()) < 0:
-        raise RGMError(f"labels count from 0, but the least is {int(targets.min())}")
+    if int(targets.min()) < HIDDEN:
+        raise RGMError(
+            f"labels count from 0, or are {HIDDEN} where they are not known, but the least is {int(targets.min())}"
+        )
     classes = tuple(str(label) for label in range(int(targets.max()) + 1))
     return image_set(name, split, pixels, targets, classes, "arrays of the user's own")
 

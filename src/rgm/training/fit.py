@@ -3,6 +3,7 @@
 from typing import Any
 
 from rgm.data.images import ImageSet
+from rgm.data.labels import HIDDEN
 from rgm.data.load import from_arrays
 from rgm.device import resolve_device
 from rgm.errors import RGMError
@@ -29,13 +30,16 @@ def fit(
     """Train a model in place on tensors or arrays of the user's own, and return it with its history.
 
     `images`: (n, channels, height, width) or (n, height, width), uint8 or floats in [0, 1]; `labels`: (n,) whole
-    numbers from 0; `recipe`: a preset's name or a `Recipe`; `validation`: images and labels that the history's
+    numbers from 0, −1 where the class is not known; without any, the concepts are clusters; `recipe`: a preset's name or a `Recipe`; `validation`: images and labels that the history's
     measures are taken on. The model stays on the device that it was trained on. Raises RGMError for arrays that
     are no images, images or labels that are not the model's, or a loss that is no longer finite.
     """
     data = _fitting(model, images, labels)
     held_out = None if validation is None else _fitting(model, *validation)
     chosen = named_recipe(recipe) if isinstance(recipe, str) else recipe
+    known = 0 if data.labels is None else int((data.labels != HIDDEN).sum())
+    if known < len(data):
+        chosen = chosen.with_labels(known)
     model.to(resolve_device(device))
     return train(
         model,

@@ -57,7 +57,7 @@ def train_run(
     is whole.
     Raises RGMError for what the user can mend, before anything is written wherever that can be known.
     """
-    chosen = recipe(config.preset).adjusted(epochs=config.epochs, batch_size=config.batch_size)
+    chosen = recipe(config.preset)
     device = resolve_device(config.device)
     images = load_split(config, "train")
     validation = load_split(config, "validation")
@@ -69,6 +69,7 @@ def train_run(
     if count is not None:
         chosen = chosen.with_labels(count)
         known = few_labels(known, count, seed=config.seed) if images.labels is not None or count else known
+    chosen = chosen.adjusted(epochs=config.epochs, batch_size=config.batch_size)
     origin = Origin(preset=config.preset, data=data, classes=classes, seed=config.seed)
     torch.manual_seed(config.seed)  # the layers' initial weights have no other way to be seeded
     model = SpatialRGM(
