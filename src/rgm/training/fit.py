@@ -30,9 +30,10 @@ def fit(
     """Train a model in place on tensors or arrays of the user's own, and return it with its history.
 
     `images`: (n, channels, height, width) or (n, height, width), uint8 or floats in [0, 1]; `labels`: (n,) whole
-    numbers from 0, −1 where the class is not known; without any, the concepts are clusters; `recipe`: a preset's name or a `Recipe`; `validation`: images and labels that the history's
-    measures are taken on. The model stays on the device that it was trained on. Raises RGMError for arrays that
-    are no images, images or labels that are not the model's, or a loss that is no longer finite.
+    numbers from 0, −1 where the class is not known; without any, the concepts are clusters; `recipe`: a preset's
+    name or a `Recipe`; `validation`: images and labels that the history's measures are taken on. The model stays on
+    the device that it was trained on. Raises RGMError for arrays that are no images, images or labels that are not
+    the model's, or a loss that is no longer finite.
     """
     data = _fitting(model, images, labels)
     held_out = None if validation is None else _fitting(model, *validation)
