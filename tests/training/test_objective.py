@@ -1,8 +1,12 @@
+import itertools
+
 import pytest
 import torch
 import torch.nn.functional as F
 
 from rgm.categorical import one_hot
+from rgm.model.catalogue import ESTIMATORS
+from rgm.model.config import preset
 from rgm.model.receptive import patch
 from rgm.model.spatial import SpatialRGM
 from rgm.training.objective import loss, spill
@@ -85,3 +89,21 @@ def test_spill_is_the_change_outside_the_patch() -> None:
                 change[box.top : box.bottom, box.left : box.right] = 0
                 candidates.append(float(change.mean()))
     assert min(abs(measured - value) for value in candidates) == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_every_estimator_trains_by_every_loss_and_only_a_codebook_has_its_term(
+    name: str, generator: torch.Generator
+) -> None:
+    torch.manual_seed(0)
+    images, labels = torch.rand(4, 1, 8, 8, generator=generator), torch.tensor([0, 1, 2, 0])
+    for preset_name, stage in itertools.product(("seed", "standard", "likelihood"), range(2)):
+        stages = recipe(preset_name).stages
+        if stage >= len(stages):
+            continue
+        weights = stages[stage].weights
+        model = SpatialRGM(config=preset(preset_name, (1, 8, 8), 3, estimator=name)).train()
+        result = loss(model, images, labels, weights, generator)
+        result.total.backward()
+        assert result.total.isfinite()
+        assert ("codebook" in result.terms) == (weights.codebook > 0 and name == "vector-quantised")
