@@ -112,7 +112,8 @@ def _children(model: SpatialRGM, levels: list[Relaxed], generator: torch.Generat
 def _usage(level: Relaxed) -> Scalar:
     """Return KL(mean over the batch's cells of q ‖ uniform) in nats."""
     mean = level.field.probs().mean(dim=(0, 2, 3))
-    return math.log(level.field.states) + torch.xlogy(mean, mean).sum()
+    # A probability can be too small for float32; the slope of log at 0 would be infinite.
+    return math.log(level.field.states) + (mean * mean.clamp_min(1e-30).log()).sum()
 
 
 def spill(
