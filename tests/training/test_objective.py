@@ -3,13 +3,15 @@ import itertools
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.distributions import Categorical, kl_divergence
 
-from rgm.categorical import one_hot
+from rgm.categorical import CategoricalField, one_hot
 from rgm.model.catalogue import ESTIMATORS
 from rgm.model.config import preset
 from rgm.model.receptive import patch
+from rgm.model.recognition import Relaxed
 from rgm.model.spatial import SpatialRGM
-from rgm.training.objective import loss, spill
+from rgm.training.objective import loss, spill, usage
 from rgm.training.recipe import Weights, recipe
 
 
@@ -107,3 +109,14 @@ def test_every_estimator_trains_by_every_loss_and_only_a_codebook_has_its_term(
         result.total.backward()
         assert result.total.isfinite()
         assert ("codebook" in result.terms) == (weights.codebook > 0 and name == "vector-quantised")
+
+
+def test_the_usage_term_is_the_divergence_from_uniform_and_keeps_a_finite_slope_at_no_probability() -> None:
+    logits = torch.tensor([0.0, 1.0, -2000.0])[None, :, None, None].requires_grad_()
+    level = Relaxed(field=CategoricalField(logits), sample=logits.softmax(1), cost=None)
+    found = usage(level)
+    uniform = Categorical(probs=torch.ones(3))
+    expected = kl_divergence(Categorical(logits=logits.detach().flatten()), uniform)
+    torch.testing.assert_close(found.detach(), expected)
+    (slope,) = torch.autograd.grad(found, logits)
+    assert slope.isfinite().all()

@@ -58,7 +58,7 @@ def loss(
     if weights.codebook and costs:
         terms["codebook"] = torch.stack(costs).sum()
     if weights.usage:
-        terms["usage"] = torch.stack([_usage(level) for level in levels[:-1]]).sum()
+        terms["usage"] = torch.stack([usage(level) for level in levels[:-1]]).sum()
     if weights.locality:
         terms["locality"] = spill(model, levels[0].sample.detach(), painted, generator)
     parts = [getattr(weights, name) * term for name, term in terms.items()]
@@ -109,11 +109,11 @@ def _children(model: SpatialRGM, levels: list[Relaxed], generator: torch.Generat
     return torch.stack(costs).sum()
 
 
-def _usage(level: Relaxed) -> Scalar:
+def usage(level: Relaxed) -> Scalar:
     """Return KL(mean over the batch's cells of q ‖ uniform) in nats."""
     mean = level.field.probs().mean(dim=(0, 2, 3))
     # A probability can be too small for float32; the slope of log at 0 would be infinite.
-    return math.log(level.field.states) + (mean * mean.clamp_min(1e-30).log()).sum()
+    return math.log(level.field.states) + torch.xlogy(mean, mean.clamp_min(1e-30)).sum()
 
 
 def spill(
