@@ -6,7 +6,7 @@ TORCH_INDEX ?=
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo test check judge clean
+.PHONY: install demo test check judge bench-estimators clean
 
 install: $(STAMP)
 
@@ -33,6 +33,10 @@ check: install
 # The packaged judge of MNIST, trained anew (about five minutes on two cores).
 judge: install
 	@$(BIN)/rgm judge --data mnist --out src/rgm/weights/judge-mnist.safetensors
+
+# The estimators compared: docs/estimators.json and docs/estimators.md (34 trainings, a quarter of an hour of one core).
+bench-estimators: install
+	@$(BIN)/python benchmarks/estimators.py
 
 clean:
 	rm -rf $(VENV) site build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -196,6 +196,7 @@ def test_help_shows_an_example_and_imports_no_torch(command: str) -> None:
     [
         (("train", "--data", "mnits"), "did you mean 'mnist'"),
         (("train", "--data", "digits", "--preset", "standart"), "did you mean 'standard'"),
+        (("train", "--data", "digits", "--estimator", "reimax"), "did you mean 'reinmax'"),
         (("train", "--data", "digits", "--device", "cdua"), "did you mean 'cuda'"),
         (("train", "--data", "digits", "--epochs", "-1"), "epochs must be positive"),
         (("train", "--data", "digits", "--epochs", "inf"), "epochs must be finite"),
@@ -352,7 +353,7 @@ def test_an_interrupted_training_leaves_a_checkpoint_and_goes_on(
     for name in (FILE, "metrics.jsonl"):
         same = (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
         assert same, f"{name} differs"  # a comparison that pytest does not spell out byte by byte
-    line = refused(*arguments, "--seed", 3, "--resume")
-    assert "belongs to another run" in line
+    for other in (("--seed", 3), ("--estimator", "reinmax")):
+        assert "belongs to another run" in refused(*arguments, *other, "--resume")
     (tmp_path / "a" / "timing.jsonl").write_text("{cut short")
     assert "timing.jsonl is damaged: remove it" in refused(*arguments, "--resume")

@@ -1,14 +1,19 @@
+import itertools
 import math
 
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.distributions import Categorical, kl_divergence
 
-from rgm.categorical import one_hot
+from rgm.categorical import CategoricalField, one_hot
 from rgm.data.labels import HIDDEN
+from rgm.model.catalogue import ESTIMATORS
+from rgm.model.config import preset
 from rgm.model.receptive import patch
+from rgm.model.recognition import Relaxed
 from rgm.model.spatial import SpatialRGM
-from rgm.training.objective import loss, mutual_information, pseudo_label, spill
+from rgm.training.objective import loss, mutual_information, pseudo_label, spill, usage
 from rgm.training.recipe import Weights, recipe
 
 
@@ -125,3 +130,32 @@ def test_a_hidden_concept_is_summed_out_in_expectation(generator: torch.Generato
     costs = -model.log_prob_by_concept(F.one_hot(z1.z1, 32).movedim(-1, 1).float())[0] / 49
     expected = float((z1.concept[0] * costs).sum())
     assert float(found) == pytest.approx(expected, abs=4 * float(costs.std()) / math.sqrt(4000))
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_every_estimator_trains_by_every_loss_and_only_a_codebook_has_its_term(
+    name: str, generator: torch.Generator
+) -> None:
+    torch.manual_seed(0)
+    images, labels = torch.rand(4, 1, 8, 8, generator=generator), torch.tensor([0, 1, 2, 0])
+    for preset_name, stage in itertools.product(("seed", "standard", "likelihood"), range(2)):
+        stages = recipe(preset_name).stages
+        if stage >= len(stages):
+            continue
+        weights = stages[stage].weights
+        model = SpatialRGM(config=preset(preset_name, (1, 8, 8), 3, estimator=name)).train()
+        result = loss(model, images, labels, weights, generator)
+        result.total.backward()
+        assert result.total.isfinite()
+        assert ("codebook" in result.terms) == (weights.codebook > 0 and name == "vector-quantised")
+
+
+def test_the_usage_term_is_the_divergence_from_uniform_and_keeps_a_finite_slope_at_no_probability() -> None:
+    logits = torch.tensor([0.0, 1.0, -2000.0])[None, :, None, None].requires_grad_()
+    level = Relaxed(field=CategoricalField(logits), sample=logits.softmax(1), cost=None)
+    found = usage(level)
+    uniform = Categorical(probs=torch.ones(3))
+    expected = kl_divergence(Categorical(logits=logits.detach().flatten()), uniform)
+    torch.testing.assert_close(found.detach(), expected)
+    (slope,) = torch.autograd.grad(found, logits)
+    assert slope.isfinite().all()

@@ -74,7 +74,7 @@ def loss(
     if weights.codebook and costs:
         terms["codebook"] = torch.stack(costs).sum()
     if weights.usage:
-        terms["usage"] = torch.stack([_usage(level) for level in levels[:-1]]).sum()
+        terms["usage"] = torch.stack([usage(level) for level in levels[:-1]]).sum()
     if weights.locality:
         terms["locality"] = spill(model, levels[0].sample.detach(), painted, generator)
     parts = [getattr(weights, name) * term for name, term in terms.items()]
@@ -160,10 +160,11 @@ def mutual_information(first: Logits, second: Logits) -> Scalar:
     return (joint * (joint.log() - margin.log()[:, None] - margin.log()[None])).sum()
 
 
-def _usage(level: Relaxed) -> Scalar:
+def usage(level: Relaxed) -> Scalar:
     """Return KL(mean over the batch's cells of q ‖ uniform) in nats."""
-    mean = level.field.probs().mean(dim=(0, 2, 3)).clamp_min(1e-20)  # the gradient at 0 would not be finite
-    return math.log(level.field.states) + torch.xlogy(mean, mean).sum()
+    mean = level.field.probs().mean(dim=(0, 2, 3))
+    # A probability can be too small for float32; the slope of log at 0 would be infinite.
+    return math.log(level.field.states) + torch.xlogy(mean, mean.clamp_min(1e-30)).sum()
 
 
 def spill(
