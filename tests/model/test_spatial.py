@@ -1,6 +1,8 @@
+import inspect
 import itertools
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -322,6 +324,10 @@ def test_wrong_input_says_what_fits(model: SpatialRGM) -> None:
         model.decode(torch.full((1, height, width), states))
     with pytest.raises(RGMError, match=rf"\(n, {height}, {width}\)"):
         model.decode(torch.zeros(1, 8, 8, dtype=torch.int64))
+    with pytest.raises(RGMError, match="3 images, but 2 came"):
+        model._labels(torch.tensor([1, 2]), 3)
+    with pytest.raises(RGMError, match=r"range over 0 … 255"):
+        model.infer(torch.tensor([0.0, 255.0]).repeat(392).reshape(1, 1, 28, 28))
     with pytest.raises(RGMError, match="10 was asked for"):
         model.sample(10, 1)
     with pytest.raises(RGMError, match="at least one sample"):
@@ -339,6 +345,14 @@ def test_renamed_concepts_are_the_same_model(model: SpatialRGM, generator: torch
     torch.testing.assert_close(again, cost)
     with pytest.raises(RGMError, match="permutation"):
         model.rename_concepts(torch.zeros(10, dtype=torch.int64))
+
+
+@pytest.mark.parametrize("wrong", [torch.zeros(1, 1, 28, 28, dtype=torch.uint8), np.zeros((1, 1, 28, 28))])
+def test_what_is_no_tensor_of_floats_is_refused_in_a_line(wrong: object) -> None:
+    """Shapes are checked before the model is asked while tests run, so the check is asked itself."""
+    check = SpatialRGM._check_images
+    with pytest.raises(RGMError, match=r"floats in \[0, 1\], but was given (torch.uint8|ndarray)"):
+        inspect.unwrap(check)(SpatialRGM(), wrong)  # type: ignore[arg-type]
 
 
 def test_configurations_that_make_no_model() -> None:

@@ -252,7 +252,9 @@ class SpatialRGM(nn.Module):
         """
         self._check_images(images)
         fields, drawn = self._draw(images, generator)
-        return self.bound(images, fields, drawn, None if labels is None else self._concepts(labels))
+        return self.bound(
+            images, fields, drawn, None if labels is None else self._labels(labels, len(images))
+        )
 
     def bound(
         self,
@@ -339,19 +341,38 @@ class SpatialRGM(nn.Module):
 
     def _check_images(self, images: Tensor) -> None:
         expected = self.config.image
+        if not isinstance(images, Tensor) or not images.is_floating_point():
+            kind = images.dtype if isinstance(images, Tensor) else type(images).__name__
+            raise RGMError(
+                f"the model takes a tensor of floats in [0, 1], but was given {kind}: bytes are divided by 255"
+            )
         if images.ndim != 4 or tuple(images.shape[1:]) != expected or len(images) == 0:
             raise RGMError(
                 f"the model takes images of shape (n, {', '.join(map(str, expected))}) with n ≥ 1, "
-                f"but they have {tuple(images.shape)}: resize with --size, or take a model for that shape"
+                f"but they have {tuple(images.shape)}: resize them, or take a model for that shape"
+            )
+        low, high = images.aminmax()
+        if not (low >= 0 and high <= 1):
+            raise RGMError(
+                f"the model takes images in [0, 1], but these range over {float(low):g} … {float(high):g}"
             )
 
     def _check_codes(self, z1: Tensor) -> None:
         states, height, width = self.config.levels[0].shape
+        if not isinstance(z1, Tensor) or z1.dtype != torch.int64:
+            kind = z1.dtype if isinstance(z1, Tensor) else type(z1).__name__
+            raise RGMError(f"z1 must be a tensor of whole numbers, torch.int64, but is {kind}")
         if z1.ndim != 3 or tuple(z1.shape[1:]) != (height, width) or len(z1) == 0:
             raise RGMError(f"z1 must have shape (n, {height}, {width}) with n ≥ 1, but has {tuple(z1.shape)}")
         low, high = int(z1.min()), int(z1.max())
         if low < 0 or high >= states:
             raise RGMError(f"codes must lie in 0 … {states - 1}, but range over {low} … {high}")
+
+    def _labels(self, labels: Tensor, count: int) -> Int64[Tensor, " n"]:
+        known = self._concepts(labels)
+        if len(known) != count:
+            raise RGMError(f"a label is needed for each of {count} images, but {len(known)} came")
+        return known
 
     def _concepts(self, concept: int | Tensor) -> Int64[Tensor, " n"]:
         concepts = torch.as_tensor(concept, dtype=torch.int64, device=self.device).reshape(-1)
