@@ -334,7 +334,7 @@ def test_an_interrupted_training_leaves_a_checkpoint_and_goes_on(
         "--preset",
         "seed",
         "--epochs",
-        "15",
+        "8",
         "--out",
         str(tmp_path / "a"),
     ]
