@@ -28,7 +28,8 @@ class RunConfig:
     """Model and recipe by name."""
 
     seed: int = 2
-    """Seed of everything random: equal seeds give equal runs on one machine's CPU."""
+    """Seed of everything random: equal seeds give equal runs on one machine's CPU. The default is the one of 0 … 4
+    whose `seed` model is most often right on MNIST's validation split."""
 
     epochs: float | None = None
     """Epochs, instead of the preset's; its stages share them in proportion."""
