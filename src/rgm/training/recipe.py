@@ -137,7 +137,7 @@ def seed() -> Recipe:
 
 def standard() -> Recipe:
     """Return the default recipe: first the codes and the concept, then the prior over the codes that have settled."""
-    weights = Weights(reconstruction=10.0, concept=0.3, codebook=1.0, usage=0.005, locality=40.0)
+    weights = Weights(reconstruction=10.0, concept=0.3, codebook=1.0, usage=0.005, locality=80.0)
     stage = Stage(
         name="codes",
         epochs=4,
