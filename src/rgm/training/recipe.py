@@ -20,7 +20,7 @@ class Weights:
     children         −log p(z_ℓ | z_{ℓ+1}) per cell of a grid under a grid, which teaches z_{ℓ+1} what lies beneath it
     codebook         the estimator's own cost, summed over levels (see `VectorQuantised`)
     usage            Σ_ℓ KL(mean over a batch's cells of q(z_ℓ | ·) ‖ uniform) in nats, over grids: all codes used alike
-    locality         mean squared change outside a cell's patch when its code is replaced at random
+    locality         squared change when a cell's code is replaced at random, times its distance from the patch (pixels)
     free_energy      F(x), or F(x, y) where the label is known, in nats per image, of the codes that training draws
     rate             weight of the rates within F: β of Higgins et al. (2017), and 1 for a bound
     """
@@ -137,7 +137,7 @@ def seed() -> Recipe:
 
 def standard() -> Recipe:
     """Return the default recipe: first the codes and the concept, then the prior over the codes that have settled."""
-    weights = Weights(reconstruction=10.0, concept=0.3, codebook=1.0, usage=0.005, locality=80.0)
+    weights = Weights(reconstruction=10.0, concept=0.3, codebook=1.0, usage=0.005, locality=40.0)
     stage = Stage(
         name="codes",
         epochs=4,
