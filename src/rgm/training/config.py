@@ -27,9 +27,8 @@ class RunConfig:
     preset: str = "standard"
     """Model and recipe by name."""
 
-    seed: int = 2
-    """Seed of everything random: equal seeds give equal runs on one machine's CPU. The default is the one of 0 … 4
-    whose `seed` model is most often right on MNIST's validation split."""
+    seed: int = 1
+    """Seed of everything random: equal seeds give equal runs on one machine's CPU."""
 
     epochs: float | None = None
     """Epochs, instead of the preset's; its stages share them in proportion."""

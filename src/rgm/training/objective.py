@@ -173,11 +173,9 @@ def spill(
     painted: Float[Tensor, "batch channels rows columns"],
     generator: torch.Generator | None,
 ) -> Scalar:
-    """Return how far a change spills: its mean square, times each pixel's distance from the changed cell's patch.
+    """Return the mean squared change outside a cell's own patch, one random cell an image given a random new code.
 
-    One random cell an image is given a random new code. The distance is in pixels, along the farther axis: the sum is
-    that of the changes outside the patch, outside the patch grown by one pixel, by two, and so on. `painted` are the
-    images that `z1`, one-hot or relaxed, decodes to; they are taken as they are, without gradient.
+    `painted` are the images that `z1`, one-hot or relaxed, decodes to; they are taken as they are, without gradient.
     """
     batch, states, height, width = z1.shape
     device = z1.device
@@ -189,13 +187,7 @@ def spill(
     changed = z1.clone()
     changed[image, :, row, column] = F.one_hot(new, states).to(z1)
     change = (model.mean_image(changed) - painted.detach()).square()
-    down = _distance(row, height, change.shape[2])
-    across = _distance(column, width, change.shape[3])
-    return (change * torch.maximum(down[:, None, :, None], across[:, None, None, :])).mean()
-
-
-def _distance(cell: Int64[Tensor, " batch"], cells: int, pixels: int) -> Float[Tensor, "batch pixels"]:
-    """Return the distance of every pixel from a cell's own pixels, along one axis."""
-    side = pixels // cells
-    first, pixel = cell[:, None] * side, torch.arange(pixels, device=cell.device)
-    return torch.maximum(first - pixel, pixel - (first + side - 1)).clamp_min(0).float()
+    inside = torch.zeros(batch, 1, height, width, device=device)
+    inside[image, 0, row, column] = 1.0
+    outside = 1.0 - F.interpolate(inside, size=change.shape[2:], mode="nearest")
+    return (change * outside).mean()

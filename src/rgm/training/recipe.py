@@ -20,7 +20,7 @@ class Weights:
     children         −log p(z_ℓ | z_{ℓ+1}) per cell of a grid under a grid, which teaches z_{ℓ+1} what lies beneath it
     codebook         the estimator's own cost, summed over levels (see `VectorQuantised`)
     usage            Σ_ℓ KL(mean over a batch's cells of q(z_ℓ | ·) ‖ uniform) in nats, over grids: all codes used alike
-    locality         squared change when a cell's code is replaced at random, times its distance from the patch (pixels)
+    locality         mean squared change outside a cell's patch when its code is replaced at random
     free_energy      F(x), or F(x, y) where the label is known, in nats per image, of the codes that training draws
     rate             weight of the rates within F: β of Higgins et al. (2017), and 1 for a bound
     """
