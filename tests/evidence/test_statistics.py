@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from rgm.evidence.statistics import bootstrap_mean, calibration_error
+from rgm.errors import RGMError
+from rgm.evidence.statistics import bootstrap_mean, calibration_error, mean_over_draws
 
 
 def test_the_interval_is_the_central_limit_theorems(generator: torch.Generator) -> None:
@@ -27,3 +28,13 @@ def test_calibration_of_known_cases() -> None:
     assert calibration_error(sure, torch.tensor([0, 0, 1, 1])) == pytest.approx(0.25)
     half = torch.tensor([[0.75, 0.25]]).expand(4, 2)
     assert calibration_error(half, torch.tensor([0, 0, 0, 1])) == pytest.approx(0.0)
+
+
+def test_the_interval_over_draws_is_students() -> None:
+    found = mean_over_draws([1.0, 2.0, 3.0], "ratio")
+    reach = 4.302653 / 3**0.5  # t_{0.975, 2} s / √n with s = 1
+    assert (found.estimate, found.unit) == (2, "ratio")
+    assert found.low == pytest.approx(2 - reach, rel=1e-6)
+    assert found.high == pytest.approx(2 + reach, rel=1e-6)
+    with pytest.raises(RGMError, match="at least two draws"):
+        mean_over_draws([1.0], "ratio")

@@ -1,11 +1,15 @@
 """Estimates with their intervals."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int64
+from scipy.special import stdtrit
 from torch import Tensor
+
+from rgm.errors import RGMError
 
 RESAMPLES = 1000
 
@@ -31,6 +35,18 @@ def bootstrap_mean(values: Float[Tensor, " n"], unit: str, *, seed: int = 0) -> 
     ) / len(numbers)
     low, high = np.percentile(means, [2.5, 97.5])
     return Estimate(estimate=float(numbers.mean()), low=float(low), high=float(high), unit=unit)
+
+
+def mean_over_draws(values: Sequence[float], unit: str) -> Estimate:
+    """Return the mean of independent draws with its t-interval, mean ± t_{0.975, n−1} s / √n (Student 1908).
+
+    Raises RGMError for fewer than two.
+    """
+    if len(values) < 2:
+        raise RGMError(f"an interval needs at least two draws, but there are {len(values)}")
+    mean = float(np.mean(values))
+    reach = float(stdtrit(len(values) - 1, 0.975) * np.std(values, ddof=1) / len(values) ** 0.5)
+    return Estimate(estimate=mean, low=mean - reach, high=mean + reach, unit=unit)
 
 
 def calibration_error(

@@ -1,0 +1,303 @@
+"""How good a model's samples are, beside real images that take their place."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor, nn
+
+from rgm.data.images import ImageSet, to_unit
+from rgm.errors import RGMError
+from rgm.evidence.statistics import Estimate, bootstrap_mean, mean_over_draws
+from rgm.judge import Judge
+from rgm.model.spatial import SpatialRGM
+
+Images = Float[Tensor, "n channels height width"]
+Labels = Int64[Tensor, " n"]
+
+BATCH = 500
+NET_STEPS = 600
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrecisionRecall:
+    """The share of fakes that lie among the real, and of real that lie among the fakes."""
+
+    precision: float
+    recall: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Marks:
+    """The measures of one kind of images, against the real test images.
+
+    Intervals are over images for what the judge recognises, over draws (and seeds of the small net) for the rest.
+    Ratios are over what real images give: the Fréchet distance over the floor, recall over that of as many training
+    images, diversity and the distance to the nearest training image over those of the test images. `accuracy_gap` is
+    what the small net loses, in percentage points, by learning from these and not from as many training images.
+    """
+
+    recognised: Estimate
+    recognised_by_concept: tuple[Estimate, ...]
+    frechet_distance: Estimate
+    frechet_ratio: Estimate
+    precision: Estimate
+    recall: Estimate
+    recall_ratio: Estimate
+    diversity: Estimate
+    diversity_ratio: Estimate
+    nearest_distance: Estimate
+    nearest_ratio: Estimate
+    accuracy_score: Estimate
+    accuracy_gap: Estimate
+
+    @property
+    def worst_recognised(self) -> Estimate:
+        """What the judge recognises of the concept that it recognises least."""
+        return min(self.recognised_by_concept, key=lambda share: share.estimate)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quality:
+    """The marks of `draws` sets of `images` samples, and those of training images in their place.
+
+    Every set has as many images of a concept as the test images have, `per_concept`: on MNIST, equal shares instead
+    of these add five times the floor to the Fréchet distance. `floor` is that between two disjoint sets of training
+    images: what remains between equals for the number of images. The real marks are of images that the judge has
+    learned from, and their nearest training image is the nearest *other* one.
+    """
+
+    images: int
+    per_concept: tuple[int, ...]
+    draws: int
+    floor: Estimate
+    samples: Marks
+    real: Marks
+
+
+@torch.no_grad()
+def frechet_distance(first: Float[Tensor, "n d"], second: Float[Tensor, "m d"]) -> float:
+    """Return ‖μ₁ − μ₂‖² + tr(Σ₁ + Σ₂ − 2 (Σ₁ Σ₂)^½), squared feature units (Heusel et al. 2017, equation 6).
+
+    The trace of the root is Σ √λ(Σ₁^½ Σ₂ Σ₁^½), of a symmetric matrix: real, in float64.
+    """
+    a, b = first.double(), second.double()
+    cov_a, cov_b = torch.cov(a.T), torch.cov(b.T)
+    values, vectors = torch.linalg.eigh(cov_a)
+    root = vectors * values.clamp_min(0).sqrt() @ vectors.T
+    cross = torch.linalg.eigvalsh(root @ cov_b @ root).clamp_min(0).sqrt().sum()
+    means = (a.mean(dim=0) - b.mean(dim=0)).square().sum()
+    return float(means + cov_a.trace() + cov_b.trace() - 2 * cross)
+
+
+@torch.no_grad()
+def coverage(real: Float[Tensor, "n d"], fake: Float[Tensor, "m d"], k: int = 3) -> PrecisionRecall:
+    """Return the improved precision and recall (Kynkäänniemi et al. 2019, equations 1 and 2).
+
+    A point lies among a set where it is no farther from one of its points than that point's k-th nearest neighbour,
+    give or take the rounding of distances that come from products, in float64.
+    """
+    real, fake = real.double(), fake.double()
+    rounding = 1e-7 * real.norm(dim=1).max()
+    real_radii, fake_radii = _radii(real, k) + rounding, _radii(fake, k) + rounding
+    within = torch.zeros(len(fake), dtype=torch.bool)
+    covered = []
+    for points, radii in zip(real.split(BATCH), real_radii.split(BATCH), strict=True):
+        distances = torch.cdist(points, fake)
+        within |= (distances <= radii[:, None]).any(dim=0)
+        covered.append((distances <= fake_radii).any(dim=1))
+    return PrecisionRecall(precision=_share(within), recall=_share(torch.cat(covered)))
+
+
+@torch.no_grad()
+def diversity(images: Images, labels: Labels) -> float:
+    """Return the mean distance between two images of one concept, averaged over concepts.
+
+    Distances are root mean squared over pixels, in grey ranges. A concept with one image has no part in it.
+    """
+    pixels = images.flatten(1)
+    alike = [pixels[labels == concept] for concept in labels.unique()]
+    means = [F.pdist(one).mean(dtype=torch.float64) for one in alike if len(one) > 1]
+    return float(torch.stack(means).mean()) / pixels.shape[1] ** 0.5
+
+
+@torch.no_grad()
+def nearest_distance(
+    images: Images, train: Float[Tensor, "m channels height width"], *, rank: int = 1
+) -> Float[Tensor, " n"]:
+    """Return each image's distance to its nearest of all training images, root mean squared over pixels.
+
+    With `rank` 2, to the second nearest: the nearest other one of an image that is among them. The nearest are found
+    by ‖b‖² − 2 a·b, and their distances then computed from the differences, which is exact at zero.
+    """
+    known = train.flatten(1)
+    norms = known.square().sum(dim=1)
+    found = []
+    for batch in images.flatten(1).split(BATCH):
+        index = torch.addmm(norms, batch, known.T, alpha=-2).topk(rank, dim=1, largest=False).indices
+        found.append((known[index] - batch[:, None]).square().mean(dim=2).sqrt().amax(dim=1))
+    return torch.cat(found)
+
+
+@torch.enable_grad()  # it learns, whoever asks
+def classification_accuracy_score(images: Images, labels: Labels, test: ImageSet, seed: int) -> float:
+    """Return the share of real test images that a small net is right on, having learned from `images` alone.
+
+    Ravuri and Vinyals 2019, with a net of two convolutions: 600 steps of Adam on 128 images each, whatever their
+    number. `seed` is that of its first weights and of the order of the images.
+    """
+    assert test.labels is not None
+    channels, height, width = test.shape
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)  # the layers' initial weights have no other way to be seeded
+        net = nn.Sequential(
+            *(nn.Conv2d(channels, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
+            *(nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten()),
+            nn.Linear(32 * (height // 4) * (width // 4), len(test.classes)),
+        )
+    generator = torch.Generator().manual_seed(seed)
+    optimizer = torch.optim.Adam(net.parameters(), lr=5e-3, fused=True)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 5e-3, total_steps=NET_STEPS)
+    size = min(128, len(images))
+    per_epoch = len(images) // size
+    epochs = -(-NET_STEPS // per_epoch)
+    order = torch.cat(
+        [torch.randperm(len(images), generator=generator)[: per_epoch * size] for _ in range(epochs)]
+    )
+    for index in order.split(size)[:NET_STEPS]:
+        cost = F.cross_entropy(net(images[index]), labels[index])
+        optimizer.zero_grad(set_to_none=True)
+        cost.backward()
+        optimizer.step()
+        schedule.step()
+    with torch.no_grad():
+        said = torch.cat([net(batch).argmax(dim=1) for batch in to_unit(test.images).split(BATCH)])
+    return _share(said == test.labels)
+
+
+def quality(
+    model: SpatialRGM, judge: Judge, train: ImageSet, test: ImageSet, *, draws: int = 3, seed: int = 0
+) -> Quality:
+    """Return the marks of a model's samples and of training images, each as `draws` independent sets.
+
+    A set has as many images of each concept as the test split, or half as many as the training split where that is
+    less; the test images are then as many, taken at random. Samples are ancestral, temperature 1, none rejected.
+    Raises RGMError for images without labels or too few.
+    """
+    if train.labels is None or test.labels is None or bool((train.labels < 0).any()):
+        raise RGMError("the quality of samples is measured against labelled images, but some have no label")
+    classes = len(test.classes)
+    tested = torch.bincount(test.labels, minlength=classes)
+    counts = tested.minimum(torch.bincount(train.labels, minlength=classes) // 2)
+    if int(counts.min()) < 4:
+        raise RGMError(
+            "the quality of samples needs 8 training and 4 test images of each concept, but of one there are "
+            f"only enough for {int(counts.min())}"
+        )
+    generator = torch.Generator().manual_seed(seed)
+    sampler = torch.Generator(model.device).manual_seed(seed)
+    known = to_unit(train.images)
+    (chosen,) = _stratified(test.labels, counts, generator, sets=1)
+    reference, reference_labels = to_unit(test.images[chosen]), test.labels[chosen]
+    features = judge.look(reference).features
+
+    def measured(images: Images, labels: Labels, draw: int, rank: int) -> _Draw:
+        seen = judge.look(images)
+        return _Draw(
+            right=seen.label == labels,
+            concept=labels,
+            features=seen.features,
+            frechet=frechet_distance(seen.features, features),
+            coverage=coverage(features, seen.features),
+            diversity=diversity(images, labels),
+            nearest=float(nearest_distance(images, known, rank=rank).mean()),
+            accuracy=classification_accuracy_score(images, labels, test, seed + draw),
+        )
+
+    samples, real, floors = [], [], []
+    for draw in range(draws):
+        samples.append(measured(*_drawn(model, counts, sampler), draw, 1))
+        first, second = _stratified(train.labels, counts, generator, sets=2)
+        real.append(measured(known[first], train.labels[first], draw, 2))
+        floors.append(frechet_distance(real[-1].features, judge.look(known[second]).features))
+    spread = diversity(reference, reference_labels)
+    away = float(nearest_distance(reference, known).mean())
+
+    def marks(found: list[_Draw]) -> Marks:
+        right = torch.cat([one.right for one in found]).double()
+        concept = torch.cat([one.concept for one in found])
+        pairs = list(zip(found, real, strict=True))
+        return Marks(
+            recognised=bootstrap_mean(right, "share"),
+            recognised_by_concept=tuple(bootstrap_mean(right[concept == c], "share") for c in range(classes)),
+            frechet_distance=mean_over_draws([one.frechet for one in found], "squared feature units"),
+            frechet_ratio=mean_over_draws(
+                [one.frechet / floor for one, floor in zip(found, floors, strict=True)], "ratio"
+            ),
+            precision=mean_over_draws([one.coverage.precision for one in found], "share"),
+            recall=mean_over_draws([one.coverage.recall for one in found], "share"),
+            recall_ratio=mean_over_draws([a.coverage.recall / b.coverage.recall for a, b in pairs], "ratio"),
+            diversity=mean_over_draws([one.diversity for one in found], "grey range"),
+            diversity_ratio=mean_over_draws([one.diversity / spread for one in found], "ratio"),
+            nearest_distance=mean_over_draws([one.nearest for one in found], "grey range"),
+            nearest_ratio=mean_over_draws([one.nearest / away for one in found], "ratio"),
+            accuracy_score=mean_over_draws([one.accuracy for one in found], "share"),
+            accuracy_gap=mean_over_draws(
+                [100 * (b.accuracy - a.accuracy) for a, b in pairs], "percentage points"
+            ),
+        )
+
+    return Quality(
+        images=len(reference),
+        per_concept=tuple(counts.tolist()),
+        draws=draws,
+        floor=mean_over_draws(floors, "squared feature units"),
+        samples=marks(samples),
+        real=marks(real),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Draw:
+    """One set of images, measured; `right` where the judge takes an image for its concept."""
+
+    right: Bool[Tensor, " n"]
+    concept: Int64[Tensor, " n"]
+    features: Float[Tensor, "n d"]
+    frechet: float
+    coverage: PrecisionRecall
+    diversity: float
+    nearest: float
+    accuracy: float
+
+
+def _drawn(
+    model: SpatialRGM, counts: Int64[Tensor, " classes"], generator: torch.Generator
+) -> tuple[Images, Labels]:
+    """Return `counts[c]` samples of every concept c, on the CPU, a batch at a time."""
+    concepts = torch.arange(len(counts)).repeat_interleave(counts)
+    images = [
+        model.sample(batch.to(model.device), generator=generator).images.cpu()
+        for batch in concepts.split(BATCH)
+    ]
+    return torch.cat(images), concepts
+
+
+def _stratified(
+    labels: Labels, counts: Int64[Tensor, " classes"], generator: torch.Generator, *, sets: int
+) -> list[Int64[Tensor, " m"]]:
+    """Return the places of `sets` disjoint random sets with `counts[c]` images of every class c."""
+    order = torch.randperm(len(labels), generator=generator)
+    alike = [order[labels[order] == c].split(int(count))[:sets] for c, count in enumerate(counts)]
+    return [torch.cat(parts) for parts in zip(*alike, strict=True)]
+
+
+def _radii(points: Float[Tensor, "n d"], k: int) -> Float[Tensor, " n"]:
+    """Return each point's distance to its k-th nearest other point; the nearest of all is the point itself."""
+    nearest = [torch.cdist(some, points).topk(k + 1, dim=1, largest=False) for some in points.split(BATCH)]
+    return torch.cat([one.values[:, k] for one in nearest])
+
+
+def _share(true: Bool[Tensor, " n"]) -> float:
+    return float(true.double().mean())
