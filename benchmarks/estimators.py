@@ -237,7 +237,7 @@ app = App(help=__doc__)
 @app.default
 def main(
     *,
-    steps: Annotated[int, Parameter(help="Steps of every training.")] = 400,
+    steps: Annotated[int, Parameter(help="Steps of every training.")] = 1_000,
     out: Annotated[Path, Parameter(help="Folder for estimators.json and estimators.md.")] = Path("docs"),
     data_dir: Annotated[Path | None, Parameter(help="Folder that holds mnist/; else $RGM_DATA_DIR.")] = None,
 ) -> None:
