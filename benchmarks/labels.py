@@ -44,7 +44,7 @@ def main(
     images, validation, test = (
         load_data("mnist", split, data_dir=data_dir) for split in ("train", "validation", "test")
     )
-    codes = recipe("standard").with_labels(labels).stages[0]
+    codes = recipe("standard").with_hidden_labels().stages[0]
     setting = {"labels": labels, "stage": json.loads(json.dumps(asdict(codes)))}
     rows: list[dict[str, Any]] = json.loads(out.read_text())["rows"] if out.is_file() else []
     for seed in range(draws):

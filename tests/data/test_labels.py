@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from rgm.data.images import ImageSet
-from rgm.data.labels import HIDDEN, few_labels
+from rgm.data.labels import HIDDEN, few_labels, typical
 from rgm.errors import RGMError
 
 
@@ -45,3 +45,16 @@ def test_counts_that_cannot_be_had_say_what_fits(digits: ImageSet) -> None:
         few_labels(digits, -1, seed=0)
     with pytest.raises(RGMError, match="has none"):
         few_labels(replace(digits, labels=None, classes=()), 10, seed=0)
+
+
+def test_typical_images_of_clusters_are_alike(digits: ImageSet) -> None:
+    """Ten images of each cluster; most share the class that is commonest there, and the seed says which they are."""
+    found = typical(digits, 10, seed=0)
+    assert digits.labels is not None
+    assert torch.equal(found, typical(digits, 10, seed=0))
+    assert len(found) == len(digits)
+    assert torch.bincount(found[found != HIDDEN]).max() <= 10
+    purity = [
+        int(torch.bincount(digits.labels[found == c]).max()) / int((found == c).sum()) for c in range(10)
+    ]
+    assert sum(purity) / 10 > 0.85

@@ -19,11 +19,11 @@ def test_images_and_labels_must_be_the_models() -> None:
         rgm.fit(model, images, labels, recipe="seed", validation=(np.zeros((1, 3, 28, 28)), None))
 
 
-@pytest.mark.parametrize(("known", "term"), [(20, "pseudo_label"), (0, "information")])
-def test_labels_that_are_not_known_are_learned_without(digits: ImageSet, known: int, term: str) -> None:
+@pytest.mark.parametrize("known", [20, 0])
+def test_labels_that_are_not_known_are_learned_without(digits: ImageSet, known: int) -> None:
     labels = few_labels(digits, known, seed=0).labels
     assert labels is not None
     for given in (labels, None) if known == 0 else (labels,):
         model = SpatialRGM.from_preset("standard")
         result = rgm.fit(model, digits.images[:], given, epochs=0.1, batch_size=32, device="cpu")
-        assert term in result.history[0].terms
+        assert {"concept", "pseudo_label", "information"} <= set(result.history[0].terms)

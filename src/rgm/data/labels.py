@@ -2,13 +2,19 @@
 
 from dataclasses import replace
 
+import numpy as np
 import torch
+from jaxtyping import Int64
+from scipy.cluster.vq import kmeans2
+from torch import Tensor
 
 from rgm.data.images import ImageSet
 from rgm.errors import RGMError
 
 HIDDEN = -1
 """The label of an image whose class a training may not know."""
+
+_LOOKED_AT = 4_000
 
 
 def few_labels(data: ImageSet, count: int, *, seed: int) -> ImageSet:
@@ -39,3 +45,21 @@ def few_labels(data: ImageSet, count: int, *, seed: int) -> ImageSet:
         members = (data.labels == label).nonzero().flatten()
         labels[members[torch.randperm(len(members), generator=generator)[:share]]] = label
     return replace(data, labels=labels)
+
+
+def typical(images: ImageSet, clusters: int, *, each: int = 10, seed: int) -> Int64[Tensor, " n"]:
+    """Return labels from the images alone: a cluster's number for the `each` images nearest to its mean, else HIDDEN.
+
+    k-means of the pixels (Lloyd 1982, begun by k-means++), of at most 4,000 images drawn from the seed. An image has
+    one cluster, the first that takes it.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    chosen = torch.randperm(len(images), generator=generator)[:_LOOKED_AT]
+    pixels = images.images[chosen].flatten(1).numpy().astype(np.float32) / 255
+    means, _ = kmeans2(pixels, clusters, iter=30, minit="++", seed=np.random.default_rng(seed))
+    distances = torch.cdist(torch.from_numpy(pixels), torch.from_numpy(means))
+    labels = torch.full((len(images),), HIDDEN)
+    for cluster in reversed(range(clusters)):
+        nearest = distances[:, cluster].argsort()[: min(each, len(chosen) // clusters)]
+        labels[chosen[nearest]] = cluster
+    return labels

@@ -2,12 +2,18 @@
 
 PRESETS: dict[str, str] = {
     "standard": "the default: vector-quantised codes on a 7 × 7 grid, a local decoder, cells drawn one after another",
+    "pretrained": "standard, trained for longer, with a larger prior: the recipe of the packaged weights",
     "seed": "the notebook's network and recipe: Gumbel-Softmax, squared error, 3 epochs",
     "three-level": "two grids and a concept: 14 × 14, 7 × 7, one digit; a parent gives out its own children",
     "likelihood": "black and white pixels, trained on the free energy alone: nats that compare with the literature",
     "colour32": "three levels for 32 × 32 colour: 8 × 8, 4 × 4, a concept",
     "colour64": "four levels for 64 × 64 colour: 16 × 16, 8 × 8, 4 × 4, a concept",
 }
+
+WEIGHTS: dict[str, str] = {
+    "mnist": "the preset `pretrained` on MNIST's training images, trained by `make pretrained`",
+}
+"""Weights that come with the package, by name."""
 
 ESTIMATORS: dict[str, str] = {
     "gumbel": "relaxed samples at a temperature: soft in training, hard afterwards (Gumbel-Softmax)",

@@ -7,7 +7,7 @@ from pydantic import Discriminator
 
 from rgm.errors import RGMError, unknown
 from rgm.model.catalogue import PRESETS
-from rgm.model.decoder import DecoderConfig, PatchDecoder, TransposedDecoder
+from rgm.model.decoder import BlendedDecoder, DecoderConfig, PatchDecoder, TransposedDecoder
 from rgm.model.estimator import Gumbel, StraightThrough, VectorQuantised, named_estimator
 from rgm.model.factorised import DensePrior, LocalPrior
 from rgm.model.likelihood import Bernoulli, Gaussian, PixelConfig
@@ -111,6 +111,17 @@ def standard(image: Shape = (1, 28, 28), classes: int = 10) -> ModelConfig:
     )
 
 
+def pretrained(image: Shape = (1, 28, 28), classes: int = 10) -> ModelConfig:
+    """Return `standard` with a decoder that cannot reach farther than half a patch, and a larger prior.
+
+    The prior learns most images in reading order, in which it samples. The architecture of the packaged weights.
+    """
+    config = standard(image, classes)
+    grid, concept = config.levels
+    levels = (replace(grid, prior=OrderedPrior(layers=4, raster=0.9)), concept)
+    return replace(config, levels=levels, decoder=BlendedDecoder(width=48))
+
+
 def likelihood(image: Shape = (1, 28, 28), classes: int = 10) -> ModelConfig:
     """Return the model for the bound: black and white pixels, codes drawn from q, a prior in reading order alone."""
     z1 = LevelConfig(
@@ -212,6 +223,7 @@ def preset(
     """
     makers = {
         "standard": standard,
+        "pretrained": pretrained,
         "seed": seed,
         "three-level": three_level,
         "likelihood": likelihood,

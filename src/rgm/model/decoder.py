@@ -32,7 +32,18 @@ class PatchDecoder:
     hidden: int = 1
 
 
-DecoderConfig = Annotated[TransposedDecoder | PatchDecoder, Discriminator("kind")]
+@dataclass(frozen=True, kw_only=True)
+class BlendedDecoder:
+    """Each cell paints its patch in quarters, and a 3 × 3 convolution over quarters lets neighbours blend.
+
+    A cell so reaches half a patch beyond its own, and not a pixel farther.
+    """
+
+    kind: Literal["blended"] = "blended"
+    width: int
+
+
+DecoderConfig = Annotated[TransposedDecoder | PatchDecoder | BlendedDecoder, Discriminator("kind")]
 
 
 def decoder(config: DecoderConfig, coarse: Shape, fine: Shape) -> nn.Sequential:
@@ -45,6 +56,8 @@ def decoder(config: DecoderConfig, coarse: Shape, fine: Shape) -> nn.Sequential:
             return _transposed(config, coarse, fine)
         case PatchDecoder():
             return _patches(config, coarse, fine)
+        case BlendedDecoder():
+            return _blended(config, coarse, fine)
 
 
 def _transposed(config: TransposedDecoder, coarse: Shape, fine: Shape) -> nn.Sequential:
@@ -72,3 +85,13 @@ def _patches(config: PatchDecoder, coarse: Shape, fine: Shape) -> nn.Sequential:
         channels = config.width
     layers.append(nn.ConvTranspose2d(channels, fine[0], side, stride=side))
     return nn.Sequential(*layers)
+
+
+def _blended(config: BlendedDecoder, coarse: Shape, fine: Shape) -> nn.Sequential:
+    width, quarter = config.width, 2 ** (halvings(fine, coarse) - 1)
+    return nn.Sequential(
+        *(nn.Conv2d(coarse[0], 2 * width, 1), nn.ReLU()),
+        *(nn.ConvTranspose2d(2 * width, width, 2, stride=2), nn.ReLU()),
+        *(nn.Conv2d(width, width, 3, padding=1), nn.ReLU()),
+        nn.ConvTranspose2d(width, fine[0], quarter, stride=quarter),
+    )

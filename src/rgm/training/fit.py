@@ -40,7 +40,7 @@ def fit(
     chosen = named_recipe(recipe) if isinstance(recipe, str) else recipe
     known = 0 if data.labels is None else int((data.labels != HIDDEN).sum())
     if known < len(data):
-        chosen = chosen.with_labels(known)
+        chosen = chosen.with_hidden_labels()
     model.to(resolve_device(device))
     return train(
         model,

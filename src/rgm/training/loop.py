@@ -13,7 +13,7 @@ from torch import Tensor
 
 from rgm.data.images import ImageSet, to_unit
 from rgm.data.jitter import jitter
-from rgm.data.labels import HIDDEN
+from rgm.data.labels import HIDDEN, typical
 from rgm.errors import RGMError
 from rgm.measures import accuracy, codebook_usage, matching, squared_error
 from rgm.model.spatial import SpatialRGM
@@ -61,10 +61,10 @@ class Training:
     def __init__(
         self, model: SpatialRGM, train: ImageSet, validation: ImageSet | None, recipe: Recipe, *, seed: int
     ) -> None:
-        if train.labels is None and any(stage.weights.concept for stage in recipe.stages):
+        if train.labels is None and any(s.weights.concept and not s.labelled for s in recipe.stages):
             raise RGMError(
-                f"this recipe learns concepts from labels, but {train.source} has none: take `.with_labels(0)` of it "
-                "for clusters in their place"
+                f"this recipe learns concepts from labels, but {train.source} has none: take "
+                "`.with_hidden_labels()` of it for clusters in their place"
             )
         # Channels last is the order in which convolutions are fastest; it changes no shape.
         self.model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -75,6 +75,9 @@ class Training:
         known = self.labels is not None and (self.labels != HIDDEN)
         self.labelled = known.nonzero().flatten() if isinstance(known, Tensor) else None
         self.clusters = self.labelled is None or not len(self.labelled)
+        if self.clusters and any(stage.labelled for stage in recipe.stages):
+            self.labels = typical(train, model.num_classes, seed=seed).to(self.device)
+            self.labelled = (self.labels != HIDDEN).nonzero().flatten()
         self.validation = validation
         self.position = Position()
         self.history: list[EpochRecord] = []

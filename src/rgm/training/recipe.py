@@ -14,7 +14,7 @@ class Weights:
     reconstruction   mean squared error over pixels
     concept          cross-entropy −log q(z_L = y | x) in nats per labelled image
     pseudo_label     the same of another look at the image, y its label or what the first look is sure of
-    information      −I(c; c′) in nats between the concepts of two looks at an image: what an unlabelled set teaches
+    information      −I(c; c′) in nats between the concepts of two looks at an image: what unlabelled images teach
     prior_matching   Σ_ℓ KL(q(z_ℓ | ·) ‖ p(z_ℓ | z_{ℓ+1})) per cell: the notebook's term; independent cells, no bound
     prior            −log p(z_ℓ | z_{ℓ+1}) per cell of the hard codes, which it does not train
     children         −log p(z_ℓ | z_{ℓ+1}) per cell of a grid under a grid, which teaches z_{ℓ+1} what lies beneath it
@@ -104,27 +104,20 @@ class Recipe:
             ),
         )
 
-    def with_labels(self, count: int) -> "Recipe":
-        """Return the recipe for a set with `count` known labels, most of them hidden, or none known at all.
+    def with_hidden_labels(self) -> "Recipe":
+        """Return the recipe for a set most of whose labels are hidden, or all.
 
-        Every stage that learns concepts from labels learns them from two looks at every image: with labels, each
-        batch holds some labelled images and sure concepts are passed on; without, the two looks' concepts are made
-        to tell as much of each other as they can, and are clusters.
+        Every stage that learns concepts from labels learns them from two looks at every image, whose concepts are made
+        to tell as much of each other as they can; each batch holds some labelled images, and sure concepts are passed
+        on. Without any label, typical images of clusters stand in for labelled ones.
         """
 
         def changed(stage: Stage) -> Stage:
             if not stage.weights.concept:
                 return stage
             weight = stage.weights.concept
-            if count:
-                weights = replace(stage.weights, pseudo_label=weight)
-                return replace(stage, weights=weights, labelled=32, looks=1.5)
-            return replace(
-                stage,
-                weights=replace(stage.weights, concept=0.0, information=weight),
-                looks=1.5,
-                batch_size=256,
-            )
+            weights = replace(stage.weights, pseudo_label=weight, information=weight)
+            return replace(stage, weights=weights, labelled=32, looks=1.5)
 
         return replace(self, stages=tuple(map(changed, self.stages)))
 
@@ -159,6 +152,27 @@ def standard() -> Recipe:
         weights=Weights(reconstruction=0.0, prior=1.0),
     )
     return Recipe(stages=(stage, prior))
+
+
+def pretrained() -> Recipe:
+    """Return the recipe of the packaged weights: `standard`, longer, the concept read once more at the end.
+
+    That last stage shows the concept turned, scaled and shifted images beside the true ones, over codes that have
+    settled.
+    """
+    codes, prior = standard().stages
+    concept = Stage(
+        name="concept",
+        epochs=1,
+        least_steps=200,
+        learning_rate=1e-3,
+        schedule="one-cycle",
+        trains="concept",
+        shift=1,
+        looks=0.7,
+        weights=Weights(reconstruction=0.0, concept=0.5, pseudo_label=0.5),
+    )
+    return Recipe(stages=(replace(codes, epochs=8), replace(prior, epochs=5), concept))
 
 
 def pyramid() -> Recipe:
@@ -198,6 +212,7 @@ def recipe(name: str) -> Recipe:
     """Return the recipe of a named preset; raise RGMError for an unknown one."""
     makers = {
         "standard": standard,
+        "pretrained": pretrained,
         "seed": seed,
         "three-level": pyramid,
         "likelihood": likelihood,

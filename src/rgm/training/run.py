@@ -67,7 +67,7 @@ def train_run(
     classes = images.classes or tuple(f"cluster {number}" for number in range(CLUSTERS))
     known = joined(images, validation) if chosen.with_validation else images
     if count is not None:
-        chosen = chosen.with_labels(count)
+        chosen = chosen.with_hidden_labels()
         known = few_labels(known, count, seed=config.seed) if images.labels is not None or count else known
     chosen = chosen.adjusted(epochs=config.epochs, batch_size=config.batch_size)
     origin = Origin(preset=config.preset, data=data, classes=classes, seed=config.seed)
