@@ -155,7 +155,7 @@ def test_hidden_labels_teach_nothing(few: ImageSet) -> None:
         assert source.labels is not None
         labels = torch.where(known.labels == HIDDEN, HIDDEN, source.labels)
         model = new_model("standard")
-        train(model, replace(source, labels=labels), plan_for(20), seed=1)
+        train(model, replace(source, labels=labels), plan_for_hidden_labels(), seed=1)
         found.append(model.state_dict())
     assert all(torch.equal(one, two) for one, two in zip(found[0].values(), found[1].values(), strict=True))
 
