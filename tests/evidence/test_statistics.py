@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from rgm.errors import RGMError
-from rgm.evidence.statistics import bootstrap_mean, calibration_error, mean_over_draws
+from rgm.evidence.statistics import bootstrap_mean, bootstrap_ratio, calibration_error, mean_over_draws
 
 
 def test_the_interval_is_the_central_limit_theorems(generator: torch.Generator) -> None:
@@ -21,6 +21,18 @@ def test_the_interval_covers_as_often_as_it_says(generator: torch.Generator) -> 
         found = bootstrap_mean(values, "share", seed=trial)
         covered += found.low <= 0.5 <= found.high
     assert 87 <= covered <= 100
+
+
+def test_a_ratio_of_sums_is_no_mean_of_ratios(generator: torch.Generator) -> None:
+    """Its interval is the delta method's: the spread of part − ratio · whole over the mean whole."""
+    wholes = torch.rand(4000, generator=generator, dtype=torch.float64) + 0.5
+    parts = wholes.square() * 0.3
+    found = bootstrap_ratio(parts, wholes, "share")
+    ratio = float(parts.sum() / wholes.sum())
+    reach = 1.96 * float((parts - ratio * wholes).std() / wholes.mean()) / 4000**0.5
+    assert found.estimate == pytest.approx(ratio)
+    assert found.low == pytest.approx(ratio - reach, abs=0.15 * reach)
+    assert found.high == pytest.approx(ratio + reach, abs=0.15 * reach)
 
 
 def test_calibration_of_known_cases() -> None:

@@ -26,15 +26,23 @@ class Estimate:
 
 def bootstrap_mean(values: Float[Tensor, " n"], unit: str, *, seed: int = 0) -> Estimate:
     """Return the mean over images with its bootstrap interval: 1,000 resamples of images, percentiles 2.5 and 97.5."""
-    numbers = values.double().cpu().numpy()
+    return bootstrap_ratio(values, torch.ones_like(values), unit, seed=seed)
+
+
+def bootstrap_ratio(
+    parts: Float[Tensor, " n"], wholes: Float[Tensor, " n"], unit: str, *, seed: int = 0
+) -> Estimate:
+    """Return Σ parts / Σ wholes over images with its bootstrap interval, as `bootstrap_mean`; wholes are positive."""
+    numbers = torch.stack([parts, wholes], dim=1).double().cpu().numpy()
     rng = np.random.default_rng(seed)
     # A resample of n images is a multinomial draw of how often each is taken.
     even = np.full(len(numbers), 1 / len(numbers))
-    means = np.concatenate(
+    sums = np.concatenate(
         [rng.multinomial(len(numbers), even, size=100) @ numbers for _ in range(RESAMPLES // 100)]
-    ) / len(numbers)
-    low, high = np.percentile(means, [2.5, 97.5])
-    return Estimate(estimate=float(numbers.mean()), low=float(low), high=float(high), unit=unit)
+    )
+    low, high = np.percentile(sums[:, 0] / sums[:, 1], [2.5, 97.5])
+    total = numbers.sum(axis=0)
+    return Estimate(estimate=float(total[0] / total[1]), low=float(low), high=float(high), unit=unit)
 
 
 def mean_over_draws(values: Sequence[float], unit: str) -> Estimate:

@@ -2,7 +2,7 @@
 
 PRESETS: dict[str, str] = {
     "standard": "the default: vector-quantised codes on a 7 × 7 grid, a local decoder, cells drawn one after another",
-    "pretrained": "standard, trained for longer, with a larger prior: the recipe of the packaged weights",
+    "pretrained": "standard for longer, with a decoder that reaches half a patch and a larger prior",
     "seed": "the notebook's network and recipe: Gumbel-Softmax, squared error, 3 epochs",
     "three-level": "two grids and a concept: 14 × 14, 7 × 7, one digit; a parent gives out its own children",
     "likelihood": "black and white pixels, trained on the free energy alone: nats that compare with the literature",

@@ -1,0 +1,247 @@
+"""Everything that is claimed of a model's samples, codes and cells, on one page: `docs/results.json` and `.md`.
+
+    python benchmarks/results.py mnist
+
+Measured on the test split with hard codes and the project's judge; samples are ancestral, at temperature 1, and none is
+rejected. What depends on the judge's features or on the number of images stands beside what real training images give
+in the place of samples.
+"""
+
+import os
+import platform
+import shlex
+import sys
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated
+
+import torch
+from cyclopts import App, Parameter
+from rgm.evidence.quality import quality
+
+from rgm.checkpoint import load_checkpoint
+from rgm.data.images import to_unit
+from rgm.data.load import load_data
+from rgm.evidence.evaluation import evaluate
+from rgm.evidence.statistics import Estimate, bootstrap_mean, bootstrap_ratio
+from rgm.experiments.locality import locality
+from rgm.files import write_json, write_text
+from rgm.judge import judge_accuracy, judge_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """A row of the page: the measure, what real images give, and what was asked of the packaged weights and hoped."""
+
+    name: str
+    measure: Estimate
+    form: str
+    real: Estimate | None = None
+    least: float | None = None
+    most: float | None = None
+    aim: str = ""
+
+    @property
+    def cells(self) -> list[str]:
+        """The row as a table shows it."""
+        return [
+            self.name,
+            shown(self.measure, self.form),
+            "–" if self.real is None else self.form.format(self.real.estimate),
+            self.asked,
+            self.aim,
+            "yes" if self.reached else "**no**",
+        ]
+
+    @property
+    def asked(self) -> str:
+        """What was asked, in words."""
+        low, high = (None if bound is None else self.form.format(bound) for bound in (self.least, self.most))
+        if low and high:
+            return f"{low} to {high}"
+        return f"at least {low}" if low else f"at most {high}"
+
+    @property
+    def reached(self) -> bool:
+        """Whether the estimate lies where it was asked to."""
+        found = self.measure.estimate
+        return (self.least is None or found >= self.least) and (self.most is None or found <= self.most)
+
+
+def shown(found: Estimate, form: str) -> str:
+    """Return an estimate with its interval, or alone where it has none."""
+    if found.low == found.high:
+        return form.format(found.estimate)
+    return f"{form} ({form} to {form})".format(found.estimate, found.low, found.high)
+
+
+def exact(value: float, unit: str) -> Estimate:
+    """Return a number that is counted, not estimated."""
+    return Estimate(estimate=value, low=value, high=value, unit=unit)
+
+
+def page(title: str, lines: list[Line], facts: dict[str, str], notes: list[str], command: str) -> str:
+    """Return the page."""
+    head = ["measure", "estimate (95 % interval)", "real images instead", "asked", "aim", "reached"]
+    rows = [head, ["---"] * len(head), *(line.cells for line in lines)]
+    return "\n".join(
+        [
+            f"# {title}",
+            "",
+            "Written by the command at the end; the numbers in full are in the JSON file beside this page.",
+            "",
+            *("| " + " | ".join(row) + " |" for row in rows),
+            "",
+            *notes,
+            "",
+            "## How it was run",
+            "",
+            f"`{command}`",
+            "",
+            *(f"- {name}: {value}" for name, value in facts.items()),
+            "",
+        ]
+    )
+
+
+app = App(help=__doc__)
+
+
+@app.default
+def main(
+    model: str = "mnist",
+    *,
+    data: Annotated[str | None, Parameter(help="A data set; else the model's own.")] = None,
+    data_dir: Annotated[Path | None, Parameter(help="Folder that holds mnist/; else $RGM_DATA_DIR.")] = None,
+    draws: Annotated[int, Parameter(help="Independent sets of samples.")] = 3,
+    seed: int = 0,
+    out: Annotated[Path, Parameter(help="The page; the JSON file lies beside it.")] = Path("docs/results.md"),
+) -> None:
+    """Measure a model and write the page."""
+    checkpoint = load_checkpoint(model)
+    rgm, name = checkpoint.model, data or checkpoint.origin.data
+    size = checkpoint.model.config.image[1]
+    train, test = (load_data(name, split, data_dir=data_dir, size=size) for split in ("train", "test"))
+    judge = judge_of(train)
+    codes = evaluate(rgm, test, train, seed=seed)
+    cells = locality(rgm, test, judge, seed=seed)
+    marks = quality(rgm, judge, train, test, draws=draws, seed=seed)
+    assert test.labels is not None
+    assert codes.concept_accuracy is not None
+    painted = rgm.infer(to_unit(test.images)).reconstruction
+    painted_right = bootstrap_mean((judge.look(painted).label == test.labels).double(), "share")
+    own, near = (
+        bootstrap_ratio(part, cells.total_change, "share") for part in (cells.own_change, cells.near_change)
+    )
+    samples, real, percent = marks.samples, marks.real, "{:.1%}"
+    lines = [
+        Line(name="concept right", measure=codes.concept_accuracy, form="{:.2%}", least=0.992, aim="99.6 %"),
+        Line(
+            name="codes in use", measure=exact(codes.codes_in_use, "codes"), form="{:.0f}", least=32, aim="32"
+        ),
+        Line(name="perplexity", measure=exact(codes.perplexity, "codes"), form="{:.1f}", least=20, aim="26"),
+        Line(name="squared error", measure=codes.squared_error, form="{:.4f}", most=0.0055, aim="0.004"),
+        Line(
+            name="reconstructions recognised", measure=painted_right, form=percent, least=0.988, aim="99.4 %"
+        ),
+        Line(
+            name="samples recognised",
+            measure=samples.recognised,
+            real=real.recognised,
+            form=percent,
+            least=0.975,
+            aim="99.2 %",
+        ),
+        Line(
+            name="… of the worst concept",
+            measure=samples.worst_recognised,
+            real=real.worst_recognised,
+            form=percent,
+            least=0.95,
+            aim="98.5 %",
+        ),
+        Line(
+            name="Fréchet distance over the floor",
+            measure=samples.frechet_ratio,
+            real=real.frechet_ratio,
+            form="{:.2f}",
+            most=9,
+            aim="3",
+        ),
+        Line(
+            name="recall over real recall",
+            measure=samples.recall_ratio,
+            real=real.recall_ratio,
+            form="{:.2f}",
+            least=0.8,
+            aim="0.95",
+        ),
+        Line(
+            name="diversity over real diversity",
+            measure=samples.diversity_ratio,
+            real=real.diversity_ratio,
+            form="{:.2f}",
+            least=0.9,
+            most=1.1,
+            aim="0.97 to 1.03",
+        ),
+        Line(
+            name="classification accuracy score below real, points",
+            measure=samples.accuracy_gap,
+            form="{:.2f}",
+            most=1.3,
+            aim="0.5",
+        ),
+        Line(
+            name="nearest-training-image distance over real",
+            measure=samples.nearest_ratio,
+            real=real.nearest_ratio,
+            form="{:.2f}",
+            least=0.9,
+            most=1.15,
+            aim="0.95 to 1.05",
+        ),
+        Line(
+            name="rate of test codes over training codes",
+            measure=exact(codes.rate_ratio, "ratio"),
+            form="{:.3f}",
+            most=1.05,
+            aim="1.02",
+        ),
+        Line(name="change in the cell's own patch", measure=own, form=percent, least=0.5, aim="80 %"),
+        Line(name="change in the patch + 2 pixels", measure=near, form=percent, least=0.96, aim="99.5 %"),
+    ]
+    facts = {
+        "model": f"`{model}`: preset {checkpoint.origin.preset}, seed {checkpoint.origin.seed}, "
+        f"{sum(p.numel() for p in rgm.parameters()):,} parameters",
+        "data": f"{test.source}, {len(test):,} test images, SHA-256 {test.sha256[:16]}…",
+        "samples": f"{draws} draws of {marks.images:,}, as many of a concept as among the test images",
+        "judge": f"{judge_accuracy(judge, test):.2%} of the test images right",
+        "floor": f"Fréchet distance {shown(marks.floor, '{:.2f}')} between sets of {marks.images:,} real images",
+        "machine": f"{platform.system()}, {platform.machine()}, {os.cpu_count()} cores",
+        "versions": f"rgm {version('rgm')}, PyTorch {torch.__version__}, Python {platform.python_version()}",
+    }
+    write_json(
+        out.with_suffix(".json"),
+        {
+            "version": 1,
+            "facts": facts,
+            "lines": [asdict(line) | {"reached": line.reached} for line in lines],
+            "evaluation": asdict(codes),
+            "quality": asdict(marks),
+        },
+    )
+    notes = [
+        '"Real images instead" are training images in the place of samples, under the same protocol; the judge has '
+        "learned from those, and their nearest training image is the nearest other one. Intervals are over images "
+        "(bootstrap) for means and shares, over draws for sets of samples."
+    ]
+    command = shlex.join(["python", "benchmarks/results.py", *sys.argv[1:]])
+    write_text(out, page(f"Results: {test.source}", lines, facts, notes, command))
+    for line in lines:
+        print(" | ".join(line.cells))
+
+
+if __name__ == "__main__":
+    app()
