@@ -191,8 +191,9 @@ def test_fit_takes_arrays(few: ImageSet) -> None:
 
 
 def test_recipes_refuse_what_cannot_be() -> None:
-    with pytest.raises(RGMError, match="epochs must be positive"):
-        recipe("seed").adjusted(epochs=0)
+    for epochs in (0, -1, float("inf"), float("nan")):
+        with pytest.raises(RGMError, match="epochs must be positive and finite"):
+            recipe("seed").adjusted(epochs=epochs)
     with pytest.raises(RGMError, match="batch size"):
         recipe("seed").adjusted(batch_size=0)
     with pytest.raises(RGMError, match="did you mean 'seed'"):

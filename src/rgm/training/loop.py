@@ -63,7 +63,7 @@ class Training:
     ) -> None:
         if train.labels is None and any(s.weights.concept and not s.labelled for s in recipe.stages):
             raise RGMError(
-                f"this recipe learns concepts from labels, but {train.source} has none: take "
+                f"this recipe learns concepts from labels, but there are none in {train.source}: take "
                 "`.with_hidden_labels()` of it for clusters in their place"
             )
         # Channels last is the order in which convolutions are fastest; it changes no shape.

@@ -1,5 +1,6 @@
 """How a preset is trained: stages, each with its epochs, its optimiser and the weights of its loss."""
 
+import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -84,10 +85,10 @@ class Recipe:
     def adjusted(self, *, epochs: int | float | None = None, batch_size: int | None = None) -> "Recipe":
         """Return the recipe with another number of epochs, shared in proportion, and another batch size.
 
-        Raises RGMError where either is not positive.
+        Raises RGMError where either is not positive, or the epochs have no end.
         """
-        if epochs is not None and not epochs > 0:
-            raise RGMError(f"the number of epochs must be positive, but is {epochs:g}")
+        if epochs is not None and not 0 < epochs < math.inf:
+            raise RGMError(f"the number of epochs must be positive and finite, but is {epochs:g}")
         if batch_size is not None and batch_size < 1:
             raise RGMError(f"the batch size must be at least 1, but is {batch_size}")
         factor = 1.0 if epochs is None else epochs / self.epochs
