@@ -34,7 +34,7 @@ check: install
 judge: install
 	@$(BIN)/rgm judge --data mnist --out src/rgm/weights/judge-mnist.safetensors
 
-# The estimators compared: docs/estimators.json and docs/estimators.md (34 trainings, a quarter of an hour of one core).
+# The estimators compared: docs/estimators.json and docs/estimators.md (34 trainings, half an hour of one core).
 bench-estimators: install
 	@$(BIN)/python benchmarks/estimators.py
 
