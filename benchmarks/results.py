@@ -1,6 +1,6 @@
 """Everything that is claimed of a model's samples, codes and cells, on one page: `docs/results.json` and `.md`.
 
-    python benchmarks/results.py mnist
+    python benchmarks/results.py runs/demo
 
 Measured on the test split with hard codes and the project's judge; samples are ancestral, at temperature 1, and none is
 rejected. What depends on the judge's features or on the number of images stands beside what real training images give
@@ -18,12 +18,12 @@ from typing import Annotated
 
 import torch
 from cyclopts import App, Parameter
-from rgm.evidence.quality import quality
 
 from rgm.checkpoint import load_checkpoint
 from rgm.data.images import to_unit
 from rgm.data.load import load_data
 from rgm.evidence.evaluation import evaluate
+from rgm.evidence.quality import quality
 from rgm.evidence.statistics import Estimate, bootstrap_mean, bootstrap_ratio
 from rgm.experiments.locality import locality
 from rgm.files import write_json, write_text
@@ -32,7 +32,7 @@ from rgm.judge import judge_accuracy, judge_of
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """A row of the page: the measure, what real images give, and what was asked of the packaged weights and hoped."""
+    """A row of the page: the measure, what real images give, and what is asked and hoped."""
 
     name: str
     measure: Estimate
@@ -110,7 +110,7 @@ app = App(help=__doc__)
 
 @app.default
 def main(
-    model: str = "mnist",
+    model: str,
     *,
     data: Annotated[str | None, Parameter(help="A data set; else the model's own.")] = None,
     data_dir: Annotated[Path | None, Parameter(help="Folder that holds mnist/; else $RGM_DATA_DIR.")] = None,

@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -5,6 +6,7 @@ import torch
 
 from rgm.data.images import ImageSet
 from rgm.data.labels import HIDDEN, few_labels, typical
+from rgm.data.load import from_arrays
 from rgm.errors import RGMError
 
 
@@ -58,3 +60,10 @@ def test_typical_images_of_clusters_are_alike(digits: ImageSet) -> None:
         int(torch.bincount(digits.labels[found == c]).max()) / int((found == c).sum()) for c in range(10)
     ]
     assert sum(purity) / 10 > 0.85
+
+
+@pytest.mark.parametrize(("values", "clusters"), [((7,) * 30, 1), ((0, 80, 160) * 10, 3), (range(6), 6)])
+def test_no_more_clusters_than_different_images(values: Sequence[int], clusters: int) -> None:
+    grey = torch.tensor(list(values), dtype=torch.uint8)[:, None, None, None].expand(-1, 1, 8, 8)
+    found = typical(from_arrays(grey), 10, seed=0)
+    assert sorted(set(found.tolist()) - {HIDDEN}) == list(range(clusters))

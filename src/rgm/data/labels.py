@@ -1,5 +1,6 @@
 """Few labels, and none: which of a set's labels a training may know."""
 
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -15,6 +16,7 @@ HIDDEN = -1
 """The label of an image whose class a training may not know."""
 
 _LOOKED_AT = 4_000
+"""Images that `typical` finds its clusters among, at most."""
 
 
 def few_labels(data: ImageSet, count: int, *, seed: int) -> ImageSet:
@@ -51,12 +53,17 @@ def typical(images: ImageSet, clusters: int, *, each: int = 10, seed: int) -> In
     """Return labels from the images alone: a cluster's number for the `each` images nearest to its mean, else HIDDEN.
 
     k-means of the pixels (Lloyd 1982, begun by k-means++), of at most 4,000 images drawn from the seed. An image has
-    one cluster, the first that takes it.
+    one cluster, the first that takes it. Fewer different images than clusters make as many clusters as there are.
     """
     generator = torch.Generator().manual_seed(seed)
     chosen = torch.randperm(len(images), generator=generator)[:_LOOKED_AT]
     pixels = images.images[chosen].flatten(1).numpy().astype(np.float32) / 255
-    means, _ = kmeans2(pixels, clusters, iter=30, minit="++", seed=np.random.default_rng(seed))
+    clusters = min(clusters, len(np.unique(pixels, axis=0)))
+    with (
+        warnings.catch_warnings()
+    ):  # a cluster that loses its last image keeps its mean, which is as good as any
+        warnings.filterwarnings("ignore", message="One of the clusters is empty", category=UserWarning)
+        means, _ = kmeans2(pixels, clusters, iter=30, minit="++", seed=np.random.default_rng(seed))
     distances = torch.cdist(torch.from_numpy(pixels), torch.from_numpy(means))
     labels = torch.full((len(images),), HIDDEN)
     for cluster in reversed(range(clusters)):

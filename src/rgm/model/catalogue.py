@@ -10,11 +10,6 @@ PRESETS: dict[str, str] = {
     "colour64": "four levels for 64 × 64 colour: 16 × 16, 8 × 8, 4 × 4, a concept",
 }
 
-WEIGHTS: dict[str, str] = {
-    "mnist": "the preset `pretrained` on MNIST's training images, trained by `make pretrained`",
-}
-"""Weights that come with the package, by name."""
-
 ESTIMATORS: dict[str, str] = {
     "gumbel": "relaxed samples at a temperature: soft in training, hard afterwards (Gumbel-Softmax)",
     "straight-through": "hard samples with the gradient of the relaxed ones (straight-through Gumbel-Softmax)",

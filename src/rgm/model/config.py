@@ -114,7 +114,7 @@ def standard(image: Shape = (1, 28, 28), classes: int = 10) -> ModelConfig:
 def pretrained(image: Shape = (1, 28, 28), classes: int = 10) -> ModelConfig:
     """Return `standard` with a decoder that cannot reach farther than half a patch, and a larger prior.
 
-    The prior learns most images in reading order, in which it samples. The architecture of the packaged weights.
+    The prior learns most images in reading order, in which it samples.
     """
     config = standard(image, classes)
     grid, concept = config.levels

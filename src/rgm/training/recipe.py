@@ -156,7 +156,7 @@ def standard() -> Recipe:
 
 
 def pretrained() -> Recipe:
-    """Return the recipe of the packaged weights: `standard`, longer, the concept read once more at the end.
+    """Return `standard`, longer, the concept read once more at the end.
 
     That last stage shows the concept turned, scaled and shifted images beside the true ones, over codes that have
     settled.
