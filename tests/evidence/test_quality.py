@@ -139,15 +139,16 @@ def stripes(generator: torch.Generator, count: int) -> ImageSet:
     )
 
 
-def short(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True)
+def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The small net learns for a shorter time in every test here."""
     monkeypatch.setattr("rgm.evidence.quality.NET_STEPS", 40)
 
 
 @torch.no_grad()
 def test_a_net_learns_from_right_labels_and_not_from_shuffled_ones(
-    generator: torch.Generator, monkeypatch: pytest.MonkeyPatch
+    generator: torch.Generator,
 ) -> None:
-    short(monkeypatch)
     train, test = stripes(generator, 200), stripes(generator, 400)
     assert train.labels is not None
     images = to_unit(train.images)
@@ -182,9 +183,7 @@ def test_quality_of_an_untrained_model(
     judge: Judge,
     digits: ImageSet,
     test_digits: ImageSet,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    short(monkeypatch)
     found = quality(model, judge, digits, test_digits, draws=2)
     assert isinstance(found, Quality)
     assert test_digits.labels is not None
@@ -210,7 +209,6 @@ def test_a_memoriser_looks_real_but_for_the_nearest_training_image(
     test_digits: ImageSet,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    short(monkeypatch)
     assert digits.labels is not None
     places = [torch.nonzero(digits.labels == c).flatten() for c in range(10)]
 
@@ -235,9 +233,7 @@ def test_a_set_is_as_large_as_the_training_images_allow(
     judge: Judge,
     digits: ImageSet,
     test_digits: ImageSet,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    short(monkeypatch)
     assert digits.labels is not None
     few = replace(digits, images=digits.images[:400], labels=digits.labels[:400])
     found = quality(model, judge, few, test_digits, draws=2)

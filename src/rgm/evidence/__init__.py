@@ -1,1 +1,1 @@
-"""Numbers with intervals: the bound, calibration, rates; later the verdict on each claim."""
+"""Numbers with intervals: the bound, calibration, rates, the quality of samples; later the verdict on each claim."""
