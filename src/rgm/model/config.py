@@ -118,8 +118,10 @@ def pretrained(image: Shape = (1, 28, 28), classes: int = 10) -> ModelConfig:
     """
     config = standard(image, classes)
     grid, concept = config.levels
-    levels = (replace(grid, prior=OrderedPrior(layers=4, raster=0.9)), concept)
-    return replace(config, levels=levels, decoder=BlendedDecoder(width=48))
+    recognition = ConvRecognition(widths=(32, 64), refine=2, estimator=VectorQuantised())
+    prior = OrderedPrior(width=128, layers=4, raster=0.9)
+    levels = (replace(grid, recognition=recognition, prior=prior), concept)
+    return replace(config, levels=levels, decoder=BlendedDecoder(width=192))
 
 
 def likelihood(image: Shape = (1, 28, 28), classes: int = 10) -> ModelConfig:

@@ -34,13 +34,15 @@ class PatchDecoder:
 
 @dataclass(frozen=True, kw_only=True)
 class BlendedDecoder:
-    """Each cell paints its patch in quarters, and a 3 × 3 convolution over quarters lets neighbours blend.
+    """The pixels around each corner are painted by the four cells that meet there, and by no other.
 
-    A cell so reaches half a patch beyond its own, and not a pixel farther.
+    A 2 × 2 convolution over the cells, `hidden` layers at each corner, and a block of pixels centred on it. A cell so
+    reaches half a patch beyond its own, and not a pixel farther.
     """
 
     kind: Literal["blended"] = "blended"
     width: int
+    hidden: int = 1
 
 
 DecoderConfig = Annotated[TransposedDecoder | PatchDecoder | BlendedDecoder, Discriminator("kind")]
@@ -88,10 +90,9 @@ def _patches(config: PatchDecoder, coarse: Shape, fine: Shape) -> nn.Sequential:
 
 
 def _blended(config: BlendedDecoder, coarse: Shape, fine: Shape) -> nn.Sequential:
-    width, quarter = config.width, 2 ** (halvings(fine, coarse) - 1)
-    return nn.Sequential(
-        *(nn.Conv2d(coarse[0], 2 * width, 1), nn.ReLU()),
-        *(nn.ConvTranspose2d(2 * width, width, 2, stride=2), nn.ReLU()),
-        *(nn.Conv2d(width, width, 3, padding=1), nn.ReLU()),
-        nn.ConvTranspose2d(width, fine[0], quarter, stride=quarter),
-    )
+    side = 2 ** halvings(fine, coarse)
+    layers: list[nn.Module] = [nn.Conv2d(coarse[0], config.width, 2, padding=1), nn.ReLU()]
+    for _ in range(config.hidden):
+        layers += [nn.Conv2d(config.width, config.width, 1), nn.ReLU()]
+    # One block more than cells on either axis: half a block is cut from every border.
+    return nn.Sequential(*layers, nn.ConvTranspose2d(config.width, fine[0], side, stride=side, padding=side // 2))

@@ -173,7 +173,8 @@ def pretrained() -> Recipe:
         looks=0.7,
         weights=Weights(reconstruction=0.0, concept=0.5, pseudo_label=0.5),
     )
-    return Recipe(stages=(replace(codes, epochs=8), replace(prior, epochs=5), concept))
+    codes = replace(codes, epochs=12, weights=replace(codes.weights, locality=5.0))
+    return Recipe(stages=(codes, replace(prior, epochs=15), concept))
 
 
 def pyramid() -> Recipe:
