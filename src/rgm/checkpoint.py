@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict, dataclass, field
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,15 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from rgm.errors import RGMError
+from rgm.errors import RGMError, unknown
 from rgm.files import write_bytes
 from rgm.model.config import ModelConfig
 from rgm.model.spatial import SpatialRGM
 
 VERSION = 1
 FILE = "model.safetensors"
+PACKAGED = ("mnist",)
+"""Names of the weights that ship with the package."""
 _TRAINING = "training/"
 
 
@@ -59,9 +62,19 @@ class _Header:
     __pydantic_config__ = ConfigDict(extra="forbid")
 
 
-def save_model(path: Path, model: SpatialRGM, origin: Origin, unfinished: Unfinished | None = None) -> None:
-    """Write a model in one step; equal weights give equal bytes. Raises RGMError where it cannot be written."""
-    tensors = dict(model.state_dict())
+def save_model(
+    path: Path,
+    model: SpatialRGM,
+    origin: Origin,
+    unfinished: Unfinished | None = None,
+    *,
+    dtype: torch.dtype = torch.float32,
+) -> None:
+    """Write a model in one step; equal weights give equal bytes. Raises RGMError where it cannot be written.
+
+    In `torch.float16` the file takes half the room; it is read as float32 all the same.
+    """
+    tensors = {name: tensor.to(dtype) for name, tensor in model.state_dict().items()}
     if unfinished:
         tensors |= {_TRAINING + name: tensor for name, tensor in unfinished.tensors.items()}
     header = _Header(
@@ -75,19 +88,32 @@ def save_model(path: Path, model: SpatialRGM, origin: Origin, unfinished: Unfini
 
 
 def find_model(path: str | Path) -> Path:
-    """Return the file that a run folder, a checkpoint folder or a file's path means.
+    """Return the file that a run folder, a checkpoint folder, a file's path or the name of packaged weights means.
 
-    Raises RGMError where there is none.
+    What lies at the path comes before packaged weights of that name. Raises RGMError where there is none.
     """
-    path = Path(path)
+    named, path = str(path), Path(path)
     if path.is_file():
         return path
-    if not path.is_dir():
-        raise RGMError(f"no model at {path}: name a run folder, a checkpoint folder or a .safetensors file")
-    for candidate in (path / FILE, path / "checkpoints" / FILE):
-        if candidate.is_file():
-            return candidate
-    raise RGMError(f"no model in the folder {path}: it has no {FILE}; has its training finished?")
+    if path.is_dir():
+        for candidate in (path / FILE, path / "checkpoints" / FILE):
+            if candidate.is_file():
+                return candidate
+    if named in PACKAGED:
+        return packaged(named)
+    if path.is_dir():
+        raise RGMError(f"no model in the folder {path}: it has no {FILE}; has its training finished?")
+    raise RGMError(
+        f"no model at {path}: name a run folder, a checkpoint folder, a .safetensors file or packaged weights "
+        f"({', '.join(PACKAGED)})"
+    )
+
+
+def packaged(name: str) -> Path:
+    """Return the file of weights that ship with the package; raise RGMError for an unknown name."""
+    if name not in PACKAGED:
+        raise unknown("packaged model", name, PACKAGED)
+    return Path(str(resources.files("rgm") / "weights" / f"{name}.safetensors"))
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:
@@ -112,7 +138,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
 
 
 def load(path: str | Path) -> SpatialRGM:
-    """Return a saved model from a run folder, a checkpoint folder or a file; see `load_checkpoint`."""
+    """Return a saved model by its run folder, checkpoint folder, file or packaged name; see `load_checkpoint`."""
     return load_checkpoint(path).model
 
 

@@ -38,7 +38,9 @@ app = App(
 )
 
 Config = Annotated[RunConfig, Parameter(name="*")]
-Model = Annotated[str, Parameter(help="A run folder, a checkpoint folder or a model file.")]
+Model = Annotated[
+    str, Parameter(help="A run folder, a checkpoint folder, a model file, or mnist: the packaged weights.")
+]
 Data = Annotated[
     str | None, Parameter(help=f"{', '.join(DATA_NAMES)}, or a folder; else the model's own data set.")
 ]
@@ -339,6 +341,26 @@ def info(model: Model) -> None:
     table.add_row("concepts", ", ".join(origin.classes))
     table.add_row("parameters", f"{sum(p.numel() for p in checkpoint.model.parameters()):,}")
     Console().print(table)
+
+
+@app.command
+def pack(
+    model: Model,
+    *,
+    out: Annotated[Path, Parameter(help="The .safetensors file to write.")],
+) -> None:
+    """Write a model as one small file to share: half precision, and nothing of its training.
+
+    Example: `rgm pack runs/first --out first.safetensors`
+    """
+    import torch
+
+    from rgm.checkpoint import save_model
+    from rgm.files import writable_file
+
+    writable_file(out)
+    checkpoint = _load(model, "cpu")
+    save_model(out, checkpoint.model, checkpoint.origin, dtype=torch.float16)
 
 
 @app.command

@@ -40,7 +40,9 @@ def test_probabilities_of_all_grids_sum_to_one_in_every_order(
 ) -> None:
     codes = every_grid()
     orders = torch.tensor(order).expand(len(codes), -1)
-    total = prior._log_prob(as_field(codes), as_field(codes), parents(len(codes)), orders).exp().sum()
+    total = (
+        prior._log_probs(as_field(codes), as_field(codes), parents(len(codes)), orders).sum(dim=1).exp().sum()
+    )
     assert float(total) == pytest.approx(1.0)
 
 
@@ -86,7 +88,7 @@ def test_completions_follow_the_conditional_of_kept_first(
     grids[:, 1:3] = free
     order = torch.tensor([0, 3, 1, 2]).expand(9, -1)
     fields = as_field(grids.reshape(-1, 2, 2))
-    joint = prior._log_prob(fields, fields, parents(9), order)
+    joint = prior._log_probs(fields, fields, parents(9), order).sum(dim=1)
     expected = draws * joint.softmax(0)
     observed = torch.bincount(drawn[:, 0, 1] * 3 + drawn[:, 1, 0], minlength=9).double()
     assert float(((observed - expected) ** 2 / expected).sum()) < 26.1  # 8 degrees of freedom, p = 0.001
@@ -110,7 +112,7 @@ def test_cell_probabilities_are_those_with_the_cell_last(prior: TransformerPrior
     expected = []
     for code in range(STATES):
         codes[0, 1, 0] = code
-        expected.append(prior._log_prob(as_field(codes), as_field(codes), parents(1), order))
+        expected.append(prior._log_probs(as_field(codes), as_field(codes), parents(1), order).sum(dim=1))
     torch.testing.assert_close(found[0, :, 1, 0], torch.cat(expected).log_softmax(0))
 
 
@@ -169,7 +171,25 @@ def test_score_takes_reading_order_or_a_random_one(generator: torch.Generator) -
     config = OrderedPrior(width=8, layers=1, heads=2, raster=1.0)
     prior = TransformerPrior(config, (2, 1, 1), (STATES, *GRID)).double()
     z = as_field(every_grid()[:20])
-    torch.testing.assert_close(prior.score(z, parents(20), generator), prior.log_prob(z, parents(20)))
+    scored = prior.score(z, parents(20), generator).sum(dim=1)
+    torch.testing.assert_close(scored, prior.log_prob(z, parents(20)))
+
+
+def test_a_pose_is_told_to_training_alone_and_none_is_the_image_as_it_was(generator: torch.Generator) -> None:
+    config = OrderedPrior(width=8, layers=1, heads=2, raster=1.0, poses=True)
+    prior = TransformerPrior(config, (2, 1, 1), (STATES, *GRID)).double()
+    assert prior.pose is not None
+    with torch.no_grad():
+        prior.pose.normal_(generator=generator)
+    z = as_field(every_grid()[:20])
+    still, turned = torch.zeros(20, 4, dtype=torch.float64), torch.ones(20, 4, dtype=torch.float64)
+    untold = prior.score(z, parents(20), generator)
+    assert torch.equal(prior.score(z, parents(20), generator, still), untold)
+    assert (prior.score(z, parents(20), generator, turned) - untold).abs().min() > 0
+    every = as_field(every_grid())  # told or not, it is a distribution over all grids
+    for pose in (still, turned):
+        told = prior.score(every, parents(len(every)), generator, pose[:1].expand(len(every), -1)).sum(dim=1)
+        torch.testing.assert_close(told.exp().sum(), torch.tensor(1.0, dtype=torch.float64))
 
 
 def test_a_width_that_does_not_divide() -> None:

@@ -96,9 +96,9 @@ def test_steps_and_epochs_are_counted_over_stages(few: ImageSet) -> None:
 
 
 @pytest.mark.parametrize("stop_at", [1, 4, 6, 9])
-@pytest.mark.parametrize("name", ["seed", "standard"])
+@pytest.mark.parametrize("name", ["seed", "standard", "pretrained"])
 def test_a_training_taken_up_at_any_step_ends_the_same(few: ImageSet, name: str, stop_at: int) -> None:
-    plan = two_stages() if name == "seed" else recipe("standard").adjusted(epochs=2.5, batch_size=64)
+    plan = two_stages() if name == "seed" else recipe(name).adjusted(epochs=2.5, batch_size=64)
     whole = Training(new_model(name), few, few, plan, seed=2)
     whole.run(lambda _: None, lambda *_: None)
 

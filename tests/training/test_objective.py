@@ -13,7 +13,7 @@ from rgm.model.config import preset
 from rgm.model.receptive import patch
 from rgm.model.recognition import Relaxed
 from rgm.model.spatial import SpatialRGM
-from rgm.training.objective import loss, mutual_information, pseudo_label, spill, usage
+from rgm.training.objective import loss, mutual_information, pseudo_label, spill, tolerant, usage
 from rgm.training.recipe import Weights, recipe
 
 
@@ -159,3 +159,34 @@ def test_the_usage_term_is_the_divergence_from_uniform_and_keeps_a_finite_slope_
     torch.testing.assert_close(found.detach(), expected)
     (slope,) = torch.autograd.grad(found, logits)
     assert slope.isfinite().all()
+
+
+def test_outliers_bend_the_likelihood_where_a_code_is_improbable() -> None:
+    log_p = torch.linspace(-12, 0, 30, dtype=torch.float64, requires_grad=True)
+    share = 0.02
+    found = tolerant(log_p[None], share)[0]
+    p = log_p.exp()
+    torch.testing.assert_close(found, ((1 - share) * p + share).log() / (1 - share))
+    (slope,) = torch.autograd.grad(found.sum(), log_p)
+    torch.testing.assert_close(slope, p / (share + (1 - share) * p))
+    assert torch.equal(tolerant(log_p[None], 0.0)[0], log_p)
+
+
+def test_the_priors_term_tolerates_outliers_and_stays_above_what_it_was(generator: torch.Generator) -> None:
+    torch.manual_seed(0)
+    model = SpatialRGM.from_preset("standard").train()
+    x, y = torch.rand(4, 1, 28, 28, generator=generator), torch.arange(4)
+    strict, lenient = (
+        loss(
+            model,
+            x,
+            y,
+            Weights(reconstruction=0.0, prior=1.0, outliers=share),
+            torch.Generator().manual_seed(1),
+        )
+        for share in (0.0, 0.02)
+    )
+    assert list(strict.terms) == list(lenient.terms) == ["prior"]
+    assert lenient.total < strict.total
+    lenient.total.backward()
+    assert all(p.grad is None for p in model.likelihood.parameters())

@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from rgm.model.prior import Pose
+
 Images = Float[Tensor, "n channels height width"]
 
 
@@ -15,13 +17,20 @@ def jitter(images: Images, generator: torch.Generator, *, strength: float = 1.0)
 
     `strength` multiplies all three.
     """
-    count = len(images)
+    return posed(images, strength * random_pose(len(images), generator))
 
-    def uniform(reach: float) -> Tensor:
-        return (2 * torch.rand(count, generator=generator, device=images.device) - 1) * reach * strength
 
-    angle, scale = uniform(math.radians(12)), 1 + uniform(0.12)
+def random_pose(count: int, generator: torch.Generator) -> Pose:
+    """Return turns, scalings and shifts to the right and down, uniform in [−1, 1], in units of `posed`."""
+    drawn = [torch.rand(count, generator=generator, device=generator.device) for _ in range(4)]
+    return 2 * torch.stack(drawn, dim=1) - 1
+
+
+def posed(images: Images, pose: Pose) -> Images:
+    """Return each image turned (in units of 12°), scaled (of 12 %) and shifted (of 8 % of its side, twice)."""
+    angle, scale = pose[:, 0] * math.radians(12), 1 + 0.12 * pose[:, 1]
     cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
-    rows = (torch.stack([cos, -sin, uniform(0.16)], dim=1), torch.stack([sin, cos, uniform(0.16)], dim=1))
+    across, down = 0.16 * pose[:, 2], 0.16 * pose[:, 3]
+    rows = (torch.stack([cos, -sin, across], dim=1), torch.stack([sin, cos, down], dim=1))
     grid = F.affine_grid(torch.stack(rows, dim=1), list(images.shape), align_corners=False)
     return F.grid_sample(images, grid, align_corners=False)

@@ -119,7 +119,7 @@ def pretrained(image: Shape = (1, 28, 28), classes: int = 10) -> ModelConfig:
     config = standard(image, classes)
     grid, concept = config.levels
     recognition = ConvRecognition(widths=(32, 64), refine=2, estimator=VectorQuantised())
-    prior = OrderedPrior(width=128, layers=4, raster=0.9)
+    prior = OrderedPrior(width=128, layers=4, raster=0.9, poses=True)
     levels = (replace(grid, recognition=recognition, prior=prior), concept)
     return replace(config, levels=levels, decoder=BlendedDecoder(width=192))
 

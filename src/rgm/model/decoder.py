@@ -95,4 +95,6 @@ def _blended(config: BlendedDecoder, coarse: Shape, fine: Shape) -> nn.Sequentia
     for _ in range(config.hidden):
         layers += [nn.Conv2d(config.width, config.width, 1), nn.ReLU()]
     # One block more than cells on either axis: half a block is cut from every border.
-    return nn.Sequential(*layers, nn.ConvTranspose2d(config.width, fine[0], side, stride=side, padding=side // 2))
+    return nn.Sequential(
+        *layers, nn.ConvTranspose2d(config.width, fine[0], side, stride=side, padding=side // 2)
+    )

@@ -9,7 +9,7 @@ from torch import nn
 
 from rgm.categorical import CategoricalField
 from rgm.model.decoder import PatchDecoder, decoder
-from rgm.model.prior import Child, Codes, Keep, Parent, PerImage, Prior
+from rgm.model.prior import Child, Codes, Keep, Parent, PerCell, PerImage, Pose, Prior
 from rgm.model.recognition import Shape
 
 
@@ -66,10 +66,12 @@ class FactorisedPrior(Prior):
         del z
         return self.field(parent).log_prob(probs)
 
-    def score(self, z: Child, parent: Parent, generator: torch.Generator | None) -> PerImage:
-        """Return log p(z | parent): independent cells have no order."""
-        del generator
-        return self.log_prob(z, parent)
+    def score(
+        self, z: Child, parent: Parent, generator: torch.Generator | None, pose: Pose | None = None
+    ) -> PerCell:
+        """Return log p(z_ij | parent): independent cells have no order, and poses are not told apart."""
+        del generator, pose
+        return (self.field(parent).log_probs() * z).sum(dim=1).flatten(1)
 
     def complete(
         self,

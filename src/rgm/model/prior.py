@@ -11,6 +11,9 @@ Child = Float[Tensor, "batch states height width"]
 Codes = Int64[Tensor, "batch height width"]
 Keep = Bool[Tensor, "batch height width"]
 PerImage = Float[Tensor, " batch"]
+PerCell = Float[Tensor, "batch cells"]
+Pose = Float[Tensor, "batch 4"]
+"""How an image was turned, scaled and shifted from what it was; all zero where it was not (`rgm.data.jitter`)."""
 
 
 class Prior(nn.Module, ABC):
@@ -29,8 +32,14 @@ class Prior(nn.Module, ABC):
         """
 
     @abstractmethod
-    def score(self, z: Child, parent: Parent, generator: torch.Generator | None) -> PerImage:
-        """Return what training maximises: log p(z | parent) in nats, or an average of it over random orders."""
+    def score(
+        self, z: Child, parent: Parent, generator: torch.Generator | None, pose: Pose | None = None
+    ) -> PerCell:
+        """Return what training looks at: log p of each cell in nats, given the parent and the cells before it.
+
+        In an order that the prior chooses, at random for some; the sum over cells is log p(z | parent). A prior that
+        takes no notice of a `pose` learns posed images as if they were others of the same kind.
+        """
 
     @abstractmethod
     def complete(
@@ -56,6 +65,10 @@ class Prior(nn.Module, ABC):
         return self.complete(
             blank, torch.zeros_like(blank, dtype=torch.bool), parent, generator, temperature=temperature
         )
+
+    def hidden(self) -> list[nn.Parameter]:
+        """Return the matrices between hidden layers, none of which is read from or into codes."""
+        return []
 
     @property
     @abstractmethod

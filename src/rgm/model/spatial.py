@@ -65,6 +65,14 @@ class SpatialRGM(nn.Module):
         """Return an untrained model of a named preset for images of (channels, height, width)."""
         return cls(config=configuration.preset(name, image, classes))
 
+    @classmethod
+    def from_pretrained(cls, name: str) -> "SpatialRGM":
+        """Return a trained model that ships with the package, in evaluation mode; raise RGMError for another name."""
+        # Files are another room's: this call alone looks there.
+        from rgm.checkpoint import load_checkpoint, packaged
+
+        return load_checkpoint(packaged(name)).model
+
     @property
     def depth(self) -> int:
         """Number of levels L, the concept included."""

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from rgm.categorical import gumbel_noise
 from rgm.errors import RGMError
-from rgm.model.prior import Child, Codes, Keep, Parent, PerImage, Prior
+from rgm.model.prior import Child, Codes, Keep, Parent, PerCell, PerImage, Pose, Prior
 from rgm.model.recognition import Shape
 
 Tokens = Float[Tensor, "batch cells width"]
@@ -24,7 +24,7 @@ class OrderedPrior:
 
     A cell sees between `context` and 2 · `context` − 1 of the cells drawn before it (all of them, in a grid of at
     most twice `context` cells). `raster` is the share of training images whose cells are taken in reading order;
-    the others' order is random.
+    the others' order is random. `poses`: whether training may tell it how an image was turned, scaled and shifted.
     """
 
     kind: Literal["ordered"] = "ordered"
@@ -33,6 +33,7 @@ class OrderedPrior:
     heads: int = 4
     context: int = 256
     raster: float = 0.5
+    poses: bool = False
 
 
 class TransformerPrior(Prior):
@@ -43,6 +44,9 @@ class TransformerPrior(Prior):
     `complete` takes the kept cells first and then the others, which makes its draws conditional on all that is
     kept. Places are given by their Fourier features and the parent by its own grid, so that no parameter belongs to
     a place: their number does not depend on the grid.
+
+    With `poses` it learns from turned, scaled and shifted images beside the true ones, and is told how (Jun et al.
+    2020, distribution augmentation): what it is not told is an image as it was, and those alone it samples.
     """
 
     def __init__(self, config: OrderedPrior, parent: Shape, child: Shape) -> None:
@@ -59,6 +63,7 @@ class TransformerPrior(Prior):
         self.next = nn.Linear(self.places.shape[1], width)
         kernel = 1 if parent[1:] == (1, 1) else 3
         self.condition = nn.Conv2d(parent[0], width, kernel, padding=kernel // 2)
+        self.pose = nn.Parameter(torch.zeros(width, 4)) if config.poses else None
         self.blocks = nn.ModuleList(_Block(width, config.heads, config.context) for _ in range(config.layers))
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, child[0])
@@ -79,16 +84,22 @@ class TransformerPrior(Prior):
         assert isinstance(self.condition.weight, nn.Parameter)
         return self.condition.weight
 
+    def hidden(self) -> list[nn.Parameter]:
+        """Return the blocks' matrices."""
+        return [weight for weight in self.blocks.parameters() if weight.ndim == 2]
+
     def expected_log_prob(self, probs: Child, z: Child, parent: Parent) -> PerImage:
         """Return Σ_t Σ_k probs_t(k) log p(z_t = k | z_<t, parent) in nats per image, the cells in reading order."""
-        return self._log_prob(probs, z, parent, self._reading(len(z), z.device))
+        return self._log_probs(probs, z, parent, self._reading(len(z), z.device)).sum(dim=1)
 
-    def score(self, z: Child, parent: Parent, generator: torch.Generator | None) -> PerImage:
-        """Return log p(z | parent), the cells of each image in reading order or, for some, in a random one."""
+    def score(
+        self, z: Child, parent: Parent, generator: torch.Generator | None, pose: Pose | None = None
+    ) -> PerCell:
+        """Return log p of each cell, those of an image in reading order or, for some, in a random one."""
         order = self._reading(len(z), z.device)
         keys = torch.rand(order.shape, generator=generator, device=z.device)
         chosen = torch.rand(len(z), 1, generator=generator, device=z.device) < self.config.raster
-        return self._log_prob(z, z, parent, torch.where(chosen, order, keys.argsort(dim=1)))
+        return self._log_probs(z, z, parent, torch.where(chosen, order, keys.argsort(dim=1)), pose)
 
     def complete(
         self,
@@ -134,15 +145,21 @@ class TransformerPrior(Prior):
     def _reading(self, batch: int, device: torch.device) -> Order:
         return torch.arange(self.cells, device=device).expand(batch, -1)
 
-    def _log_prob(self, probs: Child, z: Child, parent: Parent, order: Order) -> PerImage:
-        log_probs = self._logits(z, parent, order).log_softmax(dim=2)
-        return (log_probs * _ordered(probs, order)).sum(dim=(1, 2))
+    def _log_probs(
+        self, probs: Child, z: Child, parent: Parent, order: Order, pose: Pose | None = None
+    ) -> PerCell:
+        log_probs = self._logits(z, parent, order, pose).log_softmax(dim=2)
+        return (log_probs * _ordered(probs, order)).sum(dim=2)
 
-    def _logits(self, z: Child, parent: Parent, order: Order) -> Float[Tensor, "batch cells states"]:
+    def _logits(
+        self, z: Child, parent: Parent, order: Order, pose: Pose | None = None
+    ) -> Float[Tensor, "batch cells states"]:
         """Return the logits of the cells in their order, each given those before it."""
         seen = self.code(_ordered(z, order)) + self.here(self.places[order])
         first = self.begin.expand(len(z), 1, -1)
         x = torch.cat([first, seen[:, :-1]], dim=1) + self._target(parent, order)
+        if pose is not None and self.pose is not None:
+            x = x + (pose @ self.pose.T)[:, None]
         for block in self.blocks:
             x = block(x)
         logits: Tensor = self.head(self.norm(x))

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rgm.data.images import ImageSet, to_unit
-from rgm.data.jitter import jitter
+from rgm.data.jitter import jitter, posed, random_pose
 from rgm.data.labels import HIDDEN, typical
 from rgm.errors import RGMError
 from rgm.measures import accuracy, codebook_usage, matching, squared_error
@@ -114,19 +114,25 @@ class Training:
         return max(stage.least_steps, round(stage.epochs * self._batches(stage)))
 
     def _optimise(self, stage: Stage) -> None:
+        """Make the stage's optimisers: Adam, and Muon for the matrices between a prior's hidden layers."""
         parts = {"everything": self.model, "prior": self.model.priors, "concept": self.model.recognitions[-1]}
-        self.optimizer = torch.optim.Adam(
-            parts[stage.trains].parameters(), lr=stage.learning_rate, fused=True
-        )
+        rest, hidden = list(parts[stage.trains].parameters()), []
+        if stage.muon:
+            hidden = [w for level in range(1, self.model.depth) for w in self.model.prior(level).hidden()]
+            rest = [w for w in rest if not any(w is taken for taken in hidden)]
+        self.optimizers: list[torch.optim.Optimizer] = [
+            torch.optim.Adam(rest, lr=stage.learning_rate, fused=True),
+            *([torch.optim.Muon(hidden, lr=stage.muon, weight_decay=0.0)] if hidden else []),
+        ]
 
-    def _learning_rate(self) -> float:
-        stage, done = self.stage, self.position.step / self._steps(self.stage)
-        if stage.schedule == "constant":
-            return stage.learning_rate
-        warm = 0.1
+    def _schedule(self) -> float:
+        """Return the share of the stage's learning rates that holds at this step."""
+        if self.stage.schedule == "constant":
+            return 1.0
+        done, warm = self.position.step / self._steps(self.stage), 0.1
         if done < warm:
-            return stage.learning_rate * (0.04 + 0.96 * done / warm)
-        return stage.learning_rate * 0.5 * (1 + math.cos(math.pi * (done - warm) / (1 - warm)))
+            return 0.04 + 0.96 * done / warm
+        return 0.5 * (1 + math.cos(math.pi * (done - warm) / (1 - warm)))
 
     def _weights(self) -> Weights:
         stage, done = self.stage, self.position.step / self._steps(self.stage)
@@ -177,12 +183,18 @@ class Training:
             drawn = torch.randint(len(self.labelled), shape, generator=generator, device=self.device)
             index = torch.cat([index, self.labelled[drawn]])
         unit = to_unit(self.images[index])
+        pose = None
+        if self.stage.posed:
+            some = round(self.stage.posed * len(unit))
+            pose = torch.zeros(len(unit), 4, device=self.device)
+            pose[:some] = random_pose(some, generator)
+            unit = torch.cat([posed(unit[:some], pose[:some]), unit[some:]])
         images = self._seen(shifted(unit, self.stage.shift, generator), generator)
         views = None
         if self.stage.looks:
             views = self._seen(jitter(unit, generator, strength=self.stage.looks), generator)
         labels = None if self.labels is None else self.labels[index]
-        result = loss(self.model, images, labels, self._weights(), generator, views)
+        result = loss(self.model, images, labels, self._weights(), generator, views, pose)
         total, *parts = torch.stack([result.total, *result.terms.values()]).detach().tolist()
         terms = dict(zip(result.terms, parts, strict=True))
         if not math.isfinite(total):
@@ -191,11 +203,15 @@ class Training:
                 f"{', '.join(f'{name} {value:.4g}' for name, value in terms.items())}): training stopped, the last "
                 "checkpoint is as it was; look for images that are not in [0, 1], or lower the learning rate"
             )
-        for group in self.optimizer.param_groups:
-            group["lr"] = self._learning_rate()
-        self.optimizer.zero_grad(set_to_none=True)
+        for optimizer, rate in zip(
+            self.optimizers, (self.stage.learning_rate, self.stage.muon), strict=False
+        ):
+            optimizer.zero_grad(set_to_none=True)
+            for group in optimizer.param_groups:
+                group["lr"] = rate * self._schedule()
         result.total.backward()
-        self.optimizer.step()
+        for optimizer in self.optimizers:
+            optimizer.step()
         self.position.step += 1
         self.position.batches += 1
         for name, value in {"loss": total, **terms}.items():
@@ -230,10 +246,11 @@ class Training:
     # What a checkpoint keeps beside the model
 
     def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """Return what is needed to go on: numbers for JSON, and the optimiser's tensors by name."""
+        """Return what is needed to go on: numbers for JSON, and the optimisers' tensors by name."""
         tensors: dict[str, Tensor] = {}
-        for number, slots in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"{number}.{slot}": value for slot, value in slots.items()}
+        for which, optimizer in enumerate(self.optimizers):
+            for number, slots in optimizer.state_dict()["state"].items():
+                tensors |= {f"{which}.{number}.{slot}": value for slot, value in slots.items()}
         numbers = {
             "seed": self.seed,
             "recipe": asdict(self.recipe),
@@ -247,14 +264,15 @@ class Training:
         self.position = Position(**numbers["position"])
         self.history = [EpochRecord(**record) for record in numbers["history"]]
         self._optimise(self.stage)
-        state: dict[int, dict[str, Tensor]] = {}
+        states: list[dict[int, dict[str, Tensor]]] = [{} for _ in self.optimizers]
         for name, value in tensors.items():
-            number, slot = name.split(".", 1)
+            which, number, slot = name.split(".", 2)
             # In the parameters' own memory order, which the fused optimiser takes for granted.
             laid = value.contiguous(memory_format=torch.channels_last) if value.ndim == 4 else value
-            state.setdefault(int(number), {})[slot] = laid
-        groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": state, "param_groups": groups})
+            states[int(which)].setdefault(int(number), {})[slot] = laid
+        for optimizer, state in zip(self.optimizers, states, strict=True):
+            groups = optimizer.state_dict()["param_groups"]
+            optimizer.load_state_dict({"state": state, "param_groups": groups})
 
 
 def shifted(

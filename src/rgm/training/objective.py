@@ -1,7 +1,7 @@
 """The loss of a batch, term by term."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 from rgm.categorical import one_hot
 from rgm.data.labels import HIDDEN
 from rgm.model.factorised import FactorisedPrior
+from rgm.model.prior import Pose
 from rgm.model.recognition import Relaxed
 from rgm.model.spatial import SpatialRGM
 from rgm.training.recipe import Weights
@@ -38,15 +39,17 @@ def loss(
     weights: Weights,
     generator: torch.Generator | None,
     views: Float[Tensor, "batch channels rows columns"] | None = None,
+    pose: Pose | None = None,
 ) -> Loss:
     """Return the loss of a batch: Σ weight · term over the terms that `weights` describes.
 
     `labels` are −1 where they are hidden: the concept's term is then of the others, and the prior's of a concept drawn
-    from q. `views` are other looks at the same images, for the terms that compare the two.
+    from q. `views` are other looks at the same images, for the terms that compare the two. `pose` is
+    how the images were turned, scaled and shifted, for a prior that is told.
     The free energy is given by its parts, in nats per image: `distortion_nats`, and `rate_ℓ_nats` for every level.
     """
-    if weights == Weights(reconstruction=0.0, prior=weights.prior):  # nothing but the prior: nothing to relax
-        term = _prior(model, images, labels, generator)
+    if replace(weights, prior=0.0, outliers=0.0) == Weights(reconstruction=0.0):  # nothing to relax
+        term = _prior(model, images, labels, generator, pose, weights.outliers)
         return Loss(weights.prior * term, {"prior": term})
     levels = model.relax(images if views is None else torch.cat([images, views]), generator)
     if views is not None:
@@ -67,7 +70,7 @@ def loss(
     if weights.prior_matching:
         terms["prior_matching"] = _prior_matching(model, levels)
     if weights.prior:
-        terms["prior"] = _prior(model, images, labels, generator)
+        terms["prior"] = _prior(model, images, labels, generator, pose, weights.outliers)
     if weights.children:
         terms["children"] = _children(model, levels, generator)
     costs = [level.cost for level in levels if level.cost is not None]
@@ -104,11 +107,16 @@ def _prior_matching(model: SpatialRGM, levels: list[Relaxed]) -> Scalar:
 
 
 def _prior(
-    model: SpatialRGM, images: Tensor, labels: Tensor | None, generator: torch.Generator | None
+    model: SpatialRGM,
+    images: Tensor,
+    labels: Tensor | None,
+    generator: torch.Generator | None,
+    pose: Pose | None,
+    outliers: float,
 ) -> Scalar:
-    """Return Σ_ℓ −log p(z_ℓ | z_{ℓ+1}) per cell, of hard codes and the true concept.
+    """Return Σ_ℓ −log p(z_ℓ | z_{ℓ+1}) per cell, of hard codes and the true concept; `outliers` are tolerated.
 
-    Where that is hidden it is drawn from q(z_L | z_{L−1}), which sums it out in expectation.
+    Where the concept is hidden it is drawn from q(z_L | z_{L−1}), which sums it out in expectation.
     """
     codes = model.read(images)
     if labels is None or bool((labels == HIDDEN).any()):
@@ -118,12 +126,24 @@ def _prior(
     if labels is not None:
         codes[-1] = torch.where(labels == HIDDEN, codes[-1][:, 0, 0], labels)[:, None, None]
     hard = [one_hot(z, level.states) for z, level in zip(codes, model.config.levels, strict=True)]
-    costs = [
-        -model.prior(number).score(child, model.recognition(number + 1).read(parent), generator).mean()
-        / codes[number - 1][0].numel()
+    scores = [
+        model.prior(number).score(child, model.recognition(number + 1).read(parent), generator, pose)
         for number, (child, parent) in enumerate(pairwise(hard), start=1)
     ]
-    return torch.stack(costs).sum()
+    return -torch.stack([tolerant(score, outliers).mean() for score in scores]).sum()
+
+
+def tolerant(log_probs: Float[Tensor, "batch cells"], outliers: float) -> Float[Tensor, "batch cells"]:
+    """Return log((1 − γ) p + γ) / (1 − γ) of each cell: its likelihood where it may, at γ, be anything at all.
+
+    Its slope against log p is p / (γ + (1 − γ) p), the weight by which Ji et al. (2023, TaiLr) bring maximum
+    likelihood near the total variation distance: a code that the prior finds far less probable than γ teaches it
+    little, and probability that would be spread over such codes stays with the others.
+    """
+    if not outliers:
+        return log_probs
+    kept = log_probs + math.log1p(-outliers)
+    return torch.logaddexp(kept, torch.full_like(kept, math.log(outliers))) / (1 - outliers)
 
 
 def _children(model: SpatialRGM, levels: list[Relaxed], generator: torch.Generator | None) -> Scalar:
@@ -133,7 +153,7 @@ def _children(model: SpatialRGM, levels: list[Relaxed], generator: torch.Generat
         codes = child.field.mode()
         z = one_hot(codes, child.field.states)
         told = model.recognition(number + 1).read(parent.sample)
-        costs.append(-model.prior(number).score(z, told, generator).mean() / codes[0].numel())
+        costs.append(-model.prior(number).score(z, told, generator).mean())
     return torch.stack(costs).sum()
 
 

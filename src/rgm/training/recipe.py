@@ -18,6 +18,7 @@ class Weights:
     information      −I(c; c′) in nats between the concepts of two looks at an image: what unlabelled images teach
     prior_matching   Σ_ℓ KL(q(z_ℓ | ·) ‖ p(z_ℓ | z_{ℓ+1})) per cell: the notebook's term; independent cells, no bound
     prior            −log p(z_ℓ | z_{ℓ+1}) per cell of the hard codes, which it does not train
+    outliers         the probability γ with which a code is taken for one that the prior need not explain; no weight
     children         −log p(z_ℓ | z_{ℓ+1}) per cell of a grid under a grid, which teaches z_{ℓ+1} what lies beneath it
     codebook         the estimator's own cost, summed over levels (see `VectorQuantised`)
     usage            Σ_ℓ KL(mean over a batch's cells of q(z_ℓ | ·) ‖ uniform) in nats, over grids: all codes used alike
@@ -32,6 +33,7 @@ class Weights:
     information: float = 0.0
     prior_matching: float = 0.0
     prior: float = 0.0
+    outliers: float = 0.0
     codebook: float = 0.0
     usage: float = 0.0
     locality: float = 0.0
@@ -44,19 +46,23 @@ class Weights:
 class Stage:
     """One stretch of training with Adam at one loss.
 
-    `schedule`: `constant`, or `one-cycle` (a rise over the first tenth to `learning_rate`, then a cosine to
-    nothing). `shift`: each image is moved by up to as many pixels on either axis, edges repeated. Where `epochs`
-    would be fewer than `least_steps` steps, as on a small set, the stage goes on to that many.
+    `muon`: the learning rate of Muon (Jordan et al. 2024) for the matrices between a prior's hidden layers, which
+    Adam then leaves to it; 0 for Adam alone. `schedule`: `constant`, or `one-cycle` (a rise over the first tenth to
+    the learning rates, then a cosine to nothing). `shift`: each image is moved by up to as many pixels on either
+    axis, edges repeated. Where `epochs` would be fewer than `least_steps` steps, as on a small set, the stage goes on
+    to that many.
     `trains`: the parts whose parameters move. `warm_up`: the share of the stage in which `weights.rate` rises from
     nothing, so that codes are used before they are priced. `labelled`: images with a known label that are added to
     every batch, where most labels are hidden. `looks`: how far the second look at an image is turned, scaled and
-    shifted, in units of `jitter`; 0 for no second look.
+    shifted, in units of `jitter`; 0 for no second look. `posed`: the share of a batch that is so turned, scaled and
+    shifted itself, the prior being told how.
     """
 
     name: str
     epochs: int | float
     least_steps: int = 1
     learning_rate: float = 1e-3
+    muon: float = 0.0
     batch_size: int = 64
     schedule: Literal["constant", "one-cycle"] = "constant"
     shift: int = 0
@@ -64,6 +70,7 @@ class Stage:
     warm_up: float = 0.0
     labelled: int = 0
     looks: float = 0.0
+    posed: float = 0.0
     weights: Weights
 
 
@@ -174,7 +181,8 @@ def pretrained() -> Recipe:
         weights=Weights(reconstruction=0.0, concept=0.5, pseudo_label=0.5),
     )
     codes = replace(codes, epochs=12, weights=replace(codes.weights, locality=5.0))
-    return Recipe(stages=(codes, replace(prior, epochs=15), concept))
+    prior = replace(prior, epochs=20, batch_size=128, muon=0.02, posed=0.5)
+    return Recipe(stages=(codes, prior, concept))
 
 
 def pyramid() -> Recipe:
