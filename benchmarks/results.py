@@ -218,7 +218,9 @@ def main(
         "data": f"{test.source}, {len(test):,} test images, SHA-256 {test.sha256[:16]}…",
         "samples": f"{draws} draws of {marks.images:,}, as many of a concept as among the test images",
         "judge": f"{judge_accuracy(judge, test):.2%} of the test images right",
-        "floor": f"Fréchet distance {shown(marks.floor, '{:.2f}')} between sets of {marks.images:,} real images",
+        "floor": f"Fréchet distance {shown(marks.floor, '{:.4f}')} from {marks.images:,} training images to the test "
+        f"images; {shown(marks.between_training, '{:.4f}')} between two sets of training images, both of which the "
+        "judge has learned from",
         "machine": f"{platform.system()}, {platform.machine()}, {os.cpu_count()} cores",
         "versions": f"rgm {version('rgm')}, PyTorch {torch.__version__}, Python {platform.python_version()}",
     }

@@ -58,7 +58,7 @@ def run(
     test = replace(test, classes=classes)
     results = (
         abstraction(trained.model, test, judge),
-        instantiation(trained.model, classes, judge, seed=config.seed),
+        instantiation(trained.model, test, judge, seed=config.seed),
         locality(trained.model, test, judge, seed=config.seed),
     )
     measures = dict(trained.test)
@@ -127,7 +127,7 @@ def experiment(
         case "abstraction":
             return abstraction(model, test, judge)
         case "instantiation":
-            return instantiation(model, test.classes, judge, seed=seed)
+            return instantiation(model, test, judge, seed=seed)
         case "locality":
             return locality(model, test, judge, seed=seed)
     raise ValueError(f"there is no experiment {name!r}")

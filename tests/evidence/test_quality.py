@@ -195,7 +195,9 @@ def test_quality_of_an_untrained_model(
     assert found.samples.recall_ratio.estimate < 0.2
     assert found.samples.accuracy_gap.estimate > 20
     assert found.samples.diversity_ratio.estimate < 0.9
-    assert found.real.frechet_ratio.estimate < 5
+    assert found.real.frechet_ratio.estimate == 1
+    assert found.floor == found.real.frechet_distance
+    assert 0 < found.between_training.estimate < 2 * found.floor.estimate
     assert found.real.recall_ratio.estimate == 1
     assert found.real.accuracy_gap.estimate == 0
     assert found.real.diversity_ratio.estimate == pytest.approx(1, abs=0.05)
@@ -222,7 +224,7 @@ def test_a_memoriser_looks_real_but_for_the_nearest_training_image(
     monkeypatch.setattr(model, "sample", replay)
     found = quality(model, judge, digits, test_digits, draws=2)
     assert found.samples.nearest_ratio.estimate == 0
-    assert found.samples.frechet_ratio.estimate < 3 * found.real.frechet_ratio.estimate
+    assert found.samples.frechet_ratio.estimate < 2
     assert found.samples.recall_ratio.estimate > 0.8
     assert found.samples.diversity_ratio.estimate == pytest.approx(1, abs=0.05)
     assert abs(found.samples.accuracy_gap.estimate) < 15

@@ -24,6 +24,7 @@ STEMS = {
     "abstraction-atlas",
     "instantiation",
     "instantiation-strip",
+    "instantiation-completion",
     "locality",
     "locality-map",
 }

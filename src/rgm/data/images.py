@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
@@ -40,3 +41,11 @@ class ImageSet:
 def to_unit(images: UInt8[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """Return bytes as float32 in [0, 1], as every model takes them."""
     return images.float().div_(255.0)
+
+
+def one_of_each(data: ImageSet) -> Int64[Tensor, " examples"]:
+    """Return the place of the first image of each class that occurs, or of the first ten images without classes."""
+    if data.labels is None:
+        return torch.arange(min(10, len(data)))
+    firsts = [(data.labels == label).nonzero().flatten()[:1] for label in range(len(data.classes))]
+    return torch.cat(firsts)

@@ -33,8 +33,8 @@ class Marks:
     """The measures of one kind of images, against the real test images.
 
     Intervals are over images for what the judge recognises, over draws (and seeds of the small net) for the rest.
-    Ratios are over what real images give: the Fréchet distance over the floor, recall over that of as many training
-    images, diversity and the distance to the nearest training image over those of the test images. `accuracy_gap` is
+    Ratios are over what real images give: the Fréchet distance and recall over those of as many training images,
+    diversity and the distance to the nearest training image over those of the test images. `accuracy_gap` is
     what the small net loses, in percentage points, by learning from these and not from as many training images.
     """
 
@@ -63,15 +63,17 @@ class Quality:
     """The marks of `draws` sets of `images` samples, and those of training images in their place.
 
     Every set has as many images of a concept as the test images have, `per_concept`: on MNIST, equal shares instead
-    of these add five times the floor to the Fréchet distance. `floor` is that between two disjoint sets of training
-    images: what remains between equals for the number of images. The real marks are of images that the judge has
-    learned from, and their nearest training image is the nearest *other* one.
+    of these add twice the floor to the Fréchet distance. `floor` is that of training images in the place of samples,
+    and `between_training` that of two disjoint sets of training images: smaller, since the judge has learned from
+    both, and sees them more alike than images that are new to it. The nearest training image of one is the nearest
+    *other* one.
     """
 
     images: int
     per_concept: tuple[int, ...]
     draws: int
     floor: Estimate
+    between_training: Estimate
     samples: Marks
     real: Marks
 
@@ -215,12 +217,12 @@ def quality(
             accuracy=classification_accuracy_score(images, labels, test, seed + draw),
         )
 
-    samples, real, floors = [], [], []
+    samples, real, between = [], [], []
     for draw in range(draws):
         samples.append(measured(*_drawn(model, counts, sampler), draw, 1))
         first, second = _stratified(train.labels, counts, generator, sets=2)
         real.append(measured(known[first], train.labels[first], draw, 2))
-        floors.append(frechet_distance(real[-1].features, judge.look(known[second]).features))
+        between.append(frechet_distance(real[-1].features, judge.look(known[second]).features))
     spread = diversity(reference, reference_labels)
     away = float(nearest_distance(reference, known).mean())
 
@@ -232,9 +234,7 @@ def quality(
             recognised=bootstrap_mean(right, "share"),
             recognised_by_concept=tuple(bootstrap_mean(right[concept == c], "share") for c in range(classes)),
             frechet_distance=mean_over_draws([one.frechet for one in found], "squared feature units"),
-            frechet_ratio=mean_over_draws(
-                [one.frechet / floor for one, floor in zip(found, floors, strict=True)], "ratio"
-            ),
+            frechet_ratio=mean_over_draws([a.frechet / b.frechet for a, b in pairs], "ratio"),
             precision=mean_over_draws([one.coverage.precision for one in found], "share"),
             recall=mean_over_draws([one.coverage.recall for one in found], "share"),
             recall_ratio=mean_over_draws([a.coverage.recall / b.coverage.recall for a, b in pairs], "ratio"),
@@ -252,7 +252,8 @@ def quality(
         images=len(reference),
         per_concept=tuple(counts.tolist()),
         draws=draws,
-        floor=mean_over_draws(floors, "squared feature units"),
+        floor=mean_over_draws([one.frechet for one in real], "squared feature units"),
+        between_training=mean_over_draws(between, "squared feature units"),
         samples=marks(samples),
         real=marks(real),
     )

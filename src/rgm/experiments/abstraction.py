@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from rgm.data.images import ImageSet, to_unit
+from rgm.data.images import ImageSet, one_of_each, to_unit
 from rgm.judge import Judge
 from rgm.measures import CodebookUsage, accuracy, codebook_usage, squared_error
 from rgm.model.results import Inference
@@ -75,7 +75,7 @@ def abstraction(model: SpatialRGM, data: ImageSet, judge: Judge | None) -> Abstr
     recognised = None
     if judge is not None and data.labels is not None:
         recognised = accuracy(judge.look(reconstruction).probabilities, data.labels)
-    examples = _one_of_each(data)
+    examples = one_of_each(data)
     return Abstraction(
         classes=data.classes,
         count=len(data),
@@ -96,14 +96,6 @@ def abstraction(model: SpatialRGM, data: ImageSet, judge: Judge | None) -> Abstr
         concept_accuracy=None if data.labels is None else accuracy(concept, data.labels),
         reconstructions_recognised=recognised,
     )
-
-
-def _one_of_each(data: ImageSet) -> Int64[Tensor, " examples"]:
-    """Return the index of the first image of each class that occurs, or of the first ten images."""
-    if data.labels is None:
-        return torch.arange(min(10, len(data)))
-    firsts = [(data.labels == label).nonzero().flatten()[:1] for label in range(len(data.classes))]
-    return torch.cat(firsts)
 
 
 def code_atlas(

@@ -11,7 +11,7 @@ from rgm.experiments.instantiation import Instantiation
 from rgm.experiments.locality import Locality
 from rgm.report.change import change_figure, spread_figure
 from rgm.report.codes import abstraction_figure, atlas_figure
-from rgm.report.samples import sheet_figure, strip_figure
+from rgm.report.samples import completion_figure, sheet_figure, strip_figure
 
 DPI = 200
 
@@ -29,7 +29,11 @@ def _abstraction(result: Abstraction) -> dict[str, Figure]:
 
 @experiment_figures.register
 def _instantiation(result: Instantiation) -> dict[str, Figure]:
-    return {"instantiation": sheet_figure(result), "instantiation-strip": strip_figure(result)}
+    return {
+        "instantiation": sheet_figure(result),
+        "instantiation-strip": strip_figure(result),
+        "instantiation-completion": completion_figure(result),
+    }
 
 
 @experiment_figures.register

@@ -1,5 +1,6 @@
-"""Figures of instantiation: the sheet of samples, and five samples of one concept."""
+"""Figures of instantiation: the sheet of samples, five samples of one concept, halves drawn anew."""
 
+import torch
 from matplotlib.figure import Figure
 
 from rgm.experiments.instantiation import Instantiation
@@ -12,6 +13,8 @@ ROWS = 30
 """Concepts on the sheet: at most so many."""
 WIDEST = 0.75
 """Inches; the width of a sample: at most so much."""
+HALVED, VEIL = 10, 0.8
+"""Images that are shown completed, at most, and the grey over what is hidden of them."""
 STRIP, CONCEPT = 5, 3
 """Samples in the strip, and the concept that it shows where there is one of that number."""
 
@@ -57,4 +60,28 @@ def strip_figure(result: Instantiation) -> Figure:
     figure = new_figure(WIDTH / STRIP * tall / wide + 0.3, WIDTH / STRIP * count)
     for index, axes in enumerate(figure.subplots(1, count, squeeze=False)[0]):
         show(axes, result.sheet[concept, index], f"sample {index + 1}")
+    return figure
+
+
+def completion_figure(result: Instantiation) -> Figure:
+    """Return images by column: as their codes paint them, with the hidden cells veiled, and as they were completed."""
+    found = result.completion
+    painted = found.painted[:HALVED]
+    shown, _, rows, columns = painted.shape
+    height, width = found.keep.shape
+    kept = found.keep.repeat_interleave(rows // height, dim=0).repeat_interleave(columns // width, dim=1)
+    veiled = torch.where(kept, painted, VEIL)
+    tiles = torch.stack([painted, veiled, *found.completed[:shown].unbind(dim=1)])
+    gap = max(1, round(columns / 14))
+    canvas = mosaic(tiles, gap)
+    beside = 1.1
+    across = min(WIDTH - beside, WIDEST * shown)
+    figure = new_figure(across * canvas.shape[0] / canvas.shape[1] + 0.1, across + beside)
+    axes = figure.subplots()
+    axes.imshow(canvas if canvas.shape[2] == 3 else canvas[:, :, 0], cmap="gray", vmin=0, vmax=1)
+    bare(axes)
+    names = ["all codes", "kept", "drawn anew", *[""] * (len(tiles) - 3)]
+    middles = [row * (rows + gap) + rows / 2 - 0.5 for row in range(len(tiles))]
+    axes.set_yticks(middles, names, fontsize=TITLE, color=INK)
+    axes.tick_params(length=0)
     return figure

@@ -38,6 +38,7 @@ _NAMES: dict[str, str] = {
     "reconstructions_recognised": "repainted images recognised",
     "samples_recognised": "samples recognised",
     "worst_concept_recognised": "samples recognised, worst concept",
+    "completions_recognised": "completed images recognised",
     "own_patch_share": "change inside its own patch",
     "patch_plus_2_share": f"change inside the patch + {MARGIN} pixels",
     "receptive_field_share": "change inside the receptive field",
@@ -52,6 +53,7 @@ _MEANINGS: dict[str, str] = {
     "reconstructions_recognised": "Images repainted from their codes alone that the judge takes for their true class.",
     "samples_recognised": "Drawn images that the judge takes for the concept they were drawn from.",
     "worst_concept_recognised": "The lowest such share among the concepts.",
+    "completions_recognised": "Images with their lower half drawn anew that the judge takes for their true class.",
     "own_patch_share": "How much of a changed cell's effect stays in the pixels right under it.",
     "patch_plus_2_share": f"How much of it stays in these pixels and {MARGIN} more on every side.",
     "receptive_field_share": "Must be 100 %: beyond these pixels the architecture lets nothing through.",
@@ -125,8 +127,8 @@ def beside(
     }
     if judge_accuracy is not None:
         real = f"real images: {percent(judge_accuracy)}"
-        for name in ("reconstructions_recognised", "samples_recognised", "changed_concept_recognised"):
-            found[name] = real
+        for name in ("reconstructions", "samples", "completions", "changed_concept"):
+            found[f"{name}_recognised"] = real
     return found
 
 
