@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from rgm.checkpoint import FILE, Origin, load, load_checkpoint, save_model
+from rgm.checkpoint import FILE, Origin, find_model, load, load_checkpoint, packaged, save_model
 from rgm.errors import RGMError
 from rgm.model.catalogue import PRESETS
 from rgm.model.spatial import SpatialRGM
@@ -48,6 +48,29 @@ def test_a_file_a_checkpoint_folder_and_a_run_folder_are_models(saved: Path, tmp
     (tmp_path / "checkpoints" / FILE).write_bytes(saved.read_bytes())
     for path in (saved, saved.parent, tmp_path, tmp_path / "checkpoints"):
         assert load(path).num_classes == 10
+
+
+def test_half_precision_is_half_the_file_and_read_as_float32(saved: Path, tmp_path: Path) -> None:
+    model = load(saved)
+    save_model(tmp_path / FILE, model, ORIGIN, dtype=torch.float16)
+    assert (tmp_path / FILE).stat().st_size < 0.6 * saved.stat().st_size
+    found = load(tmp_path)
+    for name, tensor in found.state_dict().items():
+        assert tensor.dtype == torch.float32
+        torch.testing.assert_close(tensor, model.state_dict()[name], rtol=1e-3, atol=1e-6)
+
+
+def test_what_lies_at_a_path_comes_before_packaged_weights_of_that_name(
+    saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert find_model("mnist") == packaged("mnist")
+    Path("mnist").mkdir()  # a folder of data, say
+    assert find_model("mnist") == packaged("mnist")
+    (Path("mnist") / FILE).write_bytes(saved.read_bytes())
+    assert find_model("mnist") == Path("mnist") / FILE
+    with pytest.raises(RGMError, match="unknown packaged model 'mnits': did you mean 'mnist'"):
+        SpatialRGM.from_pretrained("mnits")
 
 
 def test_missing_says_where(tmp_path: Path) -> None:

@@ -168,6 +168,20 @@ def test_experiment(run: Path, tmp_path: Path, name: str) -> None:
     assert list(tmp_path.glob(f"{name}*.png"))
 
 
+def test_a_packed_run_is_half_as_large_and_the_same_model(run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "small.safetensors"
+    rgm("pack", run, "--out", out)
+    assert out.stat().st_size < 0.6 * (run / FILE).stat().st_size
+    assert rgm("info", out).stdout.splitlines()[1:] == rgm("info", run).stdout.splitlines()[1:]
+    assert "no model at nowhere" in refused("pack", "nowhere", "--out", out)
+
+
+def test_packaged_weights_sample_by_their_name(tmp_path: Path) -> None:
+    rgm("sample", "mnist", "--concept", "3", "--count", 2, "--out", tmp_path / "threes.npz")
+    assert np.load(tmp_path / "threes.npz")["images"].shape == (2, 1, 28, 28)
+    assert "pretrained" in rgm("info", "mnist").stdout
+
+
 def test_info_and_version(run: Path) -> None:
     text = rgm("info", run).stdout
     assert "standard" in text
@@ -177,7 +191,19 @@ def test_info_and_version(run: Path) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["run", "train", "experiment", "evaluate", "encode", "decode", "sample", "complete", "info", "judge"],
+    [
+        "run",
+        "train",
+        "experiment",
+        "evaluate",
+        "encode",
+        "decode",
+        "sample",
+        "complete",
+        "info",
+        "pack",
+        "judge",
+    ],
 )
 def test_help_shows_an_example_and_imports_no_torch(command: str) -> None:
     script = (

@@ -1,0 +1,54 @@
+"""The weights that ship: small, whole, and as good as they are said to be."""
+
+import pytest
+import torch
+
+from rgm.checkpoint import load_checkpoint, packaged
+from rgm.data.images import to_unit
+from rgm.data.load import load_data
+from rgm.evidence.evaluation import code_rate_bits
+from rgm.experiments.locality import locality
+from rgm.judge import judge_of
+from rgm.measures import accuracy, codebook_usage, squared_error
+from rgm.model.spatial import SpatialRGM
+
+
+def test_they_are_small_and_know_where_they_come_from() -> None:
+    assert packaged("mnist").stat().st_size <= 4_000_000
+    found = load_checkpoint("mnist")
+    assert (found.origin.preset, found.origin.data) == ("pretrained", "mnist")
+    assert found.origin.classes == tuple("0123456789")
+    assert found.unfinished is None
+    assert not found.model.training
+
+
+def test_they_sample_what_is_asked_for_and_the_same_for_the_same_seed() -> None:
+    model = SpatialRGM.from_pretrained("mnist")
+    first, second = (model.sample(4, 3, generator=torch.Generator().manual_seed(0)).images for _ in range(2))
+    assert first.shape == (3, 1, 28, 28)
+    assert torch.equal(first, second)
+
+
+@pytest.mark.mnist
+def test_they_hold_what_is_claimed_of_them_on_the_first_test_images() -> None:
+    """On a fifth of the test images: far enough from the claims to hold for chance's sake, near enough to notice."""
+    model = SpatialRGM.from_pretrained("mnist")
+    train, test = (load_data("mnist", split) for split in ("train", "test"))
+    judge = judge_of(train)
+    assert test.labels is not None
+    labels, images = test.labels[:2000], to_unit(test.images[:2000])
+    read = model.infer(images)
+    assert accuracy(read.concept, labels) > 0.985
+    assert squared_error(read.reconstruction, images) < 0.0055
+    usage = codebook_usage(read.z1, model.latent_dim)
+    assert usage.in_use == 32
+    assert usage.perplexity > 20
+    assert accuracy(judge.look(read.reconstruction).probabilities, labels) > 0.983
+    concepts = torch.arange(10).repeat_interleave(60)
+    samples = model.sample(concepts, generator=torch.Generator().manual_seed(0)).images
+    assert accuracy(judge.look(samples).probabilities, concepts) > 0.96
+    rates = [float(code_rate_bits(model, split, count=1000).mean()) for split in (test, train)]
+    assert rates[0] < 1.06 * rates[1]
+    cells = locality(model, test, judge, count=16)
+    assert cells.measures()["own_patch_share"] > 0.5
+    assert cells.measures()["patch_plus_2_share"] == pytest.approx(1)
