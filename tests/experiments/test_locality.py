@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from scipy.stats import spearmanr
 
 from rgm.data.images import ImageSet, to_unit
 from rgm.experiments.locality import locality
@@ -17,7 +18,7 @@ def test_shares_are_those_of_a_plain_loop(model: SpatialRGM, few: ImageSet, judg
     z1 = model.infer(to_unit(two.images)).z1
     own = near = total = 0.0
     atlas = torch.zeros(7, 7, 28, 28)
-    moved = []
+    moved, centres = [], []
     for row in range(7):
         for column in range(7):
             codes = z1.repeat(31, 1, 1)
@@ -31,11 +32,22 @@ def test_shares_are_those_of_a_plain_loop(model: SpatialRGM, few: ImageSet, judg
             total += float(squared.double().sum())
             atlas[row, column] = squared.mean(0)
             moved.append(float((change.abs() > 0.05).float().mean()))
+            summed = squared.double().unflatten(0, (31, 2)).sum(0)
+            y, x = torch.meshgrid(torch.arange(28.0) + 0.5, torch.arange(28.0) + 0.5, indexing="ij")
+            mass = summed.sum((1, 2))
+            centres.append(torch.stack([(summed * y).sum((1, 2)) / mass, (summed * x).sum((1, 2)) / mass], 1))
     measures = result.measures()
     torch.testing.assert_close(measures["own_patch_share"], own / total, atol=1e-5, rtol=0)
     torch.testing.assert_close(measures["patch_plus_2_share"], near / total, atol=1e-5, rtol=0)
     torch.testing.assert_close(measures["local_extent"], sum(moved) / 49, atol=1e-5, rtol=0)
     torch.testing.assert_close(result.atlas, atlas, atol=1e-6, rtol=1e-4)
+    cells = torch.tensor([[4 * row + 2.0, 4 * column + 2.0] for row in range(7) for column in range(7)])
+    found = torch.stack(centres, 1)  # (2, 49, 2)
+    away = (found - cells).norm(dim=2).mean(1)
+    torch.testing.assert_close(result.displacement_px, away, atol=1e-4, rtol=0)
+    for image in range(2):
+        expected = spearmanr(torch.pdist(cells.double()), torch.pdist(found[image])).statistic
+        assert float(result.rank_correlation[image]) == pytest.approx(expected, abs=1e-3)
 
 
 def test_nothing_leaves_the_receptive_field(model: SpatialRGM, few: ImageSet) -> None:
@@ -97,3 +109,12 @@ def test_the_example_has_another_code_even_where_none_shows(few: ImageSet, state
     example = locality(model, few, None, count=2).example
     assert example.cell == (0, 0)
     assert example.after == (0 if example.before else 1)
+
+
+def test_changes_that_all_lie_in_one_place_have_no_order(few: ImageSet) -> None:
+    model = SpatialRGM.from_preset("standard").eval()
+    for weights in model.likelihood.parameters():
+        torch.nn.init.zeros_(weights)
+    result = locality(model, few, None, count=2)
+    assert result.rank_correlation.tolist() == [0.0, 0.0]
+    assert torch.isfinite(result.displacement_px).all()

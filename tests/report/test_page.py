@@ -83,7 +83,7 @@ def test_the_page_stands_alone_and_holds_the_results_numbers(results: Results, t
     text = written(tmp_path, report_of(results))
     page = Page(text)
     assert len(text.encode()) < 6_000_000
-    assert len(page.images) == 7
+    assert len(page.images) == 8
     for image in page.images:
         assert (image["alt"] or "").strip()
         kind, content = (image["src"] or "").split(",")
@@ -120,7 +120,7 @@ def test_a_page_about_stand_in_data_says_so_and_one_without_history_has_no_curve
 ) -> None:
     page = Page(written(tmp_path, replace(report_of(hostile), fallback=True, history=())))
     assert STAND_IN in page.text
-    assert len(page.images) == 6
+    assert len(page.images) == 7
 
 
 def test_equal_reports_give_equal_pages(hostile: Results, tmp_path: Path) -> None:

@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64
+from scipy.stats import spearmanr
 from torch import Tensor
 
 from rgm.data.images import ImageSet, to_unit
@@ -49,9 +51,12 @@ class Locality:
     Squared changes are summed over codes and cells, an entry an image: `own_change`, `near_change` (patch grown
     by 2 pixels), `field_change` (the decoder's receptive field) and `total_change`; shares are ratios of their
     sums. `atlas[i, j]` is the mean squared change of the image by cell (i, j); `aligned` the same, averaged over
-    cells, each moved so that its patch begins at `origin`. `local_extent` and `global_extent` are shares of
-    pixels that move by more than 5 % of the grey range. `recognised_as_new` is the share of images with a
-    changed concept that the judge takes for the new one; None without a judge.
+    cells, each moved so that its patch begins at `origin`. `displacement_px` is how far the centre of mass of a
+    cell's squared change lies from the cell's centre, averaged over cells, an entry an image; `rank_correlation` is
+    Spearman's, over all pairs of cells, between how far the cells and how far the centres of their changes lie apart.
+    `local_extent` and `global_extent` are shares of pixels that move by more than 5 % of the grey range, an entry an
+    image. `recognised_as_new` says of each image with a changed concept whether the judge takes it for the new one;
+    None without a judge.
     """
 
     classes: tuple[str, ...]
@@ -65,9 +70,11 @@ class Locality:
     aligned: Float[Tensor, "rows_moved columns_moved"]
     origin: tuple[int, int]
     patch_size: tuple[int, int]
-    local_extent: float
-    global_extent: float
-    recognised_as_new: float | None
+    displacement_px: Float[Tensor, " n"]
+    rank_correlation: Float[Tensor, " n"]
+    local_extent: Float[Tensor, " n"]
+    global_extent: Float[Tensor, " n"]
+    recognised_as_new: Bool[Tensor, " n"] | None
 
     def measures(self) -> dict[str, float]:
         """Return the numbers by name."""
@@ -76,23 +83,26 @@ class Locality:
             "own_patch_share": float(self.own_change.sum() / total),
             "patch_plus_2_share": float(self.near_change.sum() / total),
             "receptive_field_share": float(self.field_change.sum() / total),
-            "local_extent": self.local_extent,
-            "global_extent": self.global_extent,
+            "displacement_px": float(self.displacement_px.mean()),
+            "rank_correlation": float(self.rank_correlation.mean()),
+            "local_extent": float(self.local_extent.mean()),
+            "global_extent": float(self.global_extent.mean()),
         }
         if self.recognised_as_new is not None:
-            numbers["changed_concept_recognised"] = self.recognised_as_new
+            numbers["changed_concept_recognised"] = float(self.recognised_as_new.double().mean())
         return numbers
 
 
 @dataclass
 class _Sums:
-    """Sums over cells and codes, an entry an image."""
+    """Sums over cells and codes, an entry an image; `centres`, of each cell's change, in pixels down and across."""
 
     own: Tensor
     near: Tensor
     field: Tensor
     total: Tensor
-    visible: float = 0.0
+    visible: Tensor
+    centres: Tensor
 
 
 def locality(
@@ -107,8 +117,9 @@ def locality(
     height, width = model.config.levels[0].grid
     rows, columns = model.config.image[1:]
     atlas = torch.zeros(height, width, rows, columns, dtype=torch.float64)
-    own, near, field, total = torch.zeros(4, count, dtype=torch.float64)
-    sums = _Sums(own, near, field, total)
+    own, near, field, total, visible = torch.zeros(5, count, dtype=torch.float64)
+    centres = torch.zeros(count, height, width, 2, dtype=torch.float64)
+    sums = _Sums(own, near, field, total, visible, centres)
     for row in range(height):
         for column in range(width):
             atlas[row, column] = _change_cell(model, z1, base, (row, column), sums)
@@ -118,6 +129,7 @@ def locality(
     new = (old + 1) % model.num_classes
     changed = model.sample(new, generator=generator).images
     tall, wide = rows // height, columns // width
+    displacement, correlation = _topology(sums.centres, tall, wide)
     return Locality(
         classes=data.classes,
         count=count,
@@ -130,11 +142,11 @@ def locality(
         aligned=_align(atlas, tall, wide).float(),
         origin=((height - 1) * tall, (width - 1) * wide),
         patch_size=(tall, wide),
+        displacement_px=displacement,
+        rank_correlation=correlation,
         local_extent=sums.visible / (height * width),
-        global_extent=float(_visible(changed - base).float().mean()),
-        recognised_as_new=None
-        if judge is None
-        else float((judge.look(changed.cpu()).label == new.cpu()).double().mean()),
+        global_extent=_visible(changed - base).double().mean(dim=(1, 2)).cpu(),
+        recognised_as_new=None if judge is None else judge.look(changed.cpu()).label == new.cpu(),
     )
 
 
@@ -156,17 +168,50 @@ def _change_cell(
     )
     count = len(z1)
     mean = torch.zeros(image, dtype=torch.float64)
+    everywhere = torch.zeros(count, *image, dtype=torch.float64)
     for shifts in torch.arange(1, states, device=z1.device).split(max(1, _AT_ONCE // count)):
         codes = z1.repeat(len(shifts), 1, 1)
         codes[:, row, column] = (codes[:, row, column] + shifts.repeat_interleave(count)) % states
         change = model.decode(codes) - base.repeat(len(shifts), 1, 1, 1)
         squared = change.square().sum(dim=1).double().cpu().unflatten(0, (len(shifts), count)).sum(dim=0)
         mean += squared.mean(dim=0)
+        everywhere += squared
         for box, sum_ in zip(boxes, (sums.own, sums.near, sums.field), strict=True):
             sum_ += squared[:, box.top : box.bottom, box.left : box.right].sum(dim=(1, 2))
         sums.total += squared.sum(dim=(1, 2))
-        sums.visible += float(_visible(change).float().mean()) * len(shifts) / (states - 1)
+        moved = _visible(change).double().mean(dim=(1, 2)).cpu().unflatten(0, (len(shifts), count))
+        sums.visible += moved.sum(dim=0) / (states - 1)
+    sums.centres[:, row, column] = _centre(everywhere)
     return mean / (states - 1)
+
+
+def _centre(weights: Float[Tensor, "n rows columns"]) -> Float[Tensor, "n 2"]:
+    """Return the centre of mass in pixels from the upper left corner; the image's middle where there is no mass."""
+    _, rows, columns = weights.shape
+    down = torch.arange(rows, dtype=weights.dtype) + 0.5
+    across = torch.arange(columns, dtype=weights.dtype) + 0.5
+    mass = weights.sum(dim=(1, 2))
+    found = torch.stack([weights.sum(dim=2) @ down, weights.sum(dim=1) @ across], dim=1) / mass[:, None]
+    middle = torch.tensor([rows / 2, columns / 2], dtype=weights.dtype)
+    return torch.where(mass[:, None] > 0, found, middle)
+
+
+def _topology(
+    centres: Float[Tensor, "n height width 2"], tall: int, wide: int
+) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
+    """Return the mean displacement in pixels, and the rank correlation of distances, of each image."""
+    _, height, width, _ = centres.shape
+    down = (torch.arange(height, dtype=centres.dtype) + 0.5) * tall
+    across = (torch.arange(width, dtype=centres.dtype) + 0.5) * wide
+    cells = torch.stack(torch.meshgrid(down, across, indexing="ij"), dim=-1)
+    displacement = (centres - cells).norm(dim=-1).mean(dim=(1, 2))
+    apart = F.pdist(cells.flatten(0, 1))
+    correlations = []
+    for moved in map(F.pdist, centres.flatten(1, 2)):
+        # Changes that all lie in one place have no order: that is no correlation, not an unknown one.
+        ordered = len(moved) > 1 and float(moved.min()) < float(moved.max())
+        correlations.append(float(spearmanr(apart, moved).statistic) if ordered else 0.0)
+    return displacement, torch.tensor(correlations, dtype=centres.dtype)
 
 
 def _align(atlas: Float[Tensor, "height width rows columns"], tall: int, wide: int) -> Tensor:

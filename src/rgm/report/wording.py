@@ -42,6 +42,8 @@ _NAMES: dict[str, str] = {
     "own_patch_share": "change inside its own patch",
     "patch_plus_2_share": f"change inside the patch + {MARGIN} pixels",
     "receptive_field_share": "change inside the receptive field",
+    "displacement_px": "centre of a cell's change, from the cell",
+    "rank_correlation": "order of distances kept",
     "local_extent": "pixels changed by one other code",
     "global_extent": "pixels changed by another concept",
     "changed_concept_recognised": "changed concept recognised",
@@ -57,6 +59,8 @@ _MEANINGS: dict[str, str] = {
     "own_patch_share": "How much of a changed cell's effect stays in the pixels right under it.",
     "patch_plus_2_share": f"How much of it stays in these pixels and {MARGIN} more on every side.",
     "receptive_field_share": "Must be 100 %: beyond these pixels the architecture lets nothing through.",
+    "displacement_px": "How far the middle of what a cell changes lies from the middle of its patch, in pixels.",
+    "rank_correlation": "Cells that are far apart change places that are far apart: Spearman's correlation, at most 1.",
     "local_extent": f"Pixels that {_VISIBLY} when one cell's code is exchanged.",
     "global_extent": f"Pixels that {_VISIBLY} when the whole concept is exchanged.",
     "changed_concept_recognised": "Images with an exchanged concept that the judge takes for the new one.",
@@ -96,6 +100,10 @@ def _value(name: str, value: float) -> str:
             return f"{value:.0f}"
         case "perplexity":
             return f"{value:.1f}"
+        case "displacement_px":
+            return f"{value:.2f} px"
+        case "rank_correlation":
+            return f"{value:.3f}"
         case _ if name in _NAMES:
             return percent(value)
         case _:

@@ -181,7 +181,7 @@ def pretrained() -> Recipe:
         weights=Weights(reconstruction=0.0, concept=0.5, pseudo_label=0.5),
     )
     codes = replace(codes, epochs=12, weights=replace(codes.weights, locality=5.0))
-    prior = replace(prior, epochs=20, batch_size=128, muon=0.02, posed=0.5)
+    prior = replace(prior, epochs=14, batch_size=128, muon=0.02, posed=0.8)
     return Recipe(stages=(codes, prior, concept))
 
 
