@@ -1,0 +1,196 @@
+"""The three claims as hypotheses: measures with thresholds that were fixed beforehand, and a verdict by one rule."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from rgm.errors import RGMError
+from rgm.evidence.statistics import Estimate
+
+Side = Literal["above", "below", "between", "equals"]
+Verdict = Literal["supported", "not supported", "undecided"]
+ClaimName = Literal["abstraction", "instantiation", "locality"]
+
+ROUNDING = 1e-6
+"""How far from its threshold a share that must equal it may lie."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Threshold:
+    """What a measure is held against: `low` alone, `high` alone, both for a range, or equal ones for a value."""
+
+    low: float = -math.inf
+    high: float = math.inf
+
+    def __post_init__(self) -> None:
+        """Raise RGMError for a range that holds nothing, or everything."""
+        if not self.low <= self.high or (math.isinf(self.low) and math.isinf(self.high)):
+            raise RGMError(
+                f"a threshold needs a lower or an upper bound in order, not {self.low} … {self.high}"
+            )
+
+    @property
+    def side(self) -> Side:
+        """Where a measure must lie."""
+        if self.low == self.high:
+            return "equals"
+        if math.isinf(self.high):
+            return "above"
+        return "below" if math.isinf(self.low) else "between"
+
+    @property
+    def value(self) -> float | tuple[float, float]:
+        """The bound, or both of a range."""
+        match self.side:
+            case "between":
+                return self.low, self.high
+            case "below":
+                return self.high
+            case _:
+                return self.low
+
+    def verdict(self, found: Estimate) -> Verdict:
+        """Return `supported` where the whole interval lies where it must, `not supported` where none of it does."""
+        if not all(map(math.isfinite, (found.estimate, found.low, found.high))):
+            return "undecided"
+        slack = ROUNDING if self.side == "equals" else 0.0
+        if self.low - slack <= found.low and found.high <= self.high + slack:
+            return "supported"
+        if found.high < self.low - slack or found.low > self.high + slack:
+            return "not supported"
+        return "undecided"
+
+
+def above(low: float) -> Threshold:
+    """Return a threshold from below."""
+    return Threshold(low=low)
+
+
+def between(low: float, high: float) -> Threshold:
+    """Return a range."""
+    return Threshold(low=low, high=high)
+
+
+Thresholds = Mapping[str, Threshold]
+"""What every measure is held against, by name: fixed for a data set before its results are looked at."""
+
+MNIST: Thresholds = {
+    "concept_accuracy": above(0.98),
+    "concept_information": above(0.93),
+    "compression": above(8.0),
+    "samples_recognised": above(0.95),
+    "recall_ratio": above(0.6),
+    "diversity_ratio": between(0.85, 1.15),
+    "nearest_ratio": above(0.85),
+    "receptive_field_share": between(1.0, 1.0),
+    "patch_plus_2_share": above(0.90),
+    "own_patch_concentration": above(10.0),
+    "rank_correlation": above(0.95),
+    "global_over_local": above(3.0),
+    "changed_concept_recognised": above(0.95),
+}
+DIGITS: Thresholds = {
+    **MNIST,
+    "concept_accuracy": above(0.90),
+    "concept_information": above(0.80),
+    "compression": above(4.0),
+    "samples_recognised": above(0.75),
+    "recall_ratio": above(0.4),
+    "diversity_ratio": between(0.75, 1.25),
+    "nearest_ratio": above(0.75),
+    "patch_plus_2_share": above(0.80),
+    "rank_correlation": above(0.90),
+    "changed_concept_recognised": above(0.75),
+}
+"""Those of scikit-learn's digits, 8 × 8 pixels enlarged, and a fortieth of MNIST's images: lower where less can be
+learned from so few."""
+
+
+def thresholds(data: str) -> Thresholds:
+    """Return a data set's thresholds: its own, or MNIST's where it has none."""
+    return {"digits": DIGITS}.get(data, MNIST)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measure:
+    """A number with its interval, held against a threshold."""
+
+    name: str
+    found: Estimate
+    threshold: Threshold
+
+    @property
+    def verdict(self) -> Verdict:
+        """What the interval says."""
+        return self.threshold.verdict(self.found)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """One of the three claims about a model or a control, `subject`, and the measures that decide it.
+
+    `undecided` says why no measure could be taken, where that is so.
+    """
+
+    claim: ClaimName
+    subject: str
+    measures: tuple[Measure, ...]
+    undecided: str = ""
+
+    @property
+    def verdict(self) -> Verdict:
+        """Return supported where every measure is, not supported where one is not, else undecided."""
+        found = {measure.verdict for measure in self.measures}
+        if "not supported" in found:
+            return "not supported"
+        return "supported" if found == {"supported"} and not self.undecided else "undecided"
+
+    @property
+    def reason(self) -> str:
+        """Return in a line what decided it."""
+        if self.undecided:
+            return self.undecided
+        deciding = [measure for measure in self.measures if measure.verdict == self.verdict]
+        names = ", ".join(measure.name for measure in deciding)
+        match self.verdict:
+            case "supported":
+                return "every measure's interval lies where it must"
+            case "not supported":
+                return f"the whole interval lies on the wrong side: {names}"
+            case _:
+                return f"the interval holds the threshold: {names}"
+
+
+def record(claims: Sequence[Claim], data: str) -> dict[str, object]:
+    """Return claims as `evidence.json` holds them; what is not finite becomes null."""
+
+    def number(value: float) -> float | None:
+        return value if math.isfinite(value) else None
+
+    return {
+        "version": 1,
+        "data": data,
+        "claims": [
+            {
+                "claim": claim.claim,
+                "subject": claim.subject,
+                "verdict": claim.verdict,
+                "reason": claim.reason,
+                "measures": [
+                    {
+                        "name": measure.name,
+                        "unit": measure.found.unit,
+                        "estimate": number(measure.found.estimate),
+                        "low": number(measure.found.low),
+                        "high": number(measure.found.high),
+                        "threshold": measure.threshold.value,
+                        "side": measure.threshold.side,
+                        "verdict": measure.verdict,
+                    }
+                    for measure in claim.measures
+                ],
+            }
+            for claim in claims
+        ],
+    }
