@@ -163,26 +163,35 @@ def standard() -> Recipe:
 
 
 def pretrained() -> Recipe:
-    """Return `standard`, longer, the concept read once more at the end.
+    """Return the recipe of the packaged weights: `standard`, longer, in four stages.
 
-    That last stage shows the concept turned, scaled and shifted images beside the true ones, over codes that have
-    settled.
+    The codes with less weight on locality, which their decoder gives by itself; a prior that learns from turned,
+    scaled and shifted images, too, told how; the same with outliers tolerated; and the concept read once more, from
+    codes that have settled.
     """
     codes, prior = standard().stages
+    codes = replace(codes, epochs=12, weights=replace(codes.weights, locality=5.0))
+    prior = replace(prior, epochs=14, batch_size=128, muon=0.02, posed=0.8)
+    tolerant = replace(
+        prior,
+        name="outliers",
+        epochs=0.5,
+        learning_rate=5e-4,
+        muon=0.005,
+        weights=replace(prior.weights, outliers=0.02),
+    )
     concept = Stage(
         name="concept",
-        epochs=1,
+        epochs=6,
         least_steps=200,
         learning_rate=1e-3,
         schedule="one-cycle",
         trains="concept",
         shift=1,
-        looks=0.7,
+        looks=1.0,
         weights=Weights(reconstruction=0.0, concept=0.5, pseudo_label=0.5),
     )
-    codes = replace(codes, epochs=12, weights=replace(codes.weights, locality=5.0))
-    prior = replace(prior, epochs=14, batch_size=128, muon=0.02, posed=0.8)
-    return Recipe(stages=(codes, prior, concept))
+    return Recipe(stages=(codes, prior, tolerant, concept))
 
 
 def pyramid() -> Recipe:
