@@ -135,6 +135,7 @@ def main(
         bootstrap_ratio(part, cells.total_change, "share") for part in (cells.own_change, cells.near_change)
     )
     samples, real, percent = marks.samples, marks.real, "{:.1%}"
+    assert samples.accuracy_gap is not None
     lines = [
         Line(name="concept right", measure=codes.concept_accuracy, form="{:.2%}", least=0.992, aim="99.6 %"),
         Line(

@@ -159,6 +159,23 @@ def test_evaluate(run: Path, tmp_path: Path) -> None:
     assert "at least one sample" in refused("evaluate", run, "--samples", 0)
 
 
+def test_claims_are_put_to_a_model_and_written(run: Path, tmp_path: Path) -> None:
+    text = rgm("evaluate", run, "--claims", "--samples", 1, "--out", tmp_path).stdout
+    found = json.loads((tmp_path / "evidence.json").read_text())
+    assert (found["version"], found["data"]) == (1, "digits")
+    assert [(c["claim"], c["subject"]) for c in found["claims"]] == [
+        ("abstraction", "model"),
+        ("instantiation", "model"),
+        ("locality", "model"),
+    ]
+    for claim in found["claims"]:
+        assert f"{claim['claim']} · model: {claim['verdict']}" in text
+        assert claim["verdict"] in ("supported", "not supported", "undecided")
+        for measure in claim["measures"]:
+            assert measure["low"] <= measure["estimate"] <= measure["high"]
+            assert measure["side"] in ("above", "below", "between", "equals")
+
+
 @pytest.mark.parametrize("name", ["abstraction", "instantiation", "locality"])
 def test_experiment(run: Path, tmp_path: Path, name: str) -> None:
     rgm("experiment", name, run, "--out", tmp_path)

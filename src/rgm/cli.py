@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from rgm.checkpoint import Checkpoint
     from rgm.data.images import ImageSet, Split
+    from rgm.evidence.claims import Claim
 
 log = logging.getLogger("rgm")
 ISSUES = "https://github.com/rgm-developers/rgm/issues"
@@ -178,14 +179,23 @@ def evaluate(
     data: Data = None,
     split: SplitName = "test",
     data_dir: DataDir = None,
-    out: Annotated[Path | None, Parameter(help="Folder for evaluation.json.")] = None,
+    claims: Annotated[bool, Parameter(help="Put the three claims to the model.", negative="")] = False,
+    controls: Annotated[
+        bool, Parameter(help="Put them to what must fail, too, after training it.", negative="")
+    ] = False,
+    out: Annotated[Path | None, Parameter(help="Folder for evaluation.json and evidence.json.")] = None,
     samples: Annotated[int, Parameter(help="Draws of the importance-weighted bound.")] = 16,
     seed: Seed = 0,
     device: Device = "auto",
+    quiet: Quiet = False,
 ) -> None:
     """Report the bound, its terms, calibration, usage and rates of a split, with 95 % intervals over images.
 
     Example: `rgm evaluate runs/first --split test --out runs/first`
+
+    With `--claims`, also whether each of the three claims is supported, not supported or undecided, measure by measure;
+    with `--controls`, the same of an untrained model, one without a grid, one whose prior is factorised, one whose
+    concepts are shuffled and one that replays its training codes.
     """
     from dataclasses import asdict
 
@@ -213,10 +223,59 @@ def evaluate(
             else:
                 shown = "–" if part is None else part if isinstance(part, str) else f"{part:g}"
             table.add_row(title, shown)
-    Console().print(table)
+    if not quiet:
+        Console().print(table)
     if out is not None:
         record = {"version": 1, "data": test.name, "split": split, "measures": found}
         write_json(out / "evaluation.json", record)
+    if claims or controls:
+        _evidence(checkpoint, model, train, test, controls=controls, out=out, seed=seed, quiet=quiet)
+
+
+def _evidence(
+    checkpoint: "Checkpoint",
+    model: str,
+    train: "ImageSet",
+    test: "ImageSet",
+    *,
+    controls: bool,
+    out: Path | None,
+    seed: int,
+    quiet: bool,
+) -> None:
+    """Print the claims as they are decided, and write them."""
+    from rgm import pipeline
+    from rgm.evidence.claims import record
+    from rgm.files import write_json
+    from rgm.terminal import progress
+
+    decided = []
+    with progress(quiet) as watch:
+        for claim in pipeline.claims(
+            checkpoint.model, train, test, folder=Path(model), controls=controls, seed=seed, watch=watch
+        ):
+            decided.append(claim)
+            if not quiet:
+                _claim_table(claim)
+    if out is not None:
+        write_json(out / "evidence.json", record(decided, test.name))
+
+
+def _claim_table(claim: "Claim") -> None:
+    title = f"{claim.claim} · {claim.subject}: {claim.verdict} ({claim.reason})"
+    table = Table(
+        "measure", "estimate", "95 % interval", "asked", "verdict", title=title, title_justify="left"
+    )
+    for measure in claim.measures:
+        found = measure.found
+        table.add_row(
+            measure.name.replace("_", " "),
+            f"{found.estimate:.4g}",
+            f"{found.low:.4g} to {found.high:.4g}",
+            f"{measure.threshold}",
+            measure.verdict,
+        )
+    Console().print(table)
 
 
 @app.command

@@ -4,7 +4,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -12,6 +12,9 @@ from pathlib import Path
 import torch
 
 from rgm.data.images import ImageSet
+from rgm.evidence.claims import Claim, thresholds
+from rgm.evidence.controls import control_claims
+from rgm.evidence.hypotheses import abstraction_claim, instantiation_claim, locality_claim
 from rgm.experiments.abstraction import Abstraction, abstraction
 from rgm.experiments.instantiation import Instantiation, instantiation
 from rgm.experiments.locality import Locality, locality
@@ -131,6 +134,29 @@ def experiment(
         case "locality":
             return locality(model, test, judge, seed=seed)
     raise ValueError(f"there is no experiment {name!r}")
+
+
+def claims(
+    model: SpatialRGM,
+    train: ImageSet,
+    test: ImageSet,
+    *,
+    folder: Path,
+    controls: bool = False,
+    seed: int = 0,
+    watch: Watch = lambda _: None,
+) -> Iterator[Claim]:
+    """Yield the three claims about a model, and with `controls` those about what must fail, as they are decided.
+
+    The judge is found as in `experiment`. Raises RGMError where the training images have no labels to judge by.
+    """
+    judge = judge_of(train, kept=folder / JUDGE if folder.is_dir() else None, seed=seed, watch=watch)
+    limits = thresholds(test.name)
+    yield abstraction_claim(model, test, limits)
+    yield instantiation_claim(model, judge, train, test, limits, seed=seed)
+    yield locality_claim(model, judge, test, limits, seed=seed)
+    if controls:
+        yield from control_claims(model, judge, train, test, limits, seed=seed, watch=watch)
 
 
 def write_figures(result: Result, folder: Path) -> list[Path]:

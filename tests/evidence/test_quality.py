@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from rgm.data.images import ImageSet, to_unit
-from rgm.data.load import load_data
 from rgm.errors import RGMError
 from rgm.evidence.quality import (
     Quality,
@@ -173,11 +172,6 @@ def judge() -> Judge:
     return Judge(JudgeConfig(channels=1, classes=10, width=4)).eval()
 
 
-@pytest.fixture(scope="module")
-def test_digits() -> ImageSet:
-    return load_data("digits", "test")
-
-
 def test_quality_of_an_untrained_model(
     model: SpatialRGM,
     judge: Judge,
@@ -193,6 +187,8 @@ def test_quality_of_an_untrained_model(
     assert found.samples.worst_recognised.estimate <= found.samples.recognised.estimate
     assert found.samples.frechet_ratio.estimate > 10 * found.real.frechet_ratio.estimate
     assert found.samples.recall_ratio.estimate < 0.2
+    assert found.samples.accuracy_gap is not None
+    assert found.real.accuracy_gap is not None
     assert found.samples.accuracy_gap.estimate > 20
     assert found.samples.diversity_ratio.estimate < 0.9
     assert found.real.frechet_ratio.estimate == 1
@@ -227,6 +223,7 @@ def test_a_memoriser_looks_real_but_for_the_nearest_training_image(
     assert found.samples.frechet_ratio.estimate < 2
     assert found.samples.recall_ratio.estimate > 0.8
     assert found.samples.diversity_ratio.estimate == pytest.approx(1, abs=0.05)
+    assert found.samples.accuracy_gap is not None
     assert abs(found.samples.accuracy_gap.estimate) < 15
 
 
@@ -241,6 +238,9 @@ def test_a_set_is_as_large_as_the_training_images_allow(
     found = quality(model, judge, few, test_digits, draws=2)
     assert found.per_concept == tuple((torch.bincount(digits.labels[:400]) // 2).tolist())
     assert found.images == sum(found.per_concept)
+    limited = quality(model, judge, digits, test_digits, draws=2, limit=200, nets=False)
+    assert 180 < limited.images <= 200
+    assert limited.samples.accuracy_score is limited.samples.accuracy_gap is None
     with pytest.raises(RGMError, match="8 training and 4 test images"):
         quality(
             model, judge, replace(digits, images=digits.images[:50], labels=digits.labels[:50]), test_digits

@@ -50,6 +50,18 @@ class Threshold:
             case _:
                 return self.low
 
+    def __str__(self) -> str:
+        """Return the threshold as people write it."""
+        match self.side:
+            case "equals":
+                return f"= {self.low:g}"
+            case "above":
+                return f"≥ {self.low:g}"
+            case "below":
+                return f"≤ {self.high:g}"
+            case _:
+                return f"{self.low:g} to {self.high:g}"
+
     def verdict(self, found: Estimate) -> Verdict:
         """Return `supported` where the whole interval lies where it must, `not supported` where none of it does."""
         if not all(map(math.isfinite, (found.estimate, found.low, found.high))):

@@ -94,6 +94,7 @@ def evaluate(
     )
 
 
+@torch.no_grad()
 def importance_bound(
     model: SpatialRGM, images: Tensor, samples: int, generator: torch.Generator | None
 ) -> Tensor:
@@ -109,6 +110,7 @@ def importance_bound(
     return torch.cat(bounds)
 
 
+@torch.no_grad()
 def code_rate_bits(model: SpatialRGM, data: ImageSet, *, count: int | None = None) -> Tensor:
     """Return −log₂ p(z_1 | z_2) of the most probable codes of (the first `count`) images, in bits per image."""
     rates = []

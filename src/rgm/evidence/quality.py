@@ -1,6 +1,7 @@
 """How good a model's samples are, beside real images that take their place."""
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -11,13 +12,28 @@ from rgm.data.images import ImageSet, to_unit
 from rgm.errors import RGMError
 from rgm.evidence.statistics import Estimate, bootstrap_mean, mean_over_draws
 from rgm.judge import Judge
-from rgm.model.spatial import SpatialRGM
+from rgm.model.results import Samples
 
 Images = Float[Tensor, "n channels height width"]
 Labels = Int64[Tensor, " n"]
 
 BATCH = 500
 NET_STEPS = 600
+
+
+class Sampler(Protocol):
+    """Whatever draws images of concepts: a model, or a control in its place."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where it draws."""
+        ...
+
+    def sample(
+        self, concept: int | Int64[Tensor, " n"], count: int = 1, *, generator: torch.Generator | None = None
+    ) -> Samples:
+        """Return `count` images of each concept."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +51,8 @@ class Marks:
     Intervals are over images for what the judge recognises, over draws (and seeds of the small net) for the rest.
     Ratios are over what real images give: the Fréchet distance and recall over those of as many training images,
     diversity and the distance to the nearest training image over those of the test images. `accuracy_gap` is
-    what the small net loses, in percentage points, by learning from these and not from as many training images.
+    what the small net loses, in percentage points, by learning from these and not from as many training images; None
+    where no net learned.
     """
 
     recognised: Estimate
@@ -49,8 +66,8 @@ class Marks:
     diversity_ratio: Estimate
     nearest_distance: Estimate
     nearest_ratio: Estimate
-    accuracy_score: Estimate
-    accuracy_gap: Estimate
+    accuracy_score: Estimate | None
+    accuracy_gap: Estimate | None
 
     @property
     def worst_recognised(self) -> Estimate:
@@ -179,12 +196,22 @@ def classification_accuracy_score(images: Images, labels: Labels, test: ImageSet
 
 
 def quality(
-    model: SpatialRGM, judge: Judge, train: ImageSet, test: ImageSet, *, draws: int = 3, seed: int = 0
+    model: Sampler,
+    judge: Judge,
+    train: ImageSet,
+    test: ImageSet,
+    *,
+    draws: int = 3,
+    limit: int | None = None,
+    nets: bool = True,
+    seed: int = 0,
 ) -> Quality:
     """Return the marks of a model's samples and of training images, each as `draws` independent sets.
 
     A set has as many images of each concept as the test split, or half as many as the training split where that is
-    less; the test images are then as many, taken at random. Samples are ancestral, temperature 1, none rejected.
+    less; the test images are then as many, taken at random. `limit`: images of a set, at most, in the same shares.
+    `nets`: whether small nets learn from the sets, for the accuracy score. Samples are ancestral, temperature 1, none
+    rejected.
     Raises RGMError for images without labels or too few.
     """
     if train.labels is None or test.labels is None or bool((train.labels < 0).any()):
@@ -192,6 +219,8 @@ def quality(
     classes = len(test.classes)
     tested = torch.bincount(test.labels, minlength=classes)
     counts = tested.minimum(torch.bincount(train.labels, minlength=classes) // 2)
+    if limit is not None and limit < int(counts.sum()):
+        counts = counts * limit // counts.sum()
     if int(counts.min()) < 4:
         raise RGMError(
             "the quality of samples needs 8 training and 4 test images of each concept, but of one there are "
@@ -214,7 +243,7 @@ def quality(
             coverage=coverage(features, seen.features),
             diversity=diversity(images, labels),
             nearest=float(nearest_distance(images, known, rank=rank).mean()),
-            accuracy=classification_accuracy_score(images, labels, test, seed + draw),
+            accuracy=classification_accuracy_score(images, labels, test, seed + draw) if nets else None,
         )
 
     samples, real, between = [], [], []
@@ -230,6 +259,9 @@ def quality(
         right = torch.cat([one.right for one in found]).double()
         concept = torch.cat([one.concept for one in found])
         pairs = list(zip(found, real, strict=True))
+        scores = [
+            (a.accuracy, b.accuracy) for a, b in pairs if a.accuracy is not None and b.accuracy is not None
+        ]
         return Marks(
             recognised=bootstrap_mean(right, "share"),
             recognised_by_concept=tuple(bootstrap_mean(right[concept == c], "share") for c in range(classes)),
@@ -242,10 +274,10 @@ def quality(
             diversity_ratio=mean_over_draws([one.diversity / spread for one in found], "ratio"),
             nearest_distance=mean_over_draws([one.nearest for one in found], "grey range"),
             nearest_ratio=mean_over_draws([one.nearest / away for one in found], "ratio"),
-            accuracy_score=mean_over_draws([one.accuracy for one in found], "share"),
-            accuracy_gap=mean_over_draws(
-                [100 * (b.accuracy - a.accuracy) for a, b in pairs], "percentage points"
-            ),
+            accuracy_score=mean_over_draws([score for score, _ in scores], "share") if scores else None,
+            accuracy_gap=mean_over_draws([100 * (b - a) for a, b in scores], "percentage points")
+            if scores
+            else None,
         )
 
     return Quality(
@@ -270,11 +302,11 @@ class _Draw:
     coverage: PrecisionRecall
     diversity: float
     nearest: float
-    accuracy: float
+    accuracy: float | None
 
 
 def _drawn(
-    model: SpatialRGM, counts: Int64[Tensor, " classes"], generator: torch.Generator
+    model: Sampler, counts: Int64[Tensor, " classes"], generator: torch.Generator
 ) -> tuple[Images, Labels]:
     """Return `counts[c]` samples of every concept c, on the CPU, a batch at a time."""
     concepts = torch.arange(len(counts)).repeat_interleave(counts)

@@ -1,5 +1,6 @@
 """Decoders: how a grid of codes becomes a finer field of numbers, by convolutions alone."""
 
+import math
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -45,7 +46,17 @@ class BlendedDecoder:
     hidden: int = 1
 
 
-DecoderConfig = Annotated[TransposedDecoder | PatchDecoder | BlendedDecoder, Discriminator("kind")]
+@dataclass(frozen=True, kw_only=True)
+class DenseDecoder:
+    """One hidden layer from all cells to all pixels: no cell has a place."""
+
+    kind: Literal["dense"] = "dense"
+    width: int
+
+
+DecoderConfig = Annotated[
+    TransposedDecoder | PatchDecoder | BlendedDecoder | DenseDecoder, Discriminator("kind")
+]
 
 
 def decoder(config: DecoderConfig, coarse: Shape, fine: Shape) -> nn.Sequential:
@@ -60,6 +71,11 @@ def decoder(config: DecoderConfig, coarse: Shape, fine: Shape) -> nn.Sequential:
             return _patches(config, coarse, fine)
         case BlendedDecoder():
             return _blended(config, coarse, fine)
+        case DenseDecoder():
+            return nn.Sequential(
+                *(nn.Flatten(), nn.Linear(math.prod(coarse), config.width), nn.ReLU()),
+                *(nn.Linear(config.width, math.prod(fine)), nn.Unflatten(1, fine)),
+            )
 
 
 def _transposed(config: TransposedDecoder, coarse: Shape, fine: Shape) -> nn.Sequential:

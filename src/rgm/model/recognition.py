@@ -89,6 +89,8 @@ class Recognition(nn.Module):
                 size = below[0] * below[1] * below[2]
                 self.features = nn.Sequential(nn.Flatten(), nn.Linear(size, config.width), nn.ReLU())
                 project = nn.Linear(config.width, outputs * height * width)
+                if isinstance(config.estimator, VectorQuantised):  # a codebook is looked up cell by cell
+                    project = nn.Sequential(project, nn.Unflatten(1, (outputs, height, width)))
             case PooledRecognition():
                 self.features = _pooled(config, below)
                 project = nn.Conv2d(config.width, outputs, 1)

@@ -154,6 +154,7 @@ def standard() -> Recipe:
         epochs=0.85,
         least_steps=400,
         learning_rate=3e-3,
+        muon=0.02,
         batch_size=64,
         schedule="one-cycle",
         trains="prior",
@@ -171,7 +172,7 @@ def pretrained() -> Recipe:
     """
     codes, prior = standard().stages
     codes = replace(codes, epochs=12, weights=replace(codes.weights, locality=5.0))
-    prior = replace(prior, epochs=14, batch_size=128, muon=0.02, posed=0.8)
+    prior = replace(prior, epochs=14, batch_size=128, posed=0.8)
     tolerant = replace(
         prior,
         name="outliers",

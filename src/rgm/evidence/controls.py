@@ -1,0 +1,164 @@
+"""Controls: what must fail, so that a claim that holds says something."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+from rgm.data.images import ImageSet, to_unit
+from rgm.evidence.claims import Claim, Thresholds
+from rgm.evidence.hypotheses import abstraction_claim, instantiation_claim, locality_claim
+from rgm.judge import Judge
+from rgm.model.config import ModelConfig
+from rgm.model.decoder import DenseDecoder
+from rgm.model.estimator import Gumbel, VectorQuantised
+from rgm.model.factorised import DensePrior
+from rgm.model.recognition import DenseRecognition
+from rgm.model.results import Samples
+from rgm.model.spatial import SpatialRGM
+from rgm.progress import Watch
+from rgm.training.loop import train as trained
+from rgm.training.recipe import Recipe, Stage, Weights
+
+Concepts = int | Int64[Tensor, " n"]
+
+
+@dataclass(frozen=True)
+class Shuffled:
+    """A model that takes every concept for the next one: what it draws is as good, and not what was asked for."""
+
+    model: SpatialRGM
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model draws."""
+        return self.model.device
+
+    def sample(
+        self, concept: Concepts, count: int = 1, *, generator: torch.Generator | None = None
+    ) -> Samples:
+        """Return samples of the next concepts under the names of those asked for."""
+        asked = torch.as_tensor(concept).reshape(-1)
+        drawn = self.model.sample((asked + 1) % self.model.num_classes, count, generator=generator)
+        return replace(drawn, concept=asked.repeat_interleave(count))
+
+
+@dataclass(frozen=True)
+class Memoriser:
+    """A model that replays the codes of training images: they look right, and nothing about them is new."""
+
+    model: SpatialRGM
+    z1: Int64[Tensor, "n height width"]
+    labels: Int64[Tensor, " n"]
+
+    @classmethod
+    def of(cls, model: SpatialRGM, train: ImageSet) -> "Memoriser":
+        """Return the memoriser of a labelled training split."""
+        assert train.labels is not None
+        batches = to_unit(train.images).split(512)
+        codes = torch.cat([model.read(batch.to(model.device))[0].cpu() for batch in batches])
+        return cls(model, codes, train.labels)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model decodes."""
+        return self.model.device
+
+    def sample(
+        self, concept: Concepts, count: int = 1, *, generator: torch.Generator | None = None
+    ) -> Samples:
+        """Return training images of each concept, painted from their codes."""
+        asked = torch.as_tensor(concept).reshape(-1).cpu().repeat_interleave(count)
+        picked = torch.empty_like(asked)
+        for label in asked.unique():
+            places = (self.labels == label).nonzero().flatten()
+            wanted = asked == label
+            drawn = torch.randint(
+                len(places), (int(wanted.sum()),), generator=generator, device=self.device
+            ).cpu()
+            picked[wanted] = places[drawn]
+        z1 = self.z1[picked]
+        return Samples(images=self.model.decode(z1), concept=asked, codes=(z1,))
+
+
+def untrained(model: SpatialRGM, *, seed: int) -> SpatialRGM:
+    """Return a model of the same configuration that has learned nothing."""
+    return _fresh(model.config, seed).eval()
+
+
+def factorised(model: SpatialRGM, train: ImageSet, *, seed: int, watch: Watch = lambda _: None) -> SpatialRGM:
+    """Return the model with a prior over z_{L−1} that draws every cell on its own, trained on the model's codes."""
+    *grids, coarsest, concept = model.config.levels
+    levels = (*grids, replace(coarsest, prior=DensePrior(width=64)), concept)
+    other = _fresh(replace(model.config, levels=levels), seed)
+    own = f"priors.{len(model.priors) - 1}."
+    kept = {name: value for name, value in model.state_dict().items() if not name.startswith(own)}
+    other.load_state_dict(other.state_dict() | kept)
+    stage = Stage(
+        name="factorised",
+        epochs=1,
+        least_steps=300,
+        learning_rate=3e-3,
+        schedule="one-cycle",
+        trains="prior",
+        weights=Weights(reconstruction=0.0, prior=1.0),
+    )
+    return trained(other.to(model.device), train, Recipe(stages=(stage,)), seed=seed, watch=watch).model
+
+
+def flat(model: SpatialRGM, train: ImageSet, *, seed: int, watch: Watch = lambda _: None) -> SpatialRGM:
+    """Return a model with as many latent bits but no grid: every code reads all pixels and paints all of them."""
+    first, *_, concept = model.config.levels
+    z1 = replace(
+        first,
+        recognition=DenseRecognition(width=256, estimator=VectorQuantised()),
+        prior=DensePrior(width=64),
+    )
+    top = replace(concept, recognition=DenseRecognition(width=64, estimator=Gumbel()))
+    config = replace(model.config, levels=(z1, top), decoder=DenseDecoder(width=256))
+    stage = Stage(
+        name="flat",
+        epochs=2,
+        least_steps=600,
+        learning_rate=1e-3,
+        schedule="one-cycle",
+        weights=Weights(reconstruction=10.0, concept=0.3, codebook=1.0, usage=0.005, prior=0.1),
+    )
+    return trained(
+        _fresh(config, seed).to(model.device), train, Recipe(stages=(stage,)), seed=seed, watch=watch
+    ).model
+
+
+def control_claims(
+    model: SpatialRGM,
+    judge: Judge,
+    train: ImageSet,
+    test: ImageSet,
+    thresholds: Thresholds,
+    *,
+    seed: int,
+    watch: Watch = lambda _: None,
+) -> Iterator[Claim]:
+    """Yield, one by one, the claims that each control is put to."""
+    nothing = untrained(model, seed=seed).to(model.device)
+    yield abstraction_claim(nothing, test, thresholds, subject="untrained")
+
+    def instantiation(control: "SpatialRGM | Shuffled | Memoriser", subject: str) -> Claim:
+        return instantiation_claim(control, judge, train, test, thresholds, subject=subject, seed=seed)
+
+    yield instantiation(nothing, "untrained")
+    yield locality_claim(nothing, judge, test, thresholds, subject="untrained", seed=seed)
+    gridless = flat(model, train, seed=seed, watch=watch)
+    yield locality_claim(gridless, judge, test, thresholds, subject="flat", seed=seed)
+    yield instantiation(factorised(model, train, seed=seed, watch=watch), "factorised")
+    yield instantiation(Shuffled(model), "shuffled")
+    yield instantiation(Memoriser.of(model, train), "memoriser")
+
+
+def _fresh(config: ModelConfig, seed: int) -> SpatialRGM:
+    """Return an untrained model; the seed of everything else stays as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)  # the layers' initial weights have no other way to be seeded
+        return SpatialRGM.from_config(config)
