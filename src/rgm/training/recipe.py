@@ -179,7 +179,7 @@ def pretrained() -> Recipe:
         epochs=0.5,
         learning_rate=5e-4,
         muon=0.005,
-        weights=replace(prior.weights, outliers=0.02),
+        weights=replace(prior.weights, outliers=0.005),
     )
     concept = Stage(
         name="concept",
