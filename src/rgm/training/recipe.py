@@ -177,6 +177,7 @@ def pretrained() -> Recipe:
         prior,
         name="outliers",
         epochs=0.5,
+        least_steps=100,
         learning_rate=5e-4,
         muon=0.005,
         weights=replace(prior.weights, outliers=0.005),
