@@ -238,7 +238,8 @@ def main(
     notes = [
         '"Real images instead" are training images in the place of samples, under the same protocol; the judge has '
         "learned from those, and their nearest training image is the nearest other one. Intervals are over images "
-        "(bootstrap) for means and shares, over draws for sets of samples."
+        "(bootstrap) for means and shares, over draws for sets of samples. What is asked, and the aim, are those of "
+        "the packaged weights on MNIST."
     ]
     command = shlex.join(["python", "benchmarks/results.py", *sys.argv[1:]])
     write_text(out, page(f"Results: {test.source}", lines, facts, notes, command))
