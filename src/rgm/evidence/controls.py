@@ -10,6 +10,7 @@ from torch import Tensor
 from rgm.data.images import ImageSet, to_unit
 from rgm.evidence.claims import Claim, Thresholds
 from rgm.evidence.hypotheses import abstraction_claim, instantiation_claim, locality_claim
+from rgm.evidence.quality import Sampler
 from rgm.judge import Judge
 from rgm.model.config import ModelConfig
 from rgm.model.decoder import DenseDecoder
@@ -145,7 +146,7 @@ def control_claims(
     nothing = untrained(model, seed=seed).to(model.device)
     yield abstraction_claim(nothing, test, thresholds, subject="untrained")
 
-    def instantiation(control: "SpatialRGM | Shuffled | Memoriser", subject: str) -> Claim:
+    def instantiation(control: Sampler, subject: str) -> Claim:
         return instantiation_claim(control, judge, train, test, thresholds, subject=subject, seed=seed)
 
     yield instantiation(nothing, "untrained")

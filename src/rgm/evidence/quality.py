@@ -1,7 +1,7 @@
 """How good a model's samples are, beside real images that take their place."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +21,7 @@ BATCH = 500
 NET_STEPS = 600
 
 
+@runtime_checkable
 class Sampler(Protocol):
     """Whatever draws images of concepts: a model, or a control in its place."""
 
