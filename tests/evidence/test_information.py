@@ -17,7 +17,9 @@ def test_a_copy_of_the_class_tells_its_entropy_and_a_constant_nothing() -> None:
     assert float(found.bits[0]) == pytest.approx(2 + 3 / 4000 / math.log(2))
     assert float(found.bits[1]) == pytest.approx(0, abs=1e-12)
     assert float(found.bits[2]) == pytest.approx(1 + 1 / 4000 / math.log(2))
-    assert found.estimate is not None
+    alone = mutual_information(labels, labels, 4, 4).estimate(2.0, "share")
+    assert alone.estimate == pytest.approx(float(found.bits[0]) / 2)
+    assert alone.low <= alone.estimate <= alone.high
 
 
 def test_a_noisy_channel_tells_what_the_closed_form_says(generator: torch.Generator) -> None:
