@@ -8,7 +8,7 @@ from rgm.data.images import ImageSet, to_unit
 from rgm.experiments.locality import locality
 from rgm.judge import Judge
 from rgm.model.config import seed
-from rgm.model.receptive import painted_by, patch
+from rgm.model.receptive import Box, painted_by, patch
 from rgm.model.spatial import SpatialRGM
 
 
@@ -59,6 +59,34 @@ def test_nothing_leaves_the_receptive_field(model: SpatialRGM, few: ImageSet) ->
             box = painted_by(model, row, column)
             outside[box.top : box.bottom, box.left : box.right] = 0
             assert float(outside.abs().max()) == 0
+
+
+def test_what_leaks_is_seen(model: SpatialRGM, few: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fields that are claimed to be smaller than they are: what lies outside must show, above and below."""
+
+    def patch_alone(model: SpatialRGM, row: int, column: int) -> Box:
+        return patch(model, row, column)
+
+    honest = locality(model, few, None, count=16)
+    assert honest.read_alone.tolist() == [1.0] * 16
+    monkeypatch.setattr("rgm.experiments.locality.painted_by", patch_alone)
+    monkeypatch.setattr("rgm.experiments.locality.seen_by", patch_alone)
+    result = locality(model, few, None, count=16)
+    assert result.measures()["recognition_field_share"] < 0.99
+    assert result.painted_area == result.seen_area == pytest.approx(1 / 49)
+    torch.testing.assert_close(result.field_change, honest.own_change)
+    # One code in 31 is looked at in full: what leaks is estimated from it.
+    expected = float(honest.own_change.sum() / honest.total_change.sum())
+    assert result.measures()["receptive_field_share"] == pytest.approx(expected, abs=0.1)
+    assert result.measures()["receptive_field_share"] < 0.95
+
+
+def test_more_images_may_have_their_concept_changed_than_their_cells(
+    model: SpatialRGM, few: ImageSet, judge: Judge
+) -> None:
+    result = locality(model, few, judge, count=2, concepts=20)
+    assert result.recognised_as_new is not None
+    assert (len(result.global_extent), len(result.recognised_as_new)) == (2, 20)
 
 
 def test_the_aligned_map_moves_every_patch_to_one_place(model: SpatialRGM, few: ImageSet) -> None:

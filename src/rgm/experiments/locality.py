@@ -1,5 +1,6 @@
 """Locality: a cell changes its place, a concept changes everything."""
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -8,17 +9,22 @@ from jaxtyping import Bool, Float, Int64
 from scipy.stats import spearmanr
 from torch import Tensor
 
+from rgm.categorical import one_hot
 from rgm.data.images import ImageSet, to_unit
 from rgm.judge import Judge
-from rgm.model.receptive import Box, painted_by, patch
+from rgm.model.receptive import Box, painted_by, painters_of, patch, seen_by
 from rgm.model.spatial import SpatialRGM
 
 VISIBLE = 0.05
 """A pixel counts as changed where it moves by more than this share of the full grey range."""
 MARGIN = 2
 """Pixels by which a patch is grown for the second share."""
-_AT_ONCE = 512
-"""Changed images that are decoded together."""
+_AT_ONCE, _IMAGES = 512, 64
+"""Changed images that are painted together; images whose changes are measured together."""
+_ROUNDING = 1e-5
+"""What floating-point sums may make of equal logits, as a share of the largest."""
+
+Codes = Int64[Tensor, "n height width"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,8 +61,13 @@ class Locality:
     cell's squared change lies from the cell's centre, averaged over cells, an entry an image; `rank_correlation` is
     Spearman's, over all pairs of cells, between how far the cells and how far the centres of their changes lie apart.
     `local_extent` and `global_extent` are shares of pixels that move by more than 5 % of the grey range, an entry an
-    image. `recognised_as_new` says of each image with a changed concept whether the judge takes it for the new one;
-    None without a judge.
+    image. `recognised_as_new` says of each image with a changed concept (there may be more of them) whether the judge
+    takes it for the new one; None without a judge.
+
+    Only the receptive field is painted for every code; what is changed beyond it is measured on whole images for one
+    code a cell and image, and taken for as much for the others. Bottom-up, `read_alone` is the share of an image's
+    cells whose logits stay when all pixels beyond the recognition's receptive field become another image's.
+    `painted_area` and `seen_area` are the mean shares of the image that the fields of decoder and recognition take up.
     """
 
     classes: tuple[str, ...]
@@ -74,7 +85,10 @@ class Locality:
     rank_correlation: Float[Tensor, " n"]
     local_extent: Float[Tensor, " n"]
     global_extent: Float[Tensor, " n"]
-    recognised_as_new: Bool[Tensor, " n"] | None
+    read_alone: Float[Tensor, " n"]
+    painted_area: float
+    seen_area: float
+    recognised_as_new: Bool[Tensor, " m"] | None
 
     def measures(self) -> dict[str, float]:
         """Return the numbers by name."""
@@ -83,6 +97,7 @@ class Locality:
             "own_patch_share": float(self.own_change.sum() / total),
             "patch_plus_2_share": float(self.near_change.sum() / total),
             "receptive_field_share": float(self.field_change.sum() / total),
+            "recognition_field_share": float(self.read_alone.mean()),
             "displacement_px": float(self.displacement_px.mean()),
             "rank_correlation": float(self.rank_correlation.mean()),
             "local_extent": float(self.local_extent.mean()),
@@ -102,34 +117,50 @@ class _Sums:
     field: Tensor
     total: Tensor
     visible: Tensor
+    kept: Tensor
     centres: Tensor
 
 
+@torch.no_grad()
 def locality(
-    model: SpatialRGM, data: ImageSet, judge: Judge | None, *, count: int = 64, seed: int = 0
+    model: SpatialRGM,
+    data: ImageSet,
+    judge: Judge | None,
+    *,
+    count: int = 64,
+    concepts: int = 0,
+    seed: int = 0,
 ) -> Locality:
-    """Change every cell of the split's first `count` images to every other code, and every image's concept."""
-    images = to_unit(data.images[:count]).to(model.device)
-    count = len(images)
+    """Change every cell of the split's first `count` images to every other code, and every image's concept.
+
+    With `concepts` above `count`, so many images are given another concept, for the judge.
+    """
+    images = to_unit(data.images[: max(count, concepts)]).to(model.device)
     inference = model.infer(images)
-    z1 = inference.z1
-    base = model.decode(z1)
+    images, z1, base = images[:count], inference.z1[:count], inference.reconstruction[:count]
+    count = len(images)
     height, width = model.config.levels[0].grid
     rows, columns = model.config.image[1:]
     atlas = torch.zeros(height, width, rows, columns, dtype=torch.float64)
-    own, near, field, total, visible = torch.zeros(5, count, dtype=torch.float64)
+    own, near, field, total, visible, kept = torch.zeros(6, count, dtype=torch.float64)
     centres = torch.zeros(count, height, width, 2, dtype=torch.float64)
-    sums = _Sums(own, near, field, total, visible, centres)
-    for row in range(height):
-        for column in range(width):
-            atlas[row, column] = _change_cell(model, z1, base, (row, column), sums)
+    sums = _Sums(own, near, field, total, visible, kept, centres)
+    cells = [(row, column) for row in range(height) for column in range(width)]
+    logits = _logits(model, images)
+    for cell in cells:
+        atlas[cell] = _change_cell(model, z1, base, cell, sums)
+        sums.kept += _read_alone(model, images, logits, cell)
 
     generator = torch.Generator(model.device).manual_seed(seed)
     old = inference.concept.argmax(dim=1)
     new = (old + 1) % model.num_classes
-    changed = model.sample(new, generator=generator).images
+    changed = torch.cat([model.sample(some, generator=generator).images for some in new.split(_AT_ONCE)])
     tall, wide = rows // height, columns // width
     displacement, correlation = _topology(sums.centres, tall, wide)
+
+    def area(field: Callable[[SpatialRGM, int, int], Box]) -> float:
+        return sum(field(model, *cell).area for cell in cells) / (len(cells) * rows * columns)
+
     return Locality(
         classes=data.classes,
         count=count,
@@ -144,14 +175,17 @@ def locality(
         patch_size=(tall, wide),
         displacement_px=displacement,
         rank_correlation=correlation,
-        local_extent=sums.visible / (height * width),
-        global_extent=_visible(changed - base).double().mean(dim=(1, 2)).cpu(),
+        local_extent=sums.visible / len(cells),
+        global_extent=_visible(changed[:count] - base).double().mean(dim=(1, 2)).cpu(),
+        read_alone=sums.kept / len(cells),
+        painted_area=area(painted_by),
+        seen_area=area(seen_by),
         recognised_as_new=None if judge is None else judge.look(changed.cpu()).label == new.cpu(),
     )
 
 
-def _visible(change: Float[Tensor, "n channels rows columns"]) -> Bool[Tensor, "n rows columns"]:
-    return (change.abs() > VISIBLE).any(dim=1)
+def _visible(change: Float[Tensor, "*n channels rows columns"]) -> Bool[Tensor, "*n rows columns"]:
+    return (change.abs() > VISIBLE).any(dim=-3)
 
 
 def _change_cell(
@@ -159,40 +193,95 @@ def _change_cell(
 ) -> Float[Tensor, "rows columns"]:
     """Give a cell every other code in every image; add to the sums, and return the mean squared change."""
     row, column = cell
-    states = model.latent_dim
-    image = model.config.image[1:]
-    boxes = (
-        patch(model, row, column),
-        patch(model, row, column).grown(MARGIN, image),
-        painted_by(model, row, column),
+    rows, columns = model.config.image[1:]
+    field = painted_by(model, row, column)
+    own = patch(model, row, column)
+    parts = [box.inside(field).slices for box in (own, own.grown(MARGIN, (rows, columns)))]
+    others = model.latent_dim - 1
+    leaked = _leaked(model, z1, base, cell, field) * others
+    everywhere = []
+    for some, painted in zip(
+        torch.arange(len(z1)).split(_IMAGES), _painted(model, z1, cell, field), strict=True
+    ):
+        change = painted - painted[torch.arange(len(some)), z1[some, row, column]][:, None]
+        squared = change.square().sum(dim=(1, 2)).double().cpu()
+        everywhere.append(squared)
+        sums.own[some] += squared[:, *parts[0]].sum(dim=(1, 2))
+        sums.near[some] += squared[:, *parts[1]].sum(dim=(1, 2))
+        sums.field[some] += squared.sum(dim=(1, 2))
+        sums.total[some] += squared.sum(dim=(1, 2)) + leaked[some]
+        sums.visible[some] += _visible(change).sum(dim=(1, 2, 3)).double().cpu() / (others * rows * columns)
+    squared = torch.cat(everywhere)
+    sums.centres[:, row, column] = _centre(squared, field, (rows, columns))
+    atlas = torch.zeros(rows, columns, dtype=torch.float64)
+    atlas[field.slices] = squared.mean(dim=0) / others
+    return atlas
+
+
+def _painted(
+    model: SpatialRGM, z1: Codes, cell: tuple[int, int], field: Box
+) -> Iterator[Float[Tensor, "some states channels tall wide"]]:
+    """Yield what every code in a cell paints in its field, some images at a time, from the few cells that it needs."""
+    cells = painters_of(model, field)
+    corner = patch(model, cells.top, cells.left)
+    shown = Box(
+        top=field.top - corner.top,
+        bottom=field.bottom - corner.top,
+        left=field.left - corner.left,
+        right=field.right - corner.left,
     )
-    count = len(z1)
-    mean = torch.zeros(image, dtype=torch.float64)
-    everywhere = torch.zeros(count, *image, dtype=torch.float64)
-    for shifts in torch.arange(1, states, device=z1.device).split(max(1, _AT_ONCE // count)):
-        codes = z1.repeat(len(shifts), 1, 1)
-        codes[:, row, column] = (codes[:, row, column] + shifts.repeat_interleave(count)) % states
-        change = model.decode(codes) - base.repeat(len(shifts), 1, 1, 1)
-        squared = change.square().sum(dim=1).double().cpu().unflatten(0, (len(shifts), count)).sum(dim=0)
-        mean += squared.mean(dim=0)
-        everywhere += squared
-        for box, sum_ in zip(boxes, (sums.own, sums.near, sums.field), strict=True):
-            sum_ += squared[:, box.top : box.bottom, box.left : box.right].sum(dim=(1, 2))
-        sums.total += squared.sum(dim=(1, 2))
-        moved = _visible(change).double().mean(dim=(1, 2)).cpu().unflatten(0, (len(shifts), count))
-        sums.visible += moved.sum(dim=0) / (states - 1)
-    sums.centres[:, row, column] = _centre(everywhere)
-    return mean / (states - 1)
+    states = torch.arange(model.latent_dim, device=z1.device)
+    row, column = cell[0] - cells.top, cell[1] - cells.left
+    read = model.recognition(1).read
+    told = read(one_hot(states[:, None, None], model.latent_dim))[:, :, 0, 0]
+    for some in z1[:, *cells.slices].split(_IMAGES):
+        around = read(one_hot(some, model.latent_dim)).repeat_interleave(len(states), dim=0)
+        around[:, :, row, column] = told.repeat(len(some), 1)
+        parts = [around[first : first + _AT_ONCE] for first in range(0, len(around), _AT_ONCE)]
+        painted = torch.cat([model.likelihood.mean(part)[..., *shown.slices] for part in parts])
+        yield painted.unflatten(0, (len(some), len(states)))
 
 
-def _centre(weights: Float[Tensor, "n rows columns"]) -> Float[Tensor, "n 2"]:
-    """Return the centre of mass in pixels from the upper left corner; the image's middle where there is no mass."""
-    _, rows, columns = weights.shape
-    down = torch.arange(rows, dtype=weights.dtype) + 0.5
-    across = torch.arange(columns, dtype=weights.dtype) + 0.5
+def _leaked(
+    model: SpatialRGM, z1: Codes, base: Tensor, cell: tuple[int, int], field: Box
+) -> Float[Tensor, " n"]:
+    """Return the squared change that one other code in a cell makes outside its field, with the whole image painted.
+
+    Another code for each cell and image, all of them in turn.
+    """
+    row, column = cell
+    turn = torch.arange(len(z1), device=z1.device) + 7 * row + column
+    codes = z1.clone()
+    codes[:, row, column] = (z1[:, row, column] + 1 + turn % (model.latent_dim - 1)) % model.latent_dim
+    squared = (model.decode(codes) - base).square().sum(dim=1).double()
+    squared[:, *field.slices] = 0
+    return squared.sum(dim=(1, 2)).cpu()
+
+
+def _read_alone(
+    model: SpatialRGM, images: Tensor, logits: Tensor, cell: tuple[int, int]
+) -> Float[Tensor, " n"]:
+    """Return 1 where a cell's logits stay when all pixels beyond its field become those of another image, else 0."""
+    field = seen_by(model, *cell)
+    mixed = images.roll(1, dims=0)
+    mixed[..., *field.slices] = images[..., *field.slices]
+    change = (_logits(model, mixed) - logits)[..., *cell].abs().amax(dim=1)
+    return (change <= _ROUNDING * logits.abs().max()).double().cpu()
+
+
+def _logits(model: SpatialRGM, images: Tensor) -> Float[Tensor, "n states height width"]:
+    return torch.cat([model.recognition(1).field(some).logits for some in images.split(_AT_ONCE)])
+
+
+def _centre(
+    weights: Float[Tensor, "n tall wide"], field: Box, image: tuple[int, int]
+) -> Float[Tensor, "n 2"]:
+    """Return the centre of mass in pixels from the image's corner; the image's middle where there is no mass."""
+    down = torch.arange(field.top, field.bottom, dtype=weights.dtype) + 0.5
+    across = torch.arange(field.left, field.right, dtype=weights.dtype) + 0.5
     mass = weights.sum(dim=(1, 2))
     found = torch.stack([weights.sum(dim=2) @ down, weights.sum(dim=1) @ across], dim=1) / mass[:, None]
-    middle = torch.tensor([rows / 2, columns / 2], dtype=weights.dtype)
+    middle = torch.tensor([image[0] / 2, image[1] / 2], dtype=weights.dtype)
     return torch.where(mass[:, None] > 0, found, middle)
 
 
@@ -260,4 +349,4 @@ def _example(
 
 
 def _inside(images: Float[Tensor, "*n channels rows columns"], box: Box) -> Tensor:
-    return images[..., box.top : box.bottom, box.left : box.right]
+    return images[..., *box.slices]

@@ -4,8 +4,9 @@ import math
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+import torch.nn.functional as F
 from pydantic import Discriminator
-from torch import nn
+from torch import Tensor, nn
 
 from rgm.model.recognition import Shape, halvings, residual_blocks
 
@@ -78,6 +79,24 @@ def decoder(config: DecoderConfig, coarse: Shape, fine: Shape) -> nn.Sequential:
             )
 
 
+class Blocks(nn.ConvTranspose2d):
+    """A transposed convolution whose stride is its kernel's side: blocks of pixels that do not overlap.
+
+    Computed as a 1 × 1 convolution to all of a block's pixels, which are then laid out: the same sums, and for few
+    channels several times as fast on a CPU.
+    """
+
+    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
+        """Return what the transposed convolution does; its size is never in doubt, so `output_size` is not asked."""
+        assert output_size is None
+        assert not isinstance(self.padding, str)
+        side, cut = self.stride[0], self.padding[0]
+        weight = self.weight.permute(1, 2, 3, 0).flatten(0, 2)[:, :, None, None]
+        bias = None if self.bias is None else self.bias.repeat_interleave(side * side)
+        laid = F.pixel_shuffle(F.conv2d(x, weight, bias), side)
+        return laid[..., cut : laid.shape[-2] - cut, cut : laid.shape[-1] - cut]
+
+
 def _transposed(config: TransposedDecoder, coarse: Shape, fine: Shape) -> nn.Sequential:
     doublings = halvings(fine, coarse)
     layers: list[nn.Module] = [nn.ConvTranspose2d(coarse[0], config.width, 1), nn.ReLU()]
@@ -101,7 +120,7 @@ def _patches(config: PatchDecoder, coarse: Shape, fine: Shape) -> nn.Sequential:
     for _ in range(config.hidden):
         layers += [nn.Conv2d(channels, config.width, 1), nn.ReLU()]
         channels = config.width
-    layers.append(nn.ConvTranspose2d(channels, fine[0], side, stride=side))
+    layers.append(Blocks(channels, fine[0], side, stride=side))
     return nn.Sequential(*layers)
 
 
@@ -111,6 +130,4 @@ def _blended(config: BlendedDecoder, coarse: Shape, fine: Shape) -> nn.Sequentia
     for _ in range(config.hidden):
         layers += [nn.Conv2d(config.width, config.width, 1), nn.ReLU()]
     # One block more than cells on either axis: half a block is cut from every border.
-    return nn.Sequential(
-        *layers, nn.ConvTranspose2d(config.width, fine[0], side, stride=side, padding=side // 2)
-    )
+    return nn.Sequential(*layers, Blocks(config.width, fine[0], side, stride=side, padding=side // 2))

@@ -17,12 +17,28 @@ _POINTWISE = (nn.ReLU, nn.SiLU, nn.GELU, nn.Sigmoid, nn.Identity)
 
 @dataclass(frozen=True, kw_only=True)
 class Box:
-    """A rectangle of pixels: rows `top … bottom − 1`, columns `left … right − 1`."""
+    """A rectangle of pixels (or of cells): rows `top … bottom − 1`, columns `left … right − 1`."""
 
     top: int
     bottom: int
     left: int
     right: int
+
+    @property
+    def area(self) -> int:
+        """Number of pixels."""
+        return (self.bottom - self.top) * (self.right - self.left)
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """The rectangle as an index of rows and columns."""
+        return slice(self.top, self.bottom), slice(self.left, self.right)
+
+    def inside(self, outer: "Box") -> "Box":
+        """Return the part that lies in another rectangle, counted from that one's corner."""
+        rows = [min(max(side, outer.top), outer.bottom) - outer.top for side in (self.top, self.bottom)]
+        columns = [min(max(side, outer.left), outer.right) - outer.left for side in (self.left, self.right)]
+        return Box(top=rows[0], bottom=rows[1], left=columns[0], right=columns[1])
 
     def grown(self, pixels: int, image: tuple[int, int]) -> "Box":
         """Return the rectangle grown on every side and cut at the image's border."""
@@ -46,6 +62,15 @@ def painted_by(model: SpatialRGM, row: int, column: int) -> Box:
     net = model.likelihood.net
     rows = _reached(net, (row, row), model.config.image[1], axis=0)
     columns = _reached(net, (column, column), model.config.image[2], axis=1)
+    return Box(top=rows[0], bottom=rows[1] + 1, left=columns[0], right=columns[1] + 1)
+
+
+def painters_of(model: SpatialRGM, pixels: Box) -> Box:
+    """Return the cells of z_1, as rows and columns of the grid, on which some pixels of the decoder can depend."""
+    net = model.likelihood.net
+    height, width = model.config.levels[0].grid
+    rows = _needed(net, (pixels.top, pixels.bottom - 1), height, axis=0)
+    columns = _needed(net, (pixels.left, pixels.right - 1), width, axis=1)
     return Box(top=rows[0], bottom=rows[1] + 1, left=columns[0], right=columns[1] + 1)
 
 
