@@ -24,7 +24,7 @@ from rgm.data.images import to_unit
 from rgm.data.load import load_data
 from rgm.evidence.evaluation import evaluate
 from rgm.evidence.quality import quality
-from rgm.evidence.statistics import Estimate, bootstrap_mean, bootstrap_ratio
+from rgm.evidence.statistics import Estimate, PerImage, bootstrap_mean, exactly
 from rgm.experiments.locality import locality
 from rgm.files import write_json, write_text
 from rgm.judge import judge_accuracy, judge_of
@@ -74,11 +74,6 @@ def shown(found: Estimate, form: str) -> str:
     if found.low == found.high:
         return form.format(found.estimate)
     return f"{form} ({form} to {form})".format(found.estimate, found.low, found.high)
-
-
-def exact(value: float, unit: str) -> Estimate:
-    """Return a number that is counted, not estimated."""
-    return Estimate(estimate=value, low=value, high=value, unit=unit)
 
 
 def page(title: str, lines: list[Line], facts: dict[str, str], notes: list[str], command: str) -> str:
@@ -132,16 +127,23 @@ def main(
     painted = rgm.infer(to_unit(test.images)).reconstruction
     painted_right = bootstrap_mean((judge.look(painted).label == test.labels).double(), "share")
     own, near = (
-        bootstrap_ratio(part, cells.total_change, "share") for part in (cells.own_change, cells.near_change)
+        PerImage(parts=part, wholes=cells.total_change, unit="share").estimate()
+        for part in (cells.own_change, cells.near_change)
     )
     samples, real, percent = marks.samples, marks.real, "{:.1%}"
     assert samples.accuracy_gap is not None
     lines = [
         Line(name="concept right", measure=codes.concept_accuracy, form="{:.2%}", least=0.992, aim="99.6 %"),
         Line(
-            name="codes in use", measure=exact(codes.codes_in_use, "codes"), form="{:.0f}", least=32, aim="32"
+            name="codes in use",
+            measure=exactly(codes.codes_in_use, "codes"),
+            form="{:.0f}",
+            least=32,
+            aim="32",
         ),
-        Line(name="perplexity", measure=exact(codes.perplexity, "codes"), form="{:.1f}", least=20, aim="26"),
+        Line(
+            name="perplexity", measure=exactly(codes.perplexity, "codes"), form="{:.1f}", least=20, aim="26"
+        ),
         Line(name="squared error", measure=codes.squared_error, form="{:.4f}", most=0.0055, aim="0.004"),
         Line(
             name="reconstructions recognised", measure=painted_right, form=percent, least=0.988, aim="99.4 %"
@@ -205,7 +207,7 @@ def main(
         ),
         Line(
             name="rate of test codes over training codes",
-            measure=exact(codes.rate_ratio, "ratio"),
+            measure=codes.rate_ratio,
             form="{:.3f}",
             most=1.05,
             aim="1.02",

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from rgm import cli
 from rgm.checkpoint import FILE
@@ -174,6 +175,42 @@ def test_claims_are_put_to_a_model_and_written(run: Path, tmp_path: Path) -> Non
         for measure in claim["measures"]:
             assert measure["low"] <= measure["estimate"] <= measure["high"]
             assert measure["side"] in ("above", "below", "between", "equals")
+        assert {"calibration_error", "frechet_ratio", "seen_area"} & {one["name"] for one in claim["context"]}
+    drawn = {path.name for path in (tmp_path / "figures").iterdir()}
+    assert {"renormalization.png", "locality-atlas.png"} <= drawn
+
+
+def test_models_are_compared_side_by_side(run: Path, tmp_path: Path) -> None:
+    packed = tmp_path / "packed.safetensors"
+    rgm("pack", run, "--out", packed)
+    text = rgm("compare", run, packed, "--out", tmp_path, COLUMNS="200").stdout
+    assert "concept accuracy" in text
+    kept = json.loads((tmp_path / "comparison.json").read_text())
+    assert kept["models"] == [str(run), str(packed)]
+    accuracy = kept["measures"][0]
+    assert accuracy["name"] == "concept_accuracy"
+    assert accuracy["differences"][1]["paired"]
+    assert abs(accuracy["differences"][1]["estimate"]) < 0.01  # half precision hardly matters
+    page = (tmp_path / "comparison.html").read_text()
+    assert str(packed) in page
+    assert "http" not in page
+    assert "two different models" in refused("compare", run, run)
+    assert "two different models" in refused("compare", run)
+
+
+def test_claims_about_other_classes_are_undecided_and_say_why(run: Path, tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        for name in ("cat", "dog"):
+            folder = tmp_path / "pets" / split / name
+            folder.mkdir(parents=True)
+            for index in range(4):
+                Image.new("L", (28, 28), 30 * index).save(folder / f"{index}.png")
+    out = tmp_path / "out"
+    rgm("evaluate", run, "--data", tmp_path / "pets", "--claims", "--samples", 1, "--out", out)
+    found = json.loads((out / "evidence.json").read_text())["claims"]
+    assert [claim["verdict"] for claim in found] == ["undecided"] * 3
+    assert all("none that are the model's" in claim["reason"] for claim in found)
+    assert all(claim["measures"] == [] for claim in found)
 
 
 @pytest.mark.parametrize("name", ["abstraction", "instantiation", "locality"])

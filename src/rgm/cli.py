@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, CycloptsError, Parameter
 from cyclopts.validators import Number
-from rich.console import Console
-from rich.table import Table
 
 from rgm.data.names import DATA_NAMES
 from rgm.errors import RGMError
@@ -22,7 +20,9 @@ from rgm.model.catalogue import ESTIMATORS, PRESETS
 from rgm.training.config import SEEDS, RunConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
+
+    from rich.table import Table
 
     from rgm.checkpoint import Checkpoint
     from rgm.data.images import ImageSet, Split
@@ -87,7 +87,7 @@ def run(
     with progress(quiet) as watch:
         result = pipeline.run(config, out, resume=resume, watch=watch, command=_command())
     if not quiet:
-        _table(f"{result.data} · {config.preset}", result.measures)
+        _print_measures(f"{result.data} · {config.preset}", result.measures)
         print(f"Report: {result.report}")
 
 
@@ -122,7 +122,7 @@ def train(
     with progress(quiet) as watch:
         result = train_run(config, out, resume=resume, watch=watch)
     if not quiet:
-        _table(f"{result.origin.data} · {config.preset}", result.test)
+        _print_measures(f"{result.origin.data} · {config.preset}", result.test)
         print(f"Model: {result.folder}")
 
 
@@ -168,7 +168,7 @@ def experiment(
         )
     files = pipeline.write_experiment(name, result, out)
     if not quiet:
-        _table(name, result.measures())
+        _print_measures(name, result.measures())
         print("Wrote " + ", ".join(map(str, files)))
 
 
@@ -199,8 +199,10 @@ def evaluate(
     """
     from dataclasses import asdict
 
+    from rgm import pipeline
     from rgm.evidence.evaluation import evaluate as evaluated
     from rgm.files import writable_folder, write_json
+    from rgm.tables import claim_table, evaluation_table
 
     if samples < 1:
         raise RGMError(
@@ -212,70 +214,89 @@ def evaluate(
     test, train = (
         _comparable(checkpoint, _split(checkpoint, data, part, data_dir)) for part in (split, "train")
     )
+    if claims or controls:
+        decided = []
+        for claim in _claims(checkpoint, model, train, test, controls=controls, seed=seed, quiet=quiet):
+            decided.append(claim)
+            if not quiet:
+                _print(claim_table(claim))
+        if out is not None:
+            pipeline.write_evidence(decided, test.name, out)
     found = asdict(evaluated(checkpoint.model, test, train, samples=samples, seed=seed))
-    table = _plain_table(f"{model} on {len(test):,} {split} images")
-    for name, value in found.items():
-        parts = value if isinstance(value, tuple) else [value]
-        for number, part in enumerate(parts, start=1):
-            title = name.replace("_", " ") + (f" z{number}" if isinstance(value, tuple) else "")
-            if isinstance(part, dict):
-                shown = f"{part['estimate']:.4f}  ({part['low']:.4f} to {part['high']:.4f} {part['unit']})"
-            else:
-                shown = "–" if part is None else part if isinstance(part, str) else f"{part:g}"
-            table.add_row(title, shown)
     if not quiet:
-        Console().print(table)
+        _print(evaluation_table(f"{model} on {len(test):,} {split} images", found))
     if out is not None:
         record = {"version": 1, "data": test.name, "split": split, "measures": found}
         write_json(out / "evaluation.json", record)
-    if claims or controls:
-        _evidence(checkpoint, model, train, test, controls=controls, out=out, seed=seed, quiet=quiet)
 
 
-def _evidence(
+@app.command
+def compare(
+    *models: Annotated[
+        str, Parameter(help="Two or more, each as MODEL elsewhere; the first is compared with.")
+    ],
+    data: Data = None,
+    data_dir: DataDir = None,
+    out: Annotated[Path | None, Parameter(help="Folder for comparison.html and comparison.json.")] = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    quiet: Quiet = False,
+) -> None:
+    """Put the three claims to several models and print them side by side, with how each differs from the first.
+
+    Example: `rgm compare runs/first mnist --out comparison`
+
+    Differences are paired where they are of the same test images: resampled together.
+    """
+    from rgm.evidence.comparison import compare as compared
+    from rgm.files import writable_folder, write_json
+    from rgm.report.comparison import write_comparison
+    from rgm.tables import comparison_table
+
+    if len(set(models)) != len(models) or len(models) < 2:
+        raise RGMError(f"a comparison needs at least two different models, but {len(set(models))} came")
+    if out is not None:
+        writable_folder(out)
+    found: dict[str, list[Claim]] = {}
+    checkpoints = {model: _load(model, device) for model in models}
+    name = data or checkpoints[models[0]].origin.data
+    for model, checkpoint in checkpoints.items():
+        train, test = (
+            _comparable(checkpoint, _split(checkpoint, name, split, data_dir)) for split in ("train", "test")
+        )
+        found[model] = []
+        for claim in _claims(checkpoint, model, train, test, seed=seed, quiet=quiet):
+            found[model].append(claim)
+            if not quiet:
+                print(f"{model}: {claim.claim} {claim.verdict}", file=sys.stderr)
+    result = compared(name, found)
+    if not quiet:
+        _print(comparison_table(result))
+    if out is not None:
+        write_json(out / "comparison.json", result.record())
+        path = write_comparison(out / "comparison.html", result, command=_command())
+        if not quiet:
+            print(f"Comparison: {path}")
+
+
+def _claims(
     checkpoint: "Checkpoint",
     model: str,
     train: "ImageSet",
     test: "ImageSet",
     *,
-    controls: bool,
-    out: Path | None,
+    controls: bool = False,
     seed: int,
     quiet: bool,
-) -> None:
-    """Print the claims as they are decided, and write them."""
+) -> "Iterator[Claim]":
+    """Yield the claims about a model as they are decided, with progress where something is trained."""
     from rgm import pipeline
-    from rgm.evidence.claims import record
-    from rgm.files import write_json
     from rgm.terminal import progress
 
-    decided = []
     with progress(quiet) as watch:
-        for claim in pipeline.claims(
+        yield from pipeline.claims(
             checkpoint.model, train, test, folder=Path(model), controls=controls, seed=seed, watch=watch
-        ):
-            decided.append(claim)
-            if not quiet:
-                _claim_table(claim)
-    if out is not None:
-        write_json(out / "evidence.json", record(decided, test.name))
-
-
-def _claim_table(claim: "Claim") -> None:
-    title = f"{claim.claim} · {claim.subject}: {claim.verdict} ({claim.reason})"
-    table = Table(
-        "measure", "estimate", "95 % interval", "asked", "verdict", title=title, title_justify="left"
-    )
-    for measure in claim.measures:
-        found = measure.found
-        table.add_row(
-            measure.name.replace("_", " "),
-            f"{found.estimate:.4g}",
-            f"{found.low:.4g} to {found.high:.4g}",
-            f"{measure.threshold}",
-            measure.verdict,
         )
-    Console().print(table)
 
 
 @app.command
@@ -384,9 +405,11 @@ def info(model: Model) -> None:
 
     Example: `rgm info runs/first`
     """
+    from rgm.tables import plain_table
+
     checkpoint = _load(model, "cpu")
     origin, config = checkpoint.origin, checkpoint.model.config
-    table = _plain_table(model)
+    table = plain_table(model)
     table.add_row("preset", origin.preset)
     table.add_row("trained on", f"{origin.data}, seed {origin.seed}")
     table.add_row("image", " × ".join(map(str, config.image)))
@@ -399,7 +422,7 @@ def info(model: Model) -> None:
         )
     table.add_row("concepts", ", ".join(origin.classes))
     table.add_row("parameters", f"{sum(p.numel() for p in checkpoint.model.parameters()):,}")
-    Console().print(table)
+    _print(table)
 
 
 @app.command
@@ -446,7 +469,7 @@ def judge(
         trained = train_judge(images, seed=seed, watch=watch)
     save_judge(out, trained)
     if not quiet:
-        _table(str(out), {"test_accuracy": judge_accuracy(trained, test)})
+        _print_measures(str(out), {"test_accuracy": judge_accuracy(trained, test)})
 
 
 def _load(model: str, device: str) -> "Checkpoint":
@@ -480,19 +503,16 @@ def _comparable(checkpoint: "Checkpoint", data: "ImageSet") -> "ImageSet":
     return replace(data, labels=None, classes=())
 
 
-def _table(title: str, measures: "Mapping[str, float]") -> None:
-    table = _plain_table(title)
-    for name, value in measures.items():
-        shown = f"{value:.0f}" if name.endswith("codes_in_use") else f"{value:.4f}"
-        table.add_row(name.replace("_", " "), shown)
+def _print(table: "Table") -> None:
+    from rich.console import Console
+
     Console().print(table)
 
 
-def _plain_table(title: str) -> Table:
-    table = Table(title=title, show_header=False, title_justify="left")
-    table.add_column(style="bold")
-    table.add_column(overflow="fold")
-    return table
+def _print_measures(title: str, measures: "Mapping[str, float]") -> None:
+    from rgm.tables import measure_table
+
+    _print(measure_table(title, measures))
 
 
 def _command() -> str:

@@ -70,7 +70,7 @@ class Judge(nn.Module):
         return logits
 
     @torch.no_grad()
-    def look(self, images: Images, *, batch_size: int = 500) -> Opinion:
+    def look(self, images: Images, *, batch_size: int = 100) -> Opinion:
         """Return the opinion of images in [0, 1], a batch at a time."""
         features = torch.cat([self.body(batch) for batch in images.split(batch_size)])
         return Opinion(probabilities=F.softmax(self.head(features), dim=1), features=features)

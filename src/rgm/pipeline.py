@@ -4,7 +4,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -12,9 +12,11 @@ from pathlib import Path
 import torch
 
 from rgm.data.images import ImageSet
-from rgm.evidence.claims import Claim, thresholds
+from rgm.evidence.claims import CLAIMS, Claim, record, thresholds
 from rgm.evidence.controls import control_claims
-from rgm.evidence.hypotheses import abstraction_claim, instantiation_claim, locality_claim
+from rgm.evidence.hypotheses import abstraction_claim, instantiation_claim, locality_claim, unfit
+from rgm.evidence.quality import Quality
+from rgm.evidence.renormalization import Renormalization
 from rgm.experiments.abstraction import Abstraction, abstraction
 from rgm.experiments.instantiation import Instantiation, instantiation
 from rgm.experiments.locality import Locality, locality
@@ -148,18 +150,33 @@ def claims(
 ) -> Iterator[Claim]:
     """Yield the three claims about a model, and with `controls` those about what must fail, as they are decided.
 
-    The judge is found as in `experiment`. Raises RGMError where the training images have no labels to judge by.
+    The judge is found as in `experiment`. Where the images do not allow a verdict, all three are undecided.
     """
+    reason = unfit(test)
+    if reason:
+        for name in CLAIMS:
+            yield Claim(claim=name, subject="model", measures=(), undecided=reason)
+        return
     judge = judge_of(train, kept=folder / JUDGE if folder.is_dir() else None, seed=seed, watch=watch)
     limits = thresholds(test.name)
-    yield abstraction_claim(model, test, limits)
+    yield abstraction_claim(model, judge, test, limits)
     yield instantiation_claim(model, judge, train, test, limits, seed=seed)
     yield locality_claim(model, judge, test, limits, seed=seed)
     if controls:
         yield from control_claims(model, judge, train, test, limits, seed=seed, watch=watch)
 
 
-def write_figures(result: Result, folder: Path) -> list[Path]:
+def write_evidence(decided: Sequence[Claim], data: str, folder: Path) -> list[Path]:
+    """Write claims as `evidence.json`, and the figures of what the model's were read from; return the paths."""
+    paths = [folder / "evidence.json"]
+    write_json(paths[0], record(decided, data))
+    for claim in decided:
+        if claim.subject == "model" and not isinstance(claim.source, Quality | None):
+            paths += write_figures(claim.source, folder / "figures")
+    return paths
+
+
+def write_figures(result: Result | Renormalization, folder: Path) -> list[Path]:
     """Write an experiment's figures as PNG files and return their paths."""
     paths = []
     for stem, figure in experiment_figures(result).items():

@@ -1,13 +1,26 @@
 import json
 import math
+from dataclasses import replace
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rgm.errors import RGMError
-from rgm.evidence.claims import DIGITS, MNIST, Claim, Measure, Threshold, above, between, record, thresholds
-from rgm.evidence.statistics import Estimate
+from rgm.evidence.claims import (
+    DIGITS,
+    MNIST,
+    Claim,
+    Finding,
+    Measure,
+    Threshold,
+    above,
+    between,
+    record,
+    thresholds,
+)
+from rgm.evidence.statistics import Estimate, PerImage
 
 
 def estimate(low: float, high: float) -> Estimate:
@@ -96,3 +109,13 @@ def test_thresholds_are_those_that_were_fixed() -> None:
     with pytest.raises(RGMError, match="in order"):
         Threshold()
     assert DIGITS.keys() == MNIST.keys()
+
+
+def test_findings_beside_a_claim_decide_nothing_and_are_kept() -> None:
+    beside = Finding.of("seen_area", PerImage.mean(torch.tensor([0.25, 0.75]), "share"))
+    assert beside.images is not None
+    with_context = replace(claim("supported"), context=(beside,))
+    assert with_context.verdict == "supported"
+    (kept,) = record([with_context], "mnist")["claims"][0]["context"]  # type: ignore[index]
+    assert (kept["name"], kept["estimate"], kept["unit"]) == ("seen_area", 0.5, "share")
+    assert "threshold" not in kept

@@ -23,7 +23,7 @@ def test_all_three_claims_hold_for_a_model_that_has_learned(
     learned: SpatialRGM, digits_judge: Judge, digits: ImageSet, test_digits: ImageSet
 ) -> None:
     claims = (
-        abstraction_claim(learned, test_digits, DIGITS),
+        abstraction_claim(learned, digits_judge, test_digits, DIGITS),
         instantiation_claim(learned, digits_judge, digits, test_digits, DIGITS),
         locality_claim(learned, digits_judge, test_digits, DIGITS),
     )
@@ -111,7 +111,7 @@ def test_what_does_not_allow_a_verdict_is_undecided_with_the_reason(
         (unlabelled, "the claims are about classes"),
     ):
         for claim in (
-            abstraction_claim(learned, data, DIGITS),
+            abstraction_claim(learned, digits_judge, data, DIGITS),
             instantiation_claim(learned, digits_judge, digits, data, DIGITS),
             locality_claim(learned, digits_judge, data, DIGITS),
         ):

@@ -5,7 +5,7 @@ import torch
 
 from rgm.data.images import ImageSet
 from rgm.errors import RGMError
-from rgm.evidence.information import entropy_bits, lossless_bits, mutual_information
+from rgm.evidence.information import class_information, entropy_bits, lossless_bits, mutual_information
 
 
 def test_a_copy_of_the_class_tells_its_entropy_and_a_constant_nothing() -> None:
@@ -17,7 +17,7 @@ def test_a_copy_of_the_class_tells_its_entropy_and_a_constant_nothing() -> None:
     assert float(found.bits[0]) == pytest.approx(2 + 3 / 4000 / math.log(2))
     assert float(found.bits[1]) == pytest.approx(0, abs=1e-12)
     assert float(found.bits[2]) == pytest.approx(1 + 1 / 4000 / math.log(2))
-    alone = mutual_information(labels, labels, 4, 4).estimate(2.0, "share")
+    alone = class_information(labels, labels, 4, share=True).estimate()
     assert alone.estimate == pytest.approx(float(found.bits[0]) / 2)
     assert alone.low <= alone.estimate <= alone.high
 
@@ -29,10 +29,24 @@ def test_a_noisy_channel_tells_what_the_closed_form_says(generator: torch.Genera
     for _ in range(200):
         labels = torch.randint(2, (400,), generator=generator)
         wrong = (torch.rand(400, generator=generator) < 0.1).long()
-        estimates.append(mutual_information((labels + wrong) % 2, labels, 2, 2).estimate())
-    inside = sum(one.low <= expected <= one.high for one in estimates)
+        estimates.append(mutual_information((labels + wrong) % 2, labels, 2, 2))
+    inside = sum(bool(one.low <= expected <= one.high) for one in estimates)
     assert inside >= 180
-    assert sum(one.estimate for one in estimates) / 200 == pytest.approx(expected, abs=0.01)
+    assert sum(float(one.bits) for one in estimates) / 200 == pytest.approx(expected, abs=0.01)
+
+
+def test_information_over_images_is_the_same_number_with_nearly_the_same_interval(
+    generator: torch.Generator,
+) -> None:
+    labels = torch.randint(4, (3000,), generator=generator)
+    said = torch.where(
+        torch.rand(3000, generator=generator) < 0.8, labels, torch.randint(4, (3000,), generator=generator)
+    )
+    found, expected = class_information(said, labels, 4).estimate(), mutual_information(said, labels, 4, 4)
+    assert found.estimate == pytest.approx(float(expected.bits))
+    reach = float(expected.high - expected.low)
+    assert found.low == pytest.approx(float(expected.low), abs=0.1 * reach)
+    assert found.high == pytest.approx(float(expected.high), abs=0.1 * reach)
 
 
 def test_independent_codes_tell_nothing_on_average(generator: torch.Generator) -> None:

@@ -197,6 +197,7 @@ def test_quality_of_an_untrained_model(
     assert found.real.recall_ratio.estimate == 1
     assert found.real.accuracy_gap.estimate == 0
     assert found.real.diversity_ratio.estimate == pytest.approx(1, abs=0.05)
+    assert found.real.nearest_ratio is not None
     assert found.real.nearest_ratio.estimate == pytest.approx(1, abs=0.1)
 
 
@@ -219,6 +220,7 @@ def test_a_memoriser_looks_real_but_for_the_nearest_training_image(
 
     monkeypatch.setattr(model, "sample", replay)
     found = quality(model, judge, digits, test_digits, draws=2)
+    assert found.samples.nearest_ratio is not None
     assert found.samples.nearest_ratio.estimate == 0
     assert found.samples.frechet_ratio.estimate < 2
     assert found.samples.recall_ratio.estimate > 0.8
@@ -238,9 +240,11 @@ def test_a_set_is_as_large_as_the_training_images_allow(
     found = quality(model, judge, few, test_digits, draws=2)
     assert found.per_concept == tuple((torch.bincount(digits.labels[:400]) // 2).tolist())
     assert found.images == sum(found.per_concept)
-    limited = quality(model, judge, digits, test_digits, draws=2, limit=200, nets=False)
+    limited = quality(model, judge, digits, test_digits, draws=2, limit=200, thorough=False)
     assert 180 < limited.images <= 200
     assert limited.samples.accuracy_score is limited.samples.accuracy_gap is None
+    assert limited.real.nearest_ratio is None
+    assert limited.samples.nearest_ratio is not None
     with pytest.raises(RGMError, match="8 training and 4 test images"):
         quality(
             model, judge, replace(digits, images=digits.images[:50], labels=digits.labels[:50]), test_digits

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from rgm.model.catalogue import PRESETS
-from rgm.model.receptive import Box, painted_by, patch, seen_by
+from rgm.model.receptive import Box, painted_by, painters_of, patch, seen_by
 from rgm.model.spatial import SpatialRGM
 
 
@@ -41,6 +41,29 @@ def test_the_recognitions_field_is_exactly_what_a_code_sees(name: str, cell: tup
     features = model.recognition(1).features(image)
     (gradient,) = torch.autograd.grad(features[0, :, cell[0], cell[1]].sum(), image)
     assert changed_box(gradient[0, 0]) == seen_by(model, *cell)
+
+
+@pytest.mark.parametrize("cell", [(0, 0), (3, 3), (6, 2)])
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_field_needs_no_other_cells_than_its_painters(name: str, cell: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    model = SpatialRGM.from_preset(name, image=(1, 32, 32)).double()
+    field = painted_by(model, *cell)
+    cells = painters_of(model, field)
+    z = torch.rand(1, *model.recognition(1).readout, dtype=torch.float64)
+    whole = model.likelihood.net(z)[..., *field.slices]
+    corner = patch(model, cells.top, cells.left)
+    alone = model.likelihood.net(z[..., *cells.slices])
+    rows, columns = field.bottom - field.top, field.right - field.left
+    top, left = field.top - corner.top, field.left - corner.left
+    torch.testing.assert_close(alone[..., top : top + rows, left : left + columns], whole)
+
+
+def test_the_part_of_a_box_in_another() -> None:
+    outer = Box(top=2, bottom=10, left=3, right=9)
+    assert Box(top=4, bottom=6, left=0, right=5).inside(outer) == Box(top=2, bottom=4, left=0, right=2)
+    assert Box(top=20, bottom=22, left=4, right=5).inside(outer).area == 0
+    assert outer.area == 48
 
 
 def test_the_notebooks_field_is_ten_pixels_wide() -> None:

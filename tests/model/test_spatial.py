@@ -275,6 +275,33 @@ def test_the_bound_is_tight_where_the_posterior_is_exact(generator: torch.Genera
     torch.testing.assert_close(-model.log_weight(image, generator=generator), evidence.detach())
 
 
+@torch.no_grad()
+def test_concepts_that_are_as_good_as_impossible_are_not_summed(generator: torch.Generator) -> None:
+    model = SpatialRGM.from_preset("seed").double().eval()
+    for weights in model.recognition(2).head.parameters():
+        weights.mul_(300)
+    image = torch.rand(40, 1, 28, 28, generator=generator, dtype=torch.float64)
+    fields, drawn = model._draw(image, generator)
+    weights = fields[-1].probs().flatten(1)
+    assert 40 <= int((weights >= 1e-6).sum()) < 200
+    exact, short = (model.bound(image, fields, drawn, negligible=cut).total_nats for cut in (0.0, 1e-6))
+    assert not torch.equal(exact, short)
+    torch.testing.assert_close(short, exact, atol=1e-3, rtol=0)
+
+
+def test_what_is_instantiated_is_what_is_sampled() -> None:
+    """A concept's samples are draws beneath it, and beneath a drawn grid lies what was drawn there."""
+    model = SpatialRGM.from_preset("three-level").eval()
+    seeded = [torch.Generator().manual_seed(4) for _ in range(2)]
+    samples = model.sample(torch.tensor([3, 8]), generator=seeded[0])
+    z1, z2 = model.instantiate(torch.tensor([3, 8])[:, None, None], 3, generator=seeded[1])
+    assert torch.equal(samples.z1, z1)
+    assert torch.equal(samples.codes[1], z2)
+    assert model.instantiate(z1, 1) == []
+    (again,) = model.instantiate(z2, 2, generator=torch.Generator().manual_seed(1))
+    assert again.shape == z1.shape
+
+
 @pytest.mark.parametrize("depth", [2, 3])
 def test_gradients_of_the_enumerated_bound_are_its_differences(
     depth: int, generator: torch.Generator

@@ -27,6 +27,7 @@ STEMS = {
     "instantiation-completion",
     "locality",
     "locality-map",
+    "locality-atlas",
 }
 
 

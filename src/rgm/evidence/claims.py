@@ -6,11 +6,16 @@ from dataclasses import dataclass
 from typing import Literal
 
 from rgm.errors import RGMError
-from rgm.evidence.statistics import Estimate
+from rgm.evidence.quality import Quality
+from rgm.evidence.renormalization import Renormalization
+from rgm.evidence.statistics import Estimate, PerImage
+from rgm.experiments.locality import Locality
 
 Side = Literal["above", "below", "between", "equals"]
 Verdict = Literal["supported", "not supported", "undecided"]
 ClaimName = Literal["abstraction", "instantiation", "locality"]
+CLAIMS: tuple[ClaimName, ...] = ("abstraction", "instantiation", "locality")
+Source = Renormalization | Quality | Locality
 
 ROUNDING = 1e-6
 """How far from its threshold a share that must equal it may lie."""
@@ -125,11 +130,25 @@ def thresholds(data: str) -> Thresholds:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measure:
-    """A number with its interval, held against a threshold."""
+class Finding:
+    """A number with its interval; `images` where it is a sum over the split's images, on which two models pair."""
 
     name: str
     found: Estimate
+    images: PerImage | None = None
+
+    @classmethod
+    def of(cls, name: str, value: Estimate | PerImage) -> "Finding":
+        """Return a number under its name."""
+        if isinstance(value, PerImage):
+            return cls(name=name, found=value.estimate(), images=value)
+        return cls(name=name, found=value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measure(Finding):
+    """A finding that is held against a threshold."""
+
     threshold: Threshold
 
     @property
@@ -142,13 +161,16 @@ class Measure:
 class Claim:
     """One of the three claims about a model or a control, `subject`, and the measures that decide it.
 
-    `undecided` says why no measure could be taken, where that is so.
+    `context` holds findings beside them that decide nothing; `undecided` says why no measure could be taken, where
+    that is so; `source` is what all of them were read from.
     """
 
     claim: ClaimName
     subject: str
     measures: tuple[Measure, ...]
+    context: tuple[Finding, ...] = ()
     undecided: str = ""
+    source: Source | None = None
 
     @property
     def verdict(self) -> Verdict:
@@ -176,10 +198,6 @@ class Claim:
 
 def record(claims: Sequence[Claim], data: str) -> dict[str, object]:
     """Return claims as `evidence.json` holds them; what is not finite becomes null."""
-
-    def number(value: float) -> float | None:
-        return value if math.isfinite(value) else None
-
     return {
         "version": 1,
         "data": data,
@@ -190,19 +208,31 @@ def record(claims: Sequence[Claim], data: str) -> dict[str, object]:
                 "verdict": claim.verdict,
                 "reason": claim.reason,
                 "measures": [
-                    {
-                        "name": measure.name,
-                        "unit": measure.found.unit,
-                        "estimate": number(measure.found.estimate),
-                        "low": number(measure.found.low),
-                        "high": number(measure.found.high),
+                    finding_record(measure)
+                    | {
                         "threshold": measure.threshold.value,
                         "side": measure.threshold.side,
                         "verdict": measure.verdict,
                     }
                     for measure in claim.measures
                 ],
+                "context": [finding_record(finding) for finding in claim.context],
             }
             for claim in claims
         ],
+    }
+
+
+def finding_record(finding: Finding) -> dict[str, object]:
+    """Return a finding as the files hold it; what is not finite becomes null."""
+
+    def number(value: float) -> float | None:
+        return value if math.isfinite(value) else None
+
+    return {
+        "name": finding.name,
+        "unit": finding.found.unit,
+        "estimate": number(finding.found.estimate),
+        "low": number(finding.found.low),
+        "high": number(finding.found.high),
     }

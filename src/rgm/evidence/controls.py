@@ -144,7 +144,7 @@ def control_claims(
 ) -> Iterator[Claim]:
     """Yield, one by one, the claims that each control is put to."""
     nothing = untrained(model, seed=seed).to(model.device)
-    yield abstraction_claim(nothing, test, thresholds, subject="untrained")
+    yield abstraction_claim(nothing, judge, test, thresholds, subject="untrained")
 
     def instantiation(control: Sampler, subject: str) -> Claim:
         return instantiation_claim(control, judge, train, test, thresholds, subject=subject, seed=seed)

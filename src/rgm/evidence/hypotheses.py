@@ -2,51 +2,57 @@
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor
 
-from rgm.data.images import ImageSet, to_unit
+from rgm.data.images import ImageSet
 from rgm.errors import RGMError
-from rgm.evidence.claims import Claim, ClaimName, Measure, Thresholds
-from rgm.evidence.evaluation import code_rate_bits
-from rgm.evidence.information import entropy_bits, lossless_bits, mutual_information
+from rgm.evidence.claims import Claim, ClaimName, Finding, Measure, Source, Thresholds
 from rgm.evidence.quality import Sampler, quality
-from rgm.evidence.statistics import Estimate, bootstrap_mean, bootstrap_ratio
+from rgm.evidence.renormalization import renormalization
+from rgm.evidence.statistics import Estimate, PerImage, exactly
 from rgm.experiments.locality import locality
 from rgm.judge import Judge
 from rgm.model.spatial import SpatialRGM
 
-CELLS_CHANGED = 256
-"""Test images of which every cell is given every other code."""
-SET = 3_333
+CELLS_CHANGED, CONCEPTS_CHANGED = 256, 2_048
+"""Test images of which every cell is given every other code; of which the concept is changed."""
+SET = 2_000
 """Samples in each of three draws."""
 FEWEST = 50
 """Test images that an interval needs at least."""
 
+Findings = dict[str, Estimate | PerImage]
+
 
 def abstraction_claim(
-    model: SpatialRGM, test: ImageSet, thresholds: Thresholds, *, subject: str = "model"
+    model: SpatialRGM, judge: Judge, test: ImageSet, thresholds: Thresholds, *, subject: str = "model"
 ) -> Claim:
-    """Return whether codes and concept are small and keep the class.
+    """Return whether codes and concept are small and keep the class; see `Renormalization`.
 
     concept_accuracy     share of test images whose most probable concept is their class
     concept_information  I(z_L; class) / H(class), z_L the most probable concept
-    compression          bits of an image's pixels without loss over bits of its codes, −log₂ p(z_1 | z_2)
+    compression          bits of the pixels without loss over bits of the codes, −log₂ p(z_1 | z_2)
     """
 
-    def measured() -> dict[str, Estimate]:
-        assert test.labels is not None
-        read = model.infer(to_unit(test.images).to(model.device)).concept.argmax(dim=1).cpu()
-        told = mutual_information(read, test.labels, model.num_classes, len(test.classes))
-        rate = bootstrap_mean(code_rate_bits(model, test).cpu(), "bits")
-        whole = lossless_bits(test)
+    def measured() -> tuple[Findings, Source]:
+        found = renormalization(model, judge, test)
+        pixels, z1, *_, concept = found.levels
         return {
-            "concept_accuracy": bootstrap_mean((read == test.labels).double(), "share"),
-            "concept_information": told.estimate(entropy_bits(test.labels), "share"),
-            "compression": Estimate(
-                estimate=whole / rate.estimate, low=whole / rate.high, high=whole / rate.low, unit="ratio"
-            ),
-        }
+            "concept_accuracy": found.concept_right,
+            "concept_information": concept.class_share,
+            "compression": PerImage(parts=pixels.bits.parts, wholes=found.code_bits, unit="ratio"),
+            "calibration_error": found.calibration_error,
+            "pixels_bits": exactly(pixels.bits.estimate().estimate, "bits"),
+            "z1_bits": PerImage.mean(found.code_bits, "bits"),
+            "concept_bits": exactly(concept.bits.estimate().estimate, "bits"),
+            "squared_error": found.squared_error,
+            "reconstructions_recognised": found.recognised,
+            "z1_class_information": z1.class_share,
+            "z1_pixels_explained": z1.pixels_explained,
+            "concept_pixels_explained": concept.pixels_explained,
+            "codes_in_use": exactly(float(found.usage.in_use), "codes"),
+            "perplexity": exactly(found.usage.perplexity, "codes"),
+        }, found
 
     return _claim("abstraction", subject, test, thresholds, measured)
 
@@ -63,14 +69,21 @@ def instantiation_claim(
 ) -> Claim:
     """Return whether samples show their concept, cover what real images do, and are new; see `Marks`."""
 
-    def measured() -> dict[str, Estimate]:
-        samples = quality(model, judge, train, test, draws=3, limit=SET, nets=False, seed=seed).samples
+    def measured() -> tuple[Findings, Source]:
+        found = quality(model, judge, train, test, draws=3, limit=SET, thorough=False, seed=seed)
+        samples = found.samples
+        assert samples.nearest_ratio is not None
         return {
             "samples_recognised": samples.recognised,
             "recall_ratio": samples.recall_ratio,
             "diversity_ratio": samples.diversity_ratio,
             "nearest_ratio": samples.nearest_ratio,
-        }
+            "worst_concept_recognised": samples.worst_recognised,
+            "precision": samples.precision,
+            "recall": samples.recall,
+            "frechet_ratio": samples.frechet_ratio,
+            "frechet_distance": samples.frechet_distance,
+        }, found
 
     return _claim("instantiation", subject, test, thresholds, measured)
 
@@ -90,27 +103,33 @@ def locality_claim(
     global_over_local        pixels that another concept changes over pixels that another code in one cell changes
     """
 
-    def measured() -> dict[str, Estimate]:
-        found = locality(model, test, judge, count=CELLS_CHANGED, seed=seed)
+    def measured() -> tuple[Findings, Source]:
+        found = locality(model, test, judge, count=CELLS_CHANGED, concepts=CONCEPTS_CHANGED, seed=seed)
         assert found.recognised_as_new is not None
         tall, wide = found.patch_size
         rows, columns = model.config.image[1:]
-        area = torch.full_like(found.total_change, tall * wide / (rows * columns))
+        total = found.total_change
 
-        def share(part: Tensor, unit: str = "share", of: Tensor | None = None) -> Estimate:
-            whole = found.total_change if of is None else of
-            if not float(whole.sum()) > 0:  # nothing changes anything: no place to speak of
-                return Estimate(estimate=float("nan"), low=float("nan"), high=float("nan"), unit=unit)
-            return bootstrap_ratio(part, whole, unit)
+        def share(part: Tensor, unit: str = "share", of: Tensor = total) -> PerImage:
+            return PerImage(parts=part, wholes=of, unit=unit)
 
         return {
             "receptive_field_share": share(found.field_change),
             "patch_plus_2_share": share(found.near_change),
-            "own_patch_concentration": share(found.own_change, "ratio", found.total_change * area),
-            "rank_correlation": bootstrap_mean(found.rank_correlation, "correlation"),
+            "own_patch_concentration": share(
+                found.own_change, "ratio", total * tall * wide / (rows * columns)
+            ),
+            "rank_correlation": PerImage.mean(found.rank_correlation, "correlation"),
             "global_over_local": share(found.global_extent, "ratio", found.local_extent),
-            "changed_concept_recognised": bootstrap_mean(found.recognised_as_new.double(), "share"),
-        }
+            "changed_concept_recognised": PerImage.mean(found.recognised_as_new, "share"),
+            "own_patch_share": share(found.own_change),
+            "recognition_field_share": PerImage.mean(found.read_alone, "share"),
+            "displacement_px": PerImage.mean(found.displacement_px, "pixels"),
+            "local_extent": PerImage.mean(found.local_extent, "share"),
+            "global_extent": PerImage.mean(found.global_extent, "share"),
+            "painted_area": exactly(found.painted_area, "share"),
+            "seen_area": exactly(found.seen_area, "share"),
+        }, found
 
     return _claim("locality", subject, test, thresholds, measured)
 
@@ -120,23 +139,33 @@ def _claim(
     subject: str,
     test: ImageSet,
     thresholds: Thresholds,
-    measured: Callable[[], dict[str, Estimate]],
+    measured: Callable[[], tuple[Findings, Source]],
 ) -> Claim:
     """Return a claim; undecided, with the reason, where the images do not allow its measures."""
-    reason = _too_little(test)
-    found: dict[str, Estimate] = {}
+    reason = unfit(test)
+    found: Findings = {}
+    source: Source | None = None
     if not reason:
         try:
-            found = measured()
+            found, source = measured()
         except RGMError as error:
             reason = str(error)
-    measures = tuple(
-        Measure(name=key, found=value, threshold=thresholds[key]) for key, value in found.items()
+    findings = [Finding.of(key, value) for key, value in found.items()]
+    return Claim(
+        claim=name,
+        subject=subject,
+        measures=tuple(
+            Measure(name=one.name, found=one.found, images=one.images, threshold=thresholds[one.name])
+            for one in findings
+            if one.name in thresholds
+        ),
+        context=tuple(one for one in findings if one.name not in thresholds),
+        undecided=reason,
+        source=source,
     )
-    return Claim(claim=name, subject=subject, measures=measures, undecided=reason)
 
 
-def _too_little(test: ImageSet) -> str:
+def unfit(test: ImageSet) -> str:
     """Return why no claim can be decided on a split, or nothing."""
     if test.labels is None:
         return f"the claims are about classes, but {test.source} has none that are the model's"

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from rgm.data.images import ImageSet
 from rgm.errors import RGMError
-from rgm.evidence.statistics import Estimate
+from rgm.evidence.statistics import PerImage
 
 _SIDE, _WEBP = 64, 16_000
 """Images along a side of the sheets that are coded without loss, and the most pixels that such a side may have."""
@@ -25,11 +25,6 @@ class MutualInformation:
     bits: Float[Tensor, "*variables"]
     low: Float[Tensor, "*variables"]
     high: Float[Tensor, "*variables"]
-
-    def estimate(self, whole: float = 1.0, unit: str = "bits") -> Estimate:
-        """Return a single variable's information, as a share of a whole."""
-        low, high = float(self.low) / whole, float(self.high) / whole
-        return Estimate(estimate=float(self.bits) / whole, low=low, high=high, unit=unit)
 
 
 def entropy_bits(labels: Int64[Tensor, " n"]) -> float:
@@ -47,29 +42,56 @@ def mutual_information(
     (Miller 1955, Panzeri and Treves 1996), which is taken off. The interval is the normal one, its variance that of
     log p(k, c) / (p(k) p(c)) over images. Raises RGMError for fewer images than classes.
     """
-    if len(labels) < classes:
-        raise RGMError(
-            f"mutual information with {classes} classes needs at least as many images, but there are {len(labels)}"
-        )
     flat = codes.reshape(len(codes), -1)
-    count, variables = flat.shape
-    place = (torch.arange(variables) * states + flat) * classes + labels[:, None]
+    joint, gain, bias = _table(flat, labels, states, classes)
+    plain = (joint * gain).sum(dim=(1, 2))
+    nats = plain - bias
+    variance = (joint * gain.square()).sum(dim=(1, 2)) - plain.square()
+    reach = 1.96 * (variance.clamp_min(0) / len(labels)).sqrt()
+    shape = codes.shape[1:]
+    bits, low, high = (
+        (part.clamp_min(0) / math.log(2)).reshape(shape) for part in (nats, nats - reach, nats + reach)
+    )
+    return MutualInformation(bits=bits, low=low, high=high)
+
+
+def class_information(
+    said: Int64[Tensor, " n"], labels: Int64[Tensor, " n"], classes: int, *, share: bool = False
+) -> PerImage:
+    """Return I(what was said; class) in bits, or as a share of the class's entropy: a mean over images.
+
+    An image's part is log₂ p(k, c) / (p(k) p(c)) of what was said of it and its class, less the bias that
+    `mutual_information` corrects.
+    """
+    _, gain, bias = _table(said[:, None], labels, classes, classes)
+    bits = (gain[0, said, labels] - bias[0]) / math.log(2)
+    if not share:
+        return PerImage.mean(bits, "bits")
+    return PerImage(parts=bits, wholes=torch.full_like(bits, entropy_bits(labels)), unit="share")
+
+
+def _table(
+    codes: Int64[Tensor, "n variables"], labels: Int64[Tensor, " n"], states: int, classes: int
+) -> tuple[
+    Float[Tensor, "variables states classes"],
+    Float[Tensor, "variables states classes"],
+    Float[Tensor, " variables"],
+]:
+    """Return p(k, c), log p(k, c) / (p(k) p(c)) and the plug-in estimate's bias in nats, of every variable."""
+    count, variables = codes.shape
+    if count < classes:
+        raise RGMError(
+            f"mutual information with {classes} classes needs at least as many images, but there are {count}"
+        )
+    place = (torch.arange(variables) * states + codes) * classes + labels[:, None]
     table = torch.bincount(place.flatten(), minlength=variables * states * classes).double()
     joint = table.reshape(variables, states, classes) / count
     by_code, by_class = joint.sum(dim=2, keepdim=True), joint.sum(dim=1, keepdim=True)
     gain = torch.where(
         joint > 0, (joint / (by_code * by_class).clamp_min(1e-300)).clamp_min(1e-300).log(), 0.0
     )
-    plain = (joint * gain).sum(dim=(1, 2))
     used, rows, columns = ((part > 0).sum(dim=(1, 2)) for part in (joint, by_code, by_class))
-    nats = plain - (used - rows - columns + 1) / (2 * count)
-    variance = (joint * gain.square()).sum(dim=(1, 2)) - plain.square()
-    reach = 1.96 * (variance.clamp_min(0) / count).sqrt()
-    shape = codes.shape[1:]
-    bits, low, high = (
-        (part.clamp_min(0) / math.log(2)).reshape(shape) for part in (nats, nats - reach, nats + reach)
-    )
-    return MutualInformation(bits=bits, low=low, high=high)
+    return joint, gain, (used - rows - columns + 1) / (2 * count)
 
 
 def lossless_bits(data: ImageSet) -> float:

@@ -52,8 +52,8 @@ class Marks:
     Intervals are over images for what the judge recognises, over draws (and seeds of the small net) for the rest.
     Ratios are over what real images give: the Fréchet distance and recall over those of as many training images,
     diversity and the distance to the nearest training image over those of the test images. `accuracy_gap` is
-    what the small net loses, in percentage points, by learning from these and not from as many training images; None
-    where no net learned.
+    what the small net loses, in percentage points, by learning from these and not from as many training images. What
+    was not measured is None.
     """
 
     recognised: Estimate
@@ -65,8 +65,8 @@ class Marks:
     recall_ratio: Estimate
     diversity: Estimate
     diversity_ratio: Estimate
-    nearest_distance: Estimate
-    nearest_ratio: Estimate
+    nearest_distance: Estimate | None
+    nearest_ratio: Estimate | None
     accuracy_score: Estimate | None
     accuracy_gap: Estimate | None
 
@@ -204,15 +204,15 @@ def quality(
     *,
     draws: int = 3,
     limit: int | None = None,
-    nets: bool = True,
+    thorough: bool = True,
     seed: int = 0,
 ) -> Quality:
     """Return the marks of a model's samples and of training images, each as `draws` independent sets.
 
     A set has as many images of each concept as the test split, or half as many as the training split where that is
     less; the test images are then as many, taken at random. `limit`: images of a set, at most, in the same shares.
-    `nets`: whether small nets learn from the sets, for the accuracy score. Samples are ancestral, temperature 1, none
-    rejected.
+    Where it is not `thorough`, no small net learns from the sets, and the nearest other one of a training image is not
+    looked for. Samples are ancestral, temperature 1, none rejected.
     Raises RGMError for images without labels or too few.
     """
     if train.labels is None or test.labels is None or bool((train.labels < 0).any()):
@@ -234,7 +234,7 @@ def quality(
     reference, reference_labels = to_unit(test.images[chosen]), test.labels[chosen]
     features = judge.look(reference).features
 
-    def measured(images: Images, labels: Labels, draw: int, rank: int) -> _Draw:
+    def measured(images: Images, labels: Labels, draw: int, rank: int | None) -> _Draw:
         seen = judge.look(images)
         return _Draw(
             right=seen.label == labels,
@@ -243,15 +243,15 @@ def quality(
             frechet=frechet_distance(seen.features, features),
             coverage=coverage(features, seen.features),
             diversity=diversity(images, labels),
-            nearest=float(nearest_distance(images, known, rank=rank).mean()),
-            accuracy=classification_accuracy_score(images, labels, test, seed + draw) if nets else None,
+            nearest=None if rank is None else float(nearest_distance(images, known, rank=rank).mean()),
+            accuracy=classification_accuracy_score(images, labels, test, seed + draw) if thorough else None,
         )
 
     samples, real, between = [], [], []
     for draw in range(draws):
         samples.append(measured(*_drawn(model, counts, sampler), draw, 1))
         first, second = _stratified(train.labels, counts, generator, sets=2)
-        real.append(measured(known[first], train.labels[first], draw, 2))
+        real.append(measured(known[first], train.labels[first], draw, 2 if thorough else None))
         between.append(frechet_distance(real[-1].features, judge.look(known[second]).features))
     spread = diversity(reference, reference_labels)
     away = float(nearest_distance(reference, known).mean())
@@ -260,6 +260,7 @@ def quality(
         right = torch.cat([one.right for one in found]).double()
         concept = torch.cat([one.concept for one in found])
         pairs = list(zip(found, real, strict=True))
+        distances = [one.nearest for one in found if one.nearest is not None]
         scores = [
             (a.accuracy, b.accuracy) for a, b in pairs if a.accuracy is not None and b.accuracy is not None
         ]
@@ -273,8 +274,8 @@ def quality(
             recall_ratio=mean_over_draws([a.coverage.recall / b.coverage.recall for a, b in pairs], "ratio"),
             diversity=mean_over_draws([one.diversity for one in found], "grey range"),
             diversity_ratio=mean_over_draws([one.diversity / spread for one in found], "ratio"),
-            nearest_distance=mean_over_draws([one.nearest for one in found], "grey range"),
-            nearest_ratio=mean_over_draws([one.nearest / away for one in found], "ratio"),
+            nearest_distance=mean_over_draws(distances, "grey range") if distances else None,
+            nearest_ratio=mean_over_draws([one / away for one in distances], "ratio") if distances else None,
             accuracy_score=mean_over_draws([score for score, _ in scores], "share") if scores else None,
             accuracy_gap=mean_over_draws([100 * (b - a) for a, b in scores], "percentage points")
             if scores
@@ -302,7 +303,7 @@ class _Draw:
     frechet: float
     coverage: PrecisionRecall
     diversity: float
-    nearest: float
+    nearest: float | None
     accuracy: float | None
 
 

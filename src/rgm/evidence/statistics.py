@@ -1,17 +1,20 @@
 """Estimates with their intervals."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int64
+from numpy.typing import NDArray
 from scipy.special import stdtrit
 from torch import Tensor
 
 from rgm.errors import RGMError
 
 RESAMPLES = 1000
+Sums = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,26 +26,82 @@ class Estimate:
     high: float
     unit: str
 
+    def minus(self, other: "Estimate") -> "Estimate":
+        """Return the difference from an estimate that was made of other images or draws, with its interval.
 
-def bootstrap_mean(values: Float[Tensor, " n"], unit: str, *, seed: int = 0) -> Estimate:
-    """Return the mean over images with its bootstrap interval: 1,000 resamples of images, percentiles 2.5 and 97.5."""
-    return bootstrap_ratio(values, torch.ones_like(values), unit, seed=seed)
+        The limits are those of Zou and Donner 2008 (equation 6), which need no more than both intervals.
+        """
+        middle = self.estimate - other.estimate
+        below = np.hypot(self.estimate - self.low, other.high - other.estimate)
+        above = np.hypot(self.high - self.estimate, other.estimate - other.low)
+        return Estimate(
+            estimate=middle, low=float(middle - below), high=float(middle + above), unit=self.unit
+        )
 
 
-def bootstrap_ratio(
-    parts: Float[Tensor, " n"], wholes: Float[Tensor, " n"], unit: str, *, seed: int = 0
+def exactly(value: float, unit: str) -> Estimate:
+    """Return a number that is counted or computed, not estimated."""
+    return Estimate(estimate=value, low=value, high=value, unit=unit)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PerImage:
+    """A number that is a ratio of sums over images, Σ parts / Σ wholes; a mean where every whole is 1."""
+
+    parts: Float[Tensor, " n"]
+    wholes: Float[Tensor, " n"]
+    unit: str
+
+    @classmethod
+    def mean(cls, values: Tensor, unit: str) -> "PerImage":
+        """Return the mean of values (or the share of images for which something is true)."""
+        return cls(parts=values.double(), wholes=torch.ones(len(values), dtype=torch.float64), unit=unit)
+
+    def estimate(self) -> Estimate:
+        """Return the ratio with its bootstrap interval over images; nothing where the wholes sum to nothing."""
+        return bootstrap(self._numbers(), lambda sums: sums[:, 0] / sums[:, 1], self.unit)
+
+    def minus(self, other: "PerImage") -> Estimate:
+        """Return the difference from the same ratio of something else on the same images, paired: resampled together.
+
+        Raises RGMError where the numbers of images differ.
+        """
+        if len(self.parts) != len(other.parts):
+            raise RGMError(
+                f"what is paired must be of the same images, but there are {len(self.parts)} and {len(other.parts)}"
+            )
+        both = torch.cat([self._numbers(), other._numbers()], dim=1)
+        return bootstrap(both, lambda sums: sums[:, 0] / sums[:, 1] - sums[:, 2] / sums[:, 3], self.unit)
+
+    def _numbers(self) -> Float[Tensor, "n 2"]:
+        return torch.stack([self.parts.double().cpu(), self.wholes.double().cpu()], dim=1)
+
+
+def bootstrap(
+    numbers: Float[Tensor, "n k"], statistic: Callable[[Sums], Sums], unit: str, *, seed: int = 0
 ) -> Estimate:
-    """Return Σ parts / Σ wholes over images with its bootstrap interval, as `bootstrap_mean`; wholes are positive."""
-    numbers = torch.stack([parts, wholes], dim=1).double().cpu().numpy()
+    """Return a statistic of sums over images with its bootstrap interval: 1,000 resamples, percentiles 2.5 and 97.5.
+
+    `statistic` maps rows of sums to a number each. The resamples depend on the number of images and the seed alone.
+    """
+    values = numbers.double().cpu().numpy()
     rng = np.random.default_rng(seed)
-    # A resample of n images is a multinomial draw of how often each is taken.
-    even = np.full(len(numbers), 1 / len(numbers))
-    sums = np.concatenate(
-        [rng.multinomial(len(numbers), even, size=100) @ numbers for _ in range(RESAMPLES // 100)]
-    )
-    low, high = np.percentile(sums[:, 0] / sums[:, 1], [2.5, 97.5])
-    total = numbers.sum(axis=0)
-    return Estimate(estimate=float(total[0] / total[1]), low=float(low), high=float(high), unit=unit)
+    count = len(values)
+    taken = (np.bincount(rng.integers(count, size=count), minlength=count) for _ in range(RESAMPLES))
+    sums = np.stack([values.sum(axis=0), *(times @ values for times in taken)])
+    with np.errstate(divide="ignore", invalid="ignore"):  # of nothing there is no ratio, and no interval
+        found = statistic(sums)
+    if not np.isfinite(found).all():
+        return Estimate(estimate=float(found[0]), low=math.nan, high=math.nan, unit=unit)
+    low, high = np.percentile(found[1:], [2.5, 97.5])
+    if np.ptp(found) <= 1e-12 * abs(found[0]):  # equal but for rounding
+        low = high = found[0]
+    return Estimate(estimate=float(found[0]), low=float(low), high=float(high), unit=unit)
+
+
+def bootstrap_mean(values: Float[Tensor, " n"], unit: str) -> Estimate:
+    """Return the mean over images with its bootstrap interval."""
+    return PerImage.mean(values, unit).estimate()
 
 
 def mean_over_draws(values: Sequence[float], unit: str) -> Estimate:
@@ -59,13 +118,14 @@ def mean_over_draws(values: Sequence[float], unit: str) -> Estimate:
 
 def calibration_error(
     probabilities: Float[Tensor, "n classes"], labels: Int64[Tensor, " n"], *, bins: int = 15
-) -> float:
+) -> Estimate:
     """Return the expected calibration error (Guo et al. 2017, equation 3), with `bins` bins of equal width.
 
-    Σ_b (n_b / n) · |share right in b − mean confidence in b|.
+    Σ_b (n_b / n) · |share right in b − mean confidence in b|; the interval is over images.
     """
     confidence, predicted = probabilities.double().max(dim=1)
     right = (predicted == labels).double()
     bin_ = (confidence * bins).ceil().clamp(1, bins).long() - 1
-    gaps = torch.zeros(bins, dtype=torch.float64).index_add_(0, bin_, right - confidence)
-    return float(gaps.abs().sum() / len(labels))
+    gaps = torch.zeros(len(labels), bins, dtype=torch.float64)
+    gaps[torch.arange(len(labels)), bin_] = right - confidence
+    return bootstrap(gaps, lambda sums: np.abs(sums).sum(axis=1) / len(labels), "share")

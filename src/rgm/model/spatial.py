@@ -18,6 +18,9 @@ from rgm.model.recognition import Recognition, Relaxed, Shape
 from rgm.model.results import FreeEnergy, Inference, Samples, concatenate
 from rgm.model.transformer import OrderedPrior, TransformerPrior
 
+NEGLIGIBLE = 1e-6
+"""Concepts less probable than this are left out of an evaluation's sums: each is worth less than 0.001 nats."""
+
 Images = Float[Tensor, "n channels rows columns"]
 Codes = Int64[Tensor, "n height width"]
 
@@ -180,12 +183,26 @@ class SpatialRGM(nn.Module):
         if count < 1:
             raise RGMError(f"at least one sample must be asked for, but {count} were")
         concepts = self._concepts(concept).repeat_interleave(count)
-        blank = [
-            torch.zeros(len(concepts), *level.grid, dtype=torch.int64, device=self.device)
-            for level in self.config.levels[:-1]
-        ]
-        nothing = [torch.zeros_like(z, dtype=torch.bool) for z in blank]
-        return self._descend(concepts, blank, nothing, generator, temperature)
+        drawn = self.instantiate(
+            concepts[:, None, None], self.depth, generator=generator, temperature=temperature
+        )
+        return Samples(images=self.decode(drawn[0]), concept=concepts, codes=tuple(drawn))
+
+    @torch.no_grad()
+    def instantiate(
+        self,
+        z: Codes,
+        level: int,
+        *,
+        generator: torch.Generator | None = None,
+        temperature: float = 1.0,
+    ) -> list[Tensor]:
+        """Return codes of every level beneath z_ℓ, drawn top-down given it, finest first; levels count from 1."""
+        drawn: list[Tensor] = []
+        for below in range(level - 1, 0, -1):
+            z = self.prior(below).sample(self._told(z, below + 1), generator, temperature=temperature)
+            drawn.insert(0, z)
+        return drawn
 
     @torch.no_grad()
     def complete(
@@ -260,9 +277,8 @@ class SpatialRGM(nn.Module):
         """
         self._check_images(images)
         fields, drawn = self._draw(images, generator)
-        return self.bound(
-            images, fields, drawn, None if labels is None else self._labels(labels, len(images))
-        )
+        known = None if labels is None else self._labels(labels, len(images))
+        return self.bound(images, fields, drawn, known, negligible=NEGLIGIBLE)
 
     def bound(
         self,
@@ -270,10 +286,13 @@ class SpatialRGM(nn.Module):
         fields: list[CategoricalField],
         samples: list[Tensor],
         labels: Int64[Tensor, " n"] | None = None,
+        *,
+        negligible: float = 0.0,
     ) -> FreeEnergy:
         """Return F(x) for given samples of z_1 … z_{L−1} from `fields`, with gradient wherever they carry it.
 
-        `fields` are every level's q(z_ℓ | z_{ℓ−1}), the top's last; `samples` one-hot in value, or relaxed.
+        `fields` are every level's q(z_ℓ | z_{ℓ−1}), the top's last; `samples` one-hot in value, or relaxed. Concepts
+        to which q(z_L | ·) gives less than `negligible` have no part in the sum over concepts.
         """
         *log_q, last = [field.log_prob(z) for field, z in zip(fields, samples, strict=False)]
         log_p = self._log_prob_between(samples)
@@ -282,7 +301,10 @@ class SpatialRGM(nn.Module):
         if labels is None:
             weights = fields[-1].probs().flatten(1)
             top = uniform - fields[-1].entropy()
-            last = last - (weights * self.log_prob_by_concept(samples[-1])).sum(dim=1)
+            image, concept = (weights >= negligible).nonzero(as_tuple=True)
+            parent = self._told(concept[:, None, None], self.depth)
+            log_prob = self.prior(self.depth - 1).log_prob(samples[-1][image], parent)
+            last = last.index_add(0, image, weights[image, concept] * log_prob, alpha=-1)
         else:  # the concept does not depend on z_{L−1}, whose cells can then be summed out one by one
             top = torch.full_like(last, uniform)
             parent, field = self._told(labels[:, None, None], self.depth), fields[-2]

@@ -1,5 +1,6 @@
 """Figures of locality: one cell changed beside one concept changed, and where the change of a cell lies."""
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
@@ -24,6 +25,8 @@ from rgm.report.canvas import (
 from rgm.report.palette import ACCENT, CHANGE, INK, QUIET, RULE, SECOND, TRACK
 from rgm.report.wording import percent
 
+ATLAS_SIDE = 8
+"""Cells on a side of the atlas of changes: at most so many."""
 _PATCH = {"edgecolor": SECOND, "linewidth": 1.8, "label": "the cell's own patch"}
 _NEAR = {"edgecolor": SECOND, "linewidth": 1.3, "linestyle": ":", "label": f"patch + {MARGIN} pixels"}
 _FIELD = {"edgecolor": INK, "linewidth": 1.1, "linestyle": (0, (4, 2.5)), "label": "receptive field"}
@@ -94,6 +97,40 @@ def spread_figure(result: Locality) -> Figure:
             ("another concept", measures["global_extent"], ACCENT),
         ],
     )
+    return figure
+
+
+def maps_figure(result: Locality) -> Figure:
+    """Return the atlas: for every cell, in its place, the mean squared change of the whole image when it is changed.
+
+    Of a grid with more than eight cells on a side, cells at equal steps.
+    """
+    step = -(-max(result.atlas.shape[:2]) // ATLAS_SIDE)
+    atlas = result.atlas[::step, ::step]
+    height, width, rows, columns = atlas.shape
+    gap = max(1, rows // 14)
+    canvas = np.full((height * (rows + gap) - gap, width * (columns + gap) - gap), np.nan)
+    figure = new_figure(WIDTH * 0.8 * canvas.shape[0] / canvas.shape[1] + 0.2)
+    axes = figure.subplots()
+    tall, wide = result.patch_size
+    for row in range(height):
+        for column in range(width):
+            top, left = row * (rows + gap), column * (columns + gap)
+            frame = Box(top=top, bottom=top + rows, left=left, right=left + columns)
+            canvas[frame.slices] = atlas[row, column].numpy()
+            outline(axes, frame, edgecolor=RULE, linewidth=0.6)
+            above, before = top + row * step * tall, left + column * step * wide
+            cell = Box(top=above, bottom=above + tall, left=before, right=before + wide)
+            outline(axes, cell, edgecolor=SECOND, linewidth=0.9)
+    scale = PowerNorm(0.5, vmin=0, vmax=float(atlas.max()) or 1.0)
+    drawn = axes.imshow(canvas, cmap=CHANGE, norm=scale, interpolation="nearest")
+    bare(axes)
+    if step > 1:
+        axes.set_xlabel(f"one cell in {step} of each row and column", fontsize=LABEL, color=QUIET)
+    bar = figure.colorbar(drawn, ax=axes, shrink=0.6, pad=0.02)
+    bar.set_label("mean squared change (scale by its root)", fontsize=LABEL, color=QUIET)
+    bar.ax.tick_params(labelsize=SMALL, length=2, colors=QUIET)
+    bar.outline.set_edgecolor(RULE)
     return figure
 
 

@@ -6,11 +6,13 @@ from functools import singledispatch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from rgm.evidence.renormalization import Renormalization
 from rgm.experiments.abstraction import Abstraction
 from rgm.experiments.instantiation import Instantiation
 from rgm.experiments.locality import Locality
-from rgm.report.change import change_figure, spread_figure
+from rgm.report.change import change_figure, maps_figure, spread_figure
 from rgm.report.codes import abstraction_figure, atlas_figure
+from rgm.report.levels import renormalization_figure
 from rgm.report.samples import completion_figure, sheet_figure, strip_figure
 
 DPI = 200
@@ -38,7 +40,16 @@ def _instantiation(result: Instantiation) -> dict[str, Figure]:
 
 @experiment_figures.register
 def _locality(result: Locality) -> dict[str, Figure]:
-    return {"locality": change_figure(result), "locality-map": spread_figure(result)}
+    return {
+        "locality": change_figure(result),
+        "locality-map": spread_figure(result),
+        "locality-atlas": maps_figure(result),
+    }
+
+
+@experiment_figures.register
+def _renormalization(result: Renormalization) -> dict[str, Figure]:
+    return {"renormalization": renormalization_figure(result)}
 
 
 def png(figure: Figure) -> bytes:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from matplotlib.figure import Figure
 
 from rgm.experiments.abstraction import Abstraction
@@ -73,6 +73,19 @@ class Picture:
         return round(0.6 * self.width)
 
 
+def template(name: str) -> Template:
+    """Return a page's template; what is put into it is text, never markup."""
+    environment = Environment(
+        loader=PackageLoader("rgm.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["subscript"] = subscript
+    return environment.get_template(name)
+
+
 def picture(figure: Figure) -> Picture:
     """Return a figure as the page embeds it."""
     content = png(figure)
@@ -87,14 +100,6 @@ def write_report(path: Path, report: Report) -> Path:
 
     Raises RGMError where the folder cannot be written.
     """
-    environment = Environment(
-        loader=PackageLoader("rgm.report", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["subscript"] = subscript
     results = (report.abstraction, report.instantiation, report.locality)
     values = {name: value for result in results for name, value in result.measures().items()}
     held = beside(*results, report.judge_accuracy)
@@ -111,7 +116,7 @@ def write_report(path: Path, report: Report) -> Path:
     }
     concepts = len(report.instantiation.sheet)
     full = list(report.instantiation.classes) or [str(index) for index in range(concepts)]
-    page = environment.get_template("page.html.jinja").render(
+    page = template("page.html.jinja").render(
         report=report,
         figures=figures,
         curve=picture(curve_figure(report.history)) if report.history else None,

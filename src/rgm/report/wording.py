@@ -48,6 +48,26 @@ _NAMES: dict[str, str] = {
     "local_extent": "pixels changed by one other code",
     "global_extent": "pixels changed by another concept",
     "changed_concept_recognised": "changed concept recognised",
+    "concept_information": "class information in the concept",
+    "class_information": "class information in the codes",
+    "compression": "bits of the pixels over bits of the codes",
+    "calibration_error": "calibration error of the concept",
+    "pixels_bits": "an image's pixels without loss",
+    "bits": "an image's codes",
+    "concept_bits": "an image's concept",
+    "pixels_explained": "variance of the pixels explained",
+    "concept_pixels_explained": "variance of the pixels explained by the concept",
+    "recall_ratio": "recall over that of real images",
+    "diversity_ratio": "diversity over that of real images",
+    "nearest_ratio": "distance to the nearest training image, over that of real images",
+    "precision": "precision",
+    "recall": "recall",
+    "frechet_ratio": "Fréchet distance over that of real images",
+    "frechet_distance": "Fréchet distance",
+    "own_patch_concentration": "change inside its own patch, over the patch's share of the area",
+    "global_over_local": "pixels changed by a concept over those changed by a cell",
+    "painted_area": "receptive field of a cell, painting",
+    "seen_area": "receptive field of a cell, reading",
 }
 _MEANINGS: dict[str, str] = {
     "concept_accuracy": "Test images whose most probable concept is their true class.",
@@ -60,12 +80,32 @@ _MEANINGS: dict[str, str] = {
     "own_patch_share": "How much of a changed cell's effect stays in the pixels right under it.",
     "patch_plus_2_share": f"How much of it stays in these pixels and {MARGIN} more on every side.",
     "receptive_field_share": "Must be 100 %: beyond these pixels the architecture lets nothing through.",
-    "recognition_field_share": "Must be 100 %: cells that read the same when all pixels beyond their field are exchanged.",
+    "recognition_field_share": "Must be 100 %: cells that read the same with other pixels beyond their field.",
     "displacement_px": "How far the middle of what a cell changes lies from the middle of its patch, in pixels.",
     "rank_correlation": "Cells that are far apart change places that are far apart: Spearman's correlation, at most 1.",
     "local_extent": f"Pixels that {_VISIBLY} when one cell's code is exchanged.",
     "global_extent": f"Pixels that {_VISIBLY} when the whole concept is exchanged.",
     "changed_concept_recognised": "Images with an exchanged concept that the judge takes for the new one.",
+    "concept_information": "Mutual information of the concept with the true class, as a share of the class's entropy.",
+    "class_information": "The same of what the judge reads from the image that the codes paint.",
+    "compression": "How many times less the codes need than the pixels, coded as well as a lossless coder can.",
+    "calibration_error": "How far the concept's probability is from how often it is right, on average.",
+    "pixels_bits": "What the better of two lossless coders needs for an image, many coded together.",
+    "bits": "What the codes need, coded with the probabilities that the model gives them.",
+    "concept_bits": "What naming one of the concepts needs, when all are as probable.",
+    "pixels_explained": "How much of what makes images differ from their mean is painted from the codes.",
+    "concept_pixels_explained": "How much of it is painted when only the concept is known.",
+    "recall_ratio": "How much of the variety of real images the samples cover; as many real ones give 1.",
+    "diversity_ratio": "How far apart two samples of one concept are; two real images give 1.",
+    "nearest_ratio": "Near 0 for images copied from the training images, 1 for real images that are new.",
+    "precision": "Samples that lie among the real images, in the judge's features.",
+    "recall": "Real images that lie among the samples, in the judge's features.",
+    "frechet_ratio": "How far the samples' features are from real ones; as many training images give 1.",
+    "frechet_distance": "Between the judge's features of samples and of test images, squared units.",
+    "own_patch_concentration": "1 where a cell changes all of the image alike.",
+    "global_over_local": "How many times more a concept changes than one cell.",
+    "painted_area": "Share of the image that a cell can change at all.",
+    "seen_area": "Share of the image on which a cell's code can depend at all.",
 }
 
 
@@ -73,10 +113,10 @@ def rows(measures: Mapping[str, float], beside: Mapping[str, str] | None = None)
     """Return measures as lines for people, in their own order; `beside` says what to hold some of them against."""
     return [
         Row(
-            name=_name(name),
-            value=_value(name, value),
+            name=name_of(name),
+            value=value_of(name, value),
             beside=(beside or {}).get(name, ""),
-            meaning=_meaning(name, value),
+            meaning=meaning_of(name, value),
         )
         for name, value in measures.items()
     ]
@@ -88,13 +128,17 @@ def _split(name: str) -> tuple[str, str]:
     return (prefix + "_", rest) if prefix[0] == "z" and prefix[1:].isdigit() else ("", name)
 
 
-def _name(name: str) -> str:
+def name_of(name: str) -> str:
+    """Return a measure's name for people."""
     prefix, rest = _split(name)
     plain = _NAMES.get(rest, rest.replace("_", " "))
     return f"{plain}, z{subscript(int(prefix[1:-1]))}" if prefix else plain
 
 
-def _value(name: str, value: float) -> str:
+def value_of(name: str, value: float) -> str:
+    """Return a measure's value with its unit, as people read it."""
+    if not math.isfinite(value):
+        return "–"
     match _split(name)[1]:
         case "squared_error":
             return f"{value:.4f}"
@@ -104,15 +148,24 @@ def _value(name: str, value: float) -> str:
             return f"{value:.1f}"
         case "displacement_px":
             return f"{value:.2f} px"
-        case "rank_correlation":
+        case "rank_correlation" | "concept_information":
             return f"{value:.3f}"
+        case "compression" | "own_patch_concentration" | "global_over_local":
+            return f"{value:.1f} ×"
+        case "recall_ratio" | "diversity_ratio" | "nearest_ratio" | "frechet_ratio":
+            return f"{value:.2f}"
+        case "frechet_distance":
+            return f"{value:.4f}"
+        case "pixels_bits" | "bits" | "concept_bits":
+            return f"{value:,.{0 if abs(value) >= 100 else 1}f} bits"
         case _ if name in _NAMES:
             return percent(value)
         case _:
             return f"{value:.4g}"
 
 
-def _meaning(name: str, value: float) -> str:
+def meaning_of(name: str, value: float) -> str:
+    """Return what a measure says, in a sentence."""
     if name == "squared_error":
         return f"Of repainted images, per pixel, black 0 and white 1; its root, the typical miss, is {_typical(value)}."
     return _MEANINGS.get(_split(name)[1], "")

@@ -1,0 +1,76 @@
+"""The page that shows several models side by side."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from rgm.evidence.comparison import Comparison, Difference, Line
+from rgm.files import write_text
+from rgm.report.page import template
+from rgm.report.wording import meaning_of, name_of, value_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """What one model reached, and how it differs from the first one: whether clearly, and how sure it is."""
+
+    value: str
+    interval: str
+    difference: str
+    clear: bool
+    paired: bool
+
+
+def write_comparison(path: Path, result: Comparison, *, command: str) -> Path:
+    """Write the page as one file that needs no network, and return its path.
+
+    Raises RGMError where the folder cannot be written.
+    """
+    sections = [
+        (
+            claims,
+            [
+                (line, name_of(line.name), meaning_of(line.name, _first(line)), _cells(line))
+                for line in result.lines
+                if line.claim == claims[0].claim
+            ],
+        )
+        for claims in result.claims
+    ]
+    page = template("comparison.html.jinja").render(comparison=result, sections=sections, command=command)
+    write_text(path, page)
+    return path
+
+
+def _first(line: Line) -> float:
+    return next((one.found.estimate for one in line.found if one is not None), float("nan"))
+
+
+def _cells(line: Line) -> list[Cell | None]:
+    return [
+        None
+        if one is None
+        else Cell(
+            value=value_of(line.name, one.found.estimate),
+            interval=interval_of(line.name, one.found.low, one.found.high),
+            difference="" if difference is None else _difference(line.name, difference),
+            clear=difference is not None and difference.clear,
+            paired=difference is None or difference.paired,
+        )
+        for one, difference in zip(line.found, line.differences, strict=True)
+    ]
+
+
+def interval_of(name: str, low: float, high: float) -> str:
+    """Return an interval as people read it; nothing for what is counted."""
+    return "" if low == high or low != low else f"{value_of(name, low)} to {value_of(name, high)}"
+
+
+def _difference(name: str, difference: Difference) -> str:
+    found = difference.found
+    low, middle, high = (_signed(name, value) for value in (found.low, found.estimate, found.high))
+    return f"{middle} ({low} to {high})"
+
+
+def _signed(name: str, value: float) -> str:
+    shown = value_of(name, abs(value))
+    return ("−" if value < 0 else "+") + shown

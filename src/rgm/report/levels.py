@@ -1,0 +1,99 @@
+"""The renormalization picture: what each level costs and keeps, and where the class can be read from the codes."""
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullLocator
+
+from rgm.evidence.information import MutualInformation
+from rgm.evidence.renormalization import Level, Renormalization
+from rgm.report.canvas import LABEL, SMALL, TITLE, bare, new_figure, plain, subscript
+from rgm.report.palette import ACCENT, INK, QUIET, RULE, SECOND, TRACK, legible_on
+from rgm.report.wording import percent
+
+_TOLD = LinearSegmentedColormap.from_list("told", ["#ffffff", "#fbe3cd", "#f0ab6c", SECOND, "#5e2a02"])
+NUMBERED = 100
+"""Cells have their number of bits written in them where there are at most so many."""
+
+
+def renormalization_figure(result: Renormalization) -> Figure:
+    """Return what survives at each level against what the level costs, and the class's bits in every cell."""
+    grids = len(result.cells)
+    figure = new_figure(3.3)
+    axes = figure.subplots(1, 1 + grids, width_ratios=[1.45, *([1.0] * grids)], squeeze=False)[0]
+    _kept(axes[0], result.levels)
+    whole = float(result.levels[0].class_share.wholes[0])
+    top = max(float(cells.bits.max()) for cells in result.cells)
+    for number, (place, cells) in enumerate(zip(axes[1:], result.cells, strict=True), start=1):
+        _map(place, cells, top, whole)
+        place.set_title(
+            f"bits of the class in each cell of z{subscript(number)}", fontsize=TITLE, color=INK, pad=6
+        )
+    return figure
+
+
+def level_name(name: str) -> str:
+    """Return a level's name with its number as a subscript."""
+    return f"z{subscript(int(name[1:]))}" if name[0] == "z" and name[1:].isdigit() else name
+
+
+def _kept(axes: Axes, levels: tuple[Level, ...]) -> None:
+    """Draw the shares of the class and of the pixels that each level keeps, fine levels left and coarse ones right."""
+    bits = [level.bits.estimate().estimate for level in levels]
+    lines = (
+        ([level.class_share.estimate() for level in levels], SECOND, "o", "of the class (information)"),
+        ([level.pixels_explained.estimate() for level in levels], ACCENT, "s", "of the pixels (variance)"),
+    )
+    for found, colour, marker, label in lines:
+        middle = [one.estimate for one in found]
+        reach = [[one.estimate - one.low for one in found], [one.high - one.estimate for one in found]]
+        axes.errorbar(
+            bits, middle, yerr=reach, color=colour, marker=marker, markersize=6, linewidth=1.8, label=label
+        )
+    for place, found, first in ((0.05, lines[0][0], 0), (-0.075, lines[1][0], 1)):
+        for x, one in list(zip(bits, found, strict=True))[first:]:
+            colour = SECOND if place > 0 else ACCENT
+            axes.text(
+                x,
+                one.estimate + place,
+                percent(one.estimate),
+                fontsize=SMALL,
+                color=colour,
+                ha="center",
+                va="center",
+            )
+    plain(axes, "top", "right")
+    axes.set_xscale("log")
+    axes.set_xlim(max(bits) * 2.2, min(bits) / 2.2)
+    axes.set_ylim(0, 1.13)
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f} %"))
+    axes.set_yticks(np.linspace(0, 1, 6))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xticks(
+        bits,
+        [
+            f"{level_name(level.name)}\n{bit:,.{0 if bit >= 10 else 1}f} bits"
+            for level, bit in zip(levels, bits, strict=True)
+        ],
+    )
+    axes.tick_params(axis="x", labelsize=LABEL, labelcolor=INK)
+    axes.set_title("what is kept, level by level", fontsize=TITLE, color=INK, loc="left", pad=6)
+    axes.grid(axis="y", color=TRACK, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.legend(frameon=False, fontsize=LABEL, labelcolor=INK, loc="lower left")
+
+
+def _map(axes: Axes, cells: MutualInformation, top: float, whole: float) -> None:
+    """Draw the bits that each cell's code tells of the class."""
+    told = cells.bits.numpy()
+    axes.imshow(told, cmap=_TOLD, vmin=0, vmax=top or 1.0, interpolation="nearest")
+    if told.size <= NUMBERED:
+        size = min(SMALL, 44 / max(told.shape))
+        for (row, column), bits in np.ndenumerate(told):
+            colour = legible_on(np.array(_TOLD(bits / (top or 1.0))[:3]))
+            text = f"{bits:.2f}".removeprefix("0")
+            axes.text(column, row, text, fontsize=size, color=colour, ha="center", va="center")
+    bare(axes)
+    axes.spines[:].set(visible=True, color=RULE, linewidth=0.8)
+    axes.set_xlabel(f"the class has {whole:.2f} bits", fontsize=SMALL, color=QUIET)
