@@ -78,6 +78,7 @@ def run(
     *,
     out: Annotated[Path, Parameter(help="The run's folder.")] = Path("runs/latest"),
     resume: Annotated[bool, Parameter(help="Go on from the folder's checkpoint.", negative="")] = False,
+    controls: Annotated[bool, Parameter(help="Put the claims to what must fail, too.")] = True,
     quiet: Quiet = False,
 ) -> None:
     """Train a model, run the three experiments on it, and write a report."""
@@ -85,7 +86,7 @@ def run(
     from rgm.terminal import progress
 
     with progress(quiet) as watch:
-        result = pipeline.run(config, out, resume=resume, watch=watch, command=_command())
+        result = pipeline.run(config, out, resume=resume, controls=controls, watch=watch, command=_command())
     if not quiet:
         _print_measures(f"{result.data} · {config.preset}", result.measures)
         print(f"Report: {result.report}")

@@ -48,12 +48,13 @@ def run(
     out: Path,
     *,
     resume: bool = False,
+    controls: bool = True,
     watch: Watch = lambda _: None,
     command: str = "rgm run",
 ) -> Finished:
-    """Train, run the three experiments on the test split, and write figures, metrics and the report.
+    """Train, run the three experiments on the test split, decide the claims, and write all of it and the report.
 
-    Raises RGMError for what the user can mend.
+    Without `controls`, the claims are put to the model alone. Raises RGMError for what the user can mend.
     """
     start = time.perf_counter()
     trained = train_run(config, out, resume=resume, watch=watch)
@@ -61,15 +62,19 @@ def run(
     judge = None if train.labels is None else judge_of(train, kept=out / JUDGE, seed=config.seed, watch=watch)
     classes = trained.origin.classes
     test = replace(test, classes=classes)
+    decided = list(
+        claims(trained.model, train, test, folder=out, controls=controls, seed=config.seed, watch=watch)
+    )
     results = (
         abstraction(trained.model, test, judge),
         instantiation(trained.model, test, judge, seed=config.seed),
-        locality(trained.model, test, judge, seed=config.seed),
+        _changes(decided) or locality(trained.model, test, judge, seed=config.seed),
     )
     measures = dict(trained.test)
     for result in results:
         measures |= result.measures()
         write_figures(result, out / "figures")
+    write_evidence(decided, trained.origin.data, out)
     metrics = json.loads((out / "metrics.json").read_text())
     write_json(out / "metrics.json", metrics | {"test": measures})
     report = Report(
@@ -90,6 +95,7 @@ def run(
             "machine": f"{platform.system()}, {platform.machine()}, {os.cpu_count()} cores",
         },
         history=trained.history,
+        claims=decided,
         abstraction=results[0],
         instantiation=results[1],
         locality=results[2],
@@ -98,6 +104,12 @@ def run(
     return Finished(
         data=trained.origin.data, measures=measures, report=write_report(out / "report.html", report)
     )
+
+
+def _changes(decided: Sequence[Claim]) -> Locality | None:
+    """Return the cells and concepts that were changed for the claim of locality about the model, if they were."""
+    mine = (claim.source for claim in decided if claim.subject == "model")
+    return next((source for source in mine if isinstance(source, Locality)), None)
 
 
 def labels_known(count: int | None, train: ImageSet) -> str:

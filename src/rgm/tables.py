@@ -46,7 +46,7 @@ def claim_table(claim: Claim) -> Table:
     """Return a claim's measures, each with its interval, its threshold and its verdict, and what stands beside them."""
     title = f"{claim.claim} · {claim.subject}: {claim.verdict} ({claim.reason})"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1))
-    table.add_column("measure", no_wrap=True)
+    table.add_column("measure", overflow="fold")
     table.add_column("estimate (95 % interval)", no_wrap=True)
     table.add_column("asked", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
@@ -64,6 +64,7 @@ def comparison_table(result: Comparison) -> Table:
     table = Table(
         "measure",
         *result.models,
+        box=SIMPLE_HEAD,
         title=f"{result.data}: each model, and how it differs from {result.models[0]} (95 % interval)",
         title_justify="left",
         caption="* the interval of the difference leaves out zero; ~ not paired: of other images or draws",
@@ -88,7 +89,7 @@ def words(name: str) -> str:
 
 
 def _shown(found: Estimate) -> str:
-    unit = "" if found.unit in ("share", "ratio", "correlation") else f" {found.unit}"
+    unit = f" {found.unit}" if found.unit in ("bits", "codes", "nats", "pixels") else ""
     interval = "" if found.low == found.high else f" ({found.low:.4g} to {found.high:.4g})"
     return f"{found.estimate:.4g}{interval}{unit}"
 
@@ -98,4 +99,4 @@ def _difference(difference: Difference | None) -> str:
         return ""
     found = difference.found
     mark = (" *" if difference.clear else "") + ("" if difference.paired else " ~")
-    return f"  ({found.estimate:+.3g}: {found.low:+.3g} to {found.high:+.3g}){mark}"
+    return f"\n{found.estimate:+.3g} ({found.low:+.3g} to {found.high:+.3g}){mark}"

@@ -35,17 +35,17 @@ def test_all_three_claims_hold_for_a_model_that_has_learned(
 def test_every_control_fails_by_what_it_lacks(
     learned: SpatialRGM, digits_judge: Judge, digits: ImageSet, test_digits: ImageSet
 ) -> None:
-    everything = {
+    found = {
         (claim.subject, claim.claim): claim
         for claim in control_claims(learned, digits_judge, digits, test_digits, DIGITS, seed=1)
     }
-    found = {key: claim for key, claim in everything.items() if key[0] != "factorised"}
     assert {key: claim.verdict for key, claim in found.items()} == dict.fromkeys(
         [
             ("untrained", "abstraction"),
             ("untrained", "instantiation"),
             ("untrained", "locality"),
             ("flat", "locality"),
+            ("factorised", "instantiation"),
             ("shuffled", "instantiation"),
             ("memoriser", "instantiation"),
         ],
@@ -56,11 +56,7 @@ def test_every_control_fails_by_what_it_lacks(
     )
     concentration = next(m for m in found["flat", "locality"].measures if m.name == "own_patch_concentration")
     assert concentration.found.estimate == pytest.approx(1, abs=1)  # near the patch's share of the area
-    apart = everything["factorised", "instantiation"]
-    together = instantiation_claim(learned, digits_judge, digits, test_digits, DIGITS, seed=1)
-    assert apart.verdict != "supported"
-    assert apart.measures[0].name == "samples_recognised"
-    assert apart.measures[0].found.high < together.measures[0].found.low
+    assert failed(found["factorised", "instantiation"]) == {"samples_recognised"}
     assert "samples_recognised" in failed(found["shuffled", "instantiation"])
     assert failed(found["memoriser", "instantiation"]) == {"nearest_ratio"}
 

@@ -9,7 +9,11 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from PIL import Image
 
+from rgm.evidence.information import MutualInformation
+from rgm.evidence.renormalization import Level, Renormalization
+from rgm.evidence.statistics import PerImage
 from rgm.experiments.abstraction import Abstraction
+from rgm.measures import CodebookUsage
 from rgm.report.canvas import drawable, mosaic
 from rgm.report.change import change_figure, spread_figure
 from rgm.report.codes import abstraction_figure, atlas_figure
@@ -63,6 +67,49 @@ def test_every_figure_of_every_result_is_a_picture(results: Results) -> None:
         assert 300 < image.width < 1700, stem
         assert image.height < 5000, stem
         assert pixels.std() > 5, stem
+
+
+@pytest.mark.parametrize("grids", [((7, 7),), ((14, 14), (7, 7))])
+def test_the_renormalization_picture_tells_each_level_and_cell(grids: tuple[tuple[int, int], ...]) -> None:
+    names = ["pixels", *(f"z{number}" for number in range(1, len(grids) + 1)), "concept"]
+    kept = [1.0, 0.97, 0.96, 0.95]
+    levels = [
+        Level(
+            name=name,
+            variables=1,
+            states=2,
+            bits=PerImage.mean(torch.full((20,), 1000.0 / 9**number), "bits"),
+            class_share=PerImage(parts=torch.full((20,), share), wholes=torch.ones(20), unit="share"),
+            pixels_explained=PerImage.mean(torch.full((20,), 1.0 - 0.3 * number), "share"),
+        )
+        for number, (name, share) in enumerate(zip(names, kept, strict=False))
+    ]
+    cells = []
+    for height, width in grids:
+        bits = torch.rand(height, width, dtype=torch.float64)
+        cells.append(MutualInformation(bits=bits, low=bits, high=bits))
+    share = PerImage.mean(torch.ones(20), "share")
+    result = Renormalization(
+        levels=tuple(levels),
+        cells=tuple(cells),
+        usage=CodebookUsage(counts=torch.ones(2, dtype=torch.int64), in_use=2, perplexity=2.0),
+        concept_right=share,
+        calibration_error=share.estimate(),
+        code_bits=torch.ones(20),
+        squared_error=share,
+        recognised=share,
+    )
+    (figure,) = experiment_figures(result).values()
+    assert len(figure.axes) == 1 + len(grids)
+    shown = texts(figure)
+    assert {"97.0 %", "70.0 %"} <= set(shown)
+    assert f"{float(cells[-1].bits[3, 3]):.2f}".removeprefix("0") in shown
+    assert [label.get_text() for label in figure.axes[0].get_xticklabels()][:2] == [
+        "pixels\n1,000 bits",
+        "z₁\n111 bits",
+    ]
+    with Image.open(io.BytesIO(png(figure))) as image:
+        assert 1200 < image.width < 1700
 
 
 def test_equal_results_give_equal_bytes(grey: Results) -> None:

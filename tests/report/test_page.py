@@ -5,9 +5,12 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from made_results import HOSTILE, Results
+import torch
+from made_results import HOSTILE, Results, results_of
 from PIL import Image
 
+from rgm.evidence.claims import CLAIMS, MNIST, Claim, Finding, Measure
+from rgm.evidence.statistics import Estimate, PerImage
 from rgm.report.page import Report, write_report
 from rgm.report.wording import beside, percent, rows
 from rgm.training.loop import EpochRecord
@@ -47,10 +50,50 @@ class Page(HTMLParser):
         assert self._open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        if "style" not in self._open:
+        if not {"style", "script"} & set(self._open):
             self.text += data
             if self._open and self._open[-1] in ("td", "th"):
                 self.cells[-1] += data
+
+
+def claims_of(results: Results) -> list[Claim]:
+    """Claims with every finding that the page can meet, those of two controls, and one that nothing could decide."""
+    share = Finding.of("concept_accuracy", PerImage.mean(torch.arange(200) < 199, "share"))
+    wrong = Estimate(estimate=0.1, low=0.08, high=0.12, unit="share")
+    right = Measure(name=share.name, found=share.found, images=share.images, threshold=MNIST[share.name])
+    if not results.judged:
+        return [Claim(claim=name, subject="model", measures=(), undecided="no <classes>") for name in CLAIMS]
+    recall = Estimate(estimate=0.7, low=0.5, high=0.9, unit="ratio")
+    return [
+        Claim(
+            claim="abstraction",
+            subject="model",
+            measures=(right,),
+            context=(Finding(name="z1_bits", found=recall),),
+        ),
+        Claim(
+            claim="instantiation",
+            subject="model",
+            measures=(Measure(name="recall_ratio", found=recall, threshold=MNIST["recall_ratio"]),),
+        ),
+        Claim(
+            claim="locality",
+            subject="model",
+            measures=(
+                Measure(
+                    name="changed_concept_recognised",
+                    found=wrong,
+                    threshold=MNIST["changed_concept_recognised"],
+                ),
+            ),
+        ),
+        Claim(
+            claim="abstraction",
+            subject="untrained",
+            measures=(Measure(name=share.name, found=wrong, threshold=MNIST[share.name]),),
+        ),
+        Claim(claim="abstraction", subject="memoriser", measures=(right,)),
+    ]
 
 
 def report_of(results: Results) -> Report:
@@ -66,6 +109,7 @@ def report_of(results: Results) -> Report:
         command="rgm run --data '<noise>' --seed 7",
         facts={"seed": "7", "versions": "rgm 0.1.0, PyTorch 2.13.0"},
         history=(record,),
+        claims=claims_of(results),
         abstraction=results.abstraction,
         instantiation=results.instantiation,
         locality=results.locality,
@@ -83,7 +127,7 @@ def test_the_page_stands_alone_and_holds_the_results_numbers(results: Results, t
     text = written(tmp_path, report_of(results))
     page = Page(text)
     assert len(text.encode()) < 6_000_000
-    assert len(page.images) == 8
+    assert len(page.images) == 9
     for image in page.images:
         assert (image["alt"] or "").strip()
         kind, content = (image["src"] or "").split(",")
@@ -92,22 +136,46 @@ def test_the_page_stands_alone_and_holds_the_results_numbers(results: Results, t
             assert (str(picture.width), str(picture.height)) == (image["width"], image["height"])
     assert all(value.startswith("data:image/png;base64,") for value in page.fetched)
     assert "http" not in text
-    assert "script" not in page.tags
+    assert page.tags.count("script") == 1
     cells = {cell.strip() for cell in page.cells}
     for result in results.all():
         for row in rows(result.measures(), {}):
             assert row.name in cells
-            assert row.value in cells
+            if not results.judged:  # else some stand there with their intervals, from the claims
+                assert row.value in cells
     for word in ("ab" * 32, "12,345", "rgm run --data '<noise>' --seed 7", "rgm 0.1.0, PyTorch 2.13.0"):
         assert word in page.text
     assert ("judge" in page.text) == results.judged
     assert STAND_IN not in page.text
 
 
+def test_the_verdicts_come_first_with_what_decided_them_and_the_controls_beside(
+    grey: Results, tmp_path: Path
+) -> None:
+    text = Page(written(tmp_path, report_of(grey))).text
+    assert text.index("Do the claims hold?") < text.index("Experiment 1")
+    assert "All 1 measures lie where they must" in text
+    assert "Too close to call: recall over that of real images." in text
+    assert "On the wrong side, with the whole interval: changed concept recognised." in text
+    assert "the same network before it has learned anything" in text
+    assert "untrained: 10.0 % ✗" in text
+    assert "at least 98.0 %" in text
+    assert "98.5 % to 100.0 %" in text  # the interval of 199 right of 200
+    assert "The control “memoriser” passed" in text
+    assert "The control “untrained” passed" not in text
+
+
+def test_what_could_not_be_decided_says_why(tmp_path: Path) -> None:
+    text = Page(written(tmp_path, report_of(results_of("unlabelled")))).text
+    assert text.count("Nothing can be said: no <classes>.") == 3
+    assert "passed" not in text
+
+
 def test_what_comes_from_outside_is_text_and_never_markup(hostile: Results, tmp_path: Path) -> None:
     text = written(tmp_path, report_of(hostile))
     page = Page(text)
-    assert "<script" not in text
+    assert text.count("<script>") == 1
+    assert "alert(1)" not in text.split("<script>")[1]
     assert "<b>" not in text
     assert all(name in page.text for name in HOSTILE), (
         "names that a figure had to cut stand in full on the page"
@@ -120,7 +188,7 @@ def test_a_page_about_stand_in_data_says_so_and_one_without_history_has_no_curve
 ) -> None:
     page = Page(written(tmp_path, replace(report_of(hostile), fallback=True, history=())))
     assert STAND_IN in page.text
-    assert len(page.images) == 7
+    assert len(page.images) == 8
 
 
 def test_equal_reports_give_equal_pages(hostile: Results, tmp_path: Path) -> None:

@@ -22,7 +22,10 @@ class Difference:
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """A measure of every model, and how each but the first differs from the first; None where there is none."""
+    """A measure of every model, and how each but the first differs from the first; None where there is none.
+
+    What is counted, not estimated, has no difference.
+    """
 
     claim: ClaimName
     name: str
@@ -91,8 +94,13 @@ def compare(data: str, models: Mapping[str, Sequence[Claim]]) -> Comparison:
 
 
 def _difference(first: Finding | None, other: Finding | None) -> Difference | None:
-    if first is None or other is None:
+    if first is None or other is None or _is_counted(first) or _is_counted(other):
         return None
     if first.images is not None and other.images is not None:
         return Difference(found=other.images.minus(first.images), paired=True)
     return Difference(found=other.found.minus(first.found), paired=False)
+
+
+def _is_counted(finding: Finding) -> bool:
+    """Return whether a number has no interval and so no sure difference."""
+    return finding.images is None and finding.found.low == finding.found.high

@@ -1,6 +1,7 @@
 """The three claims put to a model, or to a control in its place: what is measured, and against which threshold."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from torch import Tensor
 
@@ -14,13 +15,24 @@ from rgm.experiments.locality import locality
 from rgm.judge import Judge
 from rgm.model.spatial import SpatialRGM
 
-CELLS_CHANGED, CONCEPTS_CHANGED = 256, 2_048
-"""Test images of which every cell is given every other code; of which the concept is changed."""
-SET = 2_000
-"""Samples in each of three draws."""
 FEWEST = 50
 """Test images that an interval needs at least."""
 
+
+@dataclass(frozen=True, kw_only=True)
+class Scope:
+    """How much is looked at.
+
+    `samples` in each of three draws; test images of which every cell is given every other code, `cells`, and of which
+    the concept is changed, `concepts`.
+    """
+
+    samples: int = 2_000
+    cells: int = 256
+    concepts: int = 2_048
+
+
+WHOLE = Scope()
 Findings = dict[str, Estimate | PerImage]
 
 
@@ -65,12 +77,13 @@ def instantiation_claim(
     thresholds: Thresholds,
     *,
     subject: str = "model",
+    scope: Scope = WHOLE,
     seed: int = 0,
 ) -> Claim:
     """Return whether samples show their concept, cover what real images do, and are new; see `Marks`."""
 
     def measured() -> tuple[Findings, Source]:
-        found = quality(model, judge, train, test, draws=3, limit=SET, thorough=False, seed=seed)
+        found = quality(model, judge, train, test, draws=3, limit=scope.samples, thorough=False, seed=seed)
         samples = found.samples
         assert samples.nearest_ratio is not None
         return {
@@ -95,6 +108,7 @@ def locality_claim(
     thresholds: Thresholds,
     *,
     subject: str = "model",
+    scope: Scope = WHOLE,
     seed: int = 0,
 ) -> Claim:
     """Return whether a cell changes its place and a concept everything; see `Locality`.
@@ -104,7 +118,7 @@ def locality_claim(
     """
 
     def measured() -> tuple[Findings, Source]:
-        found = locality(model, test, judge, count=CELLS_CHANGED, concepts=CONCEPTS_CHANGED, seed=seed)
+        found = locality(model, test, judge, count=scope.cells, concepts=scope.concepts, seed=seed)
         assert found.recognised_as_new is not None
         tall, wide = found.patch_size
         rows, columns = model.config.image[1:]

@@ -127,13 +127,13 @@ def locality(
     data: ImageSet,
     judge: Judge | None,
     *,
-    count: int = 64,
-    concepts: int = 0,
+    count: int = 256,
+    concepts: int = 2_048,
     seed: int = 0,
 ) -> Locality:
-    """Change every cell of the split's first `count` images to every other code, and every image's concept.
+    """Change every cell of the split's first `count` images to every other code, and the concept of `concepts` images.
 
-    With `concepts` above `count`, so many images are given another concept, for the judge.
+    The concept of `count` images is changed at least.
     """
     images = to_unit(data.images[: max(count, concepts)]).to(model.device)
     inference = model.infer(images)

@@ -6,7 +6,7 @@ from pathlib import Path
 from rgm.evidence.comparison import Comparison, Difference, Line
 from rgm.files import write_text
 from rgm.report.page import template
-from rgm.report.wording import meaning_of, name_of, value_of
+from rgm.report.wording import interval_of, meaning_of, name_of, value_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,11 +58,6 @@ def _cells(line: Line) -> list[Cell | None]:
         )
         for one, difference in zip(line.found, line.differences, strict=True)
     ]
-
-
-def interval_of(name: str, low: float, high: float) -> str:
-    """Return an interval as people read it; nothing for what is counted."""
-    return "" if low == high or low != low else f"{value_of(name, low)} to {value_of(name, high)}"
 
 
 def _difference(name: str, difference: Difference) -> str:

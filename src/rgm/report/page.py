@@ -9,6 +9,8 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from matplotlib.figure import Figure
 
+from rgm.evidence.claims import CLAIMS, Claim, ClaimName
+from rgm.evidence.renormalization import Renormalization
 from rgm.experiments.abstraction import Abstraction
 from rgm.experiments.instantiation import Instantiation
 from rgm.experiments.locality import Locality
@@ -17,20 +19,9 @@ from rgm.report.canvas import drawable, subscript
 from rgm.report.curve import curve_figure
 from rgm.report.figures import experiment_figures, png
 from rgm.report.samples import LONGEST, strip_concept
-from rgm.report.wording import Row, beside, findings, rows
+from rgm.report.verdicts import controls, evidence_rows, of_the_model, reason_of
+from rgm.report.wording import beside, findings
 from rgm.training.loop import EpochRecord
-
-GLANCE = (
-    "concept_accuracy",
-    "reconstructions_recognised",
-    "codes_in_use",
-    "samples_recognised",
-    "own_patch_share",
-    "patch_plus_2_share",
-    "local_extent",
-    "global_extent",
-)
-"""Measures in the table at the top, where there are such."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +30,8 @@ class Report:
 
     `data_source` is a line for people, `fallback` whether the data stand in for MNIST, which could not be had;
     `sets` holds (split, images, sha256); `facts` are further rows of how it was run, such as seed, epochs,
-    versions and time; `judge_accuracy` is the judge's share of real test images right, None without a judge.
+    versions and time; `claims` are those about the model and the controls; `judge_accuracy` is the judge's share of
+    real test images right, None without a judge.
     """
 
     data_source: str
@@ -50,6 +42,7 @@ class Report:
     command: str
     facts: Mapping[str, str]
     history: tuple[EpochRecord, ...]
+    claims: Sequence[Claim]
     abstraction: Abstraction
     instantiation: Instantiation
     locality: Locality
@@ -101,17 +94,17 @@ def write_report(path: Path, report: Report) -> Path:
     Raises RGMError where the folder cannot be written.
     """
     results = (report.abstraction, report.instantiation, report.locality)
-    values = {name: value for result in results for name, value in result.measures().items()}
     held = beside(*results, report.judge_accuracy)
-    tables: dict[str, list[Row]] = {
-        "glance": rows({name: values[name] for name in GLANCE if name in values}, held),
-        "abstraction": rows(report.abstraction.measures(), held),
-        "instantiation": rows(report.instantiation.measures(), held),
-        "locality": rows(report.locality.measures(), held),
+    measured: dict[ClaimName, dict[str, float]] = {
+        "abstraction": report.abstraction.measures(),
+        "instantiation": report.instantiation.measures(),
+        "locality": report.locality.measures(),
     }
+    tables = {name: evidence_rows(report.claims, name, numbers, held) for name, numbers in measured.items()}
+    mine = of_the_model(report.claims)
     figures = {
         stem.replace("-", "_"): picture(figure)
-        for result in results
+        for result in (*results, *_levels(mine))
         for stem, figure in experiment_figures(result).items()
     }
     concepts = len(report.instantiation.sheet)
@@ -121,6 +114,9 @@ def write_report(path: Path, report: Report) -> Path:
         figures=figures,
         curve=picture(curve_figure(report.history)) if report.history else None,
         tables=tables,
+        verdicts=[(mine[name], reason_of(mine[name])) for name in CLAIMS if name in mine],
+        controls=controls(report.claims),
+        claim_names=CLAIMS,
         findings=findings(*results, report.judge_accuracy),
         concepts=full,
         names_cut=drawable(report.instantiation.classes, concepts, LONGEST) != full,
@@ -131,3 +127,8 @@ def write_report(path: Path, report: Report) -> Path:
     )
     write_text(path, page)
     return path
+
+
+def _levels(claims: Mapping[ClaimName, Claim]) -> list[Renormalization]:
+    """Return what each level keeps, where it was measured."""
+    return [claim.source for claim in claims.values() if isinstance(claim.source, Renormalization)]

@@ -12,12 +12,18 @@ from rgm.report.canvas import subscript
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """A line of a table: a measure, its value, a value to hold it against (or nothing), and what it says."""
+    """A line of a table: a measure, its value, what to hold it against (or nothing), and what it says.
+
+    `interval`, `asked` and `verdict` are of a measure that a claim is decided by, or stands beside one; else nothing.
+    """
 
     name: str
     value: str
     beside: str
     meaning: str
+    interval: str = ""
+    asked: str = ""
+    verdict: str = ""
 
 
 def percent(value: float) -> str:
@@ -158,10 +164,15 @@ def value_of(name: str, value: float) -> str:
             return f"{value:.4f}"
         case "pixels_bits" | "bits" | "concept_bits":
             return f"{value:,.{0 if abs(value) >= 100 else 1}f} bits"
-        case _ if name in _NAMES:
+        case rest if rest in _NAMES:
             return percent(value)
         case _:
             return f"{value:.4g}"
+
+
+def interval_of(name: str, low: float, high: float) -> str:
+    """Return a measure's interval as people read it; nothing for what is counted, or has none."""
+    return "" if low == high or not math.isfinite(low) else f"{value_of(name, low)} to {value_of(name, high)}"
 
 
 def meaning_of(name: str, value: float) -> str:

@@ -1,0 +1,123 @@
+"""The claims put to a model and to the controls, on one page: `docs/evidence.md`, its figures and `evidence.json`.
+
+    python benchmarks/evidence.py mnist
+
+The same as `rgm evaluate MODEL --claims --controls --out DIR`, and timed: the model's own evidence, and all of it.
+"""
+
+import os
+import platform
+import shlex
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated
+
+import torch
+from cyclopts import App, Parameter
+
+from rgm import pipeline
+from rgm.checkpoint import load_checkpoint
+from rgm.data.load import load_data
+from rgm.evidence.claims import Claim, Finding, Measure
+from rgm.files import write_text
+from rgm.report.wording import interval_of, name_of, value_of
+from rgm.terminal import progress
+
+app = App(help=__doc__)
+
+
+def row(finding: Finding) -> str:
+    """Return a line of a claim's table."""
+    found = finding.found
+    cells = [
+        name_of(finding.name),
+        value_of(finding.name, found.estimate),
+        interval_of(finding.name, found.low, found.high) or "–",
+        f"{finding.threshold}" if isinstance(finding, Measure) else "",
+        finding.verdict if isinstance(finding, Measure) else "",
+    ]
+    return "| " + " | ".join(cells) + " |"
+
+
+def table(claim: Claim) -> list[str]:
+    """Return a claim with its measures."""
+    head = ["| measure | estimate | 95 % interval | asked | verdict |", "| --- | --- | --- | --- | --- |"]
+    findings = [*claim.measures, *claim.context] if claim.subject == "model" else claim.measures
+    name = claim.claim.capitalize() if claim.subject == "model" else f"{claim.claim}, {claim.subject}"
+    title = f"### {name}: {claim.verdict}"
+    return [title, "", claim.reason.replace("_", " ").capitalize() + ".", "", *head, *map(row, findings), ""]
+
+
+@app.default
+def main(
+    model: str,
+    *,
+    data_dir: Annotated[Path | None, Parameter(help="Folder that holds mnist/; else $RGM_DATA_DIR.")] = None,
+    seed: int = 0,
+    out: Annotated[
+        Path, Parameter(help="The page; figures and evidence.json lie in a folder beside it.")
+    ] = Path("docs/evidence.md"),
+) -> None:
+    """Put the claims to a model and to the controls, and write the page."""
+    checkpoint = load_checkpoint(model)
+    size = checkpoint.model.config.image[1]
+    train, test = (
+        load_data(checkpoint.origin.data, split, data_dir=data_dir, size=size) for split in ("train", "test")
+    )
+    start, own, decided = time.perf_counter(), 0.0, list[Claim]()
+    with progress() as watch:
+        for claim in pipeline.claims(
+            checkpoint.model, train, test, folder=Path(model), controls=True, seed=seed, watch=watch
+        ):
+            decided.append(claim)
+            elapsed = time.perf_counter() - start
+            own = elapsed if claim.subject == "model" else own
+            print(f"{elapsed:5.0f} s  {claim.claim}, {claim.subject}: {claim.verdict}", flush=True)
+    paths = pipeline.write_evidence(decided, test.name, out.with_suffix(""))
+    figures = {path.stem: path.relative_to(out.parent) for path in paths if path.suffix == ".png"}
+    machine = (
+        f"{platform.system()}, {platform.machine()}, {os.cpu_count()} cores; rgm {version('rgm')}, "
+        f"PyTorch {torch.__version__}, Python {platform.python_version()}"
+    )
+    lines = [
+        f"# The evidence: {test.source}",
+        "",
+        f"`{model}`, preset {checkpoint.origin.preset}, on {len(test):,} test images; the controls on 2,000 of them. "
+        "[What decides](claims.md).",
+        "",
+        "## The model",
+        "",
+        *(line for claim in decided if claim.subject == "model" for line in table(claim)),
+        "## What each level keeps",
+        "",
+        f"![What each level keeps, and where the class can be read]({figures['renormalization']})",
+        "",
+        "Left, what survives from the pixels to the concept, against the bits that describe a level and those above: "
+        "of the class, the mutual information of what is read from the level with the class, over the class's entropy "
+        "(read by the judge from the image, and from what the codes paint; from the concept itself); of the pixels, "
+        "the share of their variance that what the level paints explains. Right, how many bits of the class each "
+        "cell's code tells, corrected for bias.",
+        "",
+        "## What each cell changes",
+        "",
+        f"![For every cell, the mean change of the whole image]({figures['locality-atlas']})",
+        "",
+        "One small image for each cell, in its place: the mean squared change when the cell is given another code. "
+        "The cell's own patch is outlined.",
+        "",
+        "## The controls",
+        "",
+        *(line for claim in decided if claim.subject != "model" for line in table(claim)),
+        "## How it was run",
+        "",
+        f"`{shlex.join(['python', 'benchmarks/evidence.py', *sys.argv[1:]])}`, {own:.0f} s for the model's own "
+        f"evidence and {time.perf_counter() - start:.0f} s in all. {machine}.",
+        "",
+    ]
+    write_text(out, "\n".join(lines))
+
+
+if __name__ == "__main__":
+    app()
