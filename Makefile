@@ -6,7 +6,7 @@ TORCH_INDEX ?=
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo test check judge pretrained bench-estimators clean
+.PHONY: install demo test check judge pretrained bench-estimators notebooks evidence clean
 
 install: $(STAMP)
 
@@ -43,6 +43,15 @@ pretrained: install
 # The estimators compared: docs/estimators.json and docs/estimators.md (34 trainings, half an hour of one core).
 bench-estimators: install
 	@$(BIN)/python benchmarks/estimators.py
+
+# The notebooks with their outputs: notebooks/*.ipynb, from the scripts beside them (ten minutes on two cores).
+notebooks: install
+	@$(BIN)/jupytext --quiet --to ipynb notebooks/*.py
+	@$(BIN)/jupyter-execute --inplace --timeout=-1 --NotebookClient.record_timing=False notebooks/*.ipynb
+
+# The evidence of the packaged weights, with the controls: docs/evidence.md (two minutes on two cores).
+evidence: install
+	@$(BIN)/python benchmarks/evidence.py mnist
 
 clean:
 	rm -rf $(VENV) site build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -34,7 +34,7 @@ def rgm(*arguments: object, check: bool = True, **environment: str) -> subproces
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A whole run on the embedded digits, short of everything but its shape."""
     out = tmp_path_factory.mktemp("runs") / "first"
-    result = rgm("run", "--data", "digits", "--epochs", 3, "--out", out)
+    result = rgm("run", "--data", "digits", "--epochs", 3, "--no-controls", "--out", out)
     assert f"Report: {out / 'report.html'}" in result.stdout
     return out
 
