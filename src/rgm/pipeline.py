@@ -25,7 +25,7 @@ from rgm.judge import Judge, judge_accuracy, judge_of
 from rgm.model.catalogue import PRESETS
 from rgm.model.spatial import SpatialRGM
 from rgm.progress import Watch
-from rgm.report.figures import experiment_figures, png
+from rgm.report.figures import experiment_figures, experiment_motions, png
 from rgm.report.page import Report, write_report
 from rgm.training.config import RunConfig
 from rgm.training.run import load_split, train_run
@@ -189,12 +189,12 @@ def write_evidence(decided: Sequence[Claim], data: str, folder: Path) -> list[Pa
 
 
 def write_figures(result: Result | Renormalization, folder: Path) -> list[Path]:
-    """Write an experiment's figures as PNG files and return their paths."""
-    paths = []
-    for stem, figure in experiment_figures(result).items():
-        paths.append(folder / f"{stem}.png")
-        write_bytes(paths[-1], png(figure))
-    return paths
+    """Write a result's figures as PNG files and its animations as GIF files, and return their paths."""
+    files = {f"{stem}.png": png(figure) for stem, figure in experiment_figures(result).items()}
+    files |= {f"{stem}.gif": content for stem, content in experiment_motions(result).items()}
+    for name, content in files.items():
+        write_bytes(folder / name, content)
+    return [folder / name for name in files]
 
 
 def write_experiment(name: str, result: Result, folder: Path) -> list[Path]:

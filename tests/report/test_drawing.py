@@ -26,6 +26,7 @@ from rgm.training.loop import EpochRecord
 STEMS = {
     "abstraction",
     "abstraction-atlas",
+    "abstraction-scheme",
     "instantiation",
     "instantiation-strip",
     "instantiation-completion",

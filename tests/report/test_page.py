@@ -127,7 +127,7 @@ def test_the_page_stands_alone_and_holds_the_results_numbers(results: Results, t
     text = written(tmp_path, report_of(results))
     page = Page(text)
     assert len(text.encode()) < 6_000_000
-    assert len(page.images) == 9
+    assert len(page.images) == 10
     for image in page.images:
         assert (image["alt"] or "").strip()
         kind, content = (image["src"] or "").split(",")
@@ -188,7 +188,7 @@ def test_a_page_about_stand_in_data_says_so_and_one_without_history_has_no_curve
 ) -> None:
     page = Page(written(tmp_path, replace(report_of(hostile), fallback=True, history=())))
     assert STAND_IN in page.text
-    assert len(page.images) == 8
+    assert len(page.images) == 9
 
 
 def test_equal_reports_give_equal_pages(hostile: Results, tmp_path: Path) -> None:

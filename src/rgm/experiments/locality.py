@@ -35,12 +35,13 @@ class Example:
     a stroke, with the code that changes the patch most. The measures are over all images, cells and codes.
 
     `original` and `local` are reconstructions before and after code `before` at `cell` became `after`; `globally`
-    is a sample of `new_concept` in the place of `old_concept`.
+    is a sample of `new_concept` in the place of `old_concept`. `sweep` is the image with each code in that cell.
     """
 
     original: Float[Tensor, "channels rows columns"]
     local: Float[Tensor, "channels rows columns"]
     globally: Float[Tensor, "channels rows columns"]
+    sweep: Float[Tensor, "states channels rows columns"]
     cell: tuple[int, int]
     before: int
     after: int
@@ -338,6 +339,7 @@ def _example(
         original=base[0].cpu(),
         local=painted[after].cpu(),
         globally=changed[0].cpu(),
+        sweep=painted.cpu(),
         cell=cell,
         before=before,
         after=after,

@@ -13,7 +13,9 @@ from rgm.experiments.locality import Locality
 from rgm.report.change import change_figure, maps_figure, spread_figure
 from rgm.report.codes import abstraction_figure, atlas_figure
 from rgm.report.levels import renormalization_figure
+from rgm.report.motion import cell_gif, concepts_gif
 from rgm.report.samples import completion_figure, sheet_figure, strip_figure
+from rgm.report.scheme import scheme_figure
 
 DPI = 200
 
@@ -26,7 +28,11 @@ def experiment_figures(result: object) -> dict[str, Figure]:
 
 @experiment_figures.register
 def _abstraction(result: Abstraction) -> dict[str, Figure]:
-    return {"abstraction": abstraction_figure(result), "abstraction-atlas": atlas_figure(result)}
+    return {
+        "abstraction": abstraction_figure(result),
+        "abstraction-scheme": scheme_figure(result),
+        "abstraction-atlas": atlas_figure(result),
+    }
 
 
 @experiment_figures.register
@@ -50,6 +56,22 @@ def _locality(result: Locality) -> dict[str, Figure]:
 @experiment_figures.register
 def _renormalization(result: Renormalization) -> dict[str, Figure]:
     return {"renormalization": renormalization_figure(result)}
+
+
+@singledispatch
+def experiment_motions(result: object) -> dict[str, bytes]:  # noqa: ARG001 - what is dispatched on
+    """Return the animations of an experiment's result by file stem, as GIF; most have none."""
+    return {}
+
+
+@experiment_motions.register
+def _concepts(result: Instantiation) -> dict[str, bytes]:
+    return {"instantiation-concepts": concepts_gif(result)}
+
+
+@experiment_motions.register
+def _cell(result: Locality) -> dict[str, bytes]:
+    return {"locality-cell": cell_gif(result)}
 
 
 def png(figure: Figure) -> bytes:

@@ -1,0 +1,98 @@
+"""Small animations: a cell that goes through all its codes, and concepts that are drawn again and again."""
+
+import io
+
+import numpy as np
+from jaxtyping import Float
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from rgm.experiments.instantiation import Instantiation
+from rgm.experiments.locality import Locality
+from rgm.model.receptive import Box
+from rgm.report.canvas import mosaic
+from rgm.report.palette import CHANGE, SECOND
+
+STEP_MS = 400
+"""How long a picture stands, in milliseconds."""
+SIDE, TILE = 224, 84
+"""Pixels of an image's longer side, on its own and among others."""
+PICTURES = 32
+"""Pictures of one animation: at most so many."""
+ACROSS = 5
+"""Concepts side by side."""
+Frame = NDArray[np.uint8]
+
+
+def cell_gif(result: Locality) -> bytes:
+    """Return one image whose outlined cell takes one code after another, beside what that changes, as a GIF."""
+    example = result.example
+    scale = max(1, SIDE // max(example.original.shape[1:]))
+    change = (example.sweep - example.original).abs().amax(dim=1)
+    greatest = float(change.max()) or 1.0
+    frames = []
+    step = -(-len(change) // PICTURES)
+    for painted, moved in zip(example.sweep[::step], change[::step], strict=True):
+        left = _outlined(_grown(_pixels(painted), scale), example.patch, scale)
+        map_ = (CHANGE(moved.numpy() / greatest)[..., :3] * 255).astype(np.uint8)
+        right = _outlined(_grown(map_, scale), example.patch, scale)
+        gap = np.full((left.shape[0], scale * 2, 3), 255, dtype=np.uint8)
+        frames.append(np.concatenate([left, gap, right], axis=1))
+    return _gif(frames)
+
+
+def concepts_gif(result: Instantiation) -> bytes:
+    """Return all concepts side by side, each drawn anew in every picture, as a GIF."""
+    classes, variants, channels, rows, columns = result.sheet.shape
+    across = min(ACROSS, classes)
+    down = -(-classes // across)
+    scale = max(1, TILE // max(rows, columns))
+    frames = []
+    for variant in range(variants):
+        tiles = result.sheet.new_ones(down * across, channels, rows, columns)
+        tiles[:classes] = result.sheet[:, variant]
+        canvas = mosaic(tiles.unflatten(0, (down, across)), gap=2)
+        grey = np.repeat(canvas, 3, axis=2) if channels == 1 else canvas
+        frames.append(_grown((grey * 255).round().astype(np.uint8), scale))
+    return _gif(frames)
+
+
+def _pixels(image: Float[Tensor, "channels rows columns"]) -> Frame:
+    pixels = (image.clamp(0, 1).permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
+    return np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
+
+
+def _grown(pixels: Frame, scale: int) -> Frame:
+    return pixels.repeat(scale, axis=0).repeat(scale, axis=1)
+
+
+def _outlined(pixels: Frame, box: Box, scale: int, width: int = 2) -> Frame:
+    """Draw a rectangle of pixels' border in orange, inside it."""
+    colour = [int(SECOND[place : place + 2], 16) for place in (1, 3, 5)]
+    rows = slice(box.top * scale, box.bottom * scale)
+    columns = slice(box.left * scale, box.right * scale)
+    inner = pixels[rows, columns].copy()
+    pixels[rows, columns] = colour
+    if min(inner.shape[:2]) > 2 * width:
+        pixels[rows, columns][width:-width, width:-width] = inner[width:-width, width:-width]
+    return pixels
+
+
+def _gif(frames: list[Frame]) -> bytes:
+    """Return frames as a GIF that runs for ever; equal frames give equal bytes."""
+    palette = Image.fromarray(np.concatenate(frames, axis=0)).quantize(96)
+    pictures = [
+        Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames
+    ]
+    buffer = io.BytesIO()
+    pictures[0].save(
+        buffer,
+        format="GIF",
+        save_all=True,
+        append_images=pictures[1:],
+        duration=STEP_MS,
+        loop=0,
+        optimize=False,
+    )
+    return buffer.getvalue()

@@ -1,0 +1,160 @@
+"""The hierarchy as a drawing, with what one image makes of each level."""
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import PolyCollection
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from rgm.experiments.abstraction import Abstraction
+from rgm.report.canvas import LABEL, SMALL, TITLE, WIDTH, drawable, new_figure, subscript, verbatim
+from rgm.report.palette import ACCENT, INK, QUIET, RULE, SECOND, code_colours, plain_colours
+
+_SLANT, _DEPTH, _RISE = 0.42, 0.36, 0.92
+"""How far a plane leans and how flat it lies, in widths of a plane; the way from one level to the next."""
+_SQUARES = 12
+"""Concepts drawn as squares: at most so many."""
+Colours = NDArray[np.float64]
+
+
+def scheme_figure(result: Abstraction, *, example: int | None = None) -> Figure:
+    """Return the levels as planes over one another: an image, its grids of codes, its concept.
+
+    One cell of each grid is outlined, and under it what it is read from. The example is the fourth where there is one.
+    """
+    chosen = min(3, len(result.images) - 1) if example is None else example
+    pixels = result.images[chosen].clamp(0, 1).permute(1, 2, 0).numpy().astype(np.float64)
+    image = np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
+    colours = [code_colours(result.atlas)]
+    colours += [plain_colours(int(codes.max()) + 1) for codes in result.inference.codes[1:]]
+    grids = [
+        palette[codes[chosen].numpy()] for palette, codes in zip(colours, result.inference.codes, strict=True)
+    ]
+    planes = [image, *grids]
+    figure = new_figure(WIDTH * (0.22 + 0.21 * len(planes)))
+    axes = figure.subplots()
+    for level, plane in enumerate(planes):
+        _plane(axes, plane, level)
+    for level in range(1, len(planes)):
+        _cell(axes, planes[level], level)
+    top = len(planes)
+    _concept(axes, result, chosen, top)
+    names = [
+        f"image\n{image.shape[0]} × {image.shape[1]} pixels",
+        *(
+            f"codes z{subscript(number)}\n{grid.shape[0]} × {grid.shape[1]} cells"
+            for number, grid in enumerate(grids, start=1)
+        ),
+    ]
+    for level, name in enumerate(names):
+        axes.text(1.52, level * _RISE + 0.18, name, fontsize=LABEL, color=INK, va="center")
+    axes.text(
+        1.52,
+        top * _RISE + 0.1,
+        f"concept z{subscript(top)}\none of {result.inference.concept.shape[1]}",
+        fontsize=LABEL,
+        color=INK,
+        va="center",
+    )
+    height = top * _RISE + 0.1
+    for x, low, high, colour, text in (
+        (-0.28, 0.1, height, ACCENT, "recognition: what is it?"),
+        (2.25, height, 0.1, SECOND, "generation: what could it be?"),
+    ):
+        arrow = {"arrowstyle": "-|>", "color": colour, "linewidth": 1.6, "mutation_scale": 13}
+        axes.annotate("", (x, high), (x, low), arrowprops=arrow)
+        side = -0.09 if x < 0 else 0.09
+        axes.text(
+            x + side, height / 2, text, fontsize=LABEL, color=colour, rotation=90, ha="center", va="center"
+        )
+    axes.set_xlim(-0.5, 2.5)
+    axes.set_ylim(-0.12, top * _RISE + 0.34)
+    axes.set_aspect("equal")
+    axes.set_axis_off()
+    return figure
+
+
+def _corner(x: float, y: float, level: int) -> tuple[float, float]:
+    """Return where a point of a plane, (0, 0) its far left corner and (1, 1) its near right one, is drawn."""
+    return x + _SLANT * (1 - y), level * _RISE + _DEPTH * (1 - y)
+
+
+def _quad(left: float, top: float, right: float, bottom: float, level: int) -> list[tuple[float, float]]:
+    corners = ((left, top), (right, top), (right, bottom), (left, bottom))
+    return [_corner(x, y, level) for x, y in corners]
+
+
+def _plane(axes: Axes, colours: Colours, level: int) -> None:
+    rows, columns = colours.shape[:2]
+    quads = [
+        _quad(j / columns, i / rows, (j + 1) / columns, (i + 1) / rows, level)
+        for i in range(rows)
+        for j in range(columns)
+    ]
+    faces = colours.reshape(-1, 3)
+    edges = faces if level == 0 else [RULE]
+    axes.add_collection(
+        PolyCollection(quads, facecolors=faces, edgecolors=edges, linewidths=0.3, zorder=2 + 2 * level)
+    )
+    border = PolyCollection(
+        [_quad(0.0, 0.0, 1.0, 1.0, level)], facecolors="none", edgecolors=QUIET, linewidths=0.8
+    )
+    border.set_zorder(3 + 2 * level)
+    axes.add_collection(border)
+
+
+def _cell(axes: Axes, upper: Colours, level: int) -> None:
+    """Outline the middle cell of a grid, the place under it on the level beneath, and the lines between the two."""
+    rows, columns = upper.shape[:2]
+    i, j = rows // 2, columns // 2
+    box = (j / columns, i / rows, (j + 1) / columns, (i + 1) / rows)
+    for place in (level, level - 1):
+        outline = PolyCollection([_quad(*box, place)], facecolors="none", edgecolors=SECOND, linewidths=1.5)
+        outline.set_zorder(3.5 + 2 * place)
+        axes.add_collection(outline)
+    for above, below in zip(_quad(*box, level), _quad(*box, level - 1), strict=True):
+        axes.plot(
+            *zip(above, below, strict=True),
+            color=SECOND,
+            linewidth=0.7,
+            alpha=0.8,
+            zorder=3.2 + 2 * (level - 1),
+        )
+
+
+def _concept(axes: Axes, result: Abstraction, chosen: int, level: int) -> None:
+    """Draw the concepts as squares, as dark as they are probable, over the whole of the grid beneath."""
+    probabilities = result.inference.concept[chosen].numpy()
+    names = drawable(result.classes, len(probabilities), 6)
+    best = np.sort(np.argsort(-probabilities, kind="stable")[:_SQUARES])
+    middle, width = 0.5 + _SLANT / 2, min(0.115, 1.3 / len(best))
+    left = middle - width * len(best) / 2
+    for place, concept in enumerate(best):
+        share = float(probabilities[concept])
+        x = left + width * place
+        axes.add_collection(_square(x, level * _RISE + 0.06, width, share))
+        axes.text(
+            x + width / 2,
+            level * _RISE + 0.06 + width / 2,
+            verbatim(names[concept]),
+            fontsize=TITLE if len(names[concept]) < 3 else SMALL - 1,
+            color="white" if share > 0.5 else INK,
+            ha="center",
+            va="center",
+            zorder=30,
+        )
+    winner = left + width * (int(np.flatnonzero(best == probabilities.argmax())[0]) + 0.5)
+    for corner in _quad(0.0, 0.0, 1.0, 1.0, level - 1):
+        axes.plot(
+            *zip((winner, level * _RISE + 0.06), corner, strict=True),
+            color=SECOND,
+            linewidth=0.7,
+            alpha=0.6,
+            zorder=20,
+        )
+
+
+def _square(x: float, y: float, width: float, share: float) -> PolyCollection:
+    shade = 1 - share * (1 - np.array([0x0B, 0x6E, 0x99]) / 255)
+    quad = [(x, y), (x + width, y), (x + width, y + width), (x, y + width)]
+    return PolyCollection([quad], facecolors=[shade], edgecolors=RULE, linewidths=0.8, zorder=25)
