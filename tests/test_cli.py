@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -51,7 +53,9 @@ def refused(*arguments: object, **environment: str) -> str:
 
 def test_a_run_leaves_everything(run: Path) -> None:
     names = {"config.json", FILE, "metrics.json", "metrics.jsonl", "timing.jsonl", "report.html"}
-    assert names | {"figures", "checkpoints", "judge.safetensors"} == {path.name for path in run.iterdir()}
+    assert names | {"evidence.json", "figures", "checkpoints", "judge.safetensors"} == {
+        path.name for path in run.iterdir()
+    }
     metrics = json.loads((run / "metrics.json").read_text())
     assert (metrics["data"], metrics["preset"], metrics["seed"], metrics["epochs"]) == (
         "digits",
@@ -94,7 +98,7 @@ def test_the_report_stands_alone(run: Path) -> None:
     text = (run / "report.html").read_text()
     page = _Page()
     page.feed(text)
-    assert len(page.images) == 8
+    assert len(page.images) == 11
     assert all((image["src"] or "").startswith("data:image/png;base64,") for image in page.images)
     assert all(image["alt"] for image in page.images)
     assert page.links == []
@@ -441,3 +445,22 @@ def test_an_interrupted_training_leaves_a_checkpoint_and_goes_on(
         assert "belongs to another run" in refused(*arguments, *other, "--resume")
     (tmp_path / "a" / "timing.jsonl").write_text("{cut short")
     assert "timing.jsonl is damaged: remove it" in refused(*arguments, "--resume")
+
+
+def test_explore_serves_a_page_until_it_is_interrupted() -> None:
+    command = [sys.executable, "-m", "rgm", "explore", "mnist", "--port", "0", "--no-browser"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        address = process.stdout.readline().split()[0]
+        for _ in range(50):
+            try:
+                with urllib.request.urlopen(f"{address}api/about", timeout=10) as answer:
+                    about = json.load(answer)
+                break
+            except urllib.error.URLError:
+                time.sleep(0.2)
+        assert about["name"] == "mnist"
+        port = address.rstrip("/").rsplit(":", 1)[1]
+        assert f"port {port} is in use" in refused("explore", "mnist", "--port", port, "--no-browser")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=30) == 130

@@ -427,6 +427,42 @@ def info(model: Model) -> None:
 
 
 @app.command
+def explore(
+    model: Model = "mnist",
+    *,
+    port: Annotated[int, Parameter(help="Where the page is served; 0 takes any that is free.")] = 8765,
+    browser: Annotated[bool, Parameter(help="Open the page in the browser.")] = True,
+    data_dir: DataDir = None,
+    device: Device = "auto",
+) -> None:
+    """Open a page to touch a model: draw, see the codes, change a cell, let a concept speak.
+
+    Example: `rgm explore runs/first --port 9000 --no-browser`
+
+    It is served to this machine alone, until Ctrl-C.
+    """
+    import webbrowser
+
+    from rgm.explorer.server import free_port, serve
+    from rgm.explorer.service import Explorer
+
+    chosen = free_port(port)
+    checkpoint = _load(model, device)
+    try:
+        test = _split(checkpoint, None, "test", data_dir)
+    except RGMError:  # its data are not at hand: the page starts from samples
+        test = None
+
+    def started(address: str) -> None:
+        print(f"{address}  (Ctrl-C ends it)", flush=True)
+        if browser:
+            webbrowser.open(address)
+
+    classes = checkpoint.origin.classes
+    serve(Explorer(checkpoint.model, classes, model, test), chosen, started=started)
+
+
+@app.command
 def pack(
     model: Model,
     *,

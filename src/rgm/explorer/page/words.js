@@ -1,0 +1,31 @@
+// Every word of the page, in both of its languages.
+export const WORDS = {
+  en: {
+    image: "Image", "claim-abstraction": "Pixels become codes, codes become a concept.",
+    drawing: "Drawing area: draw a digit with mouse, finger or pen", clear: "Clear", pick: "Test image", upload: "Upload …",
+    concept: "Concept", "concept-hint": "Choose another concept to see the image instantiated anew from it.",
+    codes: "Codes", "claim-locality": "Change a cell: only its place changes.", painted: "The image as its codes paint it",
+    cells: "The grid of codes: arrow keys move, Enter chooses, Shift with a click selects more", map: "Code map", undo: "Undo", redo: "Redo",
+    complete: "Draw selection anew", "codes-hint": "Choose a cell. Its receptive field is outlined: nothing beyond it can change. Shift-click selects several.",
+    palette: "Palette", "palette-hint": "What each code paints, the most probable in this place first.",
+    "palette-empty": "Choose a cell to see which codes could stand there.", difference: "What changed", samples: "Samples",
+    "claim-instantiation": "One concept, many instances: the first draws, none rejected.", "sample-concept": "Concept",
+    temperature: "Temperature", sample: "Draw samples", language: "한국어",
+    changed: (share) => `${share} of the change lies in the cell's own patch.`, same: "Nothing changed.", cell: (r, c, k) => `row ${r}, column ${c}, code ${k}`,
+    code: (k, p) => `code ${k}, ${p}`, failed: "The page's program does not answer. Is it still running?",
+  },
+  ko: {
+    image: "이미지", "claim-abstraction": "픽셀은 코드가 되고, 코드는 개념이 됩니다.",
+    drawing: "그리는 곳: 마우스, 손가락, 펜으로 숫자를 그리세요", clear: "지우기", pick: "테스트 이미지", upload: "올리기 …",
+    concept: "개념", "concept-hint": "다른 개념을 고르면 그 개념에서 이미지를 새로 그립니다.",
+    codes: "코드", "claim-locality": "한 칸을 바꾸면 그 자리만 변합니다.", painted: "코드가 그린 이미지",
+    cells: "코드 격자: 화살표로 옮기고, Enter로 고르고, Shift와 함께 눌러 여럿을 고릅니다", map: "코드 지도", undo: "되돌리기", redo: "다시 하기",
+    complete: "고른 칸 새로 뽑기", "codes-hint": "칸을 고르세요. 수용 영역이 표시되며, 그 밖은 변할 수 없습니다. Shift를 누르고 여럿을 고릅니다.",
+    palette: "팔레트", "palette-hint": "각 코드가 그리는 것. 이 자리에서 그럴듯한 순서대로.",
+    "palette-empty": "칸을 고르면 그 자리에 올 수 있는 코드를 보여 줍니다.", difference: "변한 것", samples: "표본",
+    "claim-instantiation": "개념은 하나, 모습은 여럿: 처음 뽑은 그대로, 버린 것 없이.", "sample-concept": "개념",
+    temperature: "온도", sample: "표본 뽑기", language: "English",
+    changed: (share) => `변화의 ${share}가 그 칸의 조각 안에 있습니다.`, same: "변한 것이 없습니다.", cell: (r, c, k) => `${r}행 ${c}열, 코드 ${k}`,
+    code: (k, p) => `코드 ${k}, ${p}`, failed: "프로그램이 대답하지 않습니다. 아직 실행 중인가요?",
+  },
+};

@@ -1,0 +1,157 @@
+"""The page and its requests, for this machine alone."""
+
+import logging
+import socket
+from collections.abc import Callable
+from contextlib import closing
+from importlib import resources
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.middleware import Middleware
+from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoint
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from rgm.errors import RGMError
+from rgm.explorer.drawing import LARGEST_BYTES
+from rgm.explorer.service import Cell, Codes, Complete, Draw, Drawing, Explorer, Pick
+
+HOST = "127.0.0.1"
+LARGEST = 600_000
+"""Bytes of a request that is no upload, at most."""
+log = logging.getLogger("rgm")
+_FILES = {
+    "/": ("index.html", "text/html"),
+    "/app.js": ("app.js", "text/javascript"),
+    "/words.js": ("words.js", "text/javascript"),
+    "/style.css": ("style.css", "text/css"),
+}
+_SAFE = {
+    "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
+
+
+class _Guard(BaseHTTPMiddleware):
+    """Answers requests from this machine's own page alone: another `Host` or `Origin` is refused."""
+
+    async def dispatch(self, request: Request, call_next: RequestResponseEndpoint) -> Response:
+        host = request.headers.get("host", "").rsplit(":", 1)[0]
+        origin = request.headers.get("origin")
+        if host not in (HOST, "localhost"):
+            return _refused(421, "this page answers to 127.0.0.1 and localhost alone")
+        if origin is not None and origin != f"http://{request.headers['host']}":
+            return _refused(403, "requests come from the page itself, not from another site")
+        response = await call_next(request)
+        response.headers.update(_SAFE)
+        return response
+
+
+def application(explorer: Explorer) -> Starlette:
+    """Return the page's application."""
+
+    def answers(form: type[BaseModel], answer: Callable[[Any], dict[str, Any]]) -> Callable[[Request], Any]:
+        async def endpoint(request: Request) -> Response:
+            content = await _body(request, LARGEST)
+            try:
+                asked = form.model_validate_json(content)
+            except ValidationError as error:
+                first = error.errors()[0]
+                place = ".".join(map(str, first["loc"])) or "the request"
+                raise RGMError(f"{place}: {first['msg']}") from None
+            return JSONResponse(await run_in_threadpool(answer, asked))
+
+        return endpoint
+
+    async def upload(request: Request) -> Response:
+        content = await _body(request, LARGEST_BYTES)
+        return JSONResponse(await run_in_threadpool(explorer.upload, content))
+
+    async def about(_: Request) -> Response:
+        return JSONResponse(await run_in_threadpool(explorer.about))
+
+    posts = {
+        "draw": answers(Drawing, explorer.draw),
+        "pick": answers(Pick, explorer.pick),
+        "paint": answers(Codes, explorer.paint),
+        "palette": answers(Cell, explorer.palette),
+        "sample": answers(Draw, explorer.sample),
+        "complete": answers(Complete, explorer.complete),
+        "upload": upload,
+    }
+    return Starlette(
+        routes=[
+            *(Route(path, _file(name, kind)) for path, (name, kind) in _FILES.items()),
+            Route("/api/about", about),
+            *(Route(f"/api/{name}", endpoint, methods=["POST"]) for name, endpoint in posts.items()),
+        ],
+        middleware=[Middleware(_Guard)],
+        exception_handlers={RGMError: _wrong, ClientDisconnect: _gone, Exception: _fault},
+    )
+
+
+def _file(name: str, kind: str) -> Callable[[Request], Any]:
+    async def endpoint(_: Request) -> Response:
+        content = (resources.files("rgm.explorer") / "page" / name).read_bytes()
+        return Response(content, media_type=kind)
+
+    return endpoint
+
+
+async def _body(request: Request, most: int) -> bytes:
+    """Return a request's body; raise RGMError as soon as it is longer than it may be."""
+    content = bytearray()
+    async for part in request.stream():
+        content += part
+        if len(content) > most:
+            raise RGMError(f"a request may have {most:,} bytes at most")
+    return bytes(content)
+
+
+def _refused(status: int, reason: str) -> JSONResponse:
+    return JSONResponse({"error": reason}, status_code=status)
+
+
+async def _wrong(_: Request, error: Exception) -> Response:
+    return _refused(422, " ".join(str(error).split()))
+
+
+async def _gone(_: Request, __: Exception) -> Response:
+    return Response(status_code=499)
+
+
+async def _fault(_: Request, error: Exception) -> Response:
+    log.error("the explorer failed: %r", error)
+    return _refused(500, "this is our fault: see the terminal that the page was started from")
+
+
+def free_port(asked: int) -> int:
+    """Return a port that can be listened on; raise RGMError where the asked one is in use, with one that is not."""
+    with closing(socket.socket()) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, asked))
+        except (OSError, OverflowError):
+            with closing(socket.socket()) as other:
+                other.bind((HOST, 0))
+                raise RGMError(
+                    f"port {asked} is in use or not allowed: take another, such as --port {other.getsockname()[1]}"
+                ) from None
+        found: int = probe.getsockname()[1]
+        return found
+
+
+def serve(explorer: Explorer, port: int, *, started: Callable[[str], None]) -> None:
+    """Serve the page until it is interrupted; `started` is told its address. Port 0 takes any that is free."""
+    import uvicorn
+
+    chosen = free_port(port)
+    config = uvicorn.Config(application(explorer), host=HOST, port=chosen, log_level="warning")
+    started(f"http://{HOST}:{chosen}/")
+    uvicorn.Server(config).run()

@@ -1,0 +1,183 @@
+"""The page's requests as the browser makes them, and those that it never would."""
+
+import base64
+import json
+import socket
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from starlette.testclient import TestClient
+
+from rgm.data.images import ImageSet, to_unit
+from rgm.errors import RGMError
+from rgm.explorer.server import HOST, application, free_port
+from rgm.explorer.service import Explorer
+from rgm.model.spatial import SpatialRGM
+
+
+@pytest.fixture(scope="module", params=["pretrained", "three-level"])
+def explorer(request: pytest.FixtureRequest, digits: ImageSet) -> Explorer:
+    if request.param == "pretrained":
+        model = SpatialRGM.from_pretrained("mnist")
+    else:
+        torch.manual_seed(0)
+        model = SpatialRGM.from_preset("three-level").eval()
+    return Explorer(
+        model, tuple("0123456789"), "a model", replace(digits, images=digits.images[:20], labels=None)
+    )
+
+
+@pytest.fixture
+def client(explorer: Explorer) -> TestClient:
+    return TestClient(application(explorer), base_url=f"http://{HOST}:8765", raise_server_exceptions=False)
+
+
+def post(client: TestClient, name: str, **body: Any) -> Any:
+    response = client.post(f"/api/{name}", content=json.dumps(body))
+    assert response.status_code == 200, response.text
+    return response.json()
+
+
+def image(text: str, shape: tuple[int, ...]) -> torch.Tensor:
+    raw = torch.frombuffer(bytearray(base64.b64decode(text)), dtype=torch.uint8)
+    channels, rows, columns = shape
+    return raw.reshape(rows, columns, channels).permute(2, 0, 1).float() / 255
+
+
+def test_the_page_and_its_files_come_from_here_alone(client: TestClient) -> None:
+    for path, kind in (
+        ("/", "text/html"),
+        ("/app.js", "text/javascript"),
+        ("/words.js", "text/javascript"),
+        ("/style.css", "text/css"),
+    ):
+        response = client.get(path)
+        assert response.status_code == 200
+        assert response.headers["content-type"].startswith(kind)
+        assert "default-src 'self'" in response.headers["content-security-policy"]
+        assert "http://" not in response.text.replace("http://www.w3.org", "")
+        assert "https://" not in response.text
+    assert client.get("/../cli.py").status_code == 404
+
+
+def test_what_the_page_is_built_from(client: TestClient, explorer: Explorer) -> None:
+    about = client.get("/api/about").json()
+    height, width = about["grid"]
+    assert about["image"] == [1, 28, 28]
+    assert len(about["fields"]) == height * width
+    assert len(about["codes"]) == about["states"] == explorer.model.latent_dim
+    assert len(base64.b64decode(about["codes"][0])) == about["patch"][0] * about["patch"][1]
+    assert about["test_images"] == 20
+
+
+def test_an_image_is_read_as_the_model_reads_it(client: TestClient, explorer: Explorer) -> None:
+    assert explorer.test is not None
+    found = post(client, "pick", index=23)
+    expected = explorer.model.infer(to_unit(explorer.test.images[3:4]))
+    assert found["z1"] == expected.z1[0].tolist()
+    assert found["concept"] == pytest.approx(expected.concept[0].tolist(), abs=1e-5)
+    painted = image(found["painted"], (1, 28, 28))
+    torch.testing.assert_close(painted, expected.reconstruction[0], atol=0.003, rtol=0)
+
+
+def test_a_drawing_is_read_and_its_codes_paint_it_again(client: TestClient) -> None:
+    grey = torch.zeros(70, 70, dtype=torch.uint8)
+    grey[10:60, 32:40] = 255
+    drawing = base64.b64encode(grey.numpy().tobytes()).decode()
+    found = post(client, "draw", rows=70, columns=70, pixels=drawing)
+    again = post(client, "paint", z1=found["z1"])
+    assert again["painted"] == found["painted"]
+    assert again["concept"] == pytest.approx(found["concept"], abs=1e-5)
+
+
+def test_a_changed_cell_changes_nothing_beyond_its_field(client: TestClient) -> None:
+    about = client.get("/api/about").json()
+    found = post(client, "pick", index=0)
+    height, width = about["grid"]
+    row, column = height // 2, width // 2
+    offered = post(client, "palette", z1=found["z1"], concept=3, cell=[row, column])
+    assert sorted(offered["codes"]) == list(range(about["states"]))
+    assert sum(offered["probabilities"]) == pytest.approx(1, abs=1e-3)
+    assert offered["probabilities"] == sorted(offered["probabilities"], reverse=True)
+    other = next(code for code in offered["codes"] if code != found["z1"][row][column])
+    found["z1"][row][column] = other
+    changed = post(client, "paint", z1=found["z1"])
+    difference = (image(changed["painted"], (1, 28, 28)) - image(found["painted"], (1, 28, 28))).abs()[0]
+    top, left, bottom, right = about["fields"][row * width + column]
+    difference[top:bottom, left:right] = 0
+    assert float(difference.max()) == 0
+
+
+def test_samples_and_completions_are_seeded_and_keep_what_is_kept(client: TestClient) -> None:
+    one, two = (post(client, "sample", concept=4, count=3, seed=9) for _ in range(2))
+    assert one == two
+    assert len(one["z1"]) == len(one["painted"]) == 3
+    z1 = one["z1"][0]
+    done = post(client, "complete", z1=z1, concept=4, drawn=[[0, 0], [1, 2]], seed=1)
+    differing = {(r, c) for r, row in enumerate(z1) for c, code in enumerate(row) if done["z1"][r][c] != code}
+    assert differing <= {(0, 0), (1, 2)}
+
+
+def test_what_no_page_would_ask_is_refused_with_a_reason(client: TestClient) -> None:
+    z1 = post(client, "pick", index=0)["z1"]
+    far = [[10**6] * len(z1[0])] * len(z1)
+    wrong: list[tuple[str, bytes]] = [
+        ("paint", b"not json"),
+        ("paint", b"[]"),
+        ("paint", json.dumps({"z1": far}).encode()),
+        ("paint", json.dumps({"z1": [[-1] * len(z1[0])] * len(z1)}).encode()),
+        ("paint", json.dumps({"z1": [[1, 2], [3]]}).encode()),
+        ("paint", json.dumps({"z1": z1, "more": 1}).encode()),
+        ("paint", json.dumps({"z1": [["a"] * len(z1[0])] * len(z1)}).encode()),
+        ("palette", json.dumps({"z1": z1, "concept": 3, "cell": [99, 0]}).encode()),
+        ("sample", json.dumps({"concept": 99}).encode()),
+        ("sample", json.dumps({"concept": 1, "count": 10**6}).encode()),
+        ("sample", json.dumps({"concept": 1, "temperature": 0}).encode()),
+        ("complete", json.dumps({"z1": z1, "concept": 1, "drawn": []}).encode()),
+        ("complete", json.dumps({"z1": z1, "concept": 1, "drawn": [[0, 99]]}).encode()),
+        ("draw", json.dumps({"rows": 70, "columns": 70, "pixels": "AAAA"}).encode()),
+        ("draw", json.dumps({"rows": 10**9, "columns": 70, "pixels": ""}).encode()),
+        ("draw", json.dumps({"rows": 8, "columns": 8, "pixels": "?"}).encode()),
+        ("upload", b"no picture"),
+        ("upload", b"\0" * 5_100_000),
+        ("paint", b" " * 700_000),
+    ]
+    for name, body in wrong:
+        response = client.post(f"/api/{name}", content=body)
+        assert response.status_code == 422, (name, body[:60], response.text)
+        reason = response.json()["error"]
+        assert reason
+        assert "\n" not in reason
+        assert "Traceback" not in reason
+    assert client.get("/api/paint").status_code == 405
+    assert client.post("/api/nothing").status_code == 404
+
+
+def test_another_host_or_origin_is_refused(client: TestClient) -> None:
+    assert client.get("/", headers={"host": "evil.example:8765"}).status_code == 421
+    assert (
+        client.post("/api/sample", content="{}", headers={"origin": "http://evil.example"}).status_code == 403
+    )
+    own = client.post("/api/sample", content='{"concept": 1}', headers={"origin": f"http://{HOST}:8765"})
+    assert own.status_code == 200
+
+
+def test_a_port_in_use_is_said_with_another_that_is_not() -> None:
+    with socket.socket() as taken:
+        taken.bind((HOST, 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(RGMError, match=rf"port {port} is in use .*--port \d+"):
+            free_port(port)
+    assert free_port(0) > 0
+    with pytest.raises(RGMError, match="port 70000"):
+        free_port(70_000)
+
+
+def test_without_test_images_there_is_nothing_to_pick(explorer: Explorer) -> None:
+    alone = TestClient(application(replace(explorer, test=None)), base_url=f"http://{HOST}:8765")
+    response = alone.post("/api/pick", content='{"index": 0}')
+    assert response.status_code == 422
+    assert "start from a sample" in response.json()["error"]
