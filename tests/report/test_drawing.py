@@ -70,8 +70,11 @@ def test_every_figure_of_every_result_is_a_picture(results: Results) -> None:
         assert pixels.std() > 5, stem
 
 
+@pytest.mark.parametrize("loss", [0.3, 3.0])
 @pytest.mark.parametrize("grids", [((7, 7),), ((14, 14), (7, 7))])
-def test_the_renormalization_picture_tells_each_level_and_cell(grids: tuple[tuple[int, int], ...]) -> None:
+def test_the_renormalization_picture_tells_each_level_and_cell(
+    grids: tuple[tuple[int, int], ...], loss: float
+) -> None:
     names = ["pixels", *(f"z{number}" for number in range(1, len(grids) + 1)), "concept"]
     kept = [1.0, 0.97, 0.96, 0.95]
     levels = [
@@ -81,7 +84,7 @@ def test_the_renormalization_picture_tells_each_level_and_cell(grids: tuple[tupl
             states=2,
             bits=PerImage.mean(torch.full((20,), 1000.0 / 9**number), "bits"),
             class_share=PerImage(parts=torch.full((20,), share), wholes=torch.ones(20), unit="share"),
-            pixels_explained=PerImage.mean(torch.full((20,), 1.0 - 0.3 * number), "share"),
+            pixels_explained=PerImage.mean(torch.full((20,), 1.0 - loss * number), "share"),
         )
         for number, (name, share) in enumerate(zip(names, kept, strict=False))
     ]
@@ -103,7 +106,7 @@ def test_the_renormalization_picture_tells_each_level_and_cell(grids: tuple[tupl
     (figure,) = experiment_figures(result).values()
     assert len(figure.axes) == 1 + len(grids)
     shown = texts(figure)
-    assert {"97.0 %", "70.0 %"} <= set(shown)
+    assert {"97.0 %", f"{100 - 100 * loss:.1f} %"} <= set(shown)
     assert f"{float(cells[-1].bits[3, 3]):.2f}".removeprefix("0") in shown
     assert [label.get_text() for label in figure.axes[0].get_xticklabels()][:2] == [
         "pixels\n1,000 bits",

@@ -13,6 +13,8 @@ from rgm.report.palette import ACCENT, INK, QUIET, RULE, SECOND, TRACK, legible_
 from rgm.report.wording import percent
 
 _TOLD = LinearSegmentedColormap.from_list("told", ["#ffffff", "#fbe3cd", "#f0ab6c", SECOND, "#5e2a02"])
+_TOP = 1.13
+"""Where the axis of shares ends."""
 NUMBERED = 100
 """Cells have their number of bits written in them where there are at most so many."""
 
@@ -39,7 +41,10 @@ def level_name(name: str) -> str:
 
 
 def _kept(axes: Axes, levels: tuple[Level, ...]) -> None:
-    """Draw the shares of the class and of the pixels that each level keeps, fine levels left and coarse ones right."""
+    """Draw the shares of the class and of the pixels that each level keeps, fine levels left and coarse ones right.
+
+    A level that paints worse than the mean image explains less than nothing: only its number is shown.
+    """
     bits = [level.bits.estimate().estimate for level in levels]
     lines = (
         ([level.class_share.estimate() for level in levels], SECOND, "o", "of the class (information)"),
@@ -56,7 +61,7 @@ def _kept(axes: Axes, levels: tuple[Level, ...]) -> None:
             colour = SECOND if place > 0 else ACCENT
             axes.text(
                 x,
-                one.estimate + place,
+                min(max(one.estimate + place, 0.03), _TOP - 0.03),  # worse than the mean image: at the edge
                 percent(one.estimate),
                 fontsize=SMALL,
                 color=colour,
@@ -66,7 +71,7 @@ def _kept(axes: Axes, levels: tuple[Level, ...]) -> None:
     plain(axes, "top", "right")
     axes.set_xscale("log")
     axes.set_xlim(max(bits) * 2.2, min(bits) / 2.2)
-    axes.set_ylim(0, 1.13)
+    axes.set_ylim(0, _TOP)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f} %"))
     axes.set_yticks(np.linspace(0, 1, 6))
     axes.xaxis.set_minor_locator(NullLocator())
