@@ -47,7 +47,7 @@ bench-estimators: install
 # The notebooks with their outputs: notebooks/*.ipynb, from the scripts beside them (ten minutes on two cores).
 notebooks: install
 	@$(BIN)/jupytext --quiet --to ipynb notebooks/*.py
-	@$(BIN)/jupyter-execute --inplace --timeout=-1 --NotebookClient.record_timing=False notebooks/*.ipynb
+	@PYTHONWARNINGS=ignore $(BIN)/jupyter-execute --inplace --timeout=-1 --NotebookClient.record_timing=False notebooks/*.ipynb
 
 # The evidence of the packaged weights, with the controls: docs/evidence.md (two minutes on two cores).
 evidence: install

@@ -35,6 +35,8 @@
 # %%
 import os
 
+import torch
+
 from rgm import SpatialRGM, fit, load_data
 from rgm.evidence.claims import thresholds
 from rgm.evidence.controls import control_claims
@@ -50,6 +52,7 @@ train, test = load_data(name, "train"), load_data(name, "test")
 judge = judge_of(
     train
 )  # an independent classifier: it has no part in the model, and says what an image shows
+torch.manual_seed(1)  # of the model's first weights
 model = SpatialRGM.from_preset("standard")
 fitted = fit(model, train.images, train.labels, seed=1)
 print(f"{len(train):,} images of {train.source}; last loss {fitted.history[-1].loss:.4f}")

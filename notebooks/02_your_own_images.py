@@ -48,8 +48,11 @@ print(f"{len(train):,} training and {len(test):,} test images of {', '.join(trai
 # `three-level`, `colour32`, `colour64`.
 
 # %%
+import torch
+
 from rgm import SpatialRGM, fit
 
+torch.manual_seed(1)  # of the model's first weights
 model = SpatialRGM.from_preset("standard", image=train.shape, classes=len(train.classes))
 fitted = fit(model, train.images, train.labels, seed=1)
 print(f"last loss {fitted.history[-1].loss:.4f}")
