@@ -21,6 +21,7 @@ from rgm import pipeline
 from rgm.checkpoint import load_checkpoint
 from rgm.data.load import load_data
 from rgm.evidence.claims import Claim, Finding, Measure
+from rgm.evidence.controls import TEST_IMAGES
 from rgm.files import write_text
 from rgm.report.wording import interval_of, name_of, value_of
 from rgm.terminal import progress
@@ -84,7 +85,8 @@ def main(
     lines = [
         f"# The evidence: {test.source}",
         "",
-        f"`{model}`, preset {checkpoint.origin.preset}, on {len(test):,} test images; the controls on 2,000 of them. "
+        f"`{model}`, preset {checkpoint.origin.preset}, on {len(test):,} test images; the controls on "
+        f"{min(TEST_IMAGES, len(test)):,} of them. "
         "[What decides](claims.md).",
         "",
         "## The model",

@@ -70,11 +70,12 @@ def run(
         instantiation(trained.model, test, judge, seed=config.seed),
         _changes(decided) or locality(trained.model, test, judge, seed=config.seed),
     )
+    write_evidence(decided, trained.origin.data, out)
     measures = dict(trained.test)
     for result in results:
         measures |= result.measures()
-        write_figures(result, out / "figures")
-    write_evidence(decided, trained.origin.data, out)
+        if result is not _changes(decided):  # whose figures are there
+            write_figures(result, out / "figures")
     metrics = json.loads((out / "metrics.json").read_text())
     write_json(out / "metrics.json", metrics | {"test": measures})
     report = Report(

@@ -5,7 +5,8 @@ import torch
 
 from rgm.data.images import ImageSet
 from rgm.errors import RGMError
-from rgm.evidence.information import class_information, entropy_bits, lossless_bits, mutual_information
+from rgm.evidence.information import class_share, entropy_bits, lossless_bits, mutual_information
+from rgm.evidence.statistics import PerImage
 
 
 def test_a_copy_of_the_class_tells_its_entropy_and_a_constant_nothing() -> None:
@@ -17,7 +18,7 @@ def test_a_copy_of_the_class_tells_its_entropy_and_a_constant_nothing() -> None:
     assert float(found.bits[0]) == pytest.approx(2 + 3 / 4000 / math.log(2))
     assert float(found.bits[1]) == pytest.approx(0, abs=1e-12)
     assert float(found.bits[2]) == pytest.approx(1 + 1 / 4000 / math.log(2))
-    alone = class_information(labels, labels, 4, share=True).estimate()
+    alone = class_share(labels, labels, 4).estimate()
     assert alone.estimate == pytest.approx(float(found.bits[0]) / 2)
     assert alone.low <= alone.estimate <= alone.high
 
@@ -42,7 +43,8 @@ def test_information_over_images_is_the_same_number_with_nearly_the_same_interva
     said = torch.where(
         torch.rand(3000, generator=generator) < 0.8, labels, torch.randint(4, (3000,), generator=generator)
     )
-    found, expected = class_information(said, labels, 4).estimate(), mutual_information(said, labels, 4, 4)
+    shares, expected = class_share(said, labels, 4), mutual_information(said, labels, 4, 4)
+    found = PerImage.mean(shares.parts, "bits").estimate()
     assert found.estimate == pytest.approx(float(expected.bits))
     reach = float(expected.high - expected.low)
     assert found.low == pytest.approx(float(expected.low), abs=0.1 * reach)

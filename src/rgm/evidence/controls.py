@@ -23,8 +23,8 @@ from rgm.progress import Watch
 from rgm.training.loop import train as trained
 from rgm.training.recipe import Recipe, Stage, Weights
 
-SOME, FEW = 2_000, Scope(samples=600, cells=64, concepts=512)
-"""Test images, samples and changes on which a control is judged."""
+TEST_IMAGES, SCOPE = 2_000, Scope(samples=600, cells=64, concepts=512)
+"""Test images, samples and changes on which a control is judged: at most so many."""
 Concepts = int | Int64[Tensor, " n"]
 
 
@@ -145,15 +145,15 @@ def control_claims(
     watch: Watch = lambda _: None,
 ) -> Iterator[Claim]:
     """Yield, one by one, the claims that each control is put to, on fewer images than the model: it fails by far."""
-    test = _some(test, SOME, seed)
+    test = _some(test, TEST_IMAGES, seed)
 
     def instantiation(control: Sampler, subject: str) -> Claim:
         return instantiation_claim(
-            control, judge, train, test, thresholds, subject=subject, scope=FEW, seed=seed
+            control, judge, train, test, thresholds, subject=subject, scope=SCOPE, seed=seed
         )
 
     def locality(control: SpatialRGM, subject: str) -> Claim:
-        return locality_claim(control, judge, test, thresholds, subject=subject, scope=FEW, seed=seed)
+        return locality_claim(control, judge, test, thresholds, subject=subject, scope=SCOPE, seed=seed)
 
     nothing = untrained(model, seed=seed).to(model.device)
     yield abstraction_claim(nothing, judge, test, thresholds, subject="untrained")

@@ -55,18 +55,14 @@ def mutual_information(
     return MutualInformation(bits=bits, low=low, high=high)
 
 
-def class_information(
-    said: Int64[Tensor, " n"], labels: Int64[Tensor, " n"], classes: int, *, share: bool = False
-) -> PerImage:
-    """Return I(what was said; class) in bits, or as a share of the class's entropy: a mean over images.
+def class_share(said: Int64[Tensor, " n"], labels: Int64[Tensor, " n"], classes: int) -> PerImage:
+    """Return I(what was said; class) / H(class), a mean over images.
 
     An image's part is log₂ p(k, c) / (p(k) p(c)) of what was said of it and its class, less the bias that
     `mutual_information` corrects.
     """
     _, gain, bias = _table(said[:, None], labels, classes, classes)
     bits = (gain[0, said, labels] - bias[0]) / math.log(2)
-    if not share:
-        return PerImage.mean(bits, "bits")
     return PerImage(parts=bits, wholes=torch.full_like(bits, entropy_bits(labels)), unit="share")
 
 

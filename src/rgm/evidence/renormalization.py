@@ -12,7 +12,7 @@ from rgm.errors import RGMError
 from rgm.evidence.evaluation import level_rates_bits
 from rgm.evidence.information import (
     MutualInformation,
-    class_information,
+    class_share,
     lossless_bits,
     mutual_information,
 )
@@ -88,7 +88,7 @@ def renormalization(model: SpatialRGM, judge: Judge, data: ImageSet, *, seed: in
             variables=math.prod(grid),
             states=states,
             bits=PerImage.mean(bits, "bits"),
-            class_share=class_information(told, labels[: len(told)], classes, share=True),
+            class_share=class_share(told, labels[: len(told)], classes),
             pixels_explained=PerImage(
                 parts=spread[: len(missed)] - missed, wholes=spread[: len(missed)], unit="share"
             ),

@@ -9,6 +9,7 @@ from torch import Tensor
 from rgm.data.images import ImageSet, one_of_each, to_unit
 from rgm.judge import Judge
 from rgm.measures import CodebookUsage, accuracy, codebook_usage, squared_error
+from rgm.model.receptive import patch
 from rgm.model.results import Inference
 from rgm.model.spatial import SpatialRGM
 
@@ -115,8 +116,11 @@ def code_atlas(
     counts = torch.bincount(z1.flatten(), minlength=model.latent_dim)
     sums = torch.zeros(model.latent_dim, patches.shape[1]).index_add_(0, z1.flatten(), patches)
     seen = (sums / counts.clamp_min(1)[:, None]).reshape(-1, channels, side_y, side_x)
+    return CodeAtlas(seen=seen, painted=painted_codes(model), counts=counts)
+
+
+def painted_codes(model: SpatialRGM) -> Float[Tensor, "states channels side_y side_x"]:
+    """Return what each code paints: the middle patch of an image whose every cell has it."""
+    height, width = model.config.levels[0].grid
     everywhere = torch.arange(model.latent_dim, device=model.device)[:, None, None].expand(-1, height, width)
-    decoded = model.decode(everywhere).cpu()
-    top, left = height // 2 * side_y, width // 2 * side_x
-    painted = decoded[:, :, top : top + side_y, left : left + side_x]
-    return CodeAtlas(seen=seen, painted=painted, counts=counts)
+    return model.decode(everywhere)[..., *patch(model, height // 2, width // 2).slices].cpu()

@@ -132,7 +132,10 @@ async def _fault(_: Request, error: Exception) -> Response:
 
 
 def free_port(asked: int) -> int:
-    """Return a port that can be listened on; raise RGMError where the asked one is in use, with one that is not."""
+    """Return a port that can be listened on: the asked one, or any for 0.
+
+    Raises RGMError where it is in use, with one that is not.
+    """
     with closing(socket.socket()) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -148,10 +151,9 @@ def free_port(asked: int) -> int:
 
 
 def serve(explorer: Explorer, port: int, *, started: Callable[[str], None]) -> None:
-    """Serve the page until it is interrupted; `started` is told its address. Port 0 takes any that is free."""
+    """Serve the page on a free port until it is interrupted; `started` is told its address."""
     import uvicorn
 
-    chosen = free_port(port)
-    config = uvicorn.Config(application(explorer), host=HOST, port=chosen, log_level="warning")
-    started(f"http://{HOST}:{chosen}/")
+    config = uvicorn.Config(application(explorer), host=HOST, port=port, log_level="warning")
+    started(f"http://{HOST}:{port}/")
     uvicorn.Server(config).run()

@@ -10,16 +10,16 @@ from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from rgm.categorical import one_hot
 from rgm.data.images import ImageSet, to_unit
 from rgm.errors import RGMError
+from rgm.experiments.abstraction import painted_codes
 from rgm.explorer.drawing import as_digit, decoded
 from rgm.model.receptive import painted_by, patch
 from rgm.model.spatial import SpatialRGM
 
 MOST_SAMPLES = 64
-Grid = list[list[int]]
 Number = Annotated[int, Field(ge=0, lt=2**31)]
+Grid = list[list[Number]]
 
 
 class Request(BaseModel):
@@ -89,8 +89,6 @@ class Explorer:
         height, width = model.config.levels[0].grid
         cells = [(row, column) for row in range(height) for column in range(width)]
         own = patch(model, height // 2, width // 2)
-        everywhere = torch.arange(model.latent_dim)[:, None, None].expand(-1, height, width)
-        painted = model.decode(everywhere)[..., *own.slices].cpu()
         fields = [painted_by(model, *cell) for cell in cells]
         return {
             "name": self.name,
@@ -100,7 +98,7 @@ class Explorer:
             "classes": list(self.classes),
             "patch": [own.bottom - own.top, own.right - own.left],
             "fields": [[box.top, box.left, box.bottom, box.right] for box in fields],
-            "codes": [_bytes(image) for image in painted],
+            "codes": [_bytes(image) for image in painted_codes(model)],
             "test_images": 0 if self.test is None else len(self.test),
         }
 
@@ -127,22 +125,15 @@ class Explorer:
 
     def paint(self, request: Codes) -> dict[str, Any]:
         """Paint codes."""
-        z1 = self._grid(request.z1)
+        z1 = self._codes(request.z1)
         return {"painted": _bytes(self.model.decode(z1)[0]), "concept": self._concept(z1)}
 
-    @torch.no_grad()
     def palette(self, request: Cell) -> dict[str, Any]:
         """Return the codes of a cell in the order of the prior's probability given all other cells and the concept."""
-        model, (row, column) = self.model, request.cell
-        height, width = model.config.levels[0].grid
-        if not (row < height and column < width):
-            raise RGMError(f"cells lie in a grid of {height} × {width}, but ({row}, {column}) was asked for")
-        z1 = self._grid(request.z1)
-        parent = self._parent(z1, request.concept)
-        told = model.prior(1).cell_log_probs(one_hot(z1, model.latent_dim), parent)
-        chances = told[0, :, row, column].exp().cpu()
+        (row, column), z1 = self._cell(request.cell), self._codes(request.z1)
+        chances = self.model.cell_log_probs(z1, request.concept)[0, :, row, column].exp().cpu()
         order = chances.argsort(descending=True, stable=True)
-        return {"codes": order.tolist(), "probabilities": [round(float(p), 6) for p in chances[order]]}
+        return {"codes": order.tolist(), "probabilities": _shares(chances[order])}
 
     def sample(self, request: Draw) -> dict[str, Any]:
         """Draw samples of a concept."""
@@ -154,15 +145,10 @@ class Explorer:
 
     def complete(self, request: Complete) -> dict[str, Any]:
         """Draw some cells anew, given the others and a concept."""
-        z1 = self._grid(request.z1)
+        z1 = self._codes(request.z1)
         keep = torch.ones_like(z1, dtype=torch.bool)
-        height, width = z1.shape[1:]
-        for row, column in request.drawn:
-            if not (row < height and column < width):
-                raise RGMError(
-                    f"cells lie in a grid of {height} × {width}, but ({row}, {column}) was asked for"
-                )
-            keep[0, row, column] = False
+        for cell in request.drawn:
+            keep[0, *self._cell(cell)] = False
         generator = torch.Generator(self.model.device).manual_seed(request.seed)
         done = self.model.complete(z1, keep, request.concept, generator=generator)
         return {
@@ -177,41 +163,31 @@ class Explorer:
         return {
             "image": _bytes(shaped),
             "z1": read.z1[0].tolist(),
-            "concept": [round(float(p), 6) for p in read.concept[0]],
+            "concept": _shares(read.concept[0]),
             "painted": _bytes(read.reconstruction[0]),
         }
 
-    @torch.no_grad()
     def _concept(self, z1: Tensor) -> list[float]:
-        """Return what recognition reads from codes: the concept's probabilities."""
-        below = self._told(z1, 1)
-        for level in range(2, self.model.depth):
-            below = self._told(self.model.recognition(level).field(below).mode(), level)
-        probabilities = self.model.recognition(self.model.depth).field(below).probs()
-        return [round(float(p), 6) for p in probabilities.flatten()]
+        """Return the concept's probabilities as recognition reads them from codes."""
+        return _shares(self.model.concept_of(z1)[0])
 
-    def _parent(self, z1: Tensor, concept: int) -> Tensor:
-        """Return what the prior of z_1 is told: the concept, or the grid above as it is read from the codes."""
-        model = self.model
-        if model.depth > 2:
-            return self._told(model.recognition(2).field(self._told(z1, 1)).mode(), 2)
-        if concept >= model.num_classes:
-            raise RGMError(f"the concepts are 0 … {model.num_classes - 1}, but {concept} was asked for")
-        return self._told(torch.full((1, 1, 1), concept, device=model.device), 2)
-
-    def _told(self, codes: Tensor, level: int) -> Tensor:
-        """Return what the levels around it read of a level's codes."""
-        return self.model.recognition(level).read(one_hot(codes, self.model.config.levels[level - 1].states))
-
-    def _grid(self, z1: Grid) -> Tensor:
-        """Return codes as a batch of one; raise RGMError where they are no grid of the model's codes."""
+    def _codes(self, z1: Grid) -> Tensor:
+        """Return codes as a batch of one, where the model is; raise RGMError where they are no grid of its size."""
         height, width = self.model.config.levels[0].grid
         if len(z1) != height or any(len(row) != width for row in z1):
             raise RGMError(f"codes come as {height} rows of {width}")
-        codes = torch.tensor(z1, dtype=torch.int64)
-        if int(codes.min()) < 0 or int(codes.max()) >= self.model.latent_dim:
-            raise RGMError(f"codes lie in 0 … {self.model.latent_dim - 1}")
-        return codes[None].to(self.model.device)
+        return torch.tensor(z1, dtype=torch.int64, device=self.model.device)[None]
+
+    def _cell(self, cell: tuple[int, int]) -> tuple[int, int]:
+        """Return a cell; raise RGMError where the grid has none there."""
+        height, width = self.model.config.levels[0].grid
+        if not (cell[0] < height and cell[1] < width):
+            raise RGMError(f"cells lie in a grid of {height} × {width}, but {cell} was asked for")
+        return cell
+
+
+def _shares(probabilities: Float[Tensor, " classes"]) -> list[float]:
+    return [round(float(share), 6) for share in probabilities]
 
 
 def _bytes(image: Float[Tensor, "channels rows columns"]) -> str:

@@ -138,16 +138,30 @@ class SpatialRGM(nn.Module):
 
     def _fields(self, images: Images) -> list[CategoricalField]:
         """Return every level's q(z_ℓ | z_{ℓ−1}) with the most probable codes beneath it."""
-        below, fields = images, []
-        for level in range(1, self.depth + 1):
-            fields.append(self.recognition(level).field(below))
-            below = self.recognition(level).read(hard_argmax(fields[-1].logits))
+        first = self.recognition(1).field(images)
+        return [first, *self._fields_above(first.mode())]
+
+    def _fields_above(self, z1: Codes) -> list[CategoricalField]:
+        """Return q(z_ℓ | z_{ℓ−1}) of the levels above z_1, with the most probable codes beneath each."""
+        codes, fields = z1, []
+        for level in range(2, self.depth + 1):
+            fields.append(self.recognition(level).field(self._told(codes, level - 1)))
+            codes = fields[-1].mode()
         return fields
 
     @torch.no_grad()
     def read(self, images: Images) -> list[Codes]:
         """Return the most probable codes of every level, the concept's last, without decoding them."""
         return [field.mode() for field in self._fields(images)]
+
+    @torch.no_grad()
+    def concept_of(self, z1: Codes) -> Float[Tensor, "n classes"]:
+        """Return the concept's probabilities as recognition reads them from codes.
+
+        Raises RGMError for a grid of another shape or codes out of range.
+        """
+        self._check_codes(z1)
+        return self._fields_above(z1.to(self.device))[-1].probs().flatten(1)
 
     # Top-down
 
@@ -232,12 +246,27 @@ class SpatialRGM(nn.Module):
                 f"a concept is needed for each of {len(z1)} grids, or one for all, but {len(concepts)} came"
             )
         concepts = concepts.expand(len(z1))
-        codes, kept = [z1], [keep.expand_as(z1)]
-        for level in range(1, self.depth - 1):
-            below = self._told(codes[-1], level)
-            codes.append(self.recognition(level + 1).field(below).mode())
-            kept.append(~self.recognition(level + 1).unsure(~kept[-1]))
+        codes = [z1, *(field.mode() for field in self._fields_above(z1)[:-1])]
+        kept = [keep.expand_as(z1)]
+        for level in range(2, self.depth):
+            kept.append(~self.recognition(level).unsure(~kept[-1]))
         return self._descend(concepts, codes, kept, generator, temperature)
+
+    @torch.no_grad()
+    def cell_log_probs(
+        self, z1: Codes, concept: int | Int64[Tensor, " n"]
+    ) -> Float[Tensor, "n states height width"]:
+        """Return log p(z_1,ij = k | all other cells, parent) in nats, for every cell and every code k.
+
+        The parent is the concept, or in a deeper model the grid above, as it is read from the codes. Raises RGMError
+        for codes or concepts that the model does not have.
+        """
+        self._check_codes(z1)
+        z1, concepts = z1.to(self.device), self._concepts(concept)
+        parent = (
+            self._fields_above(z1)[0].mode() if self.depth > 2 else concepts.expand(len(z1))[:, None, None]
+        )
+        return self.prior(1).cell_log_probs(self._one_hot(z1, 1), self._told(parent, 2))
 
     def _descend(
         self,

@@ -1,20 +1,14 @@
 """Results inside a notebook."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from rgm.evidence.claims import Claim
 from rgm.report.figures import experiment_figures, png
 from rgm.report.verdicts import evidence_rows, of_the_model, reason_of
 
-
-class Shown:
-    """A result as a notebook shows it: its figures, or a claim's verdict and measures."""
-
-    def __init__(self, html: str) -> None:
-        self.html = html
-
-    def _repr_html_(self) -> str:
-        return self.html
+if TYPE_CHECKING:
+    from IPython.display import HTML
 
 
 def figures(result: object, *stems: str) -> None:
@@ -29,12 +23,14 @@ def figures(result: object, *stems: str) -> None:
         display(Image(png(found[stem]), width=760))
 
 
-def verdicts(claims: Sequence[Claim]) -> Shown:
+def verdicts(claims: Sequence[Claim]) -> "HTML":
     """Return the claims about a model, and the controls beside them, as a table."""
+    from IPython.display import HTML
+
     from rgm.report.page import template
 
     mine = of_the_model(claims)
-    return Shown(
+    return HTML(
         template("claims.html.jinja").render(
             claims=[
                 (claim, reason_of(claim), evidence_rows(claims, name, {}, {})) for name, claim in mine.items()

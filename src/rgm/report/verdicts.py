@@ -78,22 +78,20 @@ def _row(finding: Finding, others: Sequence[Claim], held: Mapping[str, str]) -> 
             for one in claim.measures
             if one.name == finding.name and one.verdict == "not supported"
         ]
-    decides = isinstance(finding, Measure)
     return Row(
         name=name_of(finding.name),
         value=value_of(finding.name, estimate),
         beside="; ".join(beside),
         meaning=meaning_of(finding.name, estimate),
         interval=interval_of(finding.name, finding.found.low, finding.found.high),
-        asked=_asked(finding) if decides else "",
+        asked=_asked(finding) if isinstance(finding, Measure) else "",
         verdict=finding.verdict if isinstance(finding, Measure) else "",
     )
 
 
-def _asked(finding: Finding) -> str:
-    assert isinstance(finding, Measure)
-    limit = finding.threshold
-    low, high = (value_of(finding.name, bound) for bound in (limit.low, limit.high))
+def _asked(measure: Measure) -> str:
+    limit = measure.threshold
+    low, high = (value_of(measure.name, bound) for bound in (limit.low, limit.high))
     match limit.side:
         case "equals":
             return low
