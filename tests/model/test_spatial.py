@@ -302,6 +302,32 @@ def test_what_is_instantiated_is_what_is_sampled() -> None:
     assert again.shape == z1.shape
 
 
+@pytest.mark.parametrize("preset", ["standard", "three-level"])
+def test_a_morph_begins_and_ends_as_samples_of_its_concepts(preset: str) -> None:
+    model = SpatialRGM.from_preset(preset).eval()
+    frames = model.morph(3, 8, 5, generator=torch.Generator().manual_seed(4))
+    assert frames.concept.tolist() == [3, 3, 3, 8, 8]
+    for place, concept in ((0, 3), (4, 8)):
+        sample = model.sample(concept, generator=torch.Generator().manual_seed(4))
+        assert torch.equal(frames.z1[place], sample.z1[0])
+    assert torch.equal(frames.images, model.decode(frames.z1))
+    same = model.morph(3, 3, 4, generator=torch.Generator().manual_seed(4))
+    assert torch.equal(same.z1, frames.z1[:1].expand(4, -1, -1))
+    with pytest.raises(RGMError, match="at least 2, but 1"):
+        model.morph(3, 8, 1)
+    with pytest.raises(RGMError, match="concepts are 0 … 9, but 10"):
+        model.morph(3, 10, 4)
+
+
+def test_a_cell_beyond_the_grid_has_no_probabilities() -> None:
+    model = SpatialRGM.from_preset("standard").eval()
+    z1 = model.sample(3).z1
+    assert model.cell_log_probs(z1, 3, 6, 6).exp().sum() == pytest.approx(1, abs=1e-5)
+    for row, column in ((7, 0), (0, 7), (-1, 0)):
+        with pytest.raises(RGMError, match=r"a grid of 7 × 7, but \("):
+            model.cell_log_probs(z1, 3, row, column)
+
+
 @pytest.mark.parametrize("depth", [2, 3])
 def test_gradients_of_the_enumerated_bound_are_its_differences(
     depth: int, generator: torch.Generator

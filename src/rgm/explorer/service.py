@@ -131,7 +131,7 @@ class Explorer:
     def palette(self, request: Cell) -> dict[str, Any]:
         """Return the codes of a cell in the order of the prior's probability given all other cells and the concept."""
         (row, column), z1 = self._cell(request.cell), self._codes(request.z1)
-        chances = self.model.cell_log_probs(z1, request.concept)[0, :, row, column].exp().cpu()
+        chances = self.model.cell_log_probs(z1, request.concept, row, column)[0].exp().cpu()
         order = chances.argsort(descending=True, stable=True)
         return {"codes": order.tolist(), "probabilities": _shares(chances[order])}
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from rgm.categorical import CategoricalField
 from rgm.model.decoder import PatchDecoder, decoder
-from rgm.model.prior import Child, Codes, Keep, Parent, PerCell, PerImage, Pose, Prior
+from rgm.model.prior import Child, Codes, Keep, Parent, PerCell, PerCode, PerImage, Pose, Prior
 from rgm.model.recognition import Shape
 
 
@@ -85,10 +85,10 @@ class FactorisedPrior(Prior):
         """Return every cell outside `keep` drawn on its own: what is kept tells it nothing."""
         return torch.where(keep, codes, self.field(parent).sample(generator, temperature=temperature))
 
-    def cell_log_probs(self, z: Child, parent: Parent) -> Child:
-        """Return log p(z_ij = k | parent), which the other cells do not change."""
+    def cell_log_probs(self, z: Child, parent: Parent, row: int, column: int) -> PerCode:
+        """Return log p(z_ij = k | parent) of one cell, which the other cells do not change."""
         del z
-        return self.field(parent).log_probs()
+        return self.field(parent).log_probs()[:, :, row, column]
 
 
 def _dense(config: DensePrior, parent: Shape, child: Shape) -> nn.Sequential:

@@ -12,6 +12,7 @@ Codes = Int64[Tensor, "batch height width"]
 Keep = Bool[Tensor, "batch height width"]
 PerImage = Float[Tensor, " batch"]
 PerCell = Float[Tensor, "batch cells"]
+PerCode = Float[Tensor, "batch states"]
 Pose = Float[Tensor, "batch 4"]
 """How an image was turned, scaled and shifted from what it was; all zero where it was not (`rgm.data.jitter`)."""
 
@@ -54,8 +55,8 @@ class Prior(nn.Module, ABC):
         """Return grids whose cells in `keep` are those of `codes`, the rest drawn given them and the parent."""
 
     @abstractmethod
-    def cell_log_probs(self, z: Child, parent: Parent) -> Child:
-        """Return log p(z_ij = k | all other cells, parent) in nats, for every cell and every code k."""
+    def cell_log_probs(self, z: Child, parent: Parent, row: int, column: int) -> PerCode:
+        """Return log p(z_ij = k | all other cells, parent) in nats, for the cell (i, j) and every code k."""
 
     def sample(
         self, parent: Parent, generator: torch.Generator | None = None, *, temperature: float = 1.0

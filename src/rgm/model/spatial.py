@@ -253,20 +253,56 @@ class SpatialRGM(nn.Module):
         return self._descend(concepts, codes, kept, generator, temperature)
 
     @torch.no_grad()
+    def morph(
+        self,
+        start: int,
+        end: int,
+        count: int,
+        *,
+        generator: torch.Generator | None = None,
+        temperature: float = 1.0,
+    ) -> Samples:
+        """Return `count` images from one concept to another: the prior is told of shares of both, 1 : 0 to 0 : 1.
+
+        All are drawn with the same noise, so that what differs between two neighbours is what the shares change.
+        Each is named after the concept that has the larger share. Raises RGMError for concepts that the model does
+        not have, or fewer than two images.
+        """
+        if count < 2:
+            raise RGMError(f"a morph has a first and a last image, so at least 2, but {count} were asked for")
+        ends = self._told(self._concepts(torch.tensor([start, end]))[:, None, None], self.depth)
+        if generator is None:
+            generator = torch.Generator(self.device)
+            generator.seed()
+        grids: list[list[Tensor]] = []
+        for share in torch.linspace(0, 1, count).tolist():
+            same = generator.clone_state()
+            parent = torch.lerp(ends[:1], ends[1:], share)
+            top = self.prior(self.depth - 1).sample(parent, same, temperature=temperature)
+            below = self.instantiate(top, self.depth - 1, generator=same, temperature=temperature)
+            grids.append([*below, top])
+        codes = tuple(torch.cat(level) for level in zip(*grids, strict=True))
+        concept = torch.where(torch.arange(count, device=self.device) * 2 < count, start, end)
+        return Samples(images=self.decode(codes[0]), concept=concept, codes=codes)
+
+    @torch.no_grad()
     def cell_log_probs(
-        self, z1: Codes, concept: int | Int64[Tensor, " n"]
-    ) -> Float[Tensor, "n states height width"]:
-        """Return log p(z_1,ij = k | all other cells, parent) in nats, for every cell and every code k.
+        self, z1: Codes, concept: int | Int64[Tensor, " n"], row: int, column: int
+    ) -> Float[Tensor, "n states"]:
+        """Return log p(z_1,ij = k | all other cells, parent) in nats, for the cell (i, j) and every code k.
 
         The parent is the concept, or in a deeper model the grid above, as it is read from the codes. Raises RGMError
-        for codes or concepts that the model does not have.
+        for codes, concepts or cells that the model does not have.
         """
         self._check_codes(z1)
+        height, width = self.config.levels[0].grid
+        if not (0 <= row < height and 0 <= column < width):
+            raise RGMError(f"cells lie in a grid of {height} × {width}, but ({row}, {column}) was asked for")
         z1, concepts = z1.to(self.device), self._concepts(concept)
         parent = (
             self._fields_above(z1)[0].mode() if self.depth > 2 else concepts.expand(len(z1))[:, None, None]
         )
-        return self.prior(1).cell_log_probs(self._one_hot(z1, 1), self._told(parent, 2))
+        return self.prior(1).cell_log_probs(self._one_hot(z1, 1), self._told(parent, 2), row, column)
 
     def _descend(
         self,

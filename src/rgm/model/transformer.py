@@ -11,11 +11,13 @@ from torch import Tensor, nn
 
 from rgm.categorical import gumbel_noise
 from rgm.errors import RGMError
-from rgm.model.prior import Child, Codes, Keep, Parent, PerCell, PerImage, Pose, Prior
+from rgm.model.prior import Child, Codes, Keep, Parent, PerCell, PerCode, PerImage, Pose, Prior
 from rgm.model.recognition import Shape
 
 Tokens = Float[Tensor, "batch cells width"]
 Order = Int64[Tensor, "batch cells"]
+Past = Float[Tensor, "layers batch heads before features"]
+Kept = Float[Tensor, "layers batch heads after features"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,14 +135,32 @@ class TransformerPrior(Prior):
             token = self.code(z) + here[cell[:, 0]]
         return flat.reshape(codes.shape)
 
-    def cell_log_probs(self, z: Child, parent: Parent) -> Child:
-        """Return log p(z_ij = k | all other cells, parent): each cell in turn is taken last."""
-        reading = self._reading(len(z), z.device)
-        columns = []
-        for cell in range(self.cells):
-            rest = torch.cat([reading[:, :cell], reading[:, cell + 1 :], reading[:, cell : cell + 1]], dim=1)
-            columns.append(self._logits(z, parent, rest)[:, -1].log_softmax(dim=1))
-        return torch.stack(columns, dim=2).reshape(-1, *self.child)
+    def cell_log_probs(self, z: Child, parent: Parent, row: int, column: int) -> PerCode:
+        """Return log p(z_ij = k | all other cells, parent) of one cell, in nats: it is taken last."""
+        place = row * self.grid[1] + column
+        order = [*range(place), *range(place + 1, self.cells), place]
+        batch = torch.tensor(order, device=z.device).expand(len(z), -1)
+        return self._logits(z, parent, batch)[:, -1].log_softmax(dim=1)
+
+    def extend(
+        self, parent: Parent, code: Order, here: Order, following: Order, keys: Past, values: Past
+    ) -> tuple[Float[Tensor, "batch cells states"], Kept, Kept]:
+        """Return the logits of some next cells, given those before them, and what the network keeps of these.
+
+        Token t says that cell `here` has the code `code` and that `following` comes next; the first of all has the
+        code `states` at the cell `cells`. `keys` and `values` are what was returned for the tokens before, of no
+        cells at first. The same as `complete`'s steps, with nothing changed in place.
+        """
+        codes = torch.cat([self.code.weight.T, self.begin[None]])
+        places = torch.cat([self.here(self.places), torch.zeros_like(self.begin)[None]])
+        x = codes[code] + places[here] + self._target(parent, following)
+        kept = []
+        for level, block in enumerate(self.blocks):
+            assert isinstance(block, _Block)
+            x, key, value = block.extend(x, keys[level], values[level])
+            kept.append((key, value))
+        logits = self.head(self.norm(x))
+        return logits, torch.stack([key for key, _ in kept]), torch.stack([value for _, value in kept])
 
     def _reading(self, batch: int, device: torch.device) -> Order:
         return torch.arange(self.cells, device=device).expand(batch, -1)
@@ -245,6 +265,15 @@ class _Block(nn.Module):
             q, torch.cat([before_k, k], dim=3), torch.cat([before_v, v], dim=3), attn_mask=mask
         )
         return attended.flatten(2, 3)[:, :, :cells]
+
+    def extend(self, x: Tokens, keys: Tensor, values: Tensor) -> tuple[Tokens, Tensor, Tensor]:
+        """Return what `forward` gives for some next cells, and the keys and values with theirs added."""
+        q, k, v = self._split(x)
+        keys, values = torch.cat([keys, k], dim=2), torch.cat([values, v], dim=2)
+        at = torch.arange(keys.shape[2], device=x.device)
+        now = at[keys.shape[2] - x.shape[1] :, None]
+        seen = (at <= now) & (at >= (now // self.context - 1) * self.context)
+        return self._merge(x, F.scaled_dot_product_attention(q, keys, values, attn_mask=seen)), keys, values
 
     def step(
         self, x: Float[Tensor, "batch 1 width"], cache: _Cache, step: int
