@@ -18,11 +18,11 @@ import torch
 from cyclopts import App, Parameter
 
 from rgm import pipeline
-from rgm.checkpoint import load_checkpoint
+from rgm.checkpoint import PACKAGED, load_checkpoint, packaged
 from rgm.data.load import load_data
-from rgm.evidence.claims import Claim, Finding, Measure
+from rgm.evidence.claims import Claim, Finding, Measure, record
 from rgm.evidence.controls import TEST_IMAGES
-from rgm.files import write_text
+from rgm.files import write_json, write_text
 from rgm.report.wording import interval_of, name_of, value_of
 from rgm.terminal import progress
 
@@ -77,6 +77,9 @@ def main(
             own = elapsed if claim.subject == "model" else own
             print(f"{elapsed:5.0f} s  {claim.claim}, {claim.subject}: {claim.verdict}", flush=True)
     paths = pipeline.write_evidence(decided, test.name, out.with_suffix(""))
+    if model in PACKAGED:  # what the explorer says of it
+        own_claims = [claim for claim in decided if claim.subject == "model"]
+        write_json(packaged(model).with_suffix(".evidence.json"), record(own_claims, test.name))
     figures = {path.stem: path.relative_to(out.parent) for path in paths if path.suffix == ".png"}
     machine = (
         f"{platform.system()}, {platform.machine()}, {os.cpu_count()} cores; rgm {version('rgm')}, "

@@ -432,6 +432,12 @@ def explore(
     *,
     port: Annotated[int, Parameter(help="Where the page is served; 0 takes any that is free.")] = 8765,
     browser: Annotated[bool, Parameter(help="Open the page in the browser.")] = True,
+    export: Annotated[
+        Path | None, Parameter(help="Folder to write the page to, instead of serving it.")
+    ] = None,
+    runtime: Annotated[
+        Path | None, Parameter(help="Where ONNX Runtime Web's files lie, for --export.")
+    ] = None,
     data_dir: DataDir = None,
     device: Device = "auto",
 ) -> None:
@@ -439,27 +445,50 @@ def explore(
 
     Example: `rgm explore runs/first --port 9000 --no-browser`
 
-    It is served to this machine alone, until Ctrl-C.
+    It is served to this machine alone, until Ctrl-C. `--export DIR` writes a folder for any web server instead: the
+    model then runs in the visitor's browser. It needs the extra `onnx` and the npm package `onnxruntime-web`, and
+    holds the first 50 test images where they are at hand.
     """
     import webbrowser
 
+    from rgm.checkpoint import find_model
+    from rgm.evidence.claims import estimates
     from rgm.explorer.server import free_port, serve
     from rgm.explorer.service import Explorer
+    from rgm.explorer.static import find_runtime, write_page
 
-    chosen = free_port(port)
-    checkpoint = _load(model, device)
+    chosen = 0
+    if export is None:  # what can be refused at once is, before a model is loaded
+        chosen = free_port(port)
+    else:
+        find_runtime(runtime)
+    checkpoint = _load(model, "cpu" if export else device)
     try:
         test = _split(checkpoint, None, "test", data_dir)
     except RGMError:  # its data are not at hand: the page starts from samples
         test = None
+    file = find_model(model)
+    evidence = next(
+        (
+            path
+            for path in (file.with_suffix(".evidence.json"), file.with_name("evidence.json"))
+            if path.is_file()
+        ),
+        None,
+    )
+    measured = estimates(evidence) if evidence else {}
+    explorer = Explorer(checkpoint.model, checkpoint.origin.classes, model, test, measured)
+    if export is not None:
+        write_page(explorer, export, runtime)
+        print(f"{export}: any web server shows it, such as python -m http.server --directory {export}")
+        return
 
     def started(address: str) -> None:
         print(f"{address}  (Ctrl-C ends it)", flush=True)
         if browser:
             webbrowser.open(address)
 
-    classes = checkpoint.origin.classes
-    serve(Explorer(checkpoint.model, classes, model, test), chosen, started=started)
+    serve(explorer, chosen, started=started)
 
 
 @app.command

@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 
 from rgm.data.images import ImageSet, to_unit
 from rgm.errors import RGMError
-from rgm.explorer.server import HOST, application, free_port
+from rgm.explorer.server import HOST, SHARED, application, free_port
 from rgm.explorer.service import Explorer
 from rgm.model.spatial import SpatialRGM
 
@@ -47,13 +47,9 @@ def image(text: str, shape: tuple[int, ...]) -> torch.Tensor:
 
 
 def test_the_page_and_its_files_come_from_here_alone(client: TestClient) -> None:
-    for path, kind in (
-        ("/", "text/html"),
-        ("/app.js", "text/javascript"),
-        ("/words.js", "text/javascript"),
-        ("/style.css", "text/css"),
-    ):
-        response = client.get(path)
+    kinds = {"html": "text/html", "js": "text/javascript", "css": "text/css"}
+    for path in ("", "engine.js", *SHARED):
+        response, kind = client.get(f"/{path}"), kinds[path.rpartition(".")[2] or "html"]
         assert response.status_code == 200
         assert response.headers["content-type"].startswith(kind)
         assert "default-src 'self'" in response.headers["content-security-policy"]
@@ -80,16 +76,21 @@ def test_an_image_is_read_as_the_model_reads_it(client: TestClient, explorer: Ex
     assert found["concept"] == pytest.approx(expected.concept[0].tolist(), abs=1e-5)
     painted = image(found["painted"], (1, 28, 28))
     torch.testing.assert_close(painted, expected.reconstruction[0], atol=0.003, rtol=0)
+    assert found["above"] == [grid[0].tolist() for grid in expected.codes[1:]]
 
 
-def test_a_drawing_is_read_and_its_codes_paint_it_again(client: TestClient) -> None:
-    grey = torch.zeros(70, 70, dtype=torch.uint8)
-    grey[10:60, 32:40] = 255
-    drawing = base64.b64encode(grey.numpy().tobytes()).decode()
-    found = post(client, "draw", rows=70, columns=70, pixels=drawing)
-    again = post(client, "paint", z1=found["z1"])
-    assert again["painted"] == found["painted"]
-    assert again["concept"] == pytest.approx(found["concept"], abs=1e-5)
+def test_codes_paint_the_image_that_was_read(client: TestClient) -> None:
+    grey = torch.zeros(28, 28, dtype=torch.uint8)
+    grey[4:24, 13:16] = 255
+    found = post(client, "read", pixels=base64.b64encode(grey.numpy().tobytes()).decode())
+    assert post(client, "paint", z1=found["z1"]) == found
+
+
+def test_a_morph_leads_from_one_concept_to_another(client: TestClient) -> None:
+    frames = post(client, "morph", start=3, end=8, count=5, seed=4)
+    assert len(frames["z1"]) == len(frames["painted"]) == 5
+    assert frames["z1"][0] == post(client, "sample", concept=3, seed=4)["z1"][0]
+    assert frames["z1"][-1] == post(client, "sample", concept=8, seed=4)["z1"][0]
 
 
 def test_a_changed_cell_changes_nothing_beyond_its_field(client: TestClient) -> None:
@@ -143,11 +144,11 @@ def test_what_no_page_would_ask_is_refused_with_a_reason(client: TestClient) -> 
         ("sample", json.dumps({"concept": 1, "temperature": 0}).encode()),
         ("complete", json.dumps({"z1": z1, "concept": 1, "drawn": []}).encode()),
         ("complete", json.dumps({"z1": z1, "concept": 1, "drawn": [[0, 99]]}).encode()),
-        ("draw", json.dumps({"rows": 70, "columns": 70, "pixels": "AAAA"}).encode()),
-        ("draw", json.dumps({"rows": 10**9, "columns": 70, "pixels": ""}).encode()),
-        ("draw", json.dumps({"rows": 8, "columns": 8, "pixels": "?"}).encode()),
-        ("upload", b"no picture"),
-        ("upload", b"\0" * 5_100_000),
+        ("read", json.dumps({"pixels": "AAAA"}).encode()),
+        ("read", json.dumps({"pixels": "?"}).encode()),
+        ("read", json.dumps({"pixels": "A" * 500_000}).encode()),
+        ("morph", json.dumps({"start": 1, "end": 99}).encode()),
+        ("morph", json.dumps({"start": 1, "end": 2, "count": 1}).encode()),
         ("paint", b" " * 700_000),
     ]
     for name, body in wrong:

@@ -1,8 +1,10 @@
 """The three claims as hypotheses: measures with thresholds that were fixed beforehand, and a verdict by one rule."""
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from rgm.errors import RGMError
@@ -236,3 +238,21 @@ def finding_record(finding: Finding) -> dict[str, object]:
         "low": number(finding.found.low),
         "high": number(finding.found.high),
     }
+
+
+def estimates(path: Path) -> dict[str, dict[str, float]]:
+    """Return the model's measures by claim and name, as an `evidence.json` has them.
+
+    A claim without measures, or with one that is not finite, is left out. Raises RGMError for a file that is none.
+    """
+    try:
+        found = {
+            claim["claim"]: {measure["name"]: measure["estimate"] for measure in claim["measures"]}
+            for claim in json.loads(path.read_bytes())["claims"]
+            if claim["subject"] == "model"
+        }
+    except (OSError, ValueError, LookupError, TypeError):
+        raise RGMError(
+            f"{path} is no evidence that can be read: `rgm evaluate --claims` writes it anew"
+        ) from None
+    return {name: measures for name, measures in found.items() if measures and None not in measures.values()}

@@ -5,6 +5,7 @@ import socket
 from collections.abc import Callable
 from contextlib import closing
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -17,19 +18,17 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from rgm.errors import RGMError
-from rgm.explorer.drawing import LARGEST_BYTES
-from rgm.explorer.service import Cell, Codes, Complete, Draw, Drawing, Explorer, Pick
+from rgm.explorer.service import Cell, Codes, Complete, Draw, Explorer, Image, Morph, Pick
 
 HOST = "127.0.0.1"
+PAGE = Path(str(resources.files("rgm.explorer") / "page"))
 LARGEST = 600_000
-"""Bytes of a request that is no upload, at most."""
+"""Bytes of a request, at most."""
 log = logging.getLogger("rgm")
-_FILES = {
-    "/": ("index.html", "text/html"),
-    "/app.js": ("app.js", "text/javascript"),
-    "/words.js": ("words.js", "text/javascript"),
-    "/style.css": ("style.css", "text/css"),
-}
+SHARED = ("index.html", "style.css", "app.js", "pixels.js", "share.js", "strokes.js", "words.js")
+"""The page's files, but for `engine.js`: what answers it, here or in the browser alone."""
+_PAGE = {"": "index.html", "engine.js": "served.js", **{name: name for name in SHARED}}
+_KINDS = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
 _SAFE = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'",
     "X-Content-Type-Options": "nosniff",
@@ -69,25 +68,21 @@ def application(explorer: Explorer) -> Starlette:
 
         return endpoint
 
-    async def upload(request: Request) -> Response:
-        content = await _body(request, LARGEST_BYTES)
-        return JSONResponse(await run_in_threadpool(explorer.upload, content))
-
     async def about(_: Request) -> Response:
         return JSONResponse(await run_in_threadpool(explorer.about))
 
     posts = {
-        "draw": answers(Drawing, explorer.draw),
+        "read": answers(Image, explorer.read),
         "pick": answers(Pick, explorer.pick),
         "paint": answers(Codes, explorer.paint),
         "palette": answers(Cell, explorer.palette),
         "sample": answers(Draw, explorer.sample),
+        "morph": answers(Morph, explorer.morph),
         "complete": answers(Complete, explorer.complete),
-        "upload": upload,
     }
     return Starlette(
         routes=[
-            *(Route(path, _file(name, kind)) for path, (name, kind) in _FILES.items()),
+            *(Route(f"/{path}", _file(name)) for path, name in _PAGE.items()),
             Route("/api/about", about),
             *(Route(f"/api/{name}", endpoint, methods=["POST"]) for name, endpoint in posts.items()),
         ],
@@ -96,10 +91,11 @@ def application(explorer: Explorer) -> Starlette:
     )
 
 
-def _file(name: str, kind: str) -> Callable[[Request], Any]:
+def _file(name: str) -> Callable[[Request], Any]:
+    path = PAGE / name
+
     async def endpoint(_: Request) -> Response:
-        content = (resources.files("rgm.explorer") / "page" / name).read_bytes()
-        return Response(content, media_type=kind)
+        return Response(path.read_bytes(), media_type=_KINDS[path.suffix])
 
     return endpoint
 

@@ -130,10 +130,16 @@ class SpatialRGM(nn.Module):
         return concatenate([self._infer(batch.to(self.device)) for batch in images.split(batch_size)])
 
     def _infer(self, images: Images) -> Inference:
-        fields = self._fields(images)
-        codes = tuple(field.mode() for field in fields[:-1])
+        first, *above = self._fields(images)
+        return self._inference(first.mode(), above)
+
+    def _inference(self, z1: Codes, above: list[CategoricalField]) -> Inference:
+        """Return codes with the fields above them and what they paint."""
+        *grids, concept = above
         return Inference(
-            codes=codes, concept=fields[-1].probs().flatten(1), reconstruction=self._decode(codes[0])
+            codes=(z1, *(field.mode() for field in grids)),
+            concept=concept.probs().flatten(1),
+            reconstruction=self._decode(z1),
         )
 
     def _fields(self, images: Images) -> list[CategoricalField]:
@@ -155,13 +161,13 @@ class SpatialRGM(nn.Module):
         return [field.mode() for field in self._fields(images)]
 
     @torch.no_grad()
-    def concept_of(self, z1: Codes) -> Float[Tensor, "n classes"]:
-        """Return the concept's probabilities as recognition reads them from codes.
+    def infer_above(self, z1: Codes) -> Inference:
+        """Return what `infer` does of images that have these codes: read upwards from them, and painted.
 
         Raises RGMError for a grid of another shape or codes out of range.
         """
         self._check_codes(z1)
-        return self._fields_above(z1.to(self.device))[-1].probs().flatten(1)
+        return self._inference(z1.to(self.device), self._fields_above(z1.to(self.device)))
 
     # Top-down
 

@@ -1,264 +1,434 @@
-// The page's state and what each gesture asks of the model. No build step, no other code than this.
+// The page's state, and what each gesture asks of the model. No build step, no other code than this.
+import { engine } from "./engine.js";
+import { change, inside, picture, show, showChange, tints } from "./pixels.js";
+import { figure, fromLink, npz, save, toLink } from "./share.js";
+import { asDigit, grey, Refused, uploaded } from "./strokes.js";
 import { WORDS } from "./words.js";
 
+const SHEET = 20, FRAMES = 11;
 const $ = (id) => document.getElementById(id);
-let about, language = localStorage.getItem("language") ?? (navigator.language.startsWith("ko") ? "ko" : "en");
-let state = null; // { z1, chosen, concept, painted }
-let before = null; // what stood there before the last change, to show what changed
-let colours = []; // a ground and an ink for each code: the darker the more it paints
-let past = [], future = [], selected = [], turn = 0;
-const word = (key, ...values) => typeof WORDS[language][key] === "function" ? WORDS[language][key](...values) : WORDS[language][key];
+let about, colours;
+let language = localStorage.getItem("language") ?? (navigator.language.startsWith("ko") ? "ko" : "en");
+let state = null; // { image, z1, above, concept, painted, chosen }
+let before = null; // what stood there before the last change, and the cell that was changed
+let past = [], future = [], selected = [], children = null;
+let sheet = { concept: 0, seed: 0, temperature: 1 };
+let seed = 0;
+
+const word = (key, ...values) => {
+  const found = WORDS[language][key];
+  return typeof found === "function" ? found(...values) : found;
+};
 const percent = (share) => `${(100 * share).toFixed(1)} %`;
+const element = (tag, properties = {}, ...parts) => {
+  const made = Object.assign(document.createElement(tag), properties);
+  made.append(...parts);
+  return made;
+};
+const button = (label, act, ...parts) => {
+  const made = element("button", { type: "button" }, ...parts);
+  made.setAttribute("aria-label", label);
+  made.addEventListener("click", act);
+  return made;
+};
 
 // Requests. Of each kind one is under way at most, and of those that wait only the latest is sent.
 const waiting = new Map();
-async function ask(name, body) {
-  const response = await fetch(`api/${name}`, body === undefined ? {} : { method: "POST", body: body instanceof Blob ? body : JSON.stringify(body) });
-  const answer = await response.json();
-  if (!response.ok) throw new Error(answer.error);
-  return answer;
-}
-async function latest(name, body, then) {
-  if (waiting.has(name)) { waiting.set(name, [body, then]); return; }
-  waiting.set(name, null);
-  try { then(await ask(name, body)); } catch (error) { say(error instanceof TypeError ? word("failed") : error.message); }
-  const next = waiting.get(name);
-  waiting.delete(name);
-  if (next) await latest(name, ...next);
+async function latest(kind, ask, then) {
+  if (waiting.has(kind)) return void waiting.set(kind, [ask, then]);
+  waiting.set(kind, null);
+  try {
+    then(await ask());
+  } catch (error) {
+    complain(error);
+  }
+  const next = waiting.get(kind);
+  waiting.delete(kind);
+  if (next) await latest(kind, ...next);
 }
 function say(text) { $("report").textContent = text; }
-
-// Pixels.
-function pixels(text) { return Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)); }
-function show(canvas, text, rows, columns, colour) {
-  const channels = about.image[0], raw = pixels(text), small = document.createElement("canvas");
-  small.width = columns; small.height = rows;
-  const picture = new ImageData(columns, rows);
-  for (let i = 0; i < rows * columns; i++) {
-    const [r, g, b] = colour ? colour(i) : channels === 3 ? raw.slice(3 * i, 3 * i + 3) : [raw[i], raw[i], raw[i]];
-    picture.data.set([r, g, b, 255], 4 * i);
-  }
-  small.getContext("2d").putImageData(picture, 0, 0);
-  const context = canvas.getContext("2d");
-  context.imageSmoothingEnabled = false;
-  context.drawImage(small, 0, 0, canvas.width, canvas.height);
+function complain(error) {
+  if (error instanceof Refused) say(word(error.word, ...error.values));
+  else say(error instanceof TypeError ? word("failed") : error.message);
 }
-const size = () => [about.image[1], about.image[2]];
 
 // What is on the page.
 function render() {
   if (!state) return;
-  show($("painted"), state.painted, ...size());
-  const [height, width] = about.grid;
-  [...$("cells").children].forEach((cell, place) => {
-    const [row, column] = [Math.floor(place / width), place % width];
-    const code = state.z1[row][column], chosen = selected.some(([r, c]) => r === row && c === column);
+  const [height, width] = about.grid, [, rows, columns] = about.image;
+  show($("painted"), state.painted, about.image);
+  $("seen").hidden = !state.image;
+  if (state.image) show($("seen").querySelector("canvas"), state.image, about.image);
+  const buttons = cells(), tiles = $("map").children;
+  state.z1.flat().forEach((code, place) => {
+    const row = Math.floor(place / width), column = place % width, cell = buttons[place], tile = tiles[place];
     cell.setAttribute("aria-label", word("cell", row + 1, column + 1, code));
-    cell.setAttribute("aria-selected", chosen);
-    const tile = $("map").children[place];
-    tile.textContent = code; tile.style.background = colours[code][0]; tile.style.color = colours[code][1];
+    cell.setAttribute("aria-selected", selected.some(([r, c]) => r === row && c === column));
+    Object.assign(tile, { textContent: code });
+    Object.assign(tile.style, { background: colours[code].ground, color: colours[code].ink });
+    tile.classList.toggle("child", isChild(row / height, column / width));
   });
-  const field = $("cells").parentElement.querySelector(".field");
-  field.hidden = selected.length !== 1;
-  if (selected.length === 1) {
-    const [top, left, bottom, right] = about.fields[selected[0][0] * width + selected[0][1]], [rows, columns] = size();
-    Object.assign(field.style, { top: `${100 * top / rows}%`, left: `${100 * left / columns}%`, height: `${100 * (bottom - top) / rows}%`, width: `${100 * (right - left) / columns}%` });
+  const [row, column] = selected[0] ?? [];
+  const field = selected.length === 1 ? about.fields[row * width + column] : children && children.map((part, i) => part * (i % 2 ? columns : rows));
+  for (const outline of document.querySelectorAll(".field")) {
+    outline.hidden = !field;
+    if (!field) continue;
+    const [top, left, bottom, right] = field.map((side, i) => (100 * side) / (i % 2 ? columns : rows));
+    Object.assign(outline.style, { top: `${top}%`, left: `${left}%`, height: `${bottom - top}%`, width: `${right - left}%` });
   }
   [...$("bars").children].forEach((bar, k) => {
     bar.setAttribute("aria-pressed", k === state.chosen);
     bar.querySelector("i").style.width = `${100 * state.concept[k]}%`;
     bar.querySelector("output").textContent = percent(state.concept[k]);
   });
-  difference();
-  $("undo").disabled = !past.length; $("redo").disabled = !future.length; $("complete").disabled = !selected.length;
-  history.replaceState(null, "", `#${new URLSearchParams({ model: about.name, concept: state.chosen, z1: state.z1.flat().join(".") })}`);
+  renderLevels();
+  renderChange();
+  $("undo").disabled = !past.length;
+  $("redo").disabled = !future.length;
+  $("complete").disabled = !selected.length;
+  remember();
 }
-function difference() {
-  const canvas = $("difference"), [rows, columns] = size();
-  const now = pixels(state.painted), then = pixels((before ?? state).painted), channels = about.image[0];
-  const change = Array.from({ length: rows * columns }, (_, i) => Math.max(...Array.from({ length: channels }, (_, c) => Math.abs(now[channels * i + c] - then[channels * i + c]))));
-  const most = Math.max(...change, 1);
-  show(canvas, state.painted, rows, columns, (i) => { const share = change[i] / most; return [255 - 244 * share, 255 - 145 * share, 255 - 102 * share]; });
+function renderLevels() {
+  state.above.forEach((grid, i) => grid.flat().forEach((code, place) => {
+    const tile = $("levels").querySelectorAll(".grid")[i].children[place];
+    const [height, width] = about.levels[i + 1].grid, row = Math.floor(place / width), column = place % width;
+    tile.textContent = code;
+    tile.style.background = `oklch(0.9 0.07 ${(code * 222.5) % 360})`;
+    tile.classList.toggle("child", isChild(row / height, column / width));
+    tile.setAttribute("aria-label", word("cell", row + 1, column + 1, code));
+  }));
+}
+// Whether a cell that begins at these shares of the grid's height and width lies beneath the chosen coarser one.
+function isChild(down, across) {
+  const [top, left, bottom, right] = children ?? [2, 2, 2, 2], little = 1e-9;
+  return down >= top - little && down < bottom - little && across >= left - little && across < right - little;
+}
+function renderChange() {
+  const changed = change(state.painted, (before ?? state).painted, about.image), [tall, wide] = about.patch;
+  showChange($("difference"), changed, about.image);
   if (!before) return;
-  const total = change.reduce((sum, x) => sum + x * x, 0);
-  if (!total) { say(word("same")); return; }
-  if (before.cell) {
-    const [tall, wide] = about.patch, [row, column] = before.cell;
-    const own = change.reduce((sum, x, i) => sum + (Math.floor(i / columns / tall) === row && Math.floor((i % columns) / wide) === column ? x * x : 0), 0);
-    say(word("changed", percent(own / total)));
-  } else say("");
+  if (!changed.some(Boolean)) return say(word("same"));
+  if (!before.cell) return say("");
+  const [row, column] = before.cell;
+  say(word("changed", inside(changed, about.image[2], [row * tall, column * wide, (row + 1) * tall, (column + 1) * wide])));
 }
-function become(next, cell = null, keep = true) {
-  if (state && keep) { past.push(state); future = []; }
-  before = state && { ...state, cell };
+function remember() {
+  history.replaceState(null, "", `#${toLink({ model: about.name, state, sheet })}`);
+}
+function become(next, { cell = null, undoable = true } = {}) {
+  if (state && undoable) [past, future] = [[...past, state], []];
+  before = state && { painted: state.painted, cell };
   state = next;
   render();
-  if (selected.length) palette();
+  palette();
+}
+function travel(from, to) {
+  if (!from.length) return;
+  to.push(state);
+  before = { painted: state.painted };
+  state = from.pop();
+  render();
+  palette();
+}
+
+// An image is read, or codes become the image.
+function taken({ z1, above, concept, painted, image }, undoable = true) {
+  [selected, children] = [[], null];
+  become({ image, z1, above, concept, painted, chosen: concept.indexOf(Math.max(...concept)) }, { undoable });
+  [before] = [null];
+  renderChange();
+}
+function instance(z1, chosen) {
+  [selected, children] = [[], null];
+  latest("paint", () => engine.paint(z1), (seen) => become({ ...seen, image: null, chosen }));
+}
+function instantiate(concept) {
+  latest("sample", () => engine.sample({ concept, count: 1, seed: ++seed, temperature: sheet.temperature }), ({ z1 }) => instance(z1[0], concept));
+}
+function replace(cell, code) {
+  const z1 = state.z1.map((row) => [...row]);
+  z1[cell[0]][cell[1]] = code;
+  latest("paint", () => engine.paint(z1), (seen) => become({ ...state, ...seen }, { cell }));
+}
+function complete() {
+  const asked = { z1: state.z1, concept: state.chosen, drawn: selected, seed: ++seed, temperature: sheet.temperature };
+  latest("complete", () => engine.complete(asked), (seen) => become({ ...state, ...seen }));
 }
 
 // The palette of the chosen cell.
 function palette() {
-  if (selected.length !== 1) { $("palette").replaceChildren(); $("palette-hint").textContent = word("palette-empty"); return; }
-  $("palette-hint").textContent = word("palette-hint");
-  const cell = selected[0];
-  latest("palette", { z1: state.z1, concept: state.chosen, cell }, ({ codes, probabilities }) => {
+  $("palette-hint").textContent = word(selected.length === 1 ? "palette-hint" : "palette-empty");
+  if (selected.length !== 1) return $("palette").replaceChildren();
+  const cell = selected[0], now = state.z1[cell[0]][cell[1]];
+  latest("palette", () => engine.palette({ z1: state.z1, concept: state.chosen, cell }), ({ codes, probabilities }) => {
     if (selected.length !== 1 || selected[0] !== cell) return;
     const focused = $("palette").contains(document.activeElement) ? document.activeElement.dataset.code : null;
     $("palette").replaceChildren(...codes.map((code, place) => {
-      const tile = document.createElement("button");
-      tile.type = "button"; tile.dataset.code = code; tile.setAttribute("role", "option");
-      tile.setAttribute("aria-selected", state.z1[cell[0]][cell[1]] === code);
-      tile.setAttribute("aria-label", word("code", code, percent(probabilities[place])));
-      const canvas = document.createElement("canvas");
-      canvas.width = canvas.height = 40;
-      show(canvas, about.codes[code], ...about.patch);
-      const label = document.createElement("span");
-      label.textContent = percent(probabilities[place]);
-      tile.append(canvas, label);
-      tile.addEventListener("click", () => change(cell, code));
+      const patch = picture(about.codes[code], [about.image[0], ...about.patch], 40);
+      const tile = button(word("code", code, probabilities[place]), () => replace(cell, code), patch, element("span", {}, percent(probabilities[place])));
+      tile.dataset.code = code;
+      tile.setAttribute("role", "option");
+      tile.setAttribute("aria-selected", code === now);
       return tile;
     }));
     if (focused) $("palette").querySelector(`[data-code="${focused}"]`)?.focus();
   });
 }
-function change(cell, code) {
-  const z1 = state.z1.map((row) => [...row]);
-  z1[cell[0]][cell[1]] = code;
-  latest("paint", { z1 }, ({ painted, concept }) => become({ ...state, z1, painted, concept }, cell));
+function choose(cell, more) {
+  const same = ([row, column]) => row === cell[0] && column === cell[1];
+  if (!more) selected = [cell];
+  else selected = selected.some(same) ? selected.filter((one) => !same(one)) : [...selected, cell];
+  [before, children] = [null, null];
+  render();
+  palette();
 }
-function read({ z1, concept, painted, image }, drawn = false) {
-  if (!drawn && image) show($("drawing"), image, ...size());
-  selected = []; $("palette").replaceChildren();
-  become({ z1, concept, painted, chosen: concept.indexOf(Math.max(...concept)) }, null, !drawn);
-  before = null; difference(); palette();
+
+// Samples and morphs.
+function strip(place, { z1, painted }, chosen, label) {
+  place.replaceChildren(...painted.map((image, n) => button(label(n), () => instance(z1[n], chosen(n)), picture(image, about.image, 84))));
 }
-function instantiate(concept) {
-  latest("sample", { concept, count: 1, seed: turn++ }, async ({ z1, painted }) => {
-    const read = await ask("paint", { z1: z1[0] });
-    become({ z1: z1[0], painted: painted[0], concept: read.concept, chosen: concept });
+function samples(asked) {
+  sheet = asked;
+  latest("samples", () => engine.sample({ ...asked, count: SHEET }), (drawn) => {
+    strip($("samples"), drawn, () => asked.concept, (n) => word("instance", n + 1, about.classes[asked.concept]));
+    if (state) remember();
+  });
+}
+function morph() {
+  const start = Number($("sample-concept").value), end = Number($("morph-concept").value);
+  latest("morph", () => engine.morph({ start, end, count: FRAMES, seed: ++seed, temperature: sheet.temperature }), (drawn) => {
+    strip($("frames"), drawn, (n) => (2 * n < FRAMES ? start : end), (n) => word("frame", n + 1, about.classes[start], about.classes[end]));
   });
 }
 
 // Drawing.
 function drawing() {
   const canvas = $("drawing"), context = canvas.getContext("2d", { willReadFrequently: true });
-  let last = null;
-  const blank = () => { context.fillStyle = "#000"; context.fillRect(0, 0, canvas.width, canvas.height); };
-  const place = (event) => { const box = canvas.getBoundingClientRect(); return [(event.clientX - box.left) * canvas.width / box.width, (event.clientY - box.top) * canvas.height / box.height]; };
-  const send = () => {
-    const { data } = context.getImageData(0, 0, canvas.width, canvas.height), grey = new Uint8Array(70 * 70);
-    for (let y = 0; y < 70; y++) for (let x = 0; x < 70; x++) grey[70 * y + x] = data[4 * (canvas.width * (4 * y + 2) + 4 * x + 2)];
-    latest("draw", { rows: 70, columns: 70, pixels: btoa(String.fromCharCode(...grey)) }, (answer) => read(answer, true));
+  let last = null, fresh = true;
+  const blank = () => {
+    context.fillStyle = "#000";
+    context.fillRect(0, 0, canvas.width, canvas.height);
   };
-  let fresh = true;
-  canvas.addEventListener("pointerdown", (event) => { if (fresh) blank(); fresh = false; last = place(event); canvas.setPointerCapture(event.pointerId); event.preventDefault(); });
+  const place = (event) => {
+    const box = canvas.getBoundingClientRect();
+    return [((event.clientX - box.left) * canvas.width) / box.width, ((event.clientY - box.top) * canvas.height) / box.height];
+  };
+  const read = () => latest("read", () => {
+    const { width, height } = canvas, [channels, ...side] = about.image;
+    const digit = asDigit(grey(context.getImageData(0, 0, width, height).data), height, width, side);
+    const image = channels === 1 ? digit : Uint8Array.from({ length: 3 * digit.length }, (_, i) => digit[Math.floor(i / 3)]);
+    return engine.read(image).then((seen) => ({ ...seen, image }));
+  }, (seen) => taken(seen, false));
+  const stroke = (from, to) => {
+    Object.assign(context, { strokeStyle: "#fff", lineWidth: 22, lineCap: "round", lineJoin: "round" });
+    context.beginPath();
+    context.moveTo(...from);
+    context.lineTo(...to);
+    context.stroke();
+    read();
+  };
+  canvas.addEventListener("pointerdown", (event) => {
+    if (fresh) blank();
+    if (state) [past, future] = [[...past, state], []];
+    fresh = false;
+    last = place(event);
+    canvas.setPointerCapture(event.pointerId);
+    stroke(last, last);
+    event.preventDefault();
+  });
   canvas.addEventListener("pointermove", (event) => {
     if (!last) return;
-    const [x, y] = place(event);
-    Object.assign(context, { strokeStyle: "#fff", lineWidth: 22, lineCap: "round", lineJoin: "round" });
-    context.beginPath(); context.moveTo(...last); context.lineTo(x, y); context.stroke();
-    last = [x, y]; send();
+    const now = place(event);
+    stroke(last, now);
+    last = now;
   });
   for (const name of ["pointerup", "pointercancel"]) canvas.addEventListener(name, () => { last = null; });
-  $("clear").addEventListener("click", () => { blank(); fresh = false; });
-  return { blank, renew: () => { fresh = true; } };
+  $("clear").addEventListener("click", () => {
+    blank();
+    fresh = false;
+  });
+  blank();
+  return (seen) => {
+    fresh = true;
+    show(canvas, seen.image, about.image);
+    taken(seen);
+  };
 }
 
 // The page's parts.
+const cells = () => $("cells").querySelectorAll("button");
 function build() {
   const [height, width] = about.grid;
-  const field = document.createElement("div");
-  field.className = "field"; field.hidden = true;
-  $("cells").before(field);
-  $("cells").style.gridTemplateColumns = `repeat(${width}, 1fr)`;
-  $("cells").replaceChildren(...Array.from({ length: height * width }, (_, place) => {
-    const cell = document.createElement("button");
-    cell.type = "button"; cell.setAttribute("role", "gridcell"); cell.tabIndex = place ? -1 : 0;
-    cell.addEventListener("click", (event) => choose([Math.floor(place / width), place % width], event.shiftKey));
-    return cell;
-  }));
-  $("cells").addEventListener("keydown", (event) => {
-    const step = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key];
-    if (!step) return;
-    const place = [...$("cells").children].indexOf(document.activeElement);
-    const row = Math.min(height - 1, Math.max(0, Math.floor(place / width) + step[0])), column = Math.min(width - 1, Math.max(0, place % width + step[1]));
-    const next = $("cells").children[row * width + column];
-    document.activeElement.tabIndex = -1; next.tabIndex = 0; next.focus(); event.preventDefault();
+  const lines = Array.from({ length: height }, (_, row) => {
+    const line = element("div", {}, ...Array.from({ length: width }, (_, column) => {
+      const cell = element("button", { type: "button", tabIndex: row || column ? -1 : 0 });
+      cell.setAttribute("role", "gridcell");
+      cell.addEventListener("click", (event) => choose([row, column], event.shiftKey || $("several").getAttribute("aria-pressed") === "true"));
+      return cell;
+    }));
+    line.setAttribute("role", "row");
+    return line;
   });
-  $("map").style.gridTemplateColumns = `repeat(${width}, 1fr)`;
-  $("map").replaceChildren(...Array.from({ length: height * width }, () => document.createElement("span")));
-  colours = about.codes.map((text, code) => {
-    const patch = pixels(text), amount = patch.reduce((sum, x) => sum + x, 0) / patch.length / 255;
-    return [`oklch(${0.96 - 0.55 * amount} ${amount < 0.03 ? 0 : 0.11} ${(code * 222.5) % 360})`, amount > 0.45 ? "#fff" : "#111"];
-  });
+  $("cells").replaceChildren(...lines);
+  $("cells").style.gridTemplate = `repeat(${height}, 1fr) / repeat(${width}, 1fr)`;
+  $("cells").addEventListener("keydown", walk);
+  $("map").style.gridTemplate = `repeat(${height}, 1fr) / repeat(${width}, 1fr)`;
+  $("map").replaceChildren(...Array.from({ length: height * width }, () => element("span")));
+  colours = tints(about.codes);
   $("bars").replaceChildren(...about.classes.map((name, k) => {
-    const bar = document.createElement("button"), label = document.createElement("b"), track = document.createElement("span"), value = document.createElement("output");
-    bar.type = "button"; label.textContent = name; track.append(document.createElement("i")); bar.append(label, track, value);
+    const bar = element("button", { type: "button" }, element("b", {}, name), element("span", {}, element("i")), element("output"));
     bar.addEventListener("click", () => instantiate(k));
     return bar;
   }));
-  $("sample-concept").replaceChildren(...about.classes.map((name, k) => new Option(name, k)));
+  for (const id of ["sample-concept", "morph-concept"]) $(id).replaceChildren(...about.classes.map((name, k) => new Option(name, k)));
   $("pick").hidden = !about.test_images;
+  buildLevels();
 }
-function choose(cell, more) {
-  const same = ([row, column]) => row === cell[0] && column === cell[1];
-  if (more) selected = selected.some(same) ? selected.filter((one) => !same(one)) : [...selected, cell];
-  else selected = [cell];
-  before = null; render(); palette();
-}
-function travel(from, to) {
-  if (!from.length) return;
-  to.push(state); before = { ...state, cell: null }; state = from.pop();
-  render(); palette();
-}
-function samples() {
-  const concept = Number($("sample-concept").value);
-  latest("sample", { concept, count: 20, seed: turn++, temperature: Number($("temperature").value) }, ({ z1, painted }) => {
-    $("samples").replaceChildren(...painted.map((image, place) => {
-      const button = document.createElement("button"), canvas = document.createElement("canvas");
-      button.type = "button"; button.setAttribute("aria-label", `${word("samples")} ${place + 1}: ${about.classes[concept]}`);
-      canvas.width = canvas.height = 84; show(canvas, image, ...size()); button.append(canvas);
-      button.addEventListener("click", async () => { const found = await ask("paint", { z1: z1[place] }); selected = []; become({ z1: z1[place], painted: image, concept: found.concept, chosen: concept }); palette(); });
-      return button;
+function buildLevels() {
+  const above = about.levels.slice(1, -1);
+  $("levels").hidden = !above.length;
+  $("levels").querySelector("div").replaceChildren(...above.map(({ grid: [height, width] }, i) => {
+    const grid = element("div", { className: "grid" });
+    grid.style.gridTemplate = `repeat(${height}, 1fr) / repeat(${width}, 1fr)`;
+    grid.append(...Array.from({ length: height * width }, (_, place) => {
+      const row = Math.floor(place / width), column = place % width;
+      return button("", () => {
+        [selected, before] = [[], null];
+        children = [row / height, column / width, (row + 1) / height, (column + 1) / width];
+        render();
+        palette();
+        say(word("children", row + 1, column + 1, i + 2));
+      });
     }));
-  });
+    return element("div", {}, element("h4", { textContent: word("level", i + 2) }), grid);
+  }));
+}
+function walk(event) {
+  if (event.key === "Escape") {
+    [selected, before] = [[], null];
+    render();
+    return palette();
+  }
+  const step = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key];
+  if (!step) return;
+  const [height, width] = about.grid, all = [...cells()], place = all.indexOf(document.activeElement);
+  const row = Math.min(height - 1, Math.max(0, Math.floor(place / width) + step[0]));
+  const column = Math.min(width - 1, Math.max(0, (place % width) + step[1]));
+  const next = all[row * width + column];
+  document.activeElement.tabIndex = -1;
+  next.tabIndex = 0;
+  next.focus();
+  event.preventDefault();
 }
 function speak() {
   document.documentElement.lang = language;
   document.querySelectorAll("[data-word]").forEach((part) => { part.textContent = word(part.dataset.word); });
   document.querySelectorAll("[data-label]").forEach((part) => part.setAttribute("aria-label", word(part.dataset.label)));
-  $("language").textContent = word("language"); $("language").lang = language === "en" ? "ko" : "en";
-  if (about) { render(); palette(); }
+  $("language").lang = language === "en" ? "ko" : "en";
+  if (!about) return;
+  document.querySelectorAll("[data-claim]").forEach((part) => {
+    const claim = part.dataset.claim, measured = about.measured[claim];
+    part.replaceChildren(word(`claim-${claim}`), ...(measured ? [element("small", {}, word(`measured-${claim}`, measured))] : []));
+  });
+  $("levels").querySelectorAll("h4").forEach((title, i) => { title.textContent = word("level", i + 2); });
+  render();
+  palette();
 }
-
-async function start() {
-  speak();
-  about = await ask("about");
-  $("model").textContent = about.name;
-  build();
-  const canvas = drawing();
-  canvas.blank();
+function keep() {
+  const canvas = (bytes) => picture(bytes, about.image, 224), float = (values, ...shape) => ["<f4", [1, ...shape], Float32Array.from(values)];
+  const layers = (bytes) => {
+    const [channels, rows, columns] = about.image, size = rows * columns;
+    return Array.from({ length: channels * size }, (_, i) => bytes[channels * (i % size) + Math.floor(i / size)] / 255);
+  };
+  const grid = (codes) => ["<i8", [1, codes.length, codes[0].length], BigInt64Array.from(codes.flat(), BigInt)];
+  const acts = {
+    link: () => navigator.clipboard.writeText(location.href).then(() => say(word("copied")), () => say(word("not-copied"))),
+    "save-image": () => picture(state.painted, about.image, 8 * Math.max(...about.image.slice(1))).toBlob((content) => save("rgm.png", content)),
+    "save-codes": () => save("rgm-codes.npz", npz({
+      z1: grid(state.z1),
+      ...Object.fromEntries(state.above.map((codes, i) => [`z${i + 2}`, grid(codes)])),
+      concept: float(state.concept, about.classes.length),
+      reconstruction: float(layers(state.painted), ...about.image),
+    })),
+    "save-figure": () => {
+      const panels = [...(state.image ? [[word("image"), canvas(state.image)]] : []), [word("painted"), canvas(state.painted)]];
+      const heading = { codes: word("codes"), concept: word("concept") };
+      const drawn = figure({ title: `rgm: ${about.name}`, panels, state, classes: about.classes, tint: (code) => colours[code], heading });
+      save("rgm.svg", drawn, "image/svg+xml");
+    },
+  };
+  for (const [id, act] of Object.entries(acts)) $(id).addEventListener("click", act);
+}
+function listen(start) {
+  const draw = () => samples({ concept: Number($("sample-concept").value), seed: ++seed, temperature: Number($("temperature").value) });
   $("undo").addEventListener("click", () => travel(past, future));
   $("redo").addEventListener("click", () => travel(future, past));
-  $("complete").addEventListener("click", () => latest("complete", { z1: state.z1, concept: state.chosen, drawn: selected, seed: turn++ }, ({ z1, painted, concept }) => become({ ...state, z1, painted, concept })));
-  $("pick").addEventListener("click", () => { canvas.renew(); latest("pick", { index: Math.floor(Math.random() * about.test_images) }, (answer) => read(answer)); });
-  $("upload").addEventListener("change", (event) => { const [file] = event.target.files; if (file) { canvas.renew(); latest("upload", file, (answer) => read(answer)); } });
-  $("sample").addEventListener("click", samples);
-  $("temperature").addEventListener("input", (event) => { $("temperature-value").textContent = Number(event.target.value).toFixed(1); });
-  $("language").addEventListener("click", () => { language = language === "en" ? "ko" : "en"; localStorage.setItem("language", language); speak(); });
+  $("complete").addEventListener("click", complete);
+  $("several").addEventListener("click", ({ currentTarget }) => currentTarget.setAttribute("aria-pressed", currentTarget.getAttribute("aria-pressed") !== "true"));
+  $("pick").addEventListener("click", () => latest("read", () => engine.pick(Math.floor(Math.random() * about.test_images)), start));
+  $("upload").addEventListener("change", ({ target }) => {
+    const [file] = target.files;
+    target.value = "";
+    if (file) latest("read", async () => {
+      const image = await uploaded(file, about.image);
+      return { ...(await engine.read(image)), image };
+    }, start);
+  });
+  $("sample").addEventListener("click", draw);
+  $("sample-concept").addEventListener("change", draw);
+  $("temperature").addEventListener("input", ({ target }) => { $("temperature-value").textContent = Number(target.value).toFixed(1); });
+  $("temperature").addEventListener("change", draw);
+  $("morph").addEventListener("click", morph);
+  $("language").addEventListener("click", () => {
+    language = language === "en" ? "ko" : "en";
+    localStorage.setItem("language", language);
+    speak();
+  });
   document.addEventListener("keydown", (event) => {
     if (!(event.ctrlKey || event.metaKey) || event.key.toLowerCase() !== "z") return;
-    event.preventDefault(); event.shiftKey ? travel(future, past) : travel(past, future);
+    event.preventDefault();
+    if (event.shiftKey) travel(future, past);
+    else travel(past, future);
   });
-  const link = new URLSearchParams(location.hash.slice(1)), [height, width] = about.grid;
-  const codes = (link.get("z1") ?? "").split(".").map(Number);
-  if (codes.length === height * width && codes.every((code) => Number.isInteger(code) && code >= 0 && code < about.states)) {
-    const z1 = Array.from({ length: height }, (_, row) => codes.slice(row * width, (row + 1) * width));
-    const found = await ask("paint", { z1 });
-    become({ z1, ...found, chosen: Math.min(about.classes.length - 1, Math.max(0, Number(link.get("concept")) || 0)) });
-  } else if (about.test_images) { canvas.renew(); read(await ask("pick", { index: 0 })); } else instantiate(Math.min(3, about.classes.length - 1));
-  $("sample-concept").value = state?.chosen ?? 0;
-  samples();
-  document.body.dataset.ready = "yes";
+  keep();
 }
-start().catch((error) => say(error instanceof TypeError ? word("failed") : error.message));
+async function open(start) {
+  let link = null;
+  try {
+    link = fromLink(location.hash.slice(1), about);
+  } catch {
+    say(word("wrong-link"));
+  }
+  const wrong = $("report").textContent;
+  sheet = link?.sheet ?? { ...sheet, concept: link?.chosen ?? Math.min(3, about.classes.length - 1) };
+  if (link) become({ ...(await engine.paint(link.z1)), image: null, chosen: link.chosen });
+  else if (about.test_images) start(await engine.pick(0));
+  else {
+    const { z1: [z1] } = await engine.sample({ concept: sheet.concept, count: 1, seed: 0, temperature: 1 });
+    become({ ...(await engine.paint(z1)), image: null, chosen: sheet.concept });
+  }
+  if (!link) sheet = { ...sheet, concept: state.chosen };
+  if (wrong) say(wrong);
+  seed = sheet.seed;
+  $("sample-concept").value = sheet.concept;
+  $("morph-concept").value = (sheet.concept + 5) % about.classes.length;
+  $("temperature").value = sheet.temperature;
+  $("temperature-value").textContent = sheet.temperature.toFixed(1);
+  samples(sheet);
+}
+
+speak();
+say(word("loading"));
+try {
+  about = await engine.about();
+  say("");
+  $("model").textContent = about.name;
+  build();
+  speak();
+  const start = drawing();
+  listen(start);
+  await open(start);
+  document.body.dataset.ready = "yes";
+} catch (error) {
+  complain(error);
+}

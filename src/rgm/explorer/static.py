@@ -1,0 +1,82 @@
+"""The page as a folder of files that needs no program behind it: the model runs in the browser."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rgm.data.images import to_unit
+from rgm.errors import RGMError
+from rgm.explorer.server import PAGE, SHARED
+from rgm.explorer.service import Explorer, as_text
+from rgm.files import writable_folder, write_bytes
+from rgm.model.spatial import SpatialRGM
+from rgm.model.transformer import TransformerPrior
+from rgm.onnx import export
+
+RUNTIME = ("ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm")
+"""ONNX Runtime Web's files: its program, and the kernels that it loads."""
+TEST_IMAGES = 50
+"""How many test images lie in the folder, at most."""
+
+
+def write_page(explorer: Explorer, folder: Path, runtime: Path | None = None) -> None:
+    """Write the page, the model's ONNX graphs and ONNX Runtime Web's two files into a folder, for any web server.
+
+    The first test images that `explorer` has lie in it too. `runtime` is where the two files are looked for: the npm
+    package `onnxruntime-web`, or any folder; by default the packages installed here. Raises RGMError where they are
+    not found, the folder cannot be written or the extra `onnx` is not installed.
+    """
+    kernels = find_runtime(runtime)
+    writable_folder(folder)
+    graphs = export(explorer.model, folder)
+    for name in SHARED:
+        write_bytes(folder / name, (PAGE / name).read_bytes())
+    write_bytes(folder / "engine.js", (PAGE / "alone.js").read_bytes())
+    for name in RUNTIME:
+        write_bytes(folder / name, (kernels / name).read_bytes())
+    about = _about(explorer) | {"graphs": [path.stem for path in graphs]}
+    write_bytes(folder / "model.json", json.dumps(about, ensure_ascii=False).encode())
+
+
+def find_runtime(given: Path | None) -> Path:
+    """Return the folder of ONNX Runtime Web's two files; raise RGMError where there is none."""
+    here = Path.cwd()
+    places = [given] if given else [here, *here.parents]
+    for place in places:
+        for inner in ("", "dist", "node_modules/onnxruntime-web/dist"):
+            if all((place / inner / name).is_file() for name in RUNTIME):
+                return place / inner
+    raise RGMError(
+        f"ONNX Runtime Web's files ({' and '.join(RUNTIME)}) were not found "
+        f"{f'in {given}' if given else 'here'}: run `npm install onnxruntime-web`, or name their folder with --runtime"
+    )
+
+
+def _about(explorer: Explorer) -> dict[str, Any]:
+    about, model = explorer.about(), explorer.model
+    for level, entry in enumerate(about["levels"], start=1):
+        if level < model.depth:
+            entry["prior"] = _prior(model, level)
+        if 1 < level < model.depth:
+            entry["sees"] = _sees(model, level)
+    test = [] if explorer.test is None else [as_text(to_unit(x)) for x in explorer.test.images[:TEST_IMAGES]]
+    return about | {"test": test}
+
+
+def _prior(model: SpatialRGM, level: int) -> dict[str, Any]:
+    prior = model.prior(level)
+    if not isinstance(prior, TransformerPrior):
+        return {"kind": "factorised"}
+    config = prior.config
+    features = config.width // config.heads
+    return {"kind": "ordered", "layers": config.layers, "heads": config.heads, "features": features}
+
+
+def _sees(model: SpatialRGM, level: int) -> list[list[int]]:
+    """Return, for each cell of a level, the cells beneath on which its code can depend."""
+    height, width = model.config.levels[level - 2].grid
+    each = torch.eye(height * width, dtype=torch.bool).reshape(-1, height, width).to(model.device)
+    seen = model.recognition(level).unsure(each).flatten(1)
+    return [column.nonzero().flatten().tolist() for column in seen.T]
