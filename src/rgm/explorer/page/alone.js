@@ -2,7 +2,7 @@
 import * as ort from "./ort.wasm.bundle.min.mjs";
 
 const here = (name) => new URL(name, import.meta.url).href;
-ort.env.wasm.wasmPaths = here("./");
+ort.env.wasm.wasmPaths = { wasm: here("ort-wasm-simd-threaded.wasm") };
 ort.env.wasm.numThreads = 1; // more would need headers that a plain folder of files has not
 
 const response = await fetch(here("model.json"));

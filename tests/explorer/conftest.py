@@ -1,0 +1,160 @@
+"""A real browser on the page, once with its server and once alone."""
+
+import functools
+import http.server
+import os
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import uvicorn
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from rgm.data.images import ImageSet
+from rgm.errors import RGMError
+from rgm.explorer.server import HOST, application, free_port
+from rgm.explorer.service import Explorer
+from rgm.explorer.static import find_runtime, write_page
+from rgm.model.spatial import SpatialRGM
+
+
+def without(what: str) -> None:
+    """Fail in CI, skip elsewhere."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"CI needs {what}")
+    pytest.skip(f"needs {what}")
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if found is None:
+        without("Chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+def measured() -> dict[str, dict[str, float]]:
+    return {"locality": {"receptive_field_share": 1.0, "patch_plus_2_share": 0.987}}
+
+
+@pytest.fixture(scope="session")
+def explorer(digits: ImageSet) -> Explorer:
+    """The packaged weights, with a few images that look like theirs."""
+    some = replace(digits, images=digits.images[:20], labels=None)
+    return Explorer(SpatialRGM.from_pretrained("mnist"), tuple("0123456789"), "a model", some, measured())
+
+
+@pytest.fixture(scope="session")
+def deep() -> Explorer:
+    """An untrained model of three levels, without test images."""
+    torch.manual_seed(0)
+    return Explorer(SpatialRGM.from_preset("three-level").eval(), tuple("0123456789"), "deep")
+
+
+class Served:
+    """The page of an explorer at an address, until it is stopped."""
+
+    def __init__(self, explorer: Explorer) -> None:
+        port = free_port(0)
+        self.address = f"http://{HOST}:{port}/"
+        self.server = uvicorn.Server(
+            uvicorn.Config(application(explorer), host=HOST, port=port, log_level="warning")
+        )
+        self.thread = threading.Thread(target=self.server.run)
+        self.thread.start()
+        while not self.server.started:
+            time.sleep(0.01)
+
+    def stop(self) -> None:
+        self.server.should_exit = True
+        self.thread.join()
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+class Alone:
+    """A folder of files at an address, until it is stopped."""
+
+    def __init__(self, folder: Path) -> None:
+        handler = functools.partial(_Quiet, directory=str(folder))
+        self.server = http.server.ThreadingHTTPServer((HOST, 0), handler)
+        self.address = f"http://{HOST}:{self.server.server_port}/"
+        self.thread = threading.Thread(target=self.server.serve_forever)
+        self.thread.start()
+
+    def stop(self) -> None:
+        self.server.shutdown()
+        self.thread.join()
+        self.server.server_close()
+
+
+def exported(explorer: Explorer, folder: Path) -> Path:
+    try:
+        find_runtime(None)
+    except RGMError:
+        without("the npm package onnxruntime-web")
+    write_page(explorer, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def served(explorer: Explorer) -> Iterator[str]:
+    running = Served(explorer)
+    yield running.address
+    running.stop()
+
+
+@pytest.fixture(scope="session")
+def alone(explorer: Explorer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    running = Alone(exported(explorer, tmp_path_factory.mktemp("alone")))
+    yield running.address
+    running.stop()
+
+
+@pytest.fixture(scope="session", params=["served", "alone"])
+def address(request: pytest.FixtureRequest) -> str:
+    found: str = request.getfixturevalue(request.param)
+    return found
+
+
+@pytest.fixture(scope="session", params=["served", "alone"])
+def deep_address(
+    request: pytest.FixtureRequest, deep: Explorer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    running = (
+        Served(deep) if request.param == "served" else Alone(exported(deep, tmp_path_factory.mktemp("deep")))
+    )
+    yield running.address
+    running.stop()
+
+
+@pytest.fixture
+def said() -> list[str]:
+    """What the page says on the console; nothing may be left of it."""
+    return []
+
+
+@pytest.fixture
+def page(browser: Browser, said: list[str]) -> Iterator[Page]:
+    """A page in English."""
+    context = browser.new_context(
+        viewport={"width": 1300, "height": 900}, locale="en-GB", accept_downloads=True
+    )
+    page = context.new_page()
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    yield page
+    context.close()
+    assert said == []
