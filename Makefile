@@ -6,7 +6,7 @@ TORCH_INDEX ?=
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo test check judge pretrained bench-estimators notebooks evidence clean
+.PHONY: install demo test onnxruntime-web check bench-explorer judge pretrained bench-estimators notebooks evidence clean
 
 install: $(STAMP)
 
@@ -22,6 +22,10 @@ demo: install
 
 test: install
 	@$(BIN)/python -m pytest
+
+# What a page without a program behind it needs: two files of an npm package.
+onnxruntime-web:
+	@test -d node_modules/onnxruntime-web || npm install --prefix . --no-save --no-audit --no-fund --silent onnxruntime-web@1.30.0
 
 check: install
 	$(BIN)/ruff format --check .
@@ -52,6 +56,10 @@ notebooks: install
 # The evidence of the packaged weights, with the controls: docs/evidence.md (two minutes on two cores).
 evidence: install
 	@$(BIN)/python benchmarks/evidence.py mnist
+
+# How fast the explorer answers, in a real browser (half a minute).
+bench-explorer: install
+	@$(BIN)/python benchmarks/explorer.py
 
 clean:
 	rm -rf $(VENV) site build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

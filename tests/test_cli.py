@@ -464,3 +464,16 @@ def test_explore_serves_a_page_until_it_is_interrupted() -> None:
         assert f"port {port} is in use" in refused("explore", "mnist", "--port", port, "--no-browser")
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=30) == 130
+
+
+def test_a_page_that_cannot_be_written_is_refused_before_a_model_is_loaded(tmp_path: Path) -> None:
+    said = refused("explore", "mnist", "--export", str(tmp_path / "page"), "--runtime", str(tmp_path))
+    assert "ort.wasm.bundle.min.mjs" in said
+    assert "npm install onnxruntime-web" in said
+    assert not (tmp_path / "page").exists()
+    for name in ("ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm"):
+        (tmp_path / name).touch()
+    (tmp_path / "page").touch()
+    assert "page" in refused(
+        "explore", "mnist", "--export", str(tmp_path / "page"), "--runtime", str(tmp_path)
+    )
