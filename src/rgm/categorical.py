@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from rgm.noise import Source, exponential
+
 Logits = Float[Tensor, "batch states height width"]
 OneHot = Float[Tensor, "batch states height width"]
 Codes = Int64[Tensor, "batch height width"]
@@ -40,7 +42,7 @@ class CategoricalField:
         """Return the most probable code of each cell."""
         return self.logits.argmax(dim=1)
 
-    def sample(self, generator: torch.Generator | None = None, *, temperature: float = 1.0) -> Codes:
+    def sample(self, generator: Source = None, *, temperature: float = 1.0) -> Codes:
         """Return codes drawn from the field, by the Gumbel-max trick over the *states* axis."""
         return (self.logits / temperature + gumbel_noise(self.logits, generator)).argmax(dim=1)
 
@@ -62,14 +64,12 @@ def one_hot(codes: Codes, states: int, *, dtype: torch.dtype = torch.float32) ->
     return F.one_hot(codes, states).movedim(-1, 1).to(dtype)
 
 
-def gumbel_noise(like: Tensor, generator: torch.Generator | None = None) -> Tensor:
+def gumbel_noise(like: Tensor, generator: Source = None) -> Tensor:
     """Return independent Gumbel(0, 1) noise of the shape, type and device of `like`."""
-    return -torch.empty_like(like).exponential_(generator=generator).log()
+    return -exponential(like, generator).log()
 
 
-def gumbel_softmax(
-    logits: Tensor, *, temperature: float = 1.0, generator: torch.Generator | None = None
-) -> Tensor:
+def gumbel_softmax(logits: Tensor, *, temperature: float = 1.0, generator: Source = None) -> Tensor:
     """Return a relaxed sample over axis 1 (Jang, Gu and Poole 2017, equation 2).
 
     `y = softmax((logits + g) / temperature)` with Gumbel noise g; any shape with the states on axis 1.

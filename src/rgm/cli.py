@@ -83,8 +83,11 @@ def run(
 ) -> None:
     """Train a model, run the three experiments on it, and write a report."""
     from rgm import pipeline
+    from rgm.processes import started_together
     from rgm.terminal import progress
 
+    if started_together():
+        raise RGMError("processes share a training alone: `torchrun … -m rgm train`, then `rgm run --resume`")
     with progress(quiet) as watch:
         result = pipeline.run(config, out, resume=resume, controls=controls, watch=watch, command=_command())
     if not quiet:
@@ -117,12 +120,13 @@ def train(
     quiet: Quiet = False,
 ) -> None:
     """Train a model and leave a run folder."""
+    from rgm.processes import joined
     from rgm.terminal import progress
     from rgm.training.run import train_run
 
-    with progress(quiet) as watch:
+    with joined(config.device) as processes, progress(quiet or not processes.first) as watch:
         result = train_run(config, out, resume=resume, watch=watch)
-    if not quiet:
+    if processes.first and not quiet:
         _print_measures(f"{result.origin.data} · {config.preset}", result.test)
         print(f"Model: {result.folder}")
 

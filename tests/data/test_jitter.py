@@ -23,7 +23,7 @@ def test_a_pose_and_its_opposite_turn_about_as_far(generator: torch.Generator) -
         top, bottom = (float((row * torch.arange(29.0)).sum() / row.sum()) for row in (turned[4], turned[24]))
         slope = (bottom - top) / 20
         assert abs(slope - sign * torch.tan(torch.deg2rad(torch.tensor(12.0)))) < 0.02
-    poses = random_pose(1000, generator)
+    poses = random_pose(1000, generator, torch.device("cpu"))
     assert poses.shape == (1000, 4)
     assert poses.abs().max() <= 1
     assert poses.mean(dim=0).abs().max() < 0.1
@@ -32,5 +32,5 @@ def test_a_pose_and_its_opposite_turn_about_as_far(generator: torch.Generator) -
 def test_jitter_is_a_random_pose(generator: torch.Generator) -> None:
     images = torch.rand(4, 1, 28, 28, generator=generator)
     once = jitter(images, torch.Generator().manual_seed(3), strength=0.5)
-    again = posed(images, 0.5 * random_pose(4, torch.Generator().manual_seed(3)))
+    again = posed(images, 0.5 * random_pose(4, torch.Generator().manual_seed(3), torch.device("cpu")))
     assert torch.equal(once, again)

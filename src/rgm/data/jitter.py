@@ -8,26 +8,28 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rgm.model.prior import Pose
+from rgm.noise import Source, uniform
 
 Images = Float[Tensor, "n channels height width"]
 
 
-def jitter(images: Images, generator: torch.Generator, *, strength: float = 1.0) -> Images:
+def jitter(images: Images, generator: Source, *, strength: float = 1.0) -> Images:
     """Return each image turned by up to 12°, scaled by up to 12 %, and shifted by up to 8 % of its side.
 
     `strength` multiplies all three.
     """
-    return posed(images, strength * random_pose(len(images), generator))
+    return posed(images, strength * random_pose(len(images), generator, images.device))
 
 
-def random_pose(count: int, generator: torch.Generator) -> Pose:
+def random_pose(count: int, generator: Source, device: torch.device) -> Pose:
     """Return turns, scalings and shifts to the right and down, uniform in [−1, 1], in units of `posed`."""
-    drawn = [torch.rand(count, generator=generator, device=generator.device) for _ in range(4)]
+    drawn = [uniform((count,), generator, device) for _ in range(4)]
     return 2 * torch.stack(drawn, dim=1) - 1
 
 
 def posed(images: Images, pose: Pose) -> Images:
     """Return each image turned (in units of 12°), scaled (of 12 %) and shifted (of 8 % of its side, twice)."""
+    pose = pose.to(images.dtype)
     angle, scale = pose[:, 0] * math.radians(12), 1 + 0.12 * pose[:, 1]
     cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
     across, down = 0.16 * pose[:, 2], 0.16 * pose[:, 3]

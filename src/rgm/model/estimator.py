@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from rgm.categorical import gumbel_noise, gumbel_softmax, hard_argmax, reinmax, straight_through
 from rgm.errors import unknown
 from rgm.model.catalogue import ESTIMATORS
+from rgm.noise import Share, Source
+from rgm.processes import total
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +23,7 @@ class Gumbel:
     kind: Literal["gumbel"] = "gumbel"
     temperature: float = 1.0
 
-    def sample(self, logits: Tensor, generator: torch.Generator | None) -> Tensor:
+    def sample(self, logits: Tensor, generator: Source) -> Tensor:
         """Return a relaxed sample over axis 1."""
         return gumbel_softmax(logits, temperature=self.temperature, generator=generator)
 
@@ -33,7 +35,7 @@ class StraightThrough:
     kind: Literal["straight-through"] = "straight-through"
     temperature: float = 1.0
 
-    def sample(self, logits: Tensor, generator: torch.Generator | None) -> Tensor:
+    def sample(self, logits: Tensor, generator: Source) -> Tensor:
         """Return a one-hot sample over axis 1: the argmax of the relaxed one."""
         soft = gumbel_softmax(logits, temperature=self.temperature, generator=generator)
         return straight_through(hard_argmax(soft), soft)
@@ -46,7 +48,7 @@ class ReinMax:
     kind: Literal["reinmax"] = "reinmax"
     temperature: float = 1.0
 
-    def sample(self, logits: Tensor, generator: torch.Generator | None) -> Tensor:
+    def sample(self, logits: Tensor, generator: Source) -> Tensor:
         """Return a one-hot sample over axis 1."""
         drawn = hard_argmax(logits.detach() + gumbel_noise(logits, generator))
         return reinmax(logits, drawn, temperature=self.temperature)
@@ -97,7 +99,7 @@ class LogitsHead(nn.Module):
         """Return the field as it is: without a codebook, the states are the channels."""
         return z
 
-    def relax(self, features: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor, None]:
+    def relax(self, features: Tensor, generator: Source) -> tuple[Tensor, Tensor, None]:
         """Return logits, a sample that carries gradient, and no cost."""
         logits = self(features)
         sample = self.estimator.sample(logits, generator) if self.training else hard_argmax(logits)
@@ -130,9 +132,7 @@ class CodebookHead(nn.Module):
         """Return the codebook's entries that a one-hot or relaxed field names, (batch, dimension, h, w)."""
         return torch.einsum("bkhw,kd->bdhw", z, self.codebook)
 
-    def relax(
-        self, features: Tensor, generator: torch.Generator | None
-    ) -> tuple[Tensor, Tensor, Float[Tensor, ""]]:
+    def relax(self, features: Tensor, generator: Source) -> tuple[Tensor, Tensor, Float[Tensor, ""]]:
         """Return logits, the one-hot code with a straight-through gradient to e, and the codebook's cost.
 
         The sample is one-hot plus `(e − sg e) C⁺`, which is zero in value. `read` takes it back to
@@ -154,18 +154,29 @@ class CodebookHead(nn.Module):
         return logits, sample, cost
 
     @torch.no_grad()
-    def _revive(self, e: Float[Tensor, "batch d h w"], generator: torch.Generator | None) -> None:
+    def _revive(self, e: Float[Tensor, "batch d h w"], generator: Source) -> None:
         """Move entries that are hardly ever nearest onto embeddings of this batch.
 
         `usage` is the running mean of each entry's share, times the number of entries: 1 where all are used alike.
         """
-        flat = e.movedim(1, -1).flatten(0, 2)
-        picked = torch.randint(len(flat), self.usage.shape, generator=generator, device=e.device)
         dead = self.usage < _DEAD
-        self.codebook.copy_(torch.where(dead[:, None], flat[picked], self.codebook))
-        counts = torch.bincount(self._logits(e).argmax(dim=1).flatten(), minlength=len(dead))
+        self.codebook.copy_(torch.where(dead[:, None], self._picked(e, generator), self.codebook))
+        counts = total(torch.bincount(self._logits(e).argmax(dim=1).flatten(), minlength=len(dead)))
         share = counts * len(dead) / counts.sum()
         self.usage.copy_(torch.where(dead, 1.0, _MEMORY * self.usage + (1 - _MEMORY) * share))
+
+    def _picked(self, e: Float[Tensor, "batch d h w"], source: Source) -> Float[Tensor, "states d"]:
+        """Return embeddings of this batch, as many as there are entries, drawn at random from all processes' cells."""
+        flat = e.movedim(1, -1).flatten(0, 2)
+        whole = source if not isinstance(source, Share) else source.generator
+        cells = len(flat) if not isinstance(source, Share) else source.total * e.shape[2] * e.shape[3]
+        picked = torch.randint(cells, self.usage.shape, generator=whole, device=e.device)
+        if not isinstance(source, Share):
+            return flat[picked]
+        row, cell = picked // (e.shape[2] * e.shape[3]), picked % (e.shape[2] * e.shape[3])
+        mine = source.rows[:, None] == row
+        found = e.flatten(2)[mine.long().argmax(dim=0), :, cell]
+        return total(torch.where(mine.any(dim=0)[:, None], found, 0.0))
 
     def _logits(self, e: Float[Tensor, "batch d h w"]) -> Float[Tensor, "batch states h w"]:
         cross = torch.einsum("bdhw,kd->bkhw", e, self.codebook)

@@ -11,6 +11,7 @@ from rgm.categorical import CategoricalField
 from rgm.model.decoder import PatchDecoder, decoder
 from rgm.model.prior import Child, Codes, Keep, Parent, PerCell, PerCode, PerImage, Pose, Prior
 from rgm.model.recognition import Shape
+from rgm.noise import Source
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,9 +67,7 @@ class FactorisedPrior(Prior):
         del z
         return self.field(parent).log_prob(probs)
 
-    def score(
-        self, z: Child, parent: Parent, generator: torch.Generator | None, pose: Pose | None = None
-    ) -> PerCell:
+    def score(self, z: Child, parent: Parent, generator: Source, pose: Pose | None = None) -> PerCell:
         """Return log p(z_ij | parent): independent cells have no order, and poses are not told apart."""
         del generator, pose
         return (self.field(parent).log_probs() * z).sum(dim=1).flatten(1)
@@ -78,7 +77,7 @@ class FactorisedPrior(Prior):
         codes: Codes,
         keep: Keep,
         parent: Parent,
-        generator: torch.Generator | None = None,
+        generator: Source = None,
         *,
         temperature: float = 1.0,
     ) -> Codes:

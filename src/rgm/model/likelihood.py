@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from rgm.model.decoder import DecoderConfig, decoder
 from rgm.model.recognition import Shape
+from rgm.noise import Source, bernoulli
 
 Images = Float[Tensor, "batch channels height width"]
 Z1 = Float[Tensor, "batch states height_1 width_1"]
@@ -64,11 +65,11 @@ class Likelihood(nn.Module):
                 cost = F.binary_cross_entropy_with_logits(self.net(z1), images, reduction="none")
                 return -cost.flatten(1).sum(dim=1)
 
-    def observe(self, images: Images, generator: torch.Generator | None = None) -> Images:
+    def observe(self, images: Images, generator: Source = None) -> Images:
         """Return grey images as this likelihood sees them: drawn black and white, or as they are."""
         match self.pixels:
             case Bernoulli(binarise="dynamic"):
-                return torch.bernoulli(images, generator=generator)
+                return bernoulli(images, generator)
             case _:
                 return images
 

@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
+from rgm.noise import Source
+
 Parent = Float[Tensor, "batch parents height_above width_above"]
 Child = Float[Tensor, "batch states height width"]
 Codes = Int64[Tensor, "batch height width"]
@@ -33,9 +35,7 @@ class Prior(nn.Module, ABC):
         """
 
     @abstractmethod
-    def score(
-        self, z: Child, parent: Parent, generator: torch.Generator | None, pose: Pose | None = None
-    ) -> PerCell:
+    def score(self, z: Child, parent: Parent, generator: Source, pose: Pose | None = None) -> PerCell:
         """Return what training looks at: log p of each cell in nats, given the parent and the cells before it.
 
         In an order that the prior chooses, at random for some; the sum over cells is log p(z | parent). A prior that
@@ -48,7 +48,7 @@ class Prior(nn.Module, ABC):
         codes: Codes,
         keep: Keep,
         parent: Parent,
-        generator: torch.Generator | None = None,
+        generator: Source = None,
         *,
         temperature: float = 1.0,
     ) -> Codes:
@@ -58,9 +58,7 @@ class Prior(nn.Module, ABC):
     def cell_log_probs(self, z: Child, parent: Parent, row: int, column: int) -> PerCode:
         """Return log p(z_ij = k | all other cells, parent) in nats, for the cell (i, j) and every code k."""
 
-    def sample(
-        self, parent: Parent, generator: torch.Generator | None = None, *, temperature: float = 1.0
-    ) -> Codes:
+    def sample(self, parent: Parent, generator: Source = None, *, temperature: float = 1.0) -> Codes:
         """Return a grid of codes for each parent, drawn at `temperature`."""
         blank = torch.zeros(len(parent), *self.grid, dtype=torch.int64, device=parent.device)
         return self.complete(

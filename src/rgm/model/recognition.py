@@ -4,7 +4,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from pydantic import Discriminator
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 from rgm.categorical import CategoricalField
 from rgm.errors import RGMError
 from rgm.model.estimator import CodebookHead, Estimator, LogitsHead, VectorQuantised
+from rgm.noise import Source
 
 Shape = tuple[int, int, int]
 """Channels (or states), height and width of a field."""
@@ -106,7 +106,7 @@ class Recognition(nn.Module):
         """Return q(z_ℓ | z_{ℓ−1})."""
         return self._field(self.head(self.features(below)))
 
-    def relax(self, below: Below, generator: torch.Generator | None) -> Relaxed:
+    def relax(self, below: Below, generator: Source) -> Relaxed:
         """Return q(z_ℓ | z_{ℓ−1}) with a sample for training."""
         logits, sample, cost = self.head.relax(self.features(below), generator)
         return Relaxed(field=self._field(logits), sample=sample.reshape(-1, *self.above), cost=cost)

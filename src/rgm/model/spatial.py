@@ -17,6 +17,7 @@ from rgm.model.prior import Prior
 from rgm.model.recognition import Recognition, Relaxed, Shape
 from rgm.model.results import FreeEnergy, Inference, Samples, concatenate
 from rgm.model.transformer import OrderedPrior, TransformerPrior
+from rgm.noise import Source
 
 NEGLIGIBLE = 1e-6
 """Concepts less probable than this are left out of an evaluation's sums: each is worth less than 0.001 nats."""
@@ -111,7 +112,7 @@ class SpatialRGM(nn.Module):
 
     # Bottom-up
 
-    def relax(self, images: Images, generator: torch.Generator | None = None) -> list[Relaxed]:
+    def relax(self, images: Images, generator: Source = None) -> list[Relaxed]:
         """Return every level's field with a sample that carries gradient, finest first; for training."""
         below, levels = images, []
         for level in range(1, self.depth + 1):

@@ -13,6 +13,7 @@ from rgm.categorical import gumbel_noise
 from rgm.errors import RGMError
 from rgm.model.prior import Child, Codes, Keep, Parent, PerCell, PerCode, PerImage, Pose, Prior
 from rgm.model.recognition import Shape
+from rgm.noise import Source, uniform
 
 Tokens = Float[Tensor, "batch cells width"]
 Order = Int64[Tensor, "batch cells"]
@@ -94,13 +95,11 @@ class TransformerPrior(Prior):
         """Return Σ_t Σ_k probs_t(k) log p(z_t = k | z_<t, parent) in nats per image, the cells in reading order."""
         return self._log_probs(probs, z, parent, self._reading(len(z), z.device)).sum(dim=1)
 
-    def score(
-        self, z: Child, parent: Parent, generator: torch.Generator | None, pose: Pose | None = None
-    ) -> PerCell:
+    def score(self, z: Child, parent: Parent, generator: Source, pose: Pose | None = None) -> PerCell:
         """Return log p of each cell, those of an image in reading order or, for some, in a random one."""
         order = self._reading(len(z), z.device)
-        keys = torch.rand(order.shape, generator=generator, device=z.device)
-        chosen = torch.rand(len(z), 1, generator=generator, device=z.device) < self.config.raster
+        keys = uniform(tuple(order.shape), generator, z.device)
+        chosen = uniform((len(z), 1), generator, z.device) < self.config.raster
         return self._log_probs(z, z, parent, torch.where(chosen, order, keys.argsort(dim=1)), pose)
 
     def complete(
@@ -108,7 +107,7 @@ class TransformerPrior(Prior):
         codes: Codes,
         keep: Keep,
         parent: Parent,
-        generator: torch.Generator | None = None,
+        generator: Source = None,
         *,
         temperature: float = 1.0,
     ) -> Codes:

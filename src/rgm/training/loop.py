@@ -9,7 +9,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from rgm.data.images import ImageSet, to_unit
 from rgm.data.jitter import jitter, posed, random_pose
@@ -17,8 +18,10 @@ from rgm.data.labels import HIDDEN, typical
 from rgm.errors import RGMError
 from rgm.measures import accuracy, codebook_usage, matching, squared_error
 from rgm.model.spatial import SpatialRGM
+from rgm.noise import Share, Source, integers
+from rgm.processes import current, gathered, total
 from rgm.progress import StepRecord, Watch
-from rgm.training.objective import loss
+from rgm.training.objective import Loss, loss
 from rgm.training.recipe import Recipe, Stage, Weights
 
 
@@ -35,6 +38,18 @@ class EpochRecord:
     loss: float
     terms: dict[str, float]
     validation: dict[str, float]
+
+
+class _Objective(nn.Module):
+    """The loss as a module, whose gradients processes share."""
+
+    def __init__(self, model: SpatialRGM) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, *batch: Any) -> Loss:
+        """Return `loss` of a batch."""
+        return loss(self.model, *batch)
 
 
 Keep = Callable[["Training", EpochRecord | None], None]
@@ -69,7 +84,7 @@ class Training:
         # Channels last is the order in which convolutions are fastest; it changes no shape.
         self.model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.recipe, self.seed = recipe, seed
-        self.device = model.device
+        self.device, self.dtype = model.device, next(model.parameters()).dtype
         self.images = train.images.to(self.device)
         self.labels = None if train.labels is None else train.labels.to(self.device)
         known = self.labels is not None and (self.labels != HIDDEN)
@@ -79,6 +94,12 @@ class Training:
             self.labels = typical(train, model.num_classes, seed=seed).to(self.device)
             self.labelled = (self.labels != HIDDEN).nonzero().flatten()
         self.validation = validation
+        self.processes = current()
+        fewest = min(len(split) for split in (train, validation) if split is not None)
+        if self.processes.count > fewest:
+            raise RGMError(
+                f"{self.processes.count} processes cannot share {fewest} images: start as many at most as images"
+            )
         self.position = Position()
         self.history: list[EpochRecord] = []
         self._optimise(self.stage)
@@ -124,6 +145,12 @@ class Training:
             torch.optim.Adam(rest, lr=stage.learning_rate, fused=True),
             *([torch.optim.Muon(hidden, lr=stage.muon, weight_decay=0.0)] if hidden else []),
         ]
+        objective = _Objective(self.model)
+        self.objective: nn.Module = (
+            objective
+            if self.processes.count == 1
+            else DistributedDataParallel(objective, find_unused_parameters=True, broadcast_buffers=False)
+        )
 
     def _schedule(self) -> float:
         """Return the share of the stage's learning rates that holds at this step."""
@@ -182,19 +209,27 @@ class Training:
             shape = (self.stage.labelled,)
             drawn = torch.randint(len(self.labelled), shape, generator=generator, device=self.device)
             index = torch.cat([index, self.labelled[drawn]])
-        unit = to_unit(self.images[index])
-        pose = None
+        batch, rows = len(index), self.processes.rows(len(index), self.device)
+        some, pose = round(self.stage.posed * len(index)), None
         if self.stage.posed:
-            some = round(self.stage.posed * len(unit))
-            pose = torch.zeros(len(unit), 4, device=self.device)
-            pose[:some] = random_pose(some, generator)
-            unit = torch.cat([posed(unit[:some], pose[:some]), unit[some:]])
-        images = self._seen(shifted(unit, self.stage.shift, generator), generator)
+            pose = torch.zeros(batch, 4, device=self.device)
+            pose[:some] = random_pose(some, generator, self.device)
+        source: Source = generator
+        if self.processes.count > 1:  # the others have the batch's other rows
+            source = Share(generator, rows, batch)
+            index, pose = index[rows], None if pose is None else pose[rows]
+        unit = to_unit(self.images[index]).to(self.dtype)
+        if pose is not None:
+            moved = len(range(self.processes.rank, some, self.processes.count))
+            pose = pose.to(self.dtype)
+            unit = torch.cat([posed(unit[:moved], pose[:moved]), unit[moved:]])
+        images = self._seen(shifted(unit, self.stage.shift, source), source)
         views = None
         if self.stage.looks:
-            views = self._seen(jitter(unit, generator, strength=self.stage.looks), generator)
+            views = self._seen(jitter(unit, source, strength=self.stage.looks), source)
         labels = None if self.labels is None else self.labels[index]
-        result = loss(self.model, images, labels, self._weights(), generator, views, pose)
+        weight = self.processes.weight(batch)
+        result = self.objective(images, labels, self._weights(), source, views, pose, weight)
         total, *parts = torch.stack([result.total, *result.terms.values()]).detach().tolist()
         terms = dict(zip(result.terms, parts, strict=True))
         if not math.isfinite(total):
@@ -220,12 +255,12 @@ class Training:
             stage=self.stage.name,
             step=self.steps_done,
             steps=self.total_steps,
-            images=len(index),
+            images=batch,
             loss=total,
             terms=terms,
         )
 
-    def _seen(self, images: Tensor, generator: torch.Generator) -> Tensor:
+    def _seen(self, images: Tensor, generator: Source) -> Tensor:
         return self.model.likelihood.observe(images, generator).contiguous(memory_format=torch.channels_last)
 
     def _close_epoch(self) -> EpochRecord:
@@ -276,7 +311,7 @@ class Training:
 
 
 def shifted(
-    images: Float[Tensor, "n channels height width"], reach: int, generator: torch.Generator
+    images: Float[Tensor, "n channels height width"], reach: int, generator: Source
 ) -> Float[Tensor, "n channels height width"]:
     """Return each image moved by up to `reach` pixels on either axis, its edges repeated."""
     if not reach:
@@ -284,7 +319,7 @@ def shifted(
     count, _, height, width = images.shape
     padded = F.pad(images, (reach, reach, reach, reach), mode="replicate")
     windows = padded.unfold(2, height, 1).unfold(3, width, 1)
-    down, right = torch.randint(2 * reach + 1, (2, count), generator=generator, device=images.device)
+    down, right = (integers(0, 2 * reach + 1, (count,), generator, images.device) for _ in range(2))
     return windows[torch.arange(count, device=images.device), :, down, right]
 
 
@@ -293,16 +328,20 @@ def summary(model: SpatialRGM, images: ImageSet, *, clusters: bool = False) -> d
 
     `clusters`: the concepts have no names yet, and are scored by the optimal matching with the classes.
     """
-    unit = to_unit(images.images)
+    processes = current()
+    dtype = next(model.parameters()).dtype
+    unit = to_unit(images.images.tensor_split(processes.count)[processes.rank]).to(dtype)
     result = model.infer(unit.to(model.device))
-    usage = codebook_usage(result.z1, model.latent_dim)
+    usage = codebook_usage(torch.cat(gathered(result.z1)), model.latent_dim)
+    error = squared_error(result.reconstruction.cpu(), unit) * len(unit)
+    summed = total(torch.tensor(error, dtype=torch.float64, device=model.device))
     measures = {
-        "squared_error": squared_error(result.reconstruction.cpu(), unit),
+        "squared_error": float(summed) / len(images),
         "codes_in_use": usage.in_use,
         "perplexity": usage.perplexity,
     }
     if images.labels is not None:
-        concept = result.concept.cpu()
+        concept = torch.cat(gathered(result.concept)).cpu()
         if clusters:
             classes = matching(concept.argmax(dim=1), images.labels, model.num_classes)
             concept = torch.zeros_like(concept).index_copy_(1, classes, concept)

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 
 import torch
@@ -15,6 +16,8 @@ from rgm.model.factorised import FactorisedPrior
 from rgm.model.prior import Pose
 from rgm.model.recognition import Relaxed
 from rgm.model.spatial import SpatialRGM
+from rgm.noise import Share, Source, integers
+from rgm.processes import mean, total
 from rgm.training.recipe import Weights
 
 Scalar = Float[Tensor, ""]
@@ -37,9 +40,10 @@ def loss(
     images: Float[Tensor, "batch channels rows columns"],
     labels: Int64[Tensor, " batch"] | None,
     weights: Weights,
-    generator: torch.Generator | None,
+    generator: Source,
     views: Float[Tensor, "batch channels rows columns"] | None = None,
     pose: Pose | None = None,
+    weight: float = 1.0,
 ) -> Loss:
     """Return the loss of a batch: Σ weight · term over the terms that `weights` describes.
 
@@ -47,11 +51,19 @@ def loss(
     from q. `views` are other looks at the same images, for the terms that compare the two. `pose` is
     how the images were turned, scaled and shifted, for a prior that is told.
     The free energy is given by its parts, in nats per image: `distortion_nats`, and `rate_ℓ_nats` for every level.
+
+    Where processes share a batch, these are its rows in this process, `weight` is what they weigh, and every term is
+    that of the whole batch: see `rgm.processes.mean`.
     """
+    whole = partial(mean, weight=weight)
     if replace(weights, prior=0.0, outliers=0.0) == Weights(reconstruction=0.0):  # nothing to relax
-        term = _prior(model, images, labels, generator, pose, weights.outliers)
+        term = whole(_prior(model, images, labels, generator, pose, weights.outliers))
         return Loss(weights.prior * term, {"prior": term})
-    levels = model.relax(images if views is None else torch.cat([images, views]), generator)
+    if views is None:
+        levels = model.relax(images, generator)
+    else:
+        source = generator.twice() if isinstance(generator, Share) else generator
+        levels = model.relax(torch.cat([images, views]), source)
     if views is not None:
         second = levels[-1].field.logits[len(images) :].flatten(1)
         levels = [level.first(len(images)) for level in levels]
@@ -60,36 +72,48 @@ def loss(
     if weights.reconstruction or weights.locality:
         painted = model.mean_image(levels[0].sample)
     if weights.reconstruction:
-        terms["reconstruction"] = F.mse_loss(painted, images)
+        terms["reconstruction"] = whole(F.mse_loss(painted, images))
     if weights.concept and labels is not None:
-        terms["concept"] = F.cross_entropy(concept, labels, ignore_index=HIDDEN)
+        terms["concept"] = _known_cross_entropy(concept, labels, weight)
     if weights.pseudo_label and views is not None:
-        terms["pseudo_label"] = pseudo_label(concept, second, labels)
+        terms["pseudo_label"] = whole(pseudo_label(concept, second, labels))
     if weights.information and views is not None:
-        terms["information"] = -mutual_information(concept, second)
+        terms["information"] = -mutual_information(concept, second, weight)
     if weights.prior_matching:
-        terms["prior_matching"] = _prior_matching(model, levels)
+        terms["prior_matching"] = whole(_prior_matching(model, levels))
     if weights.prior:
-        terms["prior"] = _prior(model, images, labels, generator, pose, weights.outliers)
+        terms["prior"] = whole(_prior(model, images, labels, generator, pose, weights.outliers))
     if weights.children:
-        terms["children"] = _children(model, levels, generator)
+        terms["children"] = whole(_children(model, levels, generator))
     costs = [level.cost for level in levels if level.cost is not None]
     if weights.codebook and costs:
-        terms["codebook"] = torch.stack(costs).sum()
+        terms["codebook"] = whole(torch.stack(costs).sum())
     if weights.usage:
-        terms["usage"] = torch.stack([usage(level) for level in levels[:-1]]).sum()
+        terms["usage"] = torch.stack([usage(level, weight) for level in levels[:-1]]).sum()
     if weights.locality:
-        terms["locality"] = spill(model, levels[0].sample.detach(), painted, generator)
+        terms["locality"] = whole(spill(model, levels[0].sample.detach(), painted, generator))
     parts = [getattr(weights, name) * term for name, term in terms.items()]
     if weights.free_energy:
         fields, samples = [level.field for level in levels], [level.sample for level in levels[:-1]]
-        known = None if labels is None or bool((labels == HIDDEN).any()) else labels
+        known = None if labels is None or _some_hidden(labels) else labels
         found = model.bound(images, fields, samples, known)
-        distortion, rates = found.distortion_nats.mean(), found.rate_nats.mean(dim=0)
+        distortion, rates = whole(found.distortion_nats.mean()), whole(found.rate_nats.mean(dim=0))
         terms["distortion_nats"] = distortion
         terms |= {f"rate_{level}_nats": rate for level, rate in enumerate(rates, start=1)}
         parts.append(weights.free_energy * (distortion + weights.rate * rates.sum()))
     return Loss(torch.stack(parts).sum(), terms)
+
+
+def _known_cross_entropy(concept: Logits, labels: Int64[Tensor, " batch"], weight: float) -> Scalar:
+    """Return the mean of −log q(c = label | x) over the images whose label is known."""
+    counts = float(weight > 0)  # a process without a row of its own looks at another's
+    cost = F.cross_entropy(concept, labels, ignore_index=HIDDEN, reduction="sum")
+    return mean(cost, counts) / mean((labels != HIDDEN).sum().to(cost.dtype), counts)
+
+
+def _some_hidden(labels: Int64[Tensor, " batch"]) -> bool:
+    """Return whether any label of the batch is hidden, in any process."""
+    return bool(total((labels == HIDDEN).sum()))
 
 
 def _prior_matching(model: SpatialRGM, levels: list[Relaxed]) -> Scalar:
@@ -110,7 +134,7 @@ def _prior(
     model: SpatialRGM,
     images: Tensor,
     labels: Tensor | None,
-    generator: torch.Generator | None,
+    generator: Source,
     pose: Pose | None,
     outliers: float,
 ) -> Scalar:
@@ -119,13 +143,16 @@ def _prior(
     Where the concept is hidden it is drawn from q(z_L | z_{L−1}), which sums it out in expectation.
     """
     codes = model.read(images)
-    if labels is None or bool((labels == HIDDEN).any()):
-        below = one_hot(codes[-2], model.config.levels[-2].states)
+    if labels is None or _some_hidden(labels):
+        below = one_hot(codes[-2], model.config.levels[-2].states, dtype=images.dtype)
         top = model.recognition(model.depth).field(model.recognition(model.depth - 1).read(below))
         codes[-1] = top.sample(generator)
     if labels is not None:
         codes[-1] = torch.where(labels == HIDDEN, codes[-1][:, 0, 0], labels)[:, None, None]
-    hard = [one_hot(z, level.states) for z, level in zip(codes, model.config.levels, strict=True)]
+    hard = [
+        one_hot(z, level.states, dtype=images.dtype)
+        for z, level in zip(codes, model.config.levels, strict=True)
+    ]
     scores = [
         model.prior(number).score(child, model.recognition(number + 1).read(parent), generator, pose)
         for number, (child, parent) in enumerate(pairwise(hard), start=1)
@@ -146,12 +173,12 @@ def tolerant(log_probs: Float[Tensor, "batch cells"], outliers: float) -> Float[
     return torch.logaddexp(kept, torch.full_like(kept, math.log(outliers))) / (1 - outliers)
 
 
-def _children(model: SpatialRGM, levels: list[Relaxed], generator: torch.Generator | None) -> Scalar:
+def _children(model: SpatialRGM, levels: list[Relaxed], generator: Source) -> Scalar:
     """Return Σ_ℓ −log p(z_ℓ | z_{ℓ+1}) per cell over the pairs of grids, z_ℓ hard, z_{ℓ+1} with its gradient."""
     costs = []
     for number, (child, parent) in enumerate(pairwise(levels[:-1]), start=1):
         codes = child.field.mode()
-        z = one_hot(codes, child.field.states)
+        z = one_hot(codes, child.field.states, dtype=child.field.logits.dtype)
         told = model.recognition(number + 1).read(parent.sample)
         costs.append(-model.prior(number).score(z, told, generator).mean())
     return torch.stack(costs).sum()
@@ -169,29 +196,29 @@ def pseudo_label(first: Logits, second: Logits, labels: Tensor | None) -> Scalar
     return F.cross_entropy(second, target, ignore_index=HIDDEN, reduction="sum") / len(first)
 
 
-def mutual_information(first: Logits, second: Logits) -> Scalar:
+def mutual_information(first: Logits, second: Logits, weight: float = 1.0) -> Scalar:
     """Return I(c; c′) in nats between the concepts of two looks at the same images, over a batch.
 
     `P = (1/n) Σ_i q(c | x_i) q(c′ | x′_i)ᵀ`, made symmetric (Ji et al. 2019, equations 2 and 3).
     """
-    joint = first.softmax(dim=1).T @ second.softmax(dim=1) / len(first)
+    joint = mean(first.softmax(dim=1).T @ second.softmax(dim=1) / len(first), weight)
     joint = ((joint + joint.T) / 2).clamp_min(1e-12)
     margin = joint.sum(dim=0)
     return (joint * (joint.log() - margin.log()[:, None] - margin.log()[None])).sum()
 
 
-def usage(level: Relaxed) -> Scalar:
+def usage(level: Relaxed, weight: float = 1.0) -> Scalar:
     """Return KL(mean over the batch's cells of q ‖ uniform) in nats."""
-    mean = level.field.probs().mean(dim=(0, 2, 3))
+    shares = mean(level.field.probs().mean(dim=(0, 2, 3)), weight)
     # A probability can be too small for float32; the slope of log at 0 would be infinite.
-    return math.log(level.field.states) + torch.xlogy(mean, mean.clamp_min(1e-30)).sum()
+    return math.log(level.field.states) + torch.xlogy(shares, shares.clamp_min(1e-30)).sum()
 
 
 def spill(
     model: SpatialRGM,
     z1: Float[Tensor, "batch states height width"],
     painted: Float[Tensor, "batch channels rows columns"],
-    generator: torch.Generator | None,
+    generator: Source,
 ) -> Scalar:
     """Return the mean squared change outside a cell's own patch, one random cell an image given a random new code.
 
@@ -200,9 +227,8 @@ def spill(
     batch, states, height, width = z1.shape
     device = z1.device
     image = torch.arange(batch, device=device)
-    row = torch.randint(height, (batch,), generator=generator, device=device)
-    column = torch.randint(width, (batch,), generator=generator, device=device)
-    shift = torch.randint(1, states, (batch,), generator=generator, device=device)
+    row, column = (integers(0, side, (batch,), generator, device) for side in (height, width))
+    shift = integers(1, states, (batch,), generator, device)
     new = (z1[image, :, row, column].argmax(dim=1) + shift) % states
     changed = z1.clone()
     changed[image, :, row, column] = F.one_hot(new, states).to(z1)

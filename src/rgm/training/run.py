@@ -54,7 +54,8 @@ def train_run(
 
     A checkpoint is left at every epoch and where `watch` interrupts; `resume` goes on from it, or starts
     afresh where there is none. An earlier run in the folder is replaced when the first checkpoint of this one
-    is whole.
+    is whole. Started by `torchrun`, processes share every batch, and the first one writes; a run can be taken up
+    again by another number of them.
     Raises RGMError for what the user can mend, before anything is written wherever that can be known.
     """
     chosen = recipe(config.preset)
@@ -99,20 +100,21 @@ def train_run(
         read = model.read(to_unit(validation.images).to(model.device))[-1].flatten()
         model.rename_concepts(matching(read, validation.labels, model.num_classes))
     measures = summary(model, test)
-    save_model(out / FILE, model, origin)
-    write_json(
-        out / "metrics.json",
-        {
-            "version": VERSION,
-            "data": data,
-            "preset": config.preset,
-            "seed": config.seed,
-            "epochs": chosen.epochs,
-            "labels": count,
-            "validation": training.history[-1].validation,
-            "test": measures,
-        },
-    )
+    if training.processes.first:
+        save_model(out / FILE, model, origin)
+        write_json(
+            out / "metrics.json",
+            {
+                "version": VERSION,
+                "data": data,
+                "preset": config.preset,
+                "seed": config.seed,
+                "epochs": chosen.epochs,
+                "labels": count,
+                "validation": training.history[-1].validation,
+                "test": measures,
+            },
+        )
     return RunResult(
         folder=out,
         model=model,
@@ -151,7 +153,12 @@ class _RunFolder:
         self._config = content
 
     def keep(self, training: Training, record: EpochRecord | None) -> None:
-        """Leave a checkpoint, and the metrics up to it; the first one replaces an earlier run's results."""
+        """Leave a checkpoint, and the metrics up to it; the first one replaces an earlier run's results.
+
+        Of several processes the first alone writes.
+        """
+        if not training.processes.first:
+            return
         numbers, tensors = training.state()
         save_model(self.checkpoint, training.model, self.origin, Unfinished(numbers=numbers, tensors=tensors))
         if self._fresh:
