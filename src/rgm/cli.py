@@ -496,6 +496,33 @@ def explore(
 
 
 @app.command
+def store(
+    data: Annotated[str, Parameter(help="A folder of images, or of tar shards (webdataset).")],
+    *,
+    out: Annotated[Path, Parameter(help="The store's folder, which every --data then takes.")],
+    size: Annotated[int | None, Parameter(help="Resize images to this many pixels a side.")] = None,
+    channels: Annotated[Literal[1, 3] | None, Parameter(help="1 for grey, 3 for colour.")] = None,
+    skip_damaged: Annotated[
+        bool, Parameter(help="Leave out what cannot be read, and say so.", negative="")
+    ] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Decode images once into files that are read as they are needed, for sets larger than memory.
+
+    Example: `rgm store shards --out stored --size 64`, then `rgm train --data stored --preset colour64`
+
+    Stopped, it goes on where it was with the same command.
+    """
+    from rgm.data.load import store_images
+    from rgm.terminal import progress
+
+    with progress(quiet) as watch:
+        store_images(Path(data), out, size=size, channels=channels, skip_damaged=skip_damaged, watch=watch)
+    if not quiet:
+        print(f"Store: {out}")
+
+
+@app.command
 def pack(
     model: Model,
     *,

@@ -31,7 +31,7 @@ def without(what: str) -> None:
     pytest.skip(f"needs {what}")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if found is None:
@@ -46,14 +46,14 @@ def measured() -> dict[str, dict[str, float]]:
     return {"locality": {"receptive_field_share": 1.0, "patch_plus_2_share": 0.987}}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def explorer(digits: ImageSet) -> Explorer:
     """The packaged weights, with a few images that look like theirs."""
     some = replace(digits, images=digits.images[:20], labels=None)
     return Explorer(SpatialRGM.from_pretrained("mnist"), tuple("0123456789"), "a model", some, measured())
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def deep() -> Explorer:
     """An untrained model of three levels, without test images."""
     torch.manual_seed(0)
@@ -109,27 +109,27 @@ def exported(explorer: Explorer, folder: Path) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def served(explorer: Explorer) -> Iterator[str]:
     running = Served(explorer)
     yield running.address
     running.stop()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def alone(explorer: Explorer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     running = Alone(exported(explorer, tmp_path_factory.mktemp("alone")))
     yield running.address
     running.stop()
 
 
-@pytest.fixture(scope="session", params=["served", "alone"])
+@pytest.fixture(scope="module", params=["served", "alone"])
 def address(request: pytest.FixtureRequest) -> str:
     found: str = request.getfixturevalue(request.param)
     return found
 
 
-@pytest.fixture(scope="session", params=["served", "alone"])
+@pytest.fixture(scope="module", params=["served", "alone"])
 def deep_address(
     request: pytest.FixtureRequest, deep: Explorer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[str]:

@@ -1,10 +1,11 @@
 """A folder of images: one subfolder a class, or `train/` and `test/` above those, or images alone."""
 
+import io
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
+from typing import Protocol, get_args, runtime_checkable
 
 import numpy as np
 import torch
@@ -21,11 +22,19 @@ SHARES = {"validation": 0.1, "test": 0.2}
 """What the splits without a folder of their own take of the training images."""
 
 
+@runtime_checkable
+class File(Protocol):
+    """What an image is read from: a path, or a place within another file."""
+
+    def read_bytes(self) -> bytes:
+        """Return its content."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Listing:
     """The files of one split in the order of their names, with labels where the folder has classes."""
 
-    paths: tuple[Path, ...]
+    paths: tuple[File, ...]
     labels: tuple[int, ...] | None
     classes: tuple[str, ...]
 
@@ -37,12 +46,13 @@ def list_split(root: Path, split: Split, *, seed: int) -> Listing:
     seeded, stratified draw from them. Raises RGMError for a folder without images, a class without any, or
     splits that differ in their classes.
     """
-    divided = _is_divided(root)
-    train = _list(root / "train" if divided else root)
-    drawn = [part for part in get_args(Split) if part == "train" or not (divided and (root / part).is_dir())]
+    by_split = _is_divided(root)
+    train = _list(root / "train" if by_split else root)
+    drawn = tuple(
+        part for part in get_args(Split) if part == "train" or not (by_split and (root / part).is_dir())
+    )
     if split in drawn:
-        others = [SHARES[part] for part in drawn[1:]]
-        return _part(train, (1 - sum(others), *others), drawn.index(split), seed) if others else train
+        return divided(train, drawn, split, seed)
     found = _list(root / split)
     if found.classes != train.classes:
         odd = sorted(set(found.classes) ^ set(train.classes))
@@ -77,9 +87,16 @@ def _list(folder: Path) -> Listing:
     return Listing(paths=tuple(paths), labels=tuple(labels), classes=tuple(path.name for path in classes))
 
 
-def _part(listing: Listing, shares: tuple[float, ...], part: int, seed: int) -> Listing:
+def divided(listing: Listing, splits: tuple[Split, ...], split: Split, seed: int) -> Listing:
+    """Return a split's part of images that some splits share, the training split first: a seeded draw of each class.
+
+    Raises RGMError where there are too few.
+    """
+    if len(splits) == 1:
+        return listing
+    others = [SHARES[part] for part in splits[1:]]
     strata = torch.tensor(listing.labels if listing.labels else [0] * len(listing.paths))
-    chosen = stratified(strata, shares, seed)[part].tolist()
+    chosen = stratified(strata, (1 - sum(others), *others), seed)[splits.index(split)].tolist()
     if not chosen:
         raise RGMError(
             f"{len(listing.paths)} images are too few to divide into training, validation and test: add images, or "
@@ -93,7 +110,7 @@ def _part(listing: Listing, shares: tuple[float, ...], part: int, seed: int) -> 
 
 
 def read_images(
-    paths: tuple[Path, ...], *, size: tuple[int, int] | None, channels: int | None
+    paths: tuple[File, ...], *, size: tuple[int, int] | None, channels: int | None
 ) -> UInt8[Tensor, "n channels height width"]:
     """Return images as one tensor, decoded by a pool of threads.
 
@@ -107,11 +124,20 @@ def read_images(
         return _read(paths, size, channels)
 
 
-def _read(
-    paths: tuple[Path, ...], size: tuple[int, int] | None, channels: int | None
-) -> UInt8[Tensor, "n channels height width"]:
+def image_shape(
+    paths: tuple[File, ...], *, size: tuple[int, int] | None, channels: int | None
+) -> tuple[int, int, int]:
+    """Return the height, width and channels that `read_images` gives images."""
     if channels is None:
         channels = 1 if all(_is_grey(path) for path in paths) else 3
+    height, width = size if size is not None else _decode(paths[0], None, channels).shape[:2]
+    return height, width, channels
+
+
+def _read(
+    paths: tuple[File, ...], size: tuple[int, int] | None, channels: int | None
+) -> UInt8[Tensor, "n channels height width"]:
+    *_, channels = image_shape(paths, size=size, channels=channels)
     first = _decode(paths[0], size, channels)
     stack = np.empty((len(paths), *first.shape), dtype=np.uint8)
 
@@ -119,7 +145,7 @@ def _read(
         image = _decode(paths[index], size, channels)
         if image.shape != first.shape:
             raise RGMError(
-                f"{paths[index]} is {image.shape[0]} × {image.shape[1]} pixels, but {paths[0].name} is "
+                f"{paths[index]} is {image.shape[0]} × {image.shape[1]} pixels, but {paths[0]} is "
                 f"{first.shape[0]} × {first.shape[1]}: resize all with --size"
             )
         stack[index] = image
@@ -129,21 +155,21 @@ def _read(
     return torch.from_numpy(stack).permute(0, 3, 1, 2).contiguous()
 
 
-def _open(path: Path) -> Image.Image:
+def _open(path: File) -> Image.Image:
     try:
-        return Image.open(path)
+        return Image.open(io.BytesIO(path.read_bytes()))
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise RGMError(f"{path} claims to be larger than an image should be: {error}") from error
     except (OSError, ValueError, SyntaxError) as error:
         raise RGMError(f"{path} cannot be read as an image: replace or remove it") from error
 
 
-def _is_grey(path: Path) -> bool:
+def _is_grey(path: File) -> bool:
     with _open(path) as image:
         return image.mode in ("1", "L", "LA", "I;16", "I")
 
 
-def _decode(path: Path, size: tuple[int, int] | None, channels: int) -> np.ndarray:
+def _decode(path: File, size: tuple[int, int] | None, channels: int) -> np.ndarray:
     with _open(path) as opened:
         try:
             image: Image.Image = ImageOps.exif_transpose(opened)

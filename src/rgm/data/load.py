@@ -12,13 +12,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rgm.data import digits, folder
+from rgm.data import digits, folder, shards
 from rgm.data.images import ImageSet, Split
 from rgm.data.labels import HIDDEN
 from rgm.data.named import NAMED, NamedSet, cache_dir, held_in, locate, read_files
 from rgm.data.names import DATA_NAMES
 from rgm.data.split import held_out, stratified
+from rgm.data.store import build_store, is_store, open_store
 from rgm.errors import RGMError, unknown
+from rgm.progress import Watch
 
 log = logging.getLogger("rgm")
 
@@ -102,17 +104,66 @@ def _digits(split: Split) -> ImageSet:
 def _folder(
     root: Path, split: Split, size: tuple[int, int] | None, channels: int | None, seed: int
 ) -> ImageSet:
+    if is_store(root):
+        return _as_stored(open_store(root, split), root, size, channels)
+    listing = listed(root, split, seed=seed)
+    images = folder.read_images(listing.paths, size=size, channels=channels)
+    labels = None if listing.labels is None else torch.tensor(listing.labels)
+    return image_set(root.resolve().name, split, images, labels, listing.classes, f"the folder {root}")
+
+
+def listed(root: Path, split: Split, *, seed: int = 0, skip_damaged: bool = False) -> folder.Listing:
+    """Return the files of a split of a folder of images or of tar shards; raise RGMError where it is neither."""
     if not root.is_dir():
         raise RGMError(f"no folder of images at {root}")
     try:
-        listing = folder.list_split(root, split, seed=seed)
+        if any(root.glob("*.tar")):
+            return shards.list_shards(root, split, seed=seed, skip_damaged=skip_damaged)
+        return folder.list_split(root, split, seed=seed)
     except OSError as error:
         raise RGMError(
             f"cannot read the folder {error.filename or root}: {error.strerror or error}"
         ) from error
-    images = folder.read_images(listing.paths, size=size, channels=channels)
-    labels = None if listing.labels is None else torch.tensor(listing.labels)
-    return image_set(root.resolve().name, split, images, labels, listing.classes, f"the folder {root}")
+
+
+def store_images(
+    root: Path,
+    out: Path,
+    *,
+    size: int | None = None,
+    channels: int | None = None,
+    skip_damaged: bool = False,
+    watch: Watch = lambda _: None,
+) -> None:
+    """Decode a folder of images, or of tar shards, into a store that `load_data` opens by its path.
+
+    Raises RGMError as `load_data` does, and where the disk has no room for it.
+    """
+    if size is not None and not 4 <= size <= LARGEST:
+        raise RGMError(f"images need 4 to {LARGEST:,} pixels a side, but a size of {size} was asked for")
+    listings: dict[Split, folder.Listing] = {
+        split: listed(root, split, skip_damaged=skip_damaged) for split in get_args(Split)
+    }
+    build_store(
+        root.resolve().name,
+        f"the folder {root}",
+        listings,
+        out,
+        size=None if size is None else (size, size),
+        channels=channels,
+        skip_damaged=skip_damaged,
+        watch=watch,
+    )
+
+
+def _as_stored(data: ImageSet, root: Path, size: tuple[int, int] | None, channels: int | None) -> ImageSet:
+    stored, height, width = data.shape
+    if size not in (None, (height, width)) or channels not in (None, stored):
+        raise RGMError(
+            f"{root} holds images of {stored} × {height} × {width}, as they were stored: make another store for "
+            "another size or number of channels"
+        )
+    return data
 
 
 def _fitted(data: ImageSet, size: tuple[int, int] | None, channels: int | None) -> ImageSet:

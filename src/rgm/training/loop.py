@@ -85,7 +85,7 @@ class Training:
         self.model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.recipe, self.seed = recipe, seed
         self.device, self.dtype = model.device, next(model.parameters()).dtype
-        self.images = train.images.to(self.device)
+        self.images = train.images if train.on_disk else train.images.to(self.device)
         self.labels = None if train.labels is None else train.labels.to(self.device)
         known = self.labels is not None and (self.labels != HIDDEN)
         self.labelled = known.nonzero().flatten() if isinstance(known, Tensor) else None
@@ -218,7 +218,7 @@ class Training:
         if self.processes.count > 1:  # the others have the batch's other rows
             source = Share(generator, rows, batch)
             index, pose = index[rows], None if pose is None else pose[rows]
-        unit = to_unit(self.images[index]).to(self.dtype)
+        unit = to_unit(self.images[index.to(self.images.device)].to(self.device)).to(self.dtype)
         if pose is not None:
             moved = len(range(self.processes.rank, some, self.processes.count))
             pose = pose.to(self.dtype)
@@ -330,18 +330,22 @@ def summary(model: SpatialRGM, images: ImageSet, *, clusters: bool = False) -> d
     """
     processes = current()
     dtype = next(model.parameters()).dtype
-    unit = to_unit(images.images.tensor_split(processes.count)[processes.rank]).to(dtype)
-    result = model.infer(unit.to(model.device))
-    usage = codebook_usage(torch.cat(gathered(result.z1)), model.latent_dim)
-    error = squared_error(result.reconstruction.cpu(), unit) * len(unit)
-    summed = total(torch.tensor(error, dtype=torch.float64, device=model.device))
+    z1, concepts, error = list[Tensor](), list[Tensor](), 0.0
+    for batch in images.images.tensor_split(processes.count)[processes.rank].split(4096):
+        unit = to_unit(batch).to(dtype)
+        result = model.infer(unit.to(model.device))
+        z1.append(result.z1)
+        concepts.append(result.concept)
+        error += squared_error(result.reconstruction.cpu(), unit) * len(unit)
+    usage = codebook_usage(torch.cat(gathered(torch.cat(z1))), model.latent_dim)
+    errors = total(torch.tensor(error, dtype=torch.float64, device=model.device))
     measures = {
-        "squared_error": float(summed) / len(images),
+        "squared_error": float(errors) / len(images),
         "codes_in_use": usage.in_use,
         "perplexity": usage.perplexity,
     }
     if images.labels is not None:
-        concept = torch.cat(gathered(result.concept)).cpu()
+        concept = torch.cat(gathered(torch.cat(concepts))).cpu()
         if clusters:
             classes = matching(concept.argmax(dim=1), images.labels, model.num_classes)
             concept = torch.zeros_like(concept).index_copy_(1, classes, concept)

@@ -66,7 +66,7 @@ def train_run(
     data = images.name if config.data == "auto" else config.data
     count = config.labels if config.labels is not None or images.labels is not None else 0
     classes = images.classes or tuple(f"cluster {number}" for number in range(CLUSTERS))
-    known = joined(images, validation) if chosen.with_validation else images
+    known = joined(images, validation) if chosen.with_validation and not images.on_disk else images
     if count is not None:
         chosen = chosen.with_hidden_labels()
         known = few_labels(known, count, seed=config.seed) if images.labels is not None or count else known

@@ -1,0 +1,118 @@
+"""Tar shards by the convention of webdataset: an image and what belongs to it share a name up to its first dot."""
+
+import logging
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+from rgm.data.folder import SUFFIXES, Listing, divided
+from rgm.data.images import Split
+from rgm.errors import RGMError
+
+log = logging.getLogger("rgm")
+
+_BEGINNINGS = {"train": "train", "validation": "val", "test": "test"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Member:
+    """A file within a shard, where it lies."""
+
+    shard: Path
+    name: str
+    offset: int
+    size: int
+
+    def read_bytes(self) -> bytes:
+        """Return the file's content."""
+        with self.shard.open("rb") as stream:
+            stream.seek(self.offset)
+            return stream.read(self.size)
+
+    def __str__(self) -> str:
+        """Return the file's place for people."""
+        return f"{self.shard}: {self.name}"
+
+
+def list_shards(root: Path, split: Split, *, seed: int, skip_damaged: bool = False) -> Listing:
+    """Return the images of a split of a folder of tar files, in the order of shards and of files within them.
+
+    `train….tar` hold training images, or else every shard does; `val….tar` and `test….tar` the other splits, which
+    without shards of their own are seeded draws from the training images. `NAME.cls` holds the class of `NAME.png`
+    as a whole number. Raises RGMError that names a shard which is damaged (left out with `skip_damaged`, and said),
+    or an image without a class beside others that have one.
+    """
+    shards = sorted(root.glob("*.tar"))
+    by_split = {
+        part: [shard for shard in shards if shard.name.startswith(_BEGINNINGS[part])]
+        for part in get_args(Split)
+    }
+    train = by_split["train"] or [
+        s for s in shards if not any(s in by_split[p] for p in ("validation", "test"))
+    ]
+    if not train:
+        raise RGMError(
+            f"{root} holds no shards of training images: their names begin with {_BEGINNINGS['train']}"
+        )
+    own = split == "train" or bool(by_split[split])
+    drawn = tuple(part for part in get_args(Split) if part == "train" or not by_split[part])
+    found = _list(train if split == "train" or not own else by_split[split], skip_damaged)
+    if split not in drawn:
+        return found
+    return divided(found, drawn, split, seed)
+
+
+def _list(shards: list[Path], skip_damaged: bool) -> Listing:
+    images: dict[str, Member] = {}
+    labels: dict[str, int] = {}
+    for shard in shards:
+        try:
+            inside = _members(shard)
+        except (tarfile.TarError, EOFError, OSError) as error:
+            reason = f"{shard} is no whole tar file ({error})"
+            if not skip_damaged:
+                raise RGMError(f"{reason}: fetch it again, or leave it out with --skip-damaged") from None
+            log.warning("%s: left out", reason)
+            continue
+        for member in inside:
+            folder, _, base = member.name.rpartition("/")
+            stem, _, kind = base.partition(".")
+            key = f"{shard}/{folder}/{stem}"
+            if f".{kind.lower()}" in SUFFIXES:
+                images[key] = member
+            elif kind == "cls":
+                labels[key] = _label(member)
+    if not images:
+        raise RGMError(f"{shards[0].parent} holds no PNG or JPEG images in its shards")
+    if not labels:
+        return Listing(paths=tuple(images.values()), labels=None, classes=())
+    for key, member in images.items():
+        if key not in labels:
+            raise RGMError(
+                f"{member} has no class beside it, but others have: add {key.rpartition('/')[2]}.cls"
+            )
+    numbers = tuple(labels[key] for key in images)
+    return Listing(
+        paths=tuple(images.values()), labels=numbers, classes=tuple(map(str, range(max(numbers) + 1)))
+    )
+
+
+def _members(shard: Path) -> list[Member]:
+    end = shard.stat().st_size
+    with tarfile.open(shard, "r:") as archive:
+        found = [
+            Member(shard=shard, name=entry.name, offset=entry.offset_data, size=entry.size)
+            for entry in archive
+            if entry.isfile()
+        ]
+    if found and found[-1].offset + found[-1].size > end:
+        raise EOFError("it ends in the middle of a file")
+    return found
+
+
+def _label(member: Member) -> int:
+    text = member.read_bytes()[:20].decode("ascii", "replace").strip()
+    if not text.isdigit():
+        raise RGMError(f"{member} must hold the number of a class, from 0, but holds {text!r}")
+    return int(text)

@@ -1,0 +1,237 @@
+"""Images decoded once into files that are read as they are needed: sets larger than memory."""
+
+import hashlib
+import json
+import logging
+import shutil
+import zlib
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from pydantic import TypeAdapter, ValidationError
+from torch import Tensor
+
+from rgm.data.folder import File, Listing, image_shape, read_images
+from rgm.data.images import ImageSet, Split
+from rgm.errors import RGMError
+from rgm.files import writable_folder, write_json
+from rgm.progress import StepRecord, Watch
+
+log = logging.getLogger("rgm")
+
+VERSION = 1
+HEADER = "store.json"
+BLOCK = 512
+"""Images that are decoded and written at once."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Block:
+    """Some images in a row: how many, and their checksum."""
+
+    images: int
+    crc32: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """A split's header, beside its `images.u8` and `labels.i64`; it is whole where it has a `sha256`."""
+
+    version: int
+    name: str
+    source: str
+    listing: str
+    shape: tuple[int, int, int]
+    classes: tuple[str, ...]
+    labelled: bool
+    blocks: tuple[Block, ...]
+    sha256: str | None
+
+    @property
+    def images(self) -> int:
+        """Number of images so far."""
+        return sum(block.images for block in self.blocks)
+
+    @property
+    def size(self) -> int:
+        """Bytes of an image."""
+        return int(np.prod(self.shape))
+
+
+def is_store(folder: Path) -> bool:
+    """Return whether a folder is a store."""
+    return all((folder / split / HEADER).is_file() for split in get_args(Split))
+
+
+def open_store(folder: Path, split: Split) -> ImageSet:
+    """Return a split of a store, its pixels left on disk until they are looked at.
+
+    Raises RGMError where it is not whole.
+    """
+    part = _header(folder / split / HEADER)
+    if part.sha256 is None:
+        raise RGMError(f"{folder} is not whole: go on with the same `rgm store … --out {folder}`")
+    shape = (part.images, *part.shape)
+    pixels, labels = folder / split / "images.u8", folder / split / "labels.i64"
+    expected = {pixels: part.images * part.size, **({labels: 8 * part.images} if part.labelled else {})}
+    for path, size in expected.items():
+        if not path.is_file() or path.stat().st_size != size:
+            raise RGMError(
+                f"{path} should have {size:,} bytes: remove {folder}, and make it anew with `rgm store`"
+            )
+    # Copy-on-write: PyTorch takes no memory that cannot be written, and nobody writes it.
+    images = torch.from_numpy(np.memmap(pixels, dtype=np.uint8, mode="c", shape=shape))
+    known = torch.from_numpy(np.fromfile(labels, dtype="<i8").astype(np.int64)) if part.labelled else None
+    return ImageSet(
+        name=part.name,
+        split=split,
+        images=images,
+        labels=known,
+        classes=part.classes,
+        source=part.source,
+        sha256=part.sha256,
+        on_disk=True,
+    )
+
+
+def build_store(
+    name: str,
+    source: str,
+    listings: dict[Split, Listing],
+    out: Path,
+    *,
+    size: tuple[int, int] | None = None,
+    channels: int | None = None,
+    skip_damaged: bool = False,
+    watch: Watch = lambda _: None,
+) -> None:
+    """Decode images into a store, block by block; what an interrupted call left is checked and gone on with.
+
+    `size` and `channels` as in `load_data`. Raises RGMError before it begins where the disk has no room, and for an
+    image that cannot be read, by name; `skip_damaged` leaves such images out.
+    """
+    height, width, channels = image_shape(listings["train"].paths, size=size, channels=channels)
+    shape = (channels, height, width)
+    count = sum(len(listing.paths) for listing in listings.values())
+    writable_folder(out)
+    done = sum(path.stat().st_size for path in out.glob("*/images.u8"))
+    needed, free = count * (int(np.prod(shape)) + 8) - done, shutil.disk_usage(out).free
+    if needed > free:
+        raise RGMError(
+            f"{count:,} images of {channels} × {height} × {width} need {needed / 1e9:.1f} GB in {out}, which has "
+            f"{free / 1e9:.1f} GB free: make room, name another --out, or a smaller --size"
+        )
+    steps, step = sum(-(-len(listing.paths) // BLOCK) for listing in listings.values()), 0
+    for split, listing in listings.items():
+        fresh = Part(
+            version=VERSION,
+            name=name,
+            source=source,
+            listing=hashlib.sha256("\n".join(map(str, listing.paths)).encode()).hexdigest(),
+            shape=shape,
+            classes=listing.classes,
+            labelled=listing.labels is not None,
+            blocks=(),
+            sha256=None,
+        )
+        for images in _build(fresh, listing, out / split, skip_damaged):
+            step += 1
+            watch(
+                StepRecord(stage=f"store {split}", step=step, steps=steps, images=images, loss=0.0, terms={})
+            )
+
+
+def _build(part: Part, listing: Listing, folder: Path, skip_damaged: bool) -> Iterator[int]:
+    """Write the blocks that are not there yet, and yield how many images each holds."""
+    folder.mkdir(exist_ok=True)
+    header, pixels, labels = (folder / name for name in (HEADER, "images.u8", "labels.i64"))
+    if header.is_file():
+        found = _header(header)
+        if (found.listing, found.shape) == (part.listing, part.shape):
+            part = _checked(found, pixels)
+    if part.sha256 is not None:
+        yield from (block.images for block in part.blocks)
+        return
+    for path, size in ((pixels, part.images * part.size), (labels, 8 * part.images)):
+        path.touch()
+        with path.open("r+b") as stream:
+            stream.truncate(size)
+    yield from (block.images for block in part.blocks)
+    known = None if listing.labels is None else np.asarray(listing.labels, dtype="<i8")
+    for start in range(BLOCK * len(part.blocks), len(listing.paths), BLOCK):
+        paths = listing.paths[start : start + BLOCK]
+        images, kept = _decoded(paths, part.shape, skip_damaged)
+        content = images.numpy().tobytes()
+        for path, data in (
+            (pixels, content),
+            (labels, b"" if known is None else known[start : start + BLOCK][kept].tobytes()),
+        ):
+            with path.open("ab") as stream:
+                stream.write(data)
+        blocks = (*part.blocks, Block(images=len(images), crc32=zlib.crc32(content)))
+        part = replace(part, blocks=blocks)
+        write_json(header, asdict(part))
+        yield len(images)
+    digest = hashlib.sha256()
+    for path in (pixels, labels):
+        with path.open("rb") as stream:
+            while chunk := stream.read(1 << 24):
+                digest.update(chunk)
+    if not part.images:
+        raise RGMError(f"none of the {len(listing.paths)} images for {folder} can be read")
+    write_json(header, asdict(replace(part, sha256=digest.hexdigest())))
+
+
+def _decoded(
+    paths: tuple[File, ...], shape: tuple[int, int, int], skip_damaged: bool
+) -> tuple[UInt8[Tensor, "n channels height width"], list[int]]:
+    """Return a block's images, and which of its paths they are."""
+    channels, *size = shape
+    side = (size[0], size[1])
+    try:
+        return read_images(paths, size=side, channels=channels), list(range(len(paths)))
+    except RGMError:
+        if not skip_damaged:
+            raise
+    whole, kept = [], []
+    for place, path in enumerate(paths):
+        try:
+            whole.append(read_images((path,), size=side, channels=channels))
+            kept.append(place)
+        except RGMError as error:
+            log.warning("%s: left out", error)
+    return torch.cat(whole) if whole else torch.zeros(0, *shape, dtype=torch.uint8), kept
+
+
+def _checked(part: Part, pixels: Path) -> Part:
+    """Return a header with the blocks, up to the first that is not as it was written."""
+    good = 0
+    with pixels.open("rb") as stream:
+        for block in part.blocks:
+            if zlib.crc32(stream.read(block.images * part.size)) != block.crc32:
+                break
+            good += 1
+    if good == len(part.blocks):
+        return part
+    return replace(part, blocks=part.blocks[:good], sha256=None)
+
+
+def _header(path: Path) -> Part:
+    try:
+        content = json.loads(path.read_bytes())
+        if isinstance(content, dict) and content.get("version", VERSION) != VERSION:
+            raise RGMError(
+                f"{path} is of version {content['version']}, and this rgm reads {VERSION}: make it anew, or update rgm"
+            )
+        return TypeAdapter(Part).validate_python(content)
+    except RGMError:
+        raise
+    except (OSError, ValueError, ValidationError):
+        raise RGMError(
+            f"{path} is no header of a store: remove {path.parent.parent}, and make it anew"
+        ) from None

@@ -1,0 +1,276 @@
+import io
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from rgm.data import store as storing
+from rgm.data.load import load_data, store_images
+from rgm.data.store import Block, Part, open_store
+from rgm.errors import RGMError
+
+
+def png(value: int, mode: str = "L") -> bytes:
+    buffer = io.BytesIO()
+    Image.new(mode, (8, 8), value if mode == "L" else (value, 0, 255 - value)).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def shard(path: Path, files: dict[str, bytes]) -> None:
+    with tarfile.open(path, "w") as archive:
+        for name, content in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+
+
+def sample(number: int, label: int | None = None) -> dict[str, bytes]:
+    files = {f"set/{number:04d}.png": png(number)}
+    return files if label is None else {**files, f"set/{number:04d}.cls": f"{label}\n".encode()}
+
+
+@pytest.fixture
+def shards(tmp_path: Path) -> Path:
+    """Two shards of 15 images of two classes, image n of the grey n."""
+    root = tmp_path / "shards"
+    root.mkdir()
+    for number in range(2):
+        inside = range(15 * number, 15 * number + 15)
+        shard(root / f"{number:06d}.tar", {k: v for n in inside for k, v in sample(n, n % 2).items()})
+    return root
+
+
+def test_shards_are_read_as_a_folder_is(shards: Path) -> None:
+    parts = [load_data(str(shards), split) for split in ("train", "validation", "test")]
+    assert [len(part) for part in parts] == [20, 4, 6]
+    values = torch.cat([part.images[:, 0, 0, 0] for part in parts])
+    assert sorted(values.tolist()) == list(range(30))
+    for part in parts:
+        assert part.classes == ("0", "1")
+        assert part.labels is not None
+        assert torch.equal(part.images[:, 0, 0, 0].long() % 2, part.labels)
+
+
+def test_shards_may_belong_to_splits(tmp_path: Path) -> None:
+    for name, first in (("train-0", 0), ("train-1", 10), ("test-0", 20), ("val-0", 30)):
+        shard(
+            tmp_path / f"{name}.tar", {k: v for n in range(first, first + 10) for k, v in sample(n).items()}
+        )
+    firsts = {
+        split: load_data(str(tmp_path), split).images[:, 0, 0, 0].tolist()
+        for split in ("train", "test", "validation")
+    }
+    assert firsts == {"train": [*range(20)], "test": [*range(20, 30)], "validation": [*range(30, 40)]}
+    assert load_data(str(tmp_path), "train").labels is None
+
+
+@pytest.mark.parametrize(
+    ("files", "reason"),
+    [
+        (
+            {"a.png": png(1), "b.png": png(2), "a.cls": b"1"},
+            "b.png has no class beside it, but others have: add b.cls",
+        ),
+        (
+            {"a.png": png(1), "a.cls": b"cat"},
+            "a.cls must hold the number of a class, from 0, but holds 'cat'",
+        ),
+        ({"a.txt": b"1"}, "holds no PNG or JPEG images in its shards"),
+    ],
+)
+def test_a_shard_that_lacks_something_is_named(tmp_path: Path, files: dict[str, bytes], reason: str) -> None:
+    shard(tmp_path / "0.tar", files)
+    with pytest.raises(RGMError, match=re.escape(reason)):
+        load_data(str(tmp_path), "train")
+
+
+def test_a_damaged_shard_is_named_and_left_out_when_asked(shards: Path, tmp_path: Path) -> None:
+    whole = (shards / "000001.tar").read_bytes()
+    for damaged in (whole[:3000], b"no tar" * 200, whole[: 512 + 40]):
+        (shards / "000001.tar").write_bytes(damaged)
+        with pytest.raises(RGMError, match=r"000001\.tar is no whole tar file .*--skip-damaged"):
+            load_data(str(shards), "train")
+    store_images(shards, tmp_path / "store", skip_damaged=True)
+    assert sum(len(open_store(tmp_path / "store", split)) for split in ("train", "validation", "test")) == 15
+
+
+@pytest.mark.parametrize("channels", [None, 3])
+def test_a_store_holds_what_the_folder_holds(
+    shards: Path, tmp_path: Path, channels: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storing, "BLOCK", 7)
+    steps: list[tuple[int, int, int]] = []
+    store_images(
+        shards,
+        tmp_path / "store",
+        channels=channels,
+        watch=lambda r: steps.append((r.step, r.steps, r.images)),
+    )
+    assert [step for step, *_ in steps] == [1, 2, 3, 4, 5]
+    assert {count for _, count, _ in steps} == {5}
+    assert sum(images for *_, images in steps) == 30
+    for split in ("train", "validation", "test"):
+        stored, read = (
+            load_data(str(tmp_path / "store"), split),
+            load_data(str(shards), split, channels=channels),
+        )
+        assert stored.on_disk
+        assert not read.on_disk
+        assert torch.equal(stored.images, read.images)
+        assert stored.labels is not None
+        assert read.labels is not None
+        assert torch.equal(stored.labels, read.labels)
+        assert (stored.classes, stored.sha256) == (read.classes, read.sha256)
+
+
+def test_a_store_is_gone_on_with_where_it_was_stopped(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storing, "BLOCK", 7)
+    out = tmp_path / "store"
+
+    def stop(_: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        store_images(shards, out, watch=stop)
+    with pytest.raises(RGMError, match="is not whole: go on with"):
+        open_store(out, "train")
+    decoded: list[int] = []
+    read = storing.read_images
+    monkeypatch.setattr(
+        storing, "read_images", lambda paths, **more: decoded.append(len(paths)) or read(paths, **more)
+    )
+    with (out / "train" / "images.u8").open("ab") as stream:
+        stream.write(b"half a block")
+    store_images(shards, out)
+    assert decoded == [7, 6, 4, 6]  # all but the first block
+    store_images(shards, out)
+    assert len(decoded) == 4
+    # A block that was changed on disk is decoded anew, with those after it.
+    with (out / "train" / "images.u8").open("r+b") as stream:
+        stream.seek(7 * 64 + 5)
+        stream.write(b"\xff")
+    store_images(shards, out)
+    assert decoded[4:] == [7, 6]
+    assert torch.equal(open_store(out, "train").images, load_data(str(shards), "train").images)
+
+
+def test_images_that_cannot_be_read_are_named_or_left_out(tmp_path: Path) -> None:
+    root = tmp_path / "pictures"
+    root.mkdir()
+    for number in range(30):
+        (root / f"{number:02d}.png").write_bytes(png(number))
+    (root / "07.png").write_bytes(png(7)[:50])
+    with pytest.raises(RGMError, match=r"07\.png cannot be read as an image"):
+        store_images(root, tmp_path / "store", channels=1)
+    store_images(root, tmp_path / "store", channels=1, skip_damaged=True)
+    values = torch.cat(
+        [open_store(tmp_path / "store", s).images[:, 0, 0, 0] for s in ("train", "validation", "test")]
+    )
+    assert sorted(values.tolist()) == [n for n in range(30) if n != 7]
+
+
+def test_a_disk_without_room_is_said_before_anything_is_decoded(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(tmp_path)._replace(free=100)
+    monkeypatch.setattr(storing.shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(RGMError, match=r"30 images of 1 × 8 × 8 need 0\.0 GB in .* 0\.0 GB free: make room"):
+        store_images(shards, tmp_path / "store")
+    assert not list((tmp_path / "store").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda part: (part / "images.u8").write_bytes(b""), "should have 1,280 bytes"),
+        (lambda part: (part / "labels.i64").unlink(), "should have 160 bytes"),
+        (lambda part: (part / "store.json").write_text("{}"), "is no header of a store"),
+        (lambda part: (part / "store.json").write_text("no"), "is no header of a store"),
+        (
+            lambda part: (part / "store.json").write_text('{"version": 9}'),
+            "is of version 9, and this rgm reads 1",
+        ),
+    ],
+)
+def test_a_store_that_is_not_whole_is_refused(
+    shards: Path, tmp_path: Path, damage: Callable[[Path], object], reason: str
+) -> None:
+    out = tmp_path / "store"
+    store_images(shards, out)
+    damage(out / "train")
+    with pytest.raises(RGMError, match=reason):
+        load_data(str(out), "train")
+    with pytest.raises(RGMError, match=r"holds images of 1 × 8 × 8, as they were stored"):
+        load_data(str(out), "test", size=16)
+
+
+TRAINS = """
+import json, resource, sys
+from rgm.cli import main
+try:
+    main()
+finally:
+    print(json.dumps(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss), file=sys.stderr)
+"""
+
+
+def test_twenty_gigabytes_are_trained_on_in_little_memory(tmp_path: Path) -> None:
+    """A sparse store of 1.6 million colour images, against one of a thousand: the same steps, the same memory."""
+
+    def sparse(out: Path, counts: dict[str, int]) -> None:
+        for split, count in counts.items():
+            folder = out / split
+            folder.mkdir(parents=True)
+            with (folder / "images.u8").open("wb") as stream:
+                stream.truncate(count * 3 * 64 * 64)
+            np.arange(count, dtype="<i8").__mod__(10).tofile(folder / "labels.i64")
+            part = Part(
+                version=1,
+                name="sparse",
+                source="zeros",
+                listing="",
+                shape=(3, 64, 64),
+                classes=tuple("0123456789"),
+                labelled=True,
+                blocks=(Block(images=count, crc32=0),),
+                sha256="0",
+            )
+            (folder / "store.json").write_text(json.dumps(asdict(part)))
+
+    def peak(out: Path, epochs: float) -> int:
+        command = [
+            sys.executable,
+            "-c",
+            TRAINS,
+            "train",
+            "--data",
+            str(out),
+            "--preset",
+            "colour64",
+            "--device",
+            "cpu",
+        ]
+        more = ["--epochs", str(epochs), "--batch-size", "16", "--out", str(out / "run"), "--quiet"]
+        done = subprocess.run([*command, *more], check=True, capture_output=True, text=True, timeout=280)
+        return int(done.stderr.split()[-1])
+
+    others = {"validation": 64, "test": 64}
+    large = 20 * 10**9 // (3 * 64 * 64)
+    sparse(tmp_path / "small", {"train": 1_000, **others})
+    sparse(tmp_path / "large", {"train": large, **others})
+    steps = 12
+    small_kib = peak(tmp_path / "small", steps * 16 / 1_000)
+    large_kib = peak(tmp_path / "large", steps * 16 / large)
+    assert large_kib - small_kib < 300 * 1024
