@@ -58,6 +58,9 @@ evidence: install
 	@$(BIN)/python benchmarks/evidence.py mnist
 
 # How fast the explorer answers, in a real browser (half a minute).
+bench: install
+	@$(BIN)/python benchmarks/speed.py
+
 bench-explorer: install
 	@$(BIN)/python benchmarks/explorer.py
 

@@ -127,6 +127,9 @@ def train(
     with joined(config.device) as processes, progress(quiet or not processes.first) as watch:
         result = train_run(config, out, resume=resume, watch=watch)
     if processes.first and not quiet:
+        if config.precision != "float32" or config.compile:
+            compiled = ", networks compiled" if config.compile else ""
+            print(f"Trained in {config.precision}{compiled}")
         _print_measures(f"{result.origin.data} · {config.preset}", result.test)
         print(f"Model: {result.folder}")
 

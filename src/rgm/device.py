@@ -1,10 +1,28 @@
 """Where to compute."""
 
+import ctypes
+
 import torch
 
 from rgm.errors import RGMError, unknown
 
+_MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1
+"""Numbers of glibc's `mallopt`."""
 DEVICES = ("auto", "cpu", "cuda", "mps")
+
+
+def hold_memory() -> None:
+    """Let this process keep what memory it frees, for its next step; where the C library is not glibc, do nothing.
+
+    A training step takes and frees the same large blocks over and over. Given back to the system each time, they come
+    with a page fault for every 4 KiB: a quarter of the time of a small model's step.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):
+        return
+    for threshold in (_MMAP_THRESHOLD, _TRIM_THRESHOLD):
+        mallopt(threshold, 1 << 30)
 
 
 def resolve_device(name: str = "auto") -> torch.device:

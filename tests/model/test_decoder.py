@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from rgm.model.decoder import Blocks
+from rgm.model.decoder import Upscaling
 
 
 @pytest.mark.parametrize(("channels", "side", "padding"), [(1, 4, 0), (3, 4, 2), (2, 8, 4), (1, 2, 1)])
@@ -11,7 +11,7 @@ def test_blocks_are_the_transposed_convolution_with_its_gradients(
 ) -> None:
     torch.manual_seed(0)
     plain = nn.ConvTranspose2d(6, channels, side, stride=side, padding=padding).double()
-    blocks = Blocks(6, channels, side, stride=side, padding=padding).double()
+    blocks = Upscaling(6, channels, side, stride=side, padding=padding).double()
     blocks.load_state_dict(plain.state_dict())
     x = torch.randn(3, 6, 5, 4, dtype=torch.float64)
     weight = torch.randn_like(plain(x))

@@ -111,6 +111,18 @@ def standard(image: Shape = (1, 28, 28), classes: int = 10) -> ModelConfig:
     )
 
 
+def quick(image: Shape = (1, 28, 28), classes: int = 10) -> ModelConfig:
+    """Return `standard` with a smaller encoder and prior, 64 codes, and one hidden layer from codes to a concept."""
+    config = standard(image, classes)
+    grid, concept = config.levels
+    recognition = ConvRecognition(widths=(16, 64), estimator=VectorQuantised())
+    levels = (
+        replace(grid, states=64, recognition=recognition, prior=OrderedPrior(width=64, layers=2)),
+        replace(concept, recognition=DenseRecognition(width=512, estimator=Gumbel())),
+    )
+    return replace(config, levels=levels)
+
+
 def pretrained(image: Shape = (1, 28, 28), classes: int = 10) -> ModelConfig:
     """Return `standard` with a decoder that cannot reach farther than half a patch, and a larger prior.
 
@@ -225,6 +237,7 @@ def preset(
     """
     makers = {
         "standard": standard,
+        "quick": quick,
         "pretrained": pretrained,
         "seed": seed,
         "three-level": three_level,

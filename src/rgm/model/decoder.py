@@ -79,11 +79,12 @@ def decoder(config: DecoderConfig, coarse: Shape, fine: Shape) -> nn.Sequential:
             )
 
 
-class Blocks(nn.ConvTranspose2d):
-    """A transposed convolution whose stride is its kernel's side: blocks of pixels that do not overlap.
+class Upscaling(nn.ConvTranspose2d):
+    """A transposed convolution whose kernel is a whole number of strides, computed as a convolution.
 
-    Computed as a 1 × 1 convolution to all of a block's pixels, which are then laid out: the same sums, and for few
-    channels several times as fast on a CPU.
+    Every output pixel hangs on `kernel / stride` inputs an axis: a convolution with kernels of that size gives all the
+    pixels of a stride's block, which are then laid out. The same sums, and for few output channels several times as
+    fast on a CPU.
     """
 
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
@@ -91,9 +92,11 @@ class Blocks(nn.ConvTranspose2d):
         assert output_size is None
         assert not isinstance(self.padding, str)
         side, cut = self.stride[0], self.padding[0]
-        weight = self.weight.permute(1, 2, 3, 0).flatten(0, 2)[:, :, None, None]
+        reach = self.kernel_size[0] // side
+        blocks = self.weight.unflatten(3, (reach, side)).unflatten(2, (reach, side)).flip(2, 4)
+        weight = blocks.permute(1, 3, 5, 0, 2, 4).flatten(0, 2)
         bias = None if self.bias is None else self.bias.repeat_interleave(side * side)
-        laid = F.pixel_shuffle(F.conv2d(x, weight, bias), side)
+        laid = F.pixel_shuffle(F.conv2d(x, weight, bias, padding=reach - 1), side)
         return laid[..., cut : laid.shape[-2] - cut, cut : laid.shape[-1] - cut]
 
 
@@ -102,7 +105,8 @@ def _transposed(config: TransposedDecoder, coarse: Shape, fine: Shape) -> nn.Seq
     layers: list[nn.Module] = [nn.ConvTranspose2d(coarse[0], config.width, 1), nn.ReLU()]
     channels = config.width
     for index, width in enumerate((*config.widths, fine[0])):
-        layers.append(nn.ConvTranspose2d(channels, width, 4, stride=2, padding=1))
+        kind = nn.ConvTranspose2d if index < doublings - 1 else Upscaling  # the last has few channels
+        layers.append(kind(channels, width, 4, stride=2, padding=1))
         if index < doublings - 1:
             layers.append(nn.ReLU())
         channels = width
@@ -120,7 +124,7 @@ def _patches(config: PatchDecoder, coarse: Shape, fine: Shape) -> nn.Sequential:
     for _ in range(config.hidden):
         layers += [nn.Conv2d(channels, config.width, 1), nn.ReLU()]
         channels = config.width
-    layers.append(Blocks(channels, fine[0], side, stride=side))
+    layers.append(Upscaling(channels, fine[0], side, stride=side))
     return nn.Sequential(*layers)
 
 
@@ -130,4 +134,4 @@ def _blended(config: BlendedDecoder, coarse: Shape, fine: Shape) -> nn.Sequentia
     for _ in range(config.hidden):
         layers += [nn.Conv2d(config.width, config.width, 1), nn.ReLU()]
     # One block more than cells on either axis: half a block is cut from every border.
-    return nn.Sequential(*layers, Blocks(config.width, fine[0], side, stride=side, padding=side // 2))
+    return nn.Sequential(*layers, Upscaling(config.width, fine[0], side, stride=side, padding=side // 2))

@@ -47,6 +47,12 @@ class RunConfig:
     """How black and white pixels come from grey ones, for a preset that has such pixels: drawn anew at every look, or
     grey values taken as they are."""
 
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """What the networks compute in while training; losses, noise, weights and everything afterwards stay float32."""
+
+    compile: bool = False
+    """Compile the networks before training: half a minute that pays in long runs. Needs a C++ compiler on a CPU."""
+
     labels: int | None = None
     """Labels that training may know, balanced over the classes; 0 for none, the concepts then being clusters."""
 

@@ -163,6 +163,22 @@ def standard() -> Recipe:
     return Recipe(stages=(stage, prior))
 
 
+def quick() -> Recipe:
+    """Return the recipe for a first result: codes that settle soon, the concept read from them, a short prior."""
+    codes, prior = standard().stages
+    weights = replace(codes.weights, usage=0.05, locality=0.0)
+    codes = replace(codes, epochs=0.4, least_steps=400, learning_rate=6e-3, shift=0, weights=weights)
+    concept = replace(
+        codes,
+        name="concept",
+        epochs=1.2,
+        learning_rate=4e-3,
+        trains="concept",
+        weights=Weights(reconstruction=0.0, concept=1.0),
+    )
+    return Recipe(stages=(codes, concept, replace(prior, epochs=0.5)))
+
+
 def pretrained() -> Recipe:
     """Return the recipe of the packaged weights: `standard`, longer, in four stages.
 
@@ -233,6 +249,7 @@ def recipe(name: str) -> Recipe:
     """Return the recipe of a named preset; raise RGMError for an unknown one."""
     makers = {
         "standard": standard,
+        "quick": quick,
         "pretrained": pretrained,
         "seed": seed,
         "three-level": pyramid,

@@ -22,7 +22,7 @@ from rgm.model.config import preset
 from rgm.model.spatial import SpatialRGM
 from rgm.progress import Watch
 from rgm.training.config import RunConfig
-from rgm.training.loop import EpochRecord, Training, summary
+from rgm.training.loop import Engine, EpochRecord, Training, summary
 from rgm.training.recipe import recipe
 
 VERSION = 1
@@ -90,6 +90,7 @@ def train_run(
         validation,
         chosen,
         seed=config.seed,
+        engine=Engine(precision=config.precision, compile=config.compile),
     )
     if resume:
         folder.restore(training)
@@ -143,6 +144,7 @@ class _RunFolder:
             "model": asdict(training.model.config),
             "recipe": asdict(training.recipe),
             "device": str(training.device),
+            "engine": asdict(training.engine) | {"processes": training.processes.count},
             "versions": {
                 "rgm": version("rgm"),
                 "torch": torch.__version__,
