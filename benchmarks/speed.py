@@ -340,8 +340,8 @@ EVIDENCE = """The evidence for the three claims of the packaged weights takes {e
 FLOOR = """The notebook's network takes 1.4 · 10⁹ multiplications and additions a step of 64 images, forward and back,
 nine tenths of them in two convolutions (32 to 64 channels, 14 × 14 to 7 × 7, and its mirror image in the decoder). A
 product of matrices ran at 1.7 · 10¹¹ a second on the two cores that this was measured on: 8 ms a step, or 7,800 images
-a second, were there nothing else. The two convolutions take 6.7 ms of a step of 15; the other convolutions 2, products of
-matrices 1.5, noise, exponentials and logarithms 2, the optimiser 1, and some 400 operations' own cost the rest."""
+a second, were there nothing else. The two convolutions take 6.7 ms of a step of 15; the other convolutions 2, products
+of matrices 1.5, noise, exponentials and logarithms 2, the optimiser 1, and some 400 operations' own cost the rest."""
 TRIED = """What helps: images kept in memory as bytes, channels last, fused Adam, the decoder's last transposed
 convolution as a convolution, cheaper noise, and memory that is not given back to the system after every step. What does
 not, here: the other transposed convolutions as convolutions, the strided ones on blocks of pixels, products of unfolded

@@ -171,7 +171,7 @@ def quick() -> Recipe:
     concept = replace(
         codes,
         name="concept",
-        epochs=1.2,
+        epochs=1,
         learning_rate=4e-3,
         trains="concept",
         weights=Weights(reconstruction=0.0, concept=1.0),
