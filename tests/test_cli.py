@@ -477,3 +477,32 @@ def test_a_page_that_cannot_be_written_is_refused_before_a_model_is_loaded(tmp_p
     assert "page" in refused(
         "explore", "mnist", "--export", str(tmp_path / "page"), "--runtime", str(tmp_path)
     )
+
+
+def test_a_store_is_made_and_trained_on(tmp_path: Path) -> None:
+    pictures = tmp_path / "pictures"
+    for number in range(40):
+        place = pictures / ("a" if number % 2 else "b") / f"{number}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (20, 20), 6 * number).save(place)
+    out = tmp_path / "stored"
+    assert f"Store: {out}" in rgm("store", pictures, "--out", out, "--size", 8).stdout
+    assert "holds images of 1 × 8 × 8" in refused(
+        "train", "--data", out, "--size", 16, "--out", tmp_path / "run"
+    )
+    rgm(
+        "train",
+        "--data",
+        out,
+        "--epochs",
+        0.5,
+        "--precision",
+        "bfloat16",
+        "--out",
+        tmp_path / "run",
+        "--quiet",
+    )
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["engine"] == {"precision": "bfloat16", "compile": False, "processes": 1}
+    assert "no folder of images" in refused("store", tmp_path / "nothing", "--out", tmp_path / "other")
+    assert "4 to 4,096 pixels" in refused("store", pictures, "--out", tmp_path / "other", "--size", 2)

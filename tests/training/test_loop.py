@@ -209,3 +209,18 @@ def test_images_are_shifted_by_every_amount_and_no_more(generator: torch.Generat
     steps = inner - inner[:, :1, :1]
     torch.testing.assert_close(steps, (image[0, 0, 1:5, 1:5] - image[0, 0, 1, 1]).expand(400, 4, 4))
     assert shifted(image, 0, generator) is image
+
+
+def test_what_the_user_froze_stays_as_it_is(digits: ImageSet) -> None:
+    torch.manual_seed(0)
+    model = SpatialRGM.from_preset("quick")
+    frozen = model.recognition(1).features[0].weight.requires_grad_(False)
+    before = frozen.clone()
+    few = replace(
+        digits, images=digits.images[:64], labels=digits.labels[:64] if digits.labels is not None else None
+    )
+    Training(model, few, None, recipe("quick").adjusted(epochs=3), seed=0).run(
+        lambda _: None, lambda *_: None
+    )
+    assert torch.equal(frozen, before)
+    assert [weight.requires_grad for weight in model.parameters()].count(False) == 1

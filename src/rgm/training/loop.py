@@ -130,6 +130,7 @@ class Training:
         self.model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.recipe, self.seed, self.engine = recipe, seed, engine
         engine.prepare(self.model)
+        self.free = [weight for weight in self.model.parameters() if weight.requires_grad]
         self.device, self.dtype = model.device, next(model.parameters()).dtype
         self.images = train.images if train.on_disk else train.images.to(self.device)
         self.labels = None if train.labels is None else train.labels.to(self.device)
@@ -184,8 +185,9 @@ class Training:
         """Make the stage's optimisers: Adam, and Muon for the matrices between a prior's hidden layers."""
         parts = {"everything": self.model, "prior": self.model.priors, "concept": self.model.recognitions[-1]}
         rest, hidden = list(parts[stage.trains].parameters()), []
-        self.model.requires_grad_(stage.trains == "everything")
-        parts[stage.trains].requires_grad_()  # no gradient is worked out for what does not move
+        moving = {id(weight) for weight in rest}
+        for weight in self.free:  # no gradient is worked out for what does not move
+            weight.requires_grad_(id(weight) in moving)
         if stage.muon:
             hidden = [w for level in range(1, self.model.depth) for w in self.model.prior(level).hidden()]
             rest = [w for w in rest if not any(w is taken for taken in hidden)]
@@ -250,7 +252,9 @@ class Training:
                 self.history.append(self._close_epoch())
                 keep(self, self.history[-1])
         finally:
-            self.model.eval().requires_grad_()
+            self.model.eval()
+            for weight in self.free:
+                weight.requires_grad_()
 
     def _step(self, index: Tensor) -> StepRecord:
         generator = self._generator(self.position.stage, self.position.step, 1)
