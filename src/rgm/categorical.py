@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from rgm.noise import Source, exponential, uniform
+from rgm.noise import Source, exponential
 
 Logits = Float[Tensor, "batch states height width"]
 OneHot = Float[Tensor, "batch states height width"]
@@ -70,21 +70,12 @@ def gumbel_noise(like: Tensor, generator: Source = None) -> Tensor:
     return -exponential(like, generator).log()
 
 
-def relaxing_noise(like: Tensor, generator: Source = None) -> Tensor:
-    """Return what `gumbel_noise` does, several times as fast, in steps of 2⁻²⁴: for training, where most is drawn.
-
-    −log(−log(1 − u)) of u uniform in [0, 1), the least of which counts as 2⁻²⁵.
-    """
-    u = uniform(tuple(like.shape), generator, like.device, dtype=like.dtype)
-    return u.neg_().log1p_().neg_().clamp_min_(2**-25).log_().neg_()
-
-
 def gumbel_softmax(logits: Tensor, *, temperature: float = 1.0, generator: Source = None) -> Tensor:
     """Return a relaxed sample over axis 1 (Jang, Gu and Poole 2017, equation 2).
 
     `y = softmax((logits + g) / temperature)` with Gumbel noise g; any shape with the states on axis 1.
     """
-    return F.softmax((logits + relaxing_noise(logits, generator)) / temperature, dim=1)
+    return F.softmax((logits + gumbel_noise(logits, generator)) / temperature, dim=1)
 
 
 def hard_argmax(logits: Tensor) -> Tensor:

@@ -29,15 +29,9 @@ Source = torch.Generator | Share | None
 """Where noise comes from; axis 0 are the rows of the batch."""
 
 
-def uniform(
-    shape: tuple[int, ...], source: Source, device: torch.device, *, dtype: torch.dtype = torch.float32
-) -> Tensor:
+def uniform(shape: tuple[int, ...], source: Source, device: torch.device) -> Tensor:
     """Return numbers uniform in [0, 1)."""
-    return _drawn(
-        lambda full, generator: torch.rand(full, generator=generator, device=device, dtype=dtype),
-        shape,
-        source,
-    )
+    return _drawn(lambda full, generator: torch.rand(full, generator=generator, device=device), shape, source)
 
 
 def integers(low: int, high: int, shape: tuple[int, ...], source: Source, device: torch.device) -> Tensor:

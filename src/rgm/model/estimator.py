@@ -9,7 +9,7 @@ from jaxtyping import Float
 from pydantic import Discriminator
 from torch import Tensor, nn
 
-from rgm.categorical import gumbel_softmax, hard_argmax, reinmax, relaxing_noise, straight_through
+from rgm.categorical import gumbel_noise, gumbel_softmax, hard_argmax, reinmax, straight_through
 from rgm.errors import unknown
 from rgm.model.catalogue import ESTIMATORS
 from rgm.noise import Share, Source
@@ -50,7 +50,7 @@ class ReinMax:
 
     def sample(self, logits: Tensor, generator: Source) -> Tensor:
         """Return a one-hot sample over axis 1."""
-        drawn = hard_argmax(logits.detach() + relaxing_noise(logits, generator))
+        drawn = hard_argmax(logits.detach() + gumbel_noise(logits, generator))
         return reinmax(logits, drawn, temperature=self.temperature)
 
 
