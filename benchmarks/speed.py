@@ -35,7 +35,7 @@ from rgm.data.load import from_arrays, load_data  # noqa: E402
 from rgm.model import config as configuration  # noqa: E402
 from rgm.model.config import ModelConfig  # noqa: E402
 from rgm.model.spatial import SpatialRGM  # noqa: E402
-from rgm.training.loop import Engine, EpochRecord, Training, summary  # noqa: E402
+from rgm.training.loop import EpochRecord, Training, summary  # noqa: E402
 from rgm.training.recipe import Recipe, recipe  # noqa: E402
 
 app = App(help=__doc__)
@@ -52,15 +52,10 @@ def timed(work: Callable[[], object], items: int) -> float:
     return items / (time.perf_counter() - start)
 
 
-def training(
-    config: ModelConfig,
-    images: ImageSet,
-    chosen: Recipe,
-    engine: Engine = Engine(),  # noqa: B008 - frozen
-) -> Training:
+def training(config: ModelConfig, images: ImageSet, chosen: Recipe) -> Training:
     """Return a training at its beginning."""
     torch.manual_seed(0)
-    return Training(SpatialRGM.from_config(config), images, None, chosen, seed=0, engine=engine)
+    return Training(SpatialRGM.from_config(config), images, None, chosen, seed=0)
 
 
 def one_stage(name: str, stage: int, batch_size: int) -> Recipe:
@@ -83,16 +78,9 @@ def throughputs(side: Side) -> dict[str, float]:
     unit = to_unit(held.images)
     z1 = model.read(unit)[0]
     found: dict[str, float] = {}
-    fast = Engine(precision="bfloat16", compile=True)
     if side == "ours":
         found["train_throughput"] = timed(
             lambda: training(configuration.seed(), some, one_stage("seed", 0, 64)).run(
-                lambda _: None, lambda *_: None
-            ),
-            len(some),
-        )
-        found["train_compiled"] = timed(
-            lambda: training(configuration.seed(), some, one_stage("seed", 0, 64), fast).run(
                 lambda _: None, lambda *_: None
             ),
             len(some),
@@ -105,7 +93,6 @@ def throughputs(side: Side) -> dict[str, float]:
         found["train_throughput"] = timed(
             lambda: list(notebook.steps(SpatialRGM().train(), notebook.loader(some, 0), 1)), len(some)
         )
-        found["train_compiled"] = found["train_throughput"]
         with torch.no_grad():
             found["encode"] = timed(
                 lambda: [encoded(model, x) for x, _ in notebook.loader(held, 0)], len(held)
@@ -314,7 +301,6 @@ def main(
 
 NAMES = {
     "train_throughput": "training, the same network at batch 64",
-    "train_compiled": "the same in bfloat16, its networks compiled",
     "encode": "images to codes, concept and reconstruction",
     "decode": "codes to images",
     "sample": "samples of a concept",
@@ -327,7 +313,6 @@ machine, each in a process of its own, in turn. A ratio is the notebook's time o
 Medians, with the least and the greatest of {rounds} rounds ({races} for the time to quality)."""
 WORK = """Encode, decode, sample and perturb are of the notebook's network too; rgm works on batches, the notebook image
 by image or five at a time. At most {ours:,} MiB of memory were in use, {notebook:,} in the notebook's way."""
-OPTIONS = """`rgm train --precision bfloat16 --compile` compiles for a quarter of a minute, and pays in long runs."""
 QUALITY_IS = """From the start of the process, PyTorch's import included, to a concept that is right for 97.0 % of the
 validation images and a squared error of 0.024, both with hard codes; our side is the preset `quick` before its
 prior."""
@@ -368,7 +353,7 @@ def page(found: dict[str, Any], rounds: int, races: int) -> str:
             f"| {title} | {one['ratio']:.2f} | {one['low']:.2f} to {one['high']:.2f} | "
             f"{one['ours_images_per_s']:,} | {one['notebook_images_per_s']:,} |"
         )
-    lines += [*fill(WORK, **found["peak_mib"]), *fill(OPTIONS)[1:], "## The notebook's quality, sooner"]
+    lines += [*fill(WORK, **found["peak_mib"]), "## The notebook's quality, sooner"]
     lines += fill(QUALITY_IS)
     lines += ["| | seconds | concept right | squared error |", "| --- | --- | --- | --- |"]
     for side in ("notebook", "ours"):
