@@ -6,7 +6,7 @@ TORCH_INDEX ?=
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo test onnxruntime-web check bench-explorer judge pretrained bench-estimators notebooks evidence clean
+.PHONY: install demo test onnxruntime-web check bench bench-explorer judge pretrained bench-estimators notebooks evidence clean
 
 install: $(STAMP)
 
@@ -57,10 +57,11 @@ notebooks: install
 evidence: install
 	@$(BIN)/python benchmarks/evidence.py mnist
 
-# How fast the explorer answers, in a real browser (half a minute).
+# Speed beside the notebook's loop: docs/benchmarks.json and docs/benchmarks.md (nine minutes on two cores).
 bench: install
 	@$(BIN)/python benchmarks/speed.py
 
+# How fast the explorer answers, in a real browser (half a minute).
 bench-explorer: install
 	@$(BIN)/python benchmarks/explorer.py
 
