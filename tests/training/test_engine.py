@@ -13,7 +13,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from rgm.data.load import from_arrays
 from rgm.errors import RGMError
 from rgm.model.spatial import SpatialRGM
-from rgm.training.loop import Engine, Training
+from rgm.training.engine import Engine
+from rgm.training.loop import Training
 from rgm.training.recipe import recipe
 
 
@@ -59,7 +60,7 @@ def test_without_a_compiler_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
 BREAKS = """
 import sys, torch
 from rgm.model.spatial import SpatialRGM
-from rgm.training.loop import networks
+from rgm.training.engine import networks
 for preset in sys.argv[1:]:
     model, shapes = SpatialRGM.from_preset(preset), {}
     parts = networks(model)

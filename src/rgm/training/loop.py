@@ -1,12 +1,10 @@
 """The loop: a model, images and a recipe in, a trained model and its history out."""
 
 import math
-import os
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -21,10 +19,10 @@ from rgm.device import hold_memory
 from rgm.errors import RGMError
 from rgm.measures import accuracy, codebook_usage, matching, squared_error
 from rgm.model.spatial import SpatialRGM
-from rgm.model.transformer import TransformerPrior
 from rgm.noise import Share, Source, integers
 from rgm.processes import current, gathered, total
 from rgm.progress import StepRecord, Watch
+from rgm.training.engine import Engine
 from rgm.training.objective import Loss, loss
 from rgm.training.recipe import Recipe, Stage, Weights
 
@@ -42,40 +40,6 @@ class EpochRecord:
     loss: float
     terms: dict[str, float]
     validation: dict[str, float]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Engine:
-    """How a training is computed: the networks' precision, and whether they are compiled first.
-
-    In bfloat16 the networks' products are rounded to 8 bits of mantissa (`torch.autocast`), the loss of a step to
-    about 1 %; compiled networks differ from eager ones by rounding alone.
-    """
-
-    precision: Literal["float32", "bfloat16"] = "float32"
-    compile: bool = False
-
-    def prepare(self, model: SpatialRGM) -> None:
-        """Compile a model's networks, where that is asked for; raise RGMError where there is no compiler."""
-        if not self.compile:
-            return
-        if model.device.type == "cpu" and shutil.which(os.environ.get("CXX", "g++")) is None:
-            raise RGMError("--compile needs a C++ compiler: install g++, or leave it out")
-        for part in networks(model):
-            part.compile()
-
-    def context(self, device: torch.device) -> torch.autocast:
-        """Return the context that a loss is computed in."""
-        return torch.autocast(device.type, dtype=torch.bfloat16, enabled=self.precision == "bfloat16")
-
-
-def networks(model: SpatialRGM) -> list[nn.Module]:
-    """Return the parts of a model in which its time goes: what `Engine` compiles."""
-    found: list[nn.Module] = [model.recognition(level).features for level in range(1, model.depth + 1)]
-    for level in range(1, model.depth):
-        prior = model.prior(level)
-        found += [*prior.blocks] if isinstance(prior, TransformerPrior) else [prior.get_submodule("net")]
-    return [*found, model.likelihood.net]
 
 
 class _Objective(nn.Module):
@@ -119,7 +83,7 @@ class Training:
         recipe: Recipe,
         *,
         seed: int,
-        engine: Engine = Engine(),
+        engine: Engine = Engine(),  # noqa: B008 - frozen
     ) -> None:
         if train.labels is None and any(s.weights.concept and not s.labelled for s in recipe.stages):
             raise RGMError(

@@ -22,7 +22,8 @@ from rgm.model.config import preset
 from rgm.model.spatial import SpatialRGM
 from rgm.progress import Watch
 from rgm.training.config import RunConfig
-from rgm.training.loop import Engine, EpochRecord, Training, summary
+from rgm.training.engine import Engine
+from rgm.training.loop import EpochRecord, Training, summary
 from rgm.training.recipe import recipe
 
 VERSION = 1
