@@ -51,7 +51,7 @@ class RunConfig:
     """What the networks compute in while training; losses, noise, weights and everything afterwards stay float32."""
 
     compile: bool = False
-    """Compile the networks before training: half a minute that pays in long runs. Needs a C++ compiler on a CPU."""
+    """Compile the networks before training: some seconds, which only long runs repay. Needs a C++ compiler on a CPU."""
 
     labels: int | None = None
     """Labels that training may know, balanced over the classes; 0 for none, the concepts then being clusters."""

@@ -18,7 +18,7 @@ class Engine:
     """How a training is computed: the networks' precision, and whether they are compiled first.
 
     In bfloat16 the networks' products are rounded to 8 bits of mantissa (`torch.autocast`), the loss of a step to
-    about 1 %; compiled networks differ from eager ones by rounding alone.
+    within 2 %; compiled networks differ from eager ones by rounding alone.
     """
 
     precision: Literal["float32", "bfloat16"] = "float32"
