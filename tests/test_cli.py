@@ -54,7 +54,7 @@ def refused(*arguments: object, **environment: str) -> str:
 def test_a_run_leaves_everything(run: Path) -> None:
     names = {"config.json", FILE, "metrics.json", "metrics.jsonl", "timing.jsonl", "report.html"}
     assert names | {"evidence.json", "figures", "checkpoints", "judge.safetensors"} == {
-        path.name for path in run.iterdir()
+        path.name for path in run.iterdir() if not path.name.startswith(".")
     }
     metrics = json.loads((run / "metrics.json").read_text())
     assert (metrics["data"], metrics["preset"], metrics["seed"], metrics["epochs"]) == (
@@ -503,6 +503,11 @@ def test_a_store_is_made_and_trained_on(tmp_path: Path) -> None:
         "--quiet",
     )
     config = json.loads((tmp_path / "run" / "config.json").read_text())
-    assert config["engine"] == {"precision": "bfloat16", "compile": False, "processes": 1}
+    assert config["engine"] == {
+        "precision": "bfloat16",
+        "compile": False,
+        "deterministic": False,
+        "processes": 1,
+    }
     assert "no folder of images" in refused("store", tmp_path / "nothing", "--out", tmp_path / "other")
     assert "4 to 4,096 pixels" in refused("store", pictures, "--out", tmp_path / "other", "--size", 2)

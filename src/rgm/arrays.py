@@ -1,7 +1,10 @@
 """Codes and images as .npz files that NumPy reads without us."""
 
 import io
+import math
+import struct
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +20,8 @@ from rgm.model.results import Samples
 from rgm.model.spatial import SpatialRGM
 
 Arrays = dict[str, NDArray[np.generic]]
+_DENSEST = 1032
+"""Bytes that one byte of a compressed file can stand for, at most."""
 
 
 def write(path: Path, arrays: Arrays) -> None:
@@ -115,12 +120,44 @@ def _array(path: Path, name: str) -> NDArray[np.generic]:
         with opened:
             if name not in opened:
                 raise RGMError(f"{path} holds no array `{name}`, only {', '.join(opened) or 'nothing'}")
+            _check_size(opened, name, path.stat().st_size)
             found: NDArray[np.generic] = opened[name]
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        if isinstance(error, RGMError):
-            raise
+    except RGMError:
+        raise
+    except (
+        OSError,
+        ValueError,
+        EOFError,
+        KeyError,
+        RuntimeError,
+        NotImplementedError,
+        SyntaxError,
+        TypeError,
+        struct.error,
+        zlib.error,
+        zipfile.BadZipFile,
+    ) as error:
         raise RGMError(f"{path} is not a whole .npz file ({error}): write it again") from error
     return found
+
+
+def _check_size(opened: "np.lib.npyio.NpzFile", name: str, size: int) -> None:
+    """Raise ValueError where an array's header promises more than a file of `size` bytes can hold.
+
+    NumPy takes the memory for an array before it reads it.
+    """
+    archive = opened.zip
+    assert archive is not None  # it is open
+    member = archive.getinfo(name if name in archive.namelist() else f"{name}.npy")
+    with archive.open(member) as stream:
+        version = np.lib.format.read_magic(stream)
+        if version == (1, 0):
+            shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
+        else:
+            shape, _, dtype = np.lib.format.read_array_header_2_0(stream)
+    most = min(member.file_size, size * (1 if member.compress_type == zipfile.ZIP_STORED else _DENSEST))
+    if math.prod(shape) * dtype.itemsize > most:
+        raise ValueError(f"`{name}` claims {' × '.join(map(str, shape))} values, more than it holds")
 
 
 def read_codes(path: Path) -> Int64[Tensor, "n height width"]:

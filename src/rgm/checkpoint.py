@@ -1,6 +1,6 @@
 """Any model to and from one safetensors file, its configuration in the file's own header."""
 
-import json
+import logging
 from dataclasses import asdict, dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -8,17 +8,17 @@ from typing import Any
 
 import torch
 from pydantic import ConfigDict, TypeAdapter, ValidationError
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
 from rgm.errors import RGMError, unknown
-from rgm.files import write_bytes
 from rgm.model.config import ModelConfig
 from rgm.model.spatial import SpatialRGM
+from rgm.tensors import DamagedError, misfits, read_tensors, write_tensors
 
-VERSION = 1
+log = logging.getLogger("rgm")
 FILE = "model.safetensors"
+CHECKPOINTS = "checkpoints"
+_KIND = "rgm"
 PACKAGED = ("mnist",)
 """Names of the weights that ship with the package."""
 _TRAINING = "training/"
@@ -53,9 +53,8 @@ class Checkpoint:
 
 @dataclass(frozen=True, kw_only=True)
 class _Header:
-    """What stands in the file's metadata, under the one key `rgm` (a single key keeps equal runs' bytes equal)."""
+    """What a file's header says beside its version and checksum."""
 
-    version: int
     model: ModelConfig
     origin: Origin
     training: dict[str, Any] | None = None
@@ -77,14 +76,18 @@ def save_model(
     tensors = {name: tensor.to(dtype) for name, tensor in model.state_dict().items()}
     if unfinished:
         tensors |= {_TRAINING + name: tensor for name, tensor in unfinished.tensors.items()}
-    header = _Header(
-        version=VERSION,
-        model=model.config,
-        origin=origin,
-        training=unfinished.numbers if unfinished else None,
-    )
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    write_bytes(path, save(plain, metadata={"rgm": json.dumps(asdict(header))}))
+    header = _Header(model=model.config, origin=origin, training=unfinished.numbers if unfinished else None)
+    write_tensors(path, _KIND, asdict(header), tensors)
+
+
+def step_file(folder: Path, step: int) -> Path:
+    """Return the file of a training's checkpoint after a number of steps."""
+    return folder / f"step-{step:08}.safetensors"
+
+
+def step_files(folder: Path) -> list[Path]:
+    """Return the checkpoints of a training in a folder, the newest first."""
+    return sorted(folder.glob("step-*.safetensors"), reverse=True)
 
 
 def find_model(path: str | Path) -> Path:
@@ -95,10 +98,10 @@ def find_model(path: str | Path) -> Path:
     named, path = str(path), Path(path)
     if path.is_file():
         return path
-    if path.is_dir():
-        for candidate in (path / FILE, path / "checkpoints" / FILE):
-            if candidate.is_file():
-                return candidate
+    inside = [path / FILE, *step_files(path / CHECKPOINTS), *step_files(path)]
+    for candidate in inside:
+        if candidate.is_file():
+            return candidate
     if named in PACKAGED:
         return packaged(named)
     if path.is_dir():
@@ -119,15 +122,44 @@ def packaged(name: str) -> Path:
 def load_checkpoint(path: str | Path) -> Checkpoint:
     """Return a saved model with its origin, on the CPU and in evaluation mode.
 
-    Raises RGMError for a file that is missing, cut short, not ours, of a newer version or of another architecture.
+    Of a training's checkpoints the newest whole one is taken, and a damaged one is named in a warning.
+    Raises RGMError for a file that is missing, cut short, changed, not ours, of a newer version or of another
+    architecture.
     """
     file = find_model(path)
-    metadata, tensors = read_tensors(file)
-    header = _header(file, metadata)
-    with torch.device("meta"):  # shapes alone: a header that claims too much must not take the memory
-        expected = SpatialRGM.from_config(header.model).state_dict()
+    return load_newest(file.parent) if Path(path).is_dir() and file.name != FILE else _loaded(file)
+
+
+def load_newest(folder: Path) -> Checkpoint:
+    """Return the newest whole checkpoint of a training in a folder; name each damaged one in a warning.
+
+    Raises RGMError where none is whole.
+    """
+    for file in step_files(folder):
+        try:
+            return _loaded(file)
+        except DamagedError as error:
+            log.warning("%s; the checkpoint before it is taken", error)
+    raise RGMError(f"no checkpoint in {folder} is whole: remove the folder to start afresh")
+
+
+def _loaded(file: Path) -> Checkpoint:
+    raw, tensors = read_tensors(file, _KIND)
+    try:
+        header = TypeAdapter(_Header).validate_python(raw)
+        with torch.device("meta"):  # shapes alone: a header that claims too much must not take the memory
+            expected = SpatialRGM.from_config(header.model).state_dict()
+    except (ValidationError, RuntimeError, ValueError, TypeError, OverflowError, ZeroDivisionError) as error:
+        first = str(error).splitlines() or [type(error).__name__]
+        detail = " ".join(line.strip() for line in first[1:3]) or first[0]
+        raise RGMError(f"{file} carries a configuration that this rgm cannot read: {detail}") from error
     weights = {name: tensor for name, tensor in tensors.items() if not name.startswith(_TRAINING)}
-    _check_tensors(file, expected, weights)
+    problems = misfits(expected, weights)
+    if problems:
+        raise RGMError(
+            f"the weights in {file} do not fit the architecture in its header: {problems[0]}"
+            f"{f' (and {len(problems) - 1} more)' if len(problems) > 1 else ''}"
+        )
     model = SpatialRGM.from_config(header.model)
     model.load_state_dict(weights)
     unfinished = None
@@ -140,46 +172,3 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
 def load(path: str | Path) -> SpatialRGM:
     """Return a saved model by its run folder, checkpoint folder, file or packaged name; see `load_checkpoint`."""
     return load_checkpoint(path).model
-
-
-def read_tensors(file: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
-    """Return a safetensors file's metadata and tensors; raise RGMError where it is damaged or unreadable."""
-    try:
-        with safe_open(file, framework="pt", device="cpu") as opened:
-            return opened.metadata() or {}, {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise RGMError(
-            f"{file} is not a whole safetensors file ({error}): it may have been cut short; fetch or train it again"
-        ) from error
-
-
-def _header(file: Path, metadata: dict[str, str]) -> _Header:
-    if "rgm" not in metadata:
-        raise RGMError(f"{file} is a safetensors file but not a model of rgm: its header has no entry 'rgm'")
-    try:
-        raw: Any = json.loads(metadata["rgm"])
-        version = raw["version"] if isinstance(raw, dict) else None
-        if isinstance(version, int) and version > VERSION:
-            raise RGMError(
-                f"{file} was written by a newer rgm (format {version}, this one reads up to {VERSION}): update rgm"
-            )
-        return TypeAdapter(_Header).validate_python(raw)
-    except (KeyError, json.JSONDecodeError, ValidationError) as error:
-        first = str(error).splitlines()
-        detail = " ".join(line.strip() for line in first[1:3]) or first[0]
-        raise RGMError(f"{file} carries a configuration that this rgm cannot read: {detail}") from error
-
-
-def _check_tensors(file: Path, expected: dict[str, Tensor], found: dict[str, Tensor]) -> None:
-    problems = [f"{name} is missing" for name in expected.keys() - found.keys()]
-    problems += [f"{name} is not part of it" for name in found.keys() - expected.keys()]
-    problems += [
-        f"{name} has shape {tuple(found[name].shape)} where {tuple(tensor.shape)} is expected"
-        for name, tensor in expected.items()
-        if name in found and found[name].shape != tensor.shape
-    ]
-    if problems:
-        raise RGMError(
-            f"the weights in {file} do not fit the architecture in its header: {sorted(problems)[0]}"
-            f"{f' (and {len(problems) - 1} more)' if len(problems) > 1 else ''}"
-        )

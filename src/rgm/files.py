@@ -3,20 +3,27 @@
 import json
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from rgm.errors import RGMError
+
+_UNFINISHED = ".rgm-"
+"""How the names of files begin that are being written."""
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file in one step: a temporary file beside it, flushed to disk, renamed over it.
+    """Write a file in one step: a temporary file beside it, flushed to disk, renamed over it, the folder flushed.
 
     Raises RGMError where the folder cannot be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=_UNFINISHED)
     except OSError as error:
         raise _cannot_write(path, error) from error
     temporary = Path(name)
@@ -27,10 +34,41 @@ def write_bytes(path: Path, content: bytes) -> None:
             os.fsync(stream.fileno())
         temporary.chmod(0o644)  # mkstemp makes private files; a result is for sharing
         temporary.replace(path)
+        _flush_folder(path.parent)
     except OSError as error:
         raise _cannot_write(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _flush_folder(folder: Path) -> None:
+    """Have a folder's names reach the disk, where the system can."""
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """Hold a folder for this process alone, and clear away what a killed one was writing there.
+
+    Claims may be nested. The system lets go of the claim of a process that dies. Raises RGMError where another
+    process holds the folder, or where it cannot be written.
+    """
+    writable_folder(folder)
+    try:
+        with FileLock(folder / ".lock", timeout=0, is_singleton=True):
+            for leftover in folder.rglob(f"{_UNFINISHED}*"):
+                leftover.unlink(missing_ok=True)
+            yield
+    except Timeout:
+        raise RGMError(
+            f"{folder} is being written by another process: wait for it to end, or name another place with --out"
+        ) from None
 
 
 def write_text(path: Path, content: str) -> None:

@@ -1,6 +1,5 @@
 """The judge: an independent classifier that says what an image shows, and whose features compare sets of images."""
 
-import json
 from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import Path
@@ -8,16 +7,15 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int64
-from safetensors.torch import save
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 from torch import Tensor, nn
 
-from rgm.checkpoint import read_tensors
 from rgm.data.images import ImageSet, to_unit
 from rgm.data.jitter import jitter
 from rgm.errors import RGMError
-from rgm.files import write_bytes
 from rgm.measures import accuracy
 from rgm.progress import StepRecord, Watch
+from rgm.tensors import misfits, read_tensors, write_tensors
 
 Images = Float[Tensor, "n channels height width"]
 PACKAGED = "judge-mnist.safetensors"
@@ -31,6 +29,7 @@ class JudgeConfig:
     classes: int
     width: int = 24
     trained_on: str = ""
+    __pydantic_config__ = ConfigDict(extra="forbid")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,14 +141,23 @@ def judge_of(
 
 def save_judge(path: Path, judge: Judge) -> None:
     """Write a judge as one safetensors file."""
-    write_bytes(path, save(judge.state_dict(), metadata={"judge": json.dumps(asdict(judge.config))}))
+    write_tensors(path, "judge", asdict(judge.config), judge.state_dict())
 
 
 def load_judge(path: Path) -> Judge:
     """Return a saved judge; raise RGMError for a file that is damaged or holds none."""
-    metadata, tensors = read_tensors(path)
-    if "judge" not in metadata:
-        raise RGMError(f"{path} is not a judge: its header has no entry 'judge'")
-    judge = Judge(JudgeConfig(**json.loads(metadata["judge"])))
+    header, tensors = read_tensors(path, "judge")
+    try:
+        config = TypeAdapter(JudgeConfig).validate_python(header)
+        with torch.device("meta"):
+            expected = Judge(config).state_dict()
+    except (ValidationError, RuntimeError, ValueError, TypeError, OverflowError) as error:
+        raise RGMError(
+            f"{path} carries a configuration of no judge: {' '.join(str(error).split())}"
+        ) from error
+    problems = misfits(expected, tensors)
+    if problems:
+        raise RGMError(f"the weights in {path} do not fit its judge: {problems[0]}")
+    judge = Judge(config)
     judge.load_state_dict(tensors)
     return judge.eval()

@@ -20,7 +20,7 @@ from rgm.evidence.renormalization import Renormalization
 from rgm.experiments.abstraction import Abstraction, abstraction
 from rgm.experiments.instantiation import Instantiation, instantiation
 from rgm.experiments.locality import Locality, locality
-from rgm.files import write_bytes, write_json
+from rgm.files import claimed, write_bytes, write_json
 from rgm.judge import Judge, judge_accuracy, judge_of
 from rgm.model.catalogue import PRESETS
 from rgm.model.spatial import SpatialRGM
@@ -28,7 +28,7 @@ from rgm.progress import Watch
 from rgm.report.figures import experiment_figures, experiment_motions, png
 from rgm.report.page import Report, write_report
 from rgm.training.config import RunConfig
-from rgm.training.run import load_split, train_run
+from rgm.training.run import RunResult, load_split, train_run
 
 JUDGE = "judge.safetensors"
 Result = Abstraction | Instantiation | Locality
@@ -58,6 +58,20 @@ def run(
     """
     start = time.perf_counter()
     trained = train_run(config, out, resume=resume, watch=watch)
+    with claimed(out):
+        return _examined(trained, config, out, controls, watch, command, start)
+
+
+def _examined(
+    trained: RunResult,
+    config: RunConfig,
+    out: Path,
+    controls: bool,
+    watch: Watch,
+    command: str,
+    start: float,
+) -> Finished:
+    """Do what follows the training."""
     train, validation, test = (load_split(config, split) for split in ("train", "validation", "test"))
     judge = None if train.labels is None else judge_of(train, kept=out / JUDGE, seed=config.seed, watch=watch)
     classes = trained.origin.classes

@@ -137,8 +137,37 @@ def test_a_loss_that_is_not_finite_stops_with_step_and_terms(few: ImageSet) -> N
     model = new_model()
     with torch.no_grad():
         model.likelihood.net[0].bias.fill_(float("nan"))
-    with pytest.raises(RGMError, match=r"nan at step 1 .*reconstruction nan"):
+    said = r"nan at step 1, batch 1 of epoch 1 of stage 'seed' \(training images \d+, .* by its term reconstruction \("
+    with pytest.raises(RGMError, match=said):
         train(model, few, recipe("seed"), seed=0)
+
+
+def test_weights_that_are_not_finite_are_never_a_checkpoint(few: ImageSet) -> None:
+    training = Training(new_model(), few, None, recipe("seed"), seed=0)
+    with torch.no_grad():
+        training.model.likelihood.net[0].bias[3] = float("inf")
+    with pytest.raises(RGMError, match=r"weights likelihood.net.0.bias are no longer finite after step 0"):
+        training.state()
+
+
+def test_the_state_of_another_training_is_refused(few: ImageSet) -> None:
+    training = Training(new_model(), few, None, two_stages(), seed=0)
+    training.run(lambda _: None, lambda *_: None)
+    numbers, tensors = training.state()
+    fresh = Training(new_model(), few, None, two_stages(), seed=0)
+    for wrong in ({"stage": 2}, {"step": -1}, {"step": 10**9}, {"epoch": 40}, {"step": "many"}):
+        with pytest.raises(RGMError, match="state of another training"):
+            fresh.restore(numbers | {"position": numbers["position"] | wrong}, tensors)
+    name = next(name for name in tensors if name.endswith("exp_avg"))
+    for other in (
+        {name: tensors[name][..., :1]},
+        {name: tensors[name].long()},
+        {"7.0.step": torch.zeros(())},
+    ):
+        with pytest.raises(RGMError, match="its optimisers have no"):
+            fresh.restore(numbers, tensors | other)
+    fresh.restore(numbers, tensors)
+    assert fresh.finished
 
 
 def test_labels_are_needed_where_the_recipe_learns_concepts(few: ImageSet) -> None:

@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from rgm.checkpoint import load_checkpoint
+from rgm.checkpoint import load_checkpoint, step_files
 from rgm.data.load import from_arrays
 from rgm.errors import RGMError
 from rgm.model.spatial import SpatialRGM
@@ -122,9 +122,9 @@ def test_a_process_that_dies_stops_the_others_and_one_goes_on_alone(tmp_path: Pa
     with subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment
     ) as together:
-        checkpoint = out / "checkpoints" / "model.safetensors"
+        checkpoint = out / "checkpoints"
         start = time.monotonic()
-        while not checkpoint.is_file():
+        while not step_files(checkpoint):
             assert together.poll() is None, together.stderr and together.stderr.read()
             assert time.monotonic() < start + 120
             time.sleep(0.1)

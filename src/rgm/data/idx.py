@@ -1,6 +1,7 @@
 """The IDX format of MNIST and its relatives."""
 
 import gzip
+import io
 import math
 import struct
 import zlib
@@ -13,6 +14,8 @@ from torch import Tensor
 from rgm.errors import RGMError
 
 _UINT8 = 0x08
+_DENSEST = 1032
+"""Bytes that one byte of a gzip file can stand for, at most."""
 
 
 def read_idx(path: Path) -> UInt8[Tensor, "*shape"]:
@@ -21,36 +24,39 @@ def read_idx(path: Path) -> UInt8[Tensor, "*shape"]:
     The header is two zero bytes, the element type, the number of axes, and each axis as a big-endian 32-bit
     integer. Raises RGMError, with the file's name, for one that is missing, damaged, truncated or foreign.
     """
-    content = _content(path)
-    if len(content) < 4 or content[:2] != b"\0\0" or content[2] != _UINT8 or content[3] == 0:
+    try:
+        with path.open("rb") as file:
+            packed = file.read(2) == b"\x1f\x8b"
+            file.seek(0)
+            most = path.stat().st_size * (_DENSEST if packed else 1)
+            return _read(gzip.GzipFile(fileobj=file) if packed else file, path, most)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise RGMError(f"{path} is a damaged gzip file ({error}): fetch the data set again") from error
+    except OSError as error:
+        raise RGMError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def _read(stream: io.BufferedIOBase, path: Path, most: int) -> UInt8[Tensor, "*shape"]:
+    """Read a file that holds `most` bytes at most: no memory is taken for more, whatever its header promises."""
+    start = stream.read(4)
+    if len(start) < 4 or start[:2] != b"\0\0" or start[2] != _UINT8 or start[3] == 0:
         raise RGMError(
-            f"{path} is not an IDX file of unsigned bytes: it begins with {content[:4].hex() or 'nothing'} where "
+            f"{path} is not an IDX file of unsigned bytes: it begins with {start.hex() or 'nothing'} where "
             "0000 08 and the number of axes are expected; fetch the data set again"
         )
-    axes = content[3]
-    start = 4 + 4 * axes
-    if len(content) < start:
+    sizes = stream.read(4 * start[3])
+    if len(sizes) < 4 * start[3]:
         raise RGMError(f"{path} is cut short within its header: fetch the data set again")
-    shape = struct.unpack(f">{axes}I", content[4:start])
-    expected, found = math.prod(shape), len(content) - start
-    if found != expected:
+    shape = struct.unpack(f">{start[3]}I", sizes)
+    expected = math.prod(shape)
+    content = bytearray(stream.read(min(expected, most)))
+    short = len(content) < expected
+    if short or stream.read(1):
         raise RGMError(
-            f"{path} is {'cut short' if found < expected else 'too long'}: its header promises {expected:,} bytes "
-            f"({' × '.join(map(str, shape))}), but {found:,} follow; fetch the data set again"
+            f"{path} is {'cut short' if short else 'too long'}: its header promises {expected:,} bytes "
+            f"({' × '.join(map(str, shape))}), but {f'{len(content):,}' if short else 'more'} follow; fetch the data "
+            "set again"
         )
     if not expected:  # an axis of 0 beside axes too long for a tensor would overflow, and nothing is in it
         raise RGMError(f"{path} is empty ({' × '.join(map(str, shape))}): fetch the data set again")
-    return torch.frombuffer(bytearray(content), dtype=torch.uint8, offset=start).reshape(shape)
-
-
-def _content(path: Path) -> bytes:
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise RGMError(f"cannot read {path}: {error.strerror or error}") from error
-    if raw[:2] != b"\x1f\x8b":
-        return raw
-    try:
-        return gzip.decompress(raw)
-    except (OSError, EOFError, zlib.error) as error:
-        raise RGMError(f"{path} is a damaged gzip file ({error}): fetch the data set again") from error
+    return torch.frombuffer(content, dtype=torch.uint8).reshape(shape)

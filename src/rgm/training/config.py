@@ -53,6 +53,10 @@ class RunConfig:
     compile: bool = False
     """Compile the networks before training: some seconds, which only long runs repay. Needs a C++ compiler on a CPU."""
 
+    deterministic: bool = False
+    """Take no operation whose result may differ between equal runs, on any device. On a CPU they are equal as it is,
+    with equal numbers of threads."""
+
     labels: int | None = None
     """Labels that training may know, balanced over the classes; 0 for none, the concepts then being clusters."""
 

@@ -15,17 +15,25 @@ from rgm.model.transformer import TransformerPrior
 
 @dataclass(frozen=True, kw_only=True)
 class Engine:
-    """How a training is computed: the networks' precision, and whether they are compiled first.
+    """How a training is computed: the networks' precision, whether they are compiled first, and how strictly.
 
     In bfloat16 the networks' products are rounded to 8 bits of mantissa (`torch.autocast`), the loss of a step to
-    within 2 %; compiled networks differ from eager ones by rounding alone.
+    within 2 %; compiled networks differ from eager ones by rounding alone. `deterministic` has PyTorch take no
+    operation whose result may differ between equal runs, on any device, for the rest of the process.
     """
 
     precision: Literal["float32", "bfloat16"] = "float32"
     compile: bool = False
+    deterministic: bool = False
 
     def prepare(self, model: SpatialRGM) -> None:
-        """Compile a model's networks, where that is asked for; raise RGMError where there is no compiler."""
+        """Do what is asked for before training; raise RGMError where there is no compiler."""
+        if self.deterministic:
+            os.environ.setdefault(
+                "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
+            )  # what CUDA's matrix products need for it
+            torch.use_deterministic_algorithms(True)
+            torch.backends.cudnn.benchmark = False
         if not self.compile:
             return
         if model.device.type == "cpu" and shutil.which(os.environ.get("CXX", "g++")) is None:

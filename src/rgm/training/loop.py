@@ -9,6 +9,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
+from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -29,7 +30,8 @@ from rgm.training.recipe import Recipe, Stage, Weights
 
 @dataclass(frozen=True, kw_only=True)
 class EpochRecord:
-    """One epoch: the mean over its batches of the loss and its terms, and what the validation split says.
+    """One epoch: the mean over its batches of the loss and its terms, and what the validation split says (counts are
+    whole numbers).
 
     Equal runs give equal records; times are kept elsewhere.
     """
@@ -39,7 +41,7 @@ class EpochRecord:
     step: int
     loss: float
     terms: dict[str, float]
-    validation: dict[str, float]
+    validation: dict[str, float | int]
 
 
 class _Objective(nn.Module):
@@ -197,9 +199,14 @@ class Training:
             self.position.step - first : self._steps(self.stage) - first
         ]
 
-    def run(self, watch: Watch, keep: Keep) -> None:
-        """Go on to the end. `watch` sees every step; `keep` every epoch, and the state where `watch` interrupts."""
+    def run(self, watch: Watch, keep: Keep, *, keep_every: float = math.inf) -> None:
+        """Go on to the end.
+
+        `watch` sees every step; `keep` every epoch, the state every `keep_every` seconds within one, and the state
+        where `watch` interrupts.
+        """
         hold_memory()
+        kept = time.monotonic()
         self.model.train()
         try:
             while not self.finished:
@@ -213,8 +220,12 @@ class Training:
                     except BaseException:
                         keep(self, None)
                         raise
+                    if time.monotonic() > kept + keep_every:
+                        keep(self, None)
+                        kept = time.monotonic()
                 self.history.append(self._close_epoch())
                 keep(self, self.history[-1])
+                kept = time.monotonic()
         finally:
             self.model.eval()
             for weight in self.free:
@@ -251,11 +262,7 @@ class Training:
         total, *parts = torch.stack([result.total, *result.terms.values()]).detach().tolist()
         terms = dict(zip(result.terms, parts, strict=True))
         if not math.isfinite(total):
-            raise RGMError(
-                f"the loss became {total} at step {self.steps_done + 1} (stage {self.stage.name!r}: "
-                f"{', '.join(f'{name} {value:.4g}' for name, value in terms.items())}): training stopped, the last "
-                "checkpoint is as it was; look for images that are not in [0, 1], or lower the learning rate"
-            )
+            raise self._not_finite(total, terms, index)
         for optimizer, rate in zip(
             self.optimizers, (self.stage.learning_rate, self.stage.muon), strict=False
         ):
@@ -276,6 +283,19 @@ class Training:
             images=batch,
             loss=total,
             terms=terms,
+        )
+
+    def _not_finite(self, total: float, terms: dict[str, float], index: Tensor) -> RGMError:
+        """Return the error for a loss that is no number: the step, the batch and the terms to blame."""
+        broken = [name for name, value in terms.items() if not math.isfinite(value)]
+        place = self.position.step - self.position.epoch * self._batches(self.stage) + 1
+        images = ", ".join(map(str, index[:5].tolist()))
+        return RGMError(
+            f"the loss became {total} at step {self.steps_done + 1}, batch {place} of epoch "
+            f"{self.position.epoch + 1} of stage {self.stage.name!r} (training images {images}"
+            f"{', …' if len(index) > 5 else ''}), by its term {' and '.join(broken) or 'weights'} ("
+            f"{', '.join(f'{name} {value:.4g}' for name, value in terms.items())}): training stopped, the last "
+            "checkpoint is as it was; look for images that are not in [0, 1], or lower the learning rate"
         )
 
     def _seen(self, images: Tensor, generator: Source) -> Tensor:
@@ -299,7 +319,17 @@ class Training:
     # What a checkpoint keeps beside the model
 
     def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """Return what is needed to go on: numbers for JSON, and the optimisers' tensors by name."""
+        """Return what is needed to go on: numbers for JSON, and the optimisers' tensors by name.
+
+        Raises RGMError where a weight has become infinite or no number: such a state is not one to go on from.
+        """
+        for name, weight in self.model.named_parameters():
+            if not weight.isfinite().all():
+                raise RGMError(
+                    f"the weights {name} are no longer finite after step {self.steps_done} "
+                    f"(stage {self.stage.name!r}): training stopped, the last checkpoint is as it was; lower the "
+                    "learning rate"
+                )
         tensors: dict[str, Tensor] = {}
         for which, optimizer in enumerate(self.optimizers):
             for number, slots in optimizer.state_dict()["state"].items():
@@ -313,19 +343,54 @@ class Training:
         return numbers, tensors
 
     def restore(self, numbers: dict[str, Any], tensors: dict[str, Tensor]) -> None:
-        """Take up a training where `state` left it; the model's own weights are restored by the caller."""
-        self.position = Position(**numbers["position"])
-        self.history = [EpochRecord(**record) for record in numbers["history"]]
+        """Take up a training where `state` left it; the model's own weights are restored by the caller.
+
+        Raises RGMError for a state that is not of this recipe.
+        """
+        try:
+            self.position = TypeAdapter(Position).validate_python(numbers.get("position"))
+            self.history = TypeAdapter(list[EpochRecord]).validate_python(numbers.get("history"))
+        except ValidationError as error:
+            raise _not_of_this(" ".join(str(error).split())) from error
+        place, stages = self.position, self.recipe.stages
+        if not (
+            0 <= place.stage < len(stages)
+            and 0 <= place.step <= self._steps(self.stage)
+            and 0 <= place.epoch * self._batches(self.stage) <= place.step + self._batches(self.stage)
+            and 0 <= place.batches <= place.step
+        ):
+            raise _not_of_this(f"no training by it stands at {place}")
         self._optimise(self.stage)
         states: list[dict[int, dict[str, Tensor]]] = [{} for _ in self.optimizers]
+        slots = self._slots()
         for name, value in tensors.items():
-            which, number, slot = name.split(".", 2)
+            which, number, slot = (*name.split("."), "", "")[:3]
+            shape = slots.get((which, number), {}).get(slot)
+            if value.shape != shape or value.dtype != self.dtype:
+                raise _not_of_this(
+                    f"its optimisers have no {name} of {value.dtype} and shape {tuple(value.shape)}"
+                )
             # In the parameters' own memory order, which the fused optimiser takes for granted.
             laid = value.contiguous(memory_format=torch.channels_last) if value.ndim == 4 else value
             states[int(which)].setdefault(int(number), {})[slot] = laid
         for optimizer, state in zip(self.optimizers, states, strict=True):
             groups = optimizer.state_dict()["param_groups"]
             optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+    def _slots(self) -> dict[tuple[str, str], dict[str, torch.Size]]:
+        """Return what each optimiser keeps of each of its weights, by name, and its shape."""
+        found: dict[tuple[str, str], dict[str, torch.Size]] = {}
+        for which, optimizer in enumerate(self.optimizers):
+            weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+            for number, weight in enumerate(weights):
+                names = ("momentum_buffer",) if which else ("exp_avg", "exp_avg_sq")
+                shapes = dict.fromkeys(names, weight.shape)
+                found[str(which), str(number)] = shapes | ({} if which else {"step": torch.Size()})
+        return found
+
+
+def _not_of_this(reason: str) -> RGMError:
+    return RGMError(f"the checkpoint holds the state of another training than this recipe's: {reason}")
 
 
 def shifted(

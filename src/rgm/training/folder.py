@@ -1,0 +1,142 @@
+"""The files of a training under way: what makes it, its checkpoints, its metrics, its times."""
+
+import json
+import platform
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from rgm.checkpoint import (
+    CHECKPOINTS,
+    FILE,
+    Origin,
+    Unfinished,
+    load_newest,
+    save_model,
+    step_file,
+    step_files,
+)
+from rgm.data.images import ImageSet
+from rgm.errors import RGMError
+from rgm.files import write_json, write_text
+from rgm.training.config import RunConfig
+from rgm.training.loop import EpochRecord, Training
+
+VERSION = 1
+KEPT = 3
+"""Checkpoints that are kept: should the newest be damaged, there is one before it."""
+
+
+class RunFolder:
+    """The files of a training under way."""
+
+    def __init__(self, out: Path, origin: Origin) -> None:
+        self.out, self.origin = out, origin
+        self.checkpoints = out / CHECKPOINTS
+        self._timings: list[dict[str, float | str | int]] = []
+        self._last, self._steps = time.perf_counter(), 0
+        self._mine: list[Path] = []
+        self._fresh = True
+
+    def describe(self, config: RunConfig, training: Training, sets: tuple[ImageSet, ...]) -> None:
+        """Say what makes the run; it is written beside the first checkpoint."""
+        self._config = {
+            "version": VERSION,
+            "run": {name: value for name, value in asdict(config).items() if name != "data_dir"},
+            "data": [{"name": s.name, "split": s.split, "images": len(s), "sha256": s.sha256} for s in sets],
+            "model": asdict(training.model.config),
+            "recipe": asdict(training.recipe),
+            "device": str(training.device),
+            "engine": asdict(training.engine) | {"processes": training.processes.count},
+            "versions": {
+                "rgm": version("rgm"),
+                "torch": torch.__version__,
+                "python": platform.python_version(),
+            },
+            "machine": {"system": platform.platform(), "threads": torch.get_num_threads()},
+        }
+
+    def keep(self, training: Training, record: EpochRecord | None) -> None:
+        """Leave a checkpoint, and the metrics up to it; the first one replaces an earlier run's results.
+
+        The last `KEPT` checkpoints stay. Of several processes the first alone writes.
+        """
+        if not training.processes.first:
+            return
+        numbers, tensors = training.state()
+        file = step_file(self.checkpoints, training.steps_done)
+        save_model(file, training.model, self.origin, Unfinished(numbers=numbers, tensors=tensors))
+        if self._fresh:
+            for stale in (self.out / FILE, self.out / "metrics.json", self.out / "report.html"):
+                stale.unlink(missing_ok=True)
+            write_json(self.out / "config.json", self._config)
+            self._fresh = False
+        self._mine = [file, *(kept for kept in self._mine if kept != file)][:KEPT]
+        for old in step_files(self.checkpoints):
+            if old not in self._mine:
+                old.unlink(missing_ok=True)
+        if record is None:
+            return
+        self._write_history(training)
+        now = time.perf_counter()
+        self._timings.append(
+            {
+                "stage": record.stage,
+                "epoch": record.epoch,
+                "elapsed_s": round(now - self._last, 3),
+                "steps_per_s": round((record.step - self._steps) / (now - self._last), 2),
+            }
+        )
+        self._last, self._steps = now, record.step
+        write_text(self.out / "timing.jsonl", _lines(self._timings))
+
+    def finish(self, training: Training) -> None:
+        """Write what a process that was killed after the last checkpoint may not have come to write."""
+        write_json(self.out / "config.json", self._config)
+        self._write_history(training)
+
+    def restore(self, training: Training) -> None:
+        """Put a training where the newest whole checkpoint left it; leave it at its start where there is none.
+
+        Raises RGMError where the checkpoint belongs to another run, or where none that is there is whole.
+        """
+        files = step_files(self.checkpoints)
+        if not files:
+            return
+        found = load_newest(self.checkpoints)
+        same = found.origin == self.origin and found.model.config == training.model.config
+        if (
+            found.unfinished is None
+            or not same
+            or found.unfinished.numbers.get("recipe") != _plain(training.recipe)
+        ):
+            raise RGMError(
+                f"{self.checkpoints} belongs to another run than the one asked for (its preset is "
+                f"{found.origin.preset}, its data {found.origin.data}, its seed {found.origin.seed}): give "
+                "the same options to resume it, or another --out"
+            )
+        training.model.load_state_dict(found.model.state_dict())
+        training.restore(found.unfinished.numbers, found.unfinished.tensors)
+        self._mine, self._steps = files[:KEPT], training.steps_done
+        timing = self.out / "timing.jsonl"
+        if timing.is_file():
+            try:
+                self._timings = [json.loads(line) for line in timing.read_text().splitlines()]
+            except ValueError as error:
+                raise RGMError(f"{timing} is damaged: remove it, and resume without its times") from error
+
+    def _write_history(self, training: Training) -> None:
+        write_text(self.out / "metrics.jsonl", _lines([asdict(record) for record in training.history]))
+
+
+def _lines(records: Sequence[Mapping[str, object]]) -> str:
+    return "".join(json.dumps(record) + "\n" for record in records)
+
+
+def _plain(value: object) -> object:
+    """Return a dataclass as JSON would give it back."""
+    return json.loads(json.dumps(asdict(value)))  # type: ignore[call-overload]

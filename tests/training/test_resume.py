@@ -1,0 +1,153 @@
+"""A training that is killed goes on as if nothing had happened."""
+
+import multiprocessing
+import random
+import shutil
+import signal
+import time
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import pytest
+import torch
+
+from rgm.checkpoint import CHECKPOINTS, FILE, step_files
+from rgm.errors import RGMError
+from rgm.training.config import RunConfig
+from rgm.training.run import train_run
+
+KILLS = 20
+CONFIG = RunConfig(data="digits", preset="seed", epochs=3.0, batch_size=64, device="cpu")
+
+
+def _train(out: Path, resume: bool) -> None:
+    torch.set_num_threads(1)
+    train_run(CONFIG, out, resume=resume, keep_every=0.0)  # a checkpoint at every step
+
+
+@pytest.fixture(scope="module")
+def starts() -> multiprocessing.context.ForkServerContext:
+    """Processes that begin with PyTorch imported, and nothing done with it."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["rgm.training.run", "sklearn.datasets", __name__])
+    return context
+
+
+@pytest.fixture(scope="module")
+def whole(
+    starts: multiprocessing.context.ForkServerContext, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A training that nothing disturbed."""
+    out = tmp_path_factory.mktemp("whole")
+    process = starts.Process(target=_train, args=(out, False))
+    process.start()
+    process.join(120)
+    assert process.exitcode == 0
+    return out
+
+
+def same(one: Path, two: Path) -> None:
+    for name in (FILE, "metrics.jsonl", "metrics.json", "config.json"):
+        equal = (one / name).read_bytes() == (two / name).read_bytes()
+        assert equal, f"{name} differs"  # a comparison that pytest does not spell out byte by byte
+
+
+def _progress(process: BaseProcess, out: Path, before: set[str], moment: float) -> None:
+    """Wait until the process has left a new checkpoint, or ended, and then for a moment."""
+    deadline = time.monotonic() + 60
+    while process.is_alive() and {file.name for file in step_files(out / CHECKPOINTS)} <= before:
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    time.sleep(moment)
+
+
+@pytest.mark.timeout(600)
+def test_killed_twenty_times_it_ends_the_same(
+    starts: multiprocessing.context.ForkServerContext, whole: Path, tmp_path: Path
+) -> None:
+    moments, steps = random.Random(0), []
+    for _ in range(KILLS):
+        seen = {file.name for file in step_files(tmp_path / CHECKPOINTS)}
+        process = starts.Process(target=_train, args=(tmp_path, True))
+        process.start()
+        _progress(process, tmp_path, seen, moments.uniform(0, 0.05))
+        process.kill()
+        process.join(30)
+        assert process.exitcode == -signal.SIGKILL
+        steps.append(step_files(tmp_path / CHECKPOINTS)[0].name)
+    assert not (tmp_path / FILE).exists()
+    assert len(set(steps)) == KILLS  # it moved on every time, and was never done
+    process = starts.Process(target=_train, args=(tmp_path, True))
+    process.start()
+    process.join(120)
+    assert process.exitcode == 0
+    same(whole, tmp_path)
+    assert len(step_files(tmp_path / CHECKPOINTS)) == 3
+    assert not list(tmp_path.rglob(".rgm-*"))  # nothing half-written is left lying
+
+
+def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_goes_on(
+    whole: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    out = tmp_path / "damaged"
+    shutil.copytree(whole, out)
+    newest, *_ = step_files(out / CHECKPOINTS)
+    content = bytearray(newest.read_bytes())
+    content[len(content) // 2] ^= 1
+    newest.write_bytes(content)
+    for name in (FILE, "metrics.jsonl", "metrics.json"):
+        (out / name).unlink()
+    threads = torch.get_num_threads()
+    try:
+        _train(out, resume=True)
+    finally:
+        torch.set_num_threads(threads)
+    assert f"{newest} is not as it was written: its checksum differs" in caplog.text
+    same(whole, out)
+
+
+def test_killed_after_its_last_checkpoint_it_writes_its_results(whole: Path, tmp_path: Path) -> None:
+    out = tmp_path / "late"
+    shutil.copytree(whole, out)
+    for name in (FILE, "metrics.jsonl", "metrics.json", "config.json"):
+        (out / name).unlink()
+    threads = torch.get_num_threads()
+    try:
+        _train(out, resume=True)
+    finally:
+        torch.set_num_threads(threads)
+    same(whole, out)
+
+
+def test_a_second_training_into_a_folder_is_refused(
+    starts: multiprocessing.context.ForkServerContext, tmp_path: Path
+) -> None:
+    process = starts.Process(target=_train, args=(tmp_path, False))
+    process.start()
+    _progress(process, tmp_path, set(), 0)
+    with pytest.raises(RGMError, match="is being written by another process: wait for it to end"):
+        train_run(CONFIG, tmp_path)
+    assert process.is_alive()
+    process.kill()
+    process.join(30)
+
+
+def test_a_full_disk_stops_training_and_the_last_checkpoint_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = 0
+
+    def full(_: int) -> None:
+        nonlocal written
+        written += 1
+        if written > 12:
+            raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fsync", full)
+        with pytest.raises(RGMError, match="No space left on device"):
+            train_run(CONFIG, tmp_path, keep_every=0.0)
+    left = len(step_files(tmp_path / CHECKPOINTS))
+    assert left == 3
+    result = train_run(CONFIG, tmp_path, resume=True)
+    assert result.history[-1].step == 69
