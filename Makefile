@@ -6,7 +6,7 @@ TORCH_INDEX ?=
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo test onnxruntime-web check bench bench-explorer judge pretrained bench-estimators notebooks evidence clean
+.PHONY: install demo test onnxruntime-web check bench bench-explorer judge pretrained bench-estimators notebooks evidence fuzz clean
 
 install: $(STAMP)
 
@@ -60,6 +60,10 @@ evidence: install
 # Speed beside the notebook's loop: docs/benchmarks.json and docs/benchmarks.md (nine minutes on two cores).
 bench: install
 	@$(BIN)/python benchmarks/speed.py
+
+# Files and requests from strangers, 120,000 of them, none like the last time's (ten minutes on one core).
+fuzz: install
+	@RGM_FUZZ=10000 $(BIN)/python -m pytest -s tests/test_hostile.py
 
 # How fast the explorer answers, in a real browser (half a minute).
 bench-explorer: install

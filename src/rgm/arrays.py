@@ -114,10 +114,11 @@ def _array(path: Path, name: str) -> NDArray[np.generic]:
     if not path.is_file():
         raise RGMError(f"no codes at {path}: `rgm encode` writes such a file")
     try:
-        opened = np.load(path, allow_pickle=False)
-        if not isinstance(opened, np.lib.npyio.NpzFile):
-            raise RGMError(f"{path} is a single array and no .npz file: write it with np.savez")
-        with opened:
+        with path.open("rb") as stream:
+            if stream.read(6) == b"\x93NUMPY":
+                raise RGMError(f"{path} is a single array and no .npz file: write it with np.savez")
+            stream.seek(0)
+            opened = np.load(stream, allow_pickle=False)
             if name not in opened:
                 raise RGMError(f"{path} holds no array `{name}`, only {', '.join(opened) or 'nothing'}")
             _check_size(opened, name, path.stat().st_size)

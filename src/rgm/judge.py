@@ -14,6 +14,7 @@ from rgm.data.images import ImageSet, to_unit
 from rgm.data.jitter import jitter
 from rgm.errors import RGMError
 from rgm.measures import accuracy
+from rgm.model.bounds import Size
 from rgm.progress import StepRecord, Watch
 from rgm.tensors import misfits, read_tensors, write_tensors
 
@@ -25,9 +26,9 @@ PACKAGED = "judge-mnist.safetensors"
 class JudgeConfig:
     """The judge's inputs and outputs, the width of its first layers, and the checksum of what it learned from."""
 
-    channels: int
-    classes: int
-    width: int = 24
+    channels: Size
+    classes: Size
+    width: Size = 24
     trained_on: str = ""
     __pydantic_config__ = ConfigDict(extra="forbid")
 

@@ -1,11 +1,13 @@
 """The three claims as hypotheses: measures with thresholds that were fixed beforehand, and a verdict by one rule."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+from pydantic import TypeAdapter, ValidationError
+from typing_extensions import TypedDict
 
 from rgm.errors import RGMError
 from rgm.evidence.quality import Quality
@@ -240,19 +242,36 @@ def finding_record(finding: Finding) -> dict[str, object]:
     }
 
 
+class _Measure(TypedDict):
+    name: str
+    estimate: float | None
+
+
+class _Claim(TypedDict):
+    claim: str
+    subject: str
+    measures: list[_Measure]
+
+
+class _Evidence(TypedDict):
+    claims: list[_Claim]
+
+
 def estimates(path: Path) -> dict[str, dict[str, float]]:
     """Return the model's measures by claim and name, as an `evidence.json` has them.
 
     A claim without measures, or with one that is not finite, is left out. Raises RGMError for a file that is none.
     """
     try:
-        found = {
-            claim["claim"]: {measure["name"]: measure["estimate"] for measure in claim["measures"]}
-            for claim in json.loads(path.read_bytes())["claims"]
-            if claim["subject"] == "model"
-        }
-    except (OSError, ValueError, LookupError, TypeError):
+        content = TypeAdapter(_Evidence).validate_json(path.read_bytes())
+    except (OSError, ValidationError):
         raise RGMError(
             f"{path} is no evidence that can be read: `rgm evaluate --claims` writes it anew"
         ) from None
-    return {name: measures for name, measures in found.items() if measures and None not in measures.values()}
+    found: dict[str, dict[str, float]] = {}
+    for claim in content["claims"]:
+        known = {measure["name"]: measure["estimate"] for measure in claim["measures"]}
+        finite = {name: value for name, value in known.items() if value is not None and math.isfinite(value)}
+        if claim["subject"] == "model" and known and len(finite) == len(known):
+            found[claim["claim"]] = finite
+    return found

@@ -3,9 +3,10 @@
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
-from pydantic import Discriminator
+from pydantic import Discriminator, Field
 
 from rgm.errors import RGMError, unknown
+from rgm.model.bounds import Size
 from rgm.model.catalogue import PRESETS
 from rgm.model.decoder import BlendedDecoder, DecoderConfig, PatchDecoder, TransposedDecoder
 from rgm.model.estimator import Gumbel, StraightThrough, VectorQuantised, named_estimator
@@ -30,8 +31,8 @@ class LevelConfig:
     The top level has a grid of (1, 1), one state for each concept, and no prior: p(z_L) is uniform.
     """
 
-    grid: tuple[int, int]
-    states: int
+    grid: tuple[Size, Size]
+    states: Size
     recognition: RecognitionConfig
     prior: PriorConfig | None
 
@@ -46,7 +47,7 @@ class ModelConfig:
     """A whole model. `image` is (channels, height, width); `pixels` is how they are spread around their mean."""
 
     image: Shape
-    levels: tuple[LevelConfig, ...]
+    levels: Annotated[tuple[LevelConfig, ...], Field(max_length=16)]
     decoder: DecoderConfig
     pixels: PixelConfig
 

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from pydantic import Discriminator
 from torch import Tensor, nn
 
+from rgm.model.bounds import Layers, Size
 from rgm.model.recognition import Shape, halvings, residual_blocks
 
 
@@ -16,8 +17,8 @@ class TransposedDecoder:
     """A 1 × 1 map, then one 4 × 4 transposed convolution of stride 2 per doubling: the notebook's `dec1`."""
 
     kind: Literal["transposed"] = "transposed"
-    width: int
-    widths: tuple[int, ...]
+    width: Size
+    widths: tuple[Size, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,10 +29,10 @@ class PatchDecoder:
     """
 
     kind: Literal["patch"] = "patch"
-    width: int
-    context: int = 1
-    residual: int = 0
-    hidden: int = 1
+    width: Size
+    context: Layers = 1
+    residual: Layers = 0
+    hidden: Layers = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,8 +44,8 @@ class BlendedDecoder:
     """
 
     kind: Literal["blended"] = "blended"
-    width: int
-    hidden: int = 1
+    width: Size
+    hidden: Layers = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +53,7 @@ class DenseDecoder:
     """One hidden layer from all cells to all pixels: no cell has a place."""
 
     kind: Literal["dense"] = "dense"
-    width: int
+    width: Size
 
 
 DecoderConfig = Annotated[

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from rgm.categorical import gumbel_noise, gumbel_softmax, hard_argmax, reinmax, straight_through
 from rgm.errors import unknown
+from rgm.model.bounds import Positive, Size
 from rgm.model.catalogue import ESTIMATORS
 from rgm.noise import Share, Source
 from rgm.processes import total
@@ -21,7 +22,7 @@ class Gumbel:
     """Gumbel-Softmax samples of the logits at a fixed temperature (Jang, Gu and Poole 2017)."""
 
     kind: Literal["gumbel"] = "gumbel"
-    temperature: float = 1.0
+    temperature: Positive = 1.0
 
     def sample(self, logits: Tensor, generator: Source) -> Tensor:
         """Return a relaxed sample over axis 1."""
@@ -33,7 +34,7 @@ class StraightThrough:
     """Hard samples with the gradient of the relaxed ones (Jang, Gu and Poole 2017, section 2.2)."""
 
     kind: Literal["straight-through"] = "straight-through"
-    temperature: float = 1.0
+    temperature: Positive = 1.0
 
     def sample(self, logits: Tensor, generator: Source) -> Tensor:
         """Return a one-hot sample over axis 1: the argmax of the relaxed one."""
@@ -46,7 +47,7 @@ class ReinMax:
     """Hard samples with a gradient that is right to second order (Liu et al. 2023, algorithm 2)."""
 
     kind: Literal["reinmax"] = "reinmax"
-    temperature: float = 1.0
+    temperature: Positive = 1.0
 
     def sample(self, logits: Tensor, generator: Source) -> Tensor:
         """Return a one-hot sample over axis 1."""
@@ -63,9 +64,9 @@ class VectorQuantised:
     """
 
     kind: Literal["vector-quantised"] = "vector-quantised"
-    dimension: int = 16
-    commitment: float = 0.25
-    sharpness: float = 4.0
+    dimension: Size = 16
+    commitment: Positive = 0.25
+    sharpness: Positive = 4.0
 
 
 Sampled = Gumbel | StraightThrough | ReinMax

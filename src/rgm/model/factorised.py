@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from rgm.categorical import CategoricalField
+from rgm.model.bounds import Size
 from rgm.model.decoder import PatchDecoder, decoder
 from rgm.model.prior import Child, Codes, Keep, Parent, PerCell, PerCode, PerImage, Pose, Prior
 from rgm.model.recognition import Shape
@@ -19,7 +20,7 @@ class DensePrior:
     """The notebook's `dec2`: one hidden layer from all of the parent to all of the child."""
 
     kind: Literal["dense"] = "dense"
-    width: int
+    width: Size
 
 
 @dataclass(frozen=True, kw_only=True)

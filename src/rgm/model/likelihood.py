@@ -10,6 +10,7 @@ from jaxtyping import Float
 from pydantic import Discriminator
 from torch import Tensor, nn
 
+from rgm.model.bounds import Positive
 from rgm.model.decoder import DecoderConfig, decoder
 from rgm.model.recognition import Shape
 from rgm.noise import Source, bernoulli
@@ -23,7 +24,7 @@ class Gaussian:
     """N(x; μ, σ²) for every pixel; `sigma` in units of the full grey range."""
 
     kind: Literal["gaussian"] = "gaussian"
-    sigma: float
+    sigma: Positive
 
 
 @dataclass(frozen=True, kw_only=True)

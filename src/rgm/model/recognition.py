@@ -6,15 +6,16 @@ from typing import Annotated, Literal
 
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
-from pydantic import Discriminator
+from pydantic import Discriminator, Field
 from torch import Tensor, nn
 
 from rgm.categorical import CategoricalField
 from rgm.errors import RGMError
+from rgm.model.bounds import Layers, Size
 from rgm.model.estimator import CodebookHead, Estimator, LogitsHead, VectorQuantised
 from rgm.noise import Source
 
-Shape = tuple[int, int, int]
+Shape = tuple[Size, Size, Size]
 """Channels (or states), height and width of a field."""
 
 Below = Float[Tensor, "batch below height_below width_below"]
@@ -25,9 +26,9 @@ class ConvRecognition:
     """Strided 4 × 4 convolutions, one per halving of the grid, `refine` 3 × 3 convolutions, `residual` blocks."""
 
     kind: Literal["conv"] = "conv"
-    widths: tuple[int, ...]
-    refine: int = 0
-    residual: int = 0
+    widths: Annotated[tuple[Size, ...], Field(min_length=1, max_length=16)]
+    refine: Layers = 0
+    residual: Layers = 0
     estimator: Estimator
 
 
@@ -36,7 +37,7 @@ class DenseRecognition:
     """The notebook's `enc2`: everything flattened, one hidden layer."""
 
     kind: Literal["dense"] = "dense"
-    width: int
+    width: Size
     estimator: Estimator
 
 
@@ -45,9 +46,9 @@ class PooledRecognition:
     """3 × 3 convolutions, `halvings` of them strided, the mean over the grid, one hidden layer: one variable."""
 
     kind: Literal["pooled"] = "pooled"
-    width: int
-    convolutions: int = 2
-    halvings: int = 1
+    width: Size
+    convolutions: Layers = 2
+    halvings: Layers = 1
     estimator: Estimator
 
 

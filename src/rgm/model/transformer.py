@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from rgm.categorical import gumbel_noise
 from rgm.errors import RGMError
+from rgm.model.bounds import Layers, Share, Size
 from rgm.model.prior import Child, Codes, Keep, Parent, PerCell, PerCode, PerImage, Pose, Prior
 from rgm.model.recognition import Shape
 from rgm.noise import Source, uniform
@@ -31,11 +32,11 @@ class OrderedPrior:
     """
 
     kind: Literal["ordered"] = "ordered"
-    width: int = 96
-    layers: int = 3
-    heads: int = 4
-    context: int = 256
-    raster: float = 0.5
+    width: Size = 96
+    layers: Layers = 3
+    heads: Size = 4
+    context: Size = 256
+    raster: Share = 0.5
     poses: bool = False
 
 
