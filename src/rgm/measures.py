@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int64
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 
@@ -42,6 +41,8 @@ def matching(
 
     The optimal assignment (Kuhn 1955) of the table of how often each cluster meets each class.
     """
+    from scipy.optimize import linear_sum_assignment  # slow to import
+
     table = torch.bincount(clusters.cpu() * count + labels.cpu(), minlength=count**2).reshape(count, count)
     _, classes = linear_sum_assignment(table.numpy(), maximize=True)
     return torch.from_numpy(classes)

@@ -6,7 +6,6 @@ from dataclasses import replace
 import numpy as np
 import torch
 from jaxtyping import Int64
-from scipy.cluster.vq import kmeans2
 from torch import Tensor
 
 from rgm.data.images import ImageSet
@@ -55,6 +54,8 @@ def typical(images: ImageSet, clusters: int, *, each: int = 10, seed: int) -> In
     k-means of the pixels (Lloyd 1982, begun by k-means++), of at most 4,000 images drawn from the seed. An image has
     one cluster, the first that takes it. Fewer different images than clusters make as many clusters as there are.
     """
+    from scipy.cluster.vq import kmeans2  # slow to import
+
     generator = torch.Generator().manual_seed(seed)
     chosen = torch.randperm(len(images), generator=generator)[:_LOOKED_AT]
     pixels = images.images[chosen].flatten(1).numpy().astype(np.float32) / 255

@@ -131,19 +131,26 @@ def locate(known: NamedSet, data_dir: Path | None) -> Path:
             f"{data_dir} holds no {known.title}: the files {', '.join(_STEMS)} (or without .gz) are expected there "
             f"or in its folder {known.name}"
         )
-    places = [Path(os.environ["RGM_DATA_DIR"]) / known.name] if os.environ.get("RGM_DATA_DIR") else []
-    places.append(cache_dir(known.name))
-    for folder in places:
-        if _complete(folder):
-            return folder
+    if folder := at_hand(known):
+        return folder
     try:
         return download(known, cache_dir(known.name))
     except RGMError as error:
-        looked = ", ".join(map(str, places))
+        looked = ", ".join(map(str, _places(known)))
         raise RGMError(
             f"{known.title} is not in {looked} and could not be downloaded ({error}): "
             f"name a folder that holds {known.name} with --data-dir or RGM_DATA_DIR"
         ) from error
+
+
+def at_hand(known: NamedSet) -> Path | None:
+    """Return the folder that holds a set's four files, of `$RGM_DATA_DIR/NAME` and the cache, where one does."""
+    return next((folder for folder in _places(known) if _complete(folder)), None)
+
+
+def _places(known: NamedSet) -> list[Path]:
+    named = os.environ.get("RGM_DATA_DIR")
+    return [*([Path(named) / known.name] if named else []), cache_dir(known.name)]
 
 
 def held_in(known: NamedSet, data_dir: Path) -> Path | None:

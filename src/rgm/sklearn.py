@@ -1,0 +1,131 @@
+"""The model as a scikit-learn estimator: a classifier whose transform is the grid of codes."""
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+
+from rgm.device import resolve_device
+from rgm.model.config import preset as preset_config
+from rgm.model.spatial import SpatialRGM
+from rgm.training.fit import fit
+from rgm.training.recipe import recipe
+
+Images = Any
+"""Anything that scikit-learn takes: (n, features)."""
+
+
+class SpatialRGMClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, TransformerMixin, BaseEstimator):
+    """A spatial RGM behind scikit-learn's calls.
+
+    Rows of X are images, flattened: `image_shape` is (channels, height, width), by default one grey square, to which
+    rows that are no square are filled up. Pixels are brought to [0, 1] by the least and greatest value of the training
+    data. `transform` gives the codes z₁ as whole numbers, (n, cells), in reading order, and `inverse_transform` paints
+    them as rows of X; `predict_proba` is q(z_L | x).
+
+    `preset`: model and recipe by name; `epochs`, `batch_size`: instead of the recipe's; `device`: as in `rgm.fit`;
+    `random_state`: seeds everything. Of few images a pass is few steps: at least `min_steps` are taken.
+
+    Fitted: `model_` (the `SpatialRGM`), `classes_`, `n_features_in_`, `history_` (the epochs' records).
+    """
+
+    def __init__(
+        self,
+        preset: str = "quick",
+        *,
+        image_shape: tuple[int, int, int] | None = None,
+        epochs: float | None = None,
+        batch_size: int | None = None,
+        min_steps: int = 200,
+        device: str = "auto",
+        random_state: Any = None,
+    ) -> None:
+        self.preset = preset
+        self.image_shape = image_shape
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.min_steps = min_steps
+        self.device = device
+        self.random_state = random_state
+
+    def fit(self, X: Images, y: Any) -> "SpatialRGMClassifier":
+        """Train a new model; raise ValueError for what is no data, or of a single class."""
+        X, y = validate_data(self, X, y, dtype=np.float32)
+        check_classification_targets(y)
+        self.classes_, labels = np.unique(y, return_inverse=True)
+        if len(self.classes_) < 2:
+            raise ValueError(f"{type(self).__name__} needs at least 2 classes, but the data have 1 class")
+        self.image_shape_ = self._shape(X.shape[1])
+        self.low_, self.high_ = float(X.min()), float(X.max())
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        plan = recipe(self.preset).adjusted(epochs=self.epochs, batch_size=self.batch_size)
+        steps = plan.epochs * math.ceil(len(X) / plan.stages[0].batch_size)
+        if steps < self.min_steps:
+            plan = plan.adjusted(epochs=plan.epochs * self.min_steps / steps)
+        with torch.random.fork_rng(devices=[]):  # the layers' initial weights have no other way to be seeded
+            torch.manual_seed(seed)
+            model = SpatialRGM(config=preset_config(self.preset, self.image_shape_, len(self.classes_)))
+        images = self._images(X)
+        found = fit(model, images, torch.from_numpy(labels), recipe=plan, seed=seed, device=self.device)
+        self.model_, self.history_ = found.model.double(), found.history
+        height, width = self.model_.config.levels[0].grid
+        self._n_features_out = height * width
+        return self
+
+    def predict_proba(self, X: Images) -> NDArray[np.float64]:
+        """Return q(z_L | x): probabilities of `classes_`, (n, classes)."""
+        probabilities: NDArray[np.float64] = self._read(X).concept.cpu().numpy()
+        return probabilities
+
+    def predict(self, X: Images) -> NDArray[Any]:
+        """Return the most probable class of each row."""
+        probabilities = self.predict_proba(X)
+        found: NDArray[Any] = self.classes_[probabilities.argmax(axis=1)]
+        return found
+
+    def transform(self, X: Images) -> NDArray[np.int64]:
+        """Return the codes z₁ of each row, (n, cells), in reading order."""
+        codes: NDArray[np.int64] = self._read(X).z1.flatten(1).cpu().numpy()
+        return codes
+
+    def inverse_transform(self, codes: Any) -> NDArray[np.float32]:
+        """Return what codes paint, as rows of X; raise ValueError for codes that the model does not have."""
+        check_is_fitted(self)
+        z1 = torch.from_numpy(check_array(codes, dtype=np.int64)).to(self.model_.device)
+        if z1.shape[1] != self._n_features_out:
+            raise ValueError(f"codes have {self._n_features_out} cells a row, but {z1.shape[1]} came")
+        painted = self.model_.decode(z1.reshape(-1, *self.model_.config.levels[0].grid))
+        rows = painted.flatten(1)[:, : self.n_features_in_].cpu().numpy()
+        return (self.low_ + (self.high_ - self.low_) * rows).astype(np.float32)
+
+    def __sklearn_tags__(self) -> Any:
+        """Say that images, not tables, are what it is good at, and that codes are whole numbers."""
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = []
+        tags.classifier_tags.poor_score = True
+        return tags
+
+    def _shape(self, features: int) -> tuple[int, int, int]:
+        if self.image_shape is not None:
+            if math.prod(self.image_shape) != features:
+                raise ValueError(f"image_shape {self.image_shape} does not make the {features} features of X")
+            return self.image_shape
+        side = 4 * math.ceil(math.sqrt(features) / 4)
+        return (1, side, side)
+
+    def _images(self, X: NDArray[np.float32]) -> torch.Tensor:
+        unit = np.clip((X - self.low_) / ((self.high_ - self.low_) or 1.0), 0, 1)
+        missing = math.prod(self.image_shape_) - unit.shape[1]
+        filled = np.pad(unit, ((0, 0), (0, missing)))
+        return torch.from_numpy(filled.astype(np.float32)).reshape(-1, *self.image_shape_)
+
+    def _read(self, X: Images) -> Any:
+        check_is_fitted(self)
+        X = validate_data(self, X, dtype=np.float32, reset=False)
+        return self.model_.infer(self._images(X).double().to(resolve_device(self.device)))
