@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from rgm.checkpoint import Checkpoint
     from rgm.data.images import ImageSet, Split
     from rgm.evidence.claims import Claim
+    from rgm.progress import Callback
 
 log = logging.getLogger("rgm")
 ISSUES = "https://github.com/rgm-developers/rgm/issues"
@@ -51,6 +52,7 @@ DataDir = Annotated[
 Device = Annotated[str, Parameter(help="auto, cpu, cuda or mps.")]
 _seeds = Number(gte=0, lt=SEEDS)
 Seed = Annotated[int, Parameter(help="Seed of everything random.", validator=_seeds)]
+Board = Annotated[Path | None, Parameter(help="Folder for TensorBoard's files. Needs the extra tensorboard.")]
 Quiet = Annotated[bool, Parameter(help="No progress, no tables: errors alone.", negative="")]
 SplitName = Annotated[Literal["train", "validation", "test"], Parameter(help="Which images.")]
 
@@ -79,6 +81,7 @@ def run(
     out: Annotated[Path, Parameter(help="The run's folder.")] = Path("runs/latest"),
     resume: Annotated[bool, Parameter(help="Go on from the folder's checkpoint.", negative="")] = False,
     controls: Annotated[bool, Parameter(help="Put the claims to what must fail, too.")] = True,
+    tensorboard: Board = None,
     quiet: Quiet = False,
 ) -> None:
     """Train a model, run the three experiments on it, and write a report."""
@@ -89,7 +92,15 @@ def run(
     if started_together():
         raise RGMError("processes share a training alone: `torchrun … -m rgm train`, then `rgm run --resume`")
     with progress(quiet) as watch:
-        result = pipeline.run(config, out, resume=resume, controls=controls, watch=watch, command=_command())
+        result = pipeline.run(
+            config,
+            out,
+            resume=resume,
+            controls=controls,
+            watch=watch,
+            callbacks=_callbacks(tensorboard),
+            command=_command(),
+        )
     if not quiet:
         _print_measures(f"{result.data} · {config.preset}", result.measures)
         print(f"Report: {result.report}")
@@ -117,6 +128,7 @@ def train(
         bool,
         Parameter(help="Go on from the folder's checkpoint; start afresh where there is none.", negative=""),
     ] = False,
+    tensorboard: Board = None,
     quiet: Quiet = False,
 ) -> None:
     """Train a model and leave a run folder."""
@@ -125,7 +137,7 @@ def train(
     from rgm.training.run import train_run
 
     with joined(config.device) as processes, progress(quiet or not processes.first) as watch:
-        result = train_run(config, out, resume=resume, watch=watch)
+        result = train_run(config, out, resume=resume, watch=watch, callbacks=_callbacks(tensorboard))
     if processes.first and not quiet:
         if config.precision != "float32" or config.compile:
             compiled = ", networks compiled" if config.compile else ""
@@ -458,7 +470,6 @@ def explore(
     """
     import webbrowser
 
-    from rgm.checkpoint import find_model
     from rgm.evidence.claims import estimates
     from rgm.explorer.server import free_port, serve
     from rgm.explorer.service import Explorer
@@ -474,15 +485,7 @@ def explore(
         test = _split(checkpoint, None, "test", data_dir)
     except RGMError:  # its data are not at hand: the page starts from samples
         test = None
-    file = find_model(model)
-    evidence = next(
-        (
-            path
-            for path in (file.with_suffix(".evidence.json"), file.with_name("evidence.json"))
-            if path.is_file()
-        ),
-        None,
-    )
+    evidence = _evidence(model)
     measured = estimates(evidence) if evidence else {}
     explorer = Explorer(checkpoint.model, checkpoint.origin.classes, model, test, measured)
     if export is not None:
@@ -523,6 +526,55 @@ def store(
         store_images(Path(data), out, size=size, channels=channels, skip_damaged=skip_damaged, watch=watch)
     if not quiet:
         print(f"Store: {out}")
+
+
+@app.command
+def export(
+    model: Model,
+    *,
+    onnx: Annotated[Path | None, Parameter(help="Folder for ONNX graphs. Needs the extra onnx.")] = None,
+    hub: Annotated[
+        Path | None, Parameter(help="Folder as the Hugging Face Hub takes it, with a model card.")
+    ] = None,
+) -> None:
+    """Write a model for other programs: ONNX graphs, or a folder for the Hugging Face Hub.
+
+    Example: `rgm export runs/first --onnx graphs --hub folder`
+
+    ONNX: `recognition-1.onnx` reads images (n, C, H, W) in [0, 1] to `codes` and `probabilities`, `recognition-2.onnx`
+    those codes, and so on to the concept; `decoder.onnx` paints `z1`; `prior-1.onnx` gives codes given their parents.
+    Any number at once, equal to PyTorch within 1e-5.
+
+    Hub: `model.safetensors`, `config.json`, `README.md` with the evidence where the model has some beside it.
+    """
+    from rgm.files import writable_folder
+    from rgm.hub import save_folder
+    from rgm.onnx import export as exported
+
+    if onnx is None and hub is None:
+        raise RGMError("nothing to write: name a folder with --onnx DIR, --hub DIR or both")
+    checkpoint = _load(model, "cpu")
+    if onnx is not None:
+        print("Wrote " + ", ".join(map(str, exported(checkpoint.model, writable_folder(onnx)))))
+    if hub is not None:
+        print(
+            f"Wrote {save_folder(hub, checkpoint, _evidence(model))}; upload it with: hf upload OWNER/NAME {hub}"
+        )
+
+
+@app.command
+def doctor() -> None:
+    """Print what a bug report needs: versions, machine, devices, extras, and where data and weights are.
+
+    Example: `rgm doctor`
+    """
+    from rgm.doctor import findings
+    from rgm.tables import plain_table
+
+    table = plain_table("rgm doctor")
+    for name, found in findings().items():
+        table.add_row(name, found)
+    _print(table)
 
 
 @app.command
@@ -570,6 +622,23 @@ def judge(
     save_judge(out, trained)
     if not quiet:
         _print_measures(str(out), {"test_accuracy": judge_accuracy(trained, test)})
+
+
+def _evidence(model: str) -> Path | None:
+    """Return the evidence that lies beside a model, where some does."""
+    from rgm.checkpoint import find_model
+
+    file = find_model(model)
+    beside = (file.with_suffix(".evidence.json"), file.with_name("evidence.json"))
+    return next((path for path in beside if path.is_file()), None)
+
+
+def _callbacks(tensorboard: Path | None) -> "list[Callback]":
+    if tensorboard is None:
+        return []
+    from rgm.training.tensorboard import TensorBoard
+
+    return [TensorBoard(tensorboard)]
 
 
 def _load(model: str, device: str) -> "Checkpoint":

@@ -24,7 +24,7 @@ from rgm.files import claimed, write_bytes, write_json
 from rgm.judge import Judge, judge_accuracy, judge_of
 from rgm.model.catalogue import PRESETS
 from rgm.model.spatial import SpatialRGM
-from rgm.progress import Watch
+from rgm.progress import Callback, Watch
 from rgm.report.figures import experiment_figures, experiment_motions, png
 from rgm.report.page import Report, write_report
 from rgm.training.config import RunConfig
@@ -50,6 +50,7 @@ def run(
     resume: bool = False,
     controls: bool = True,
     watch: Watch = lambda _: None,
+    callbacks: Sequence[Callback] = (),
     command: str = "rgm run",
 ) -> Finished:
     """Train, run the three experiments on the test split, decide the claims, and write all of it and the report.
@@ -57,7 +58,7 @@ def run(
     Without `controls`, the claims are put to the model alone. Raises RGMError for what the user can mend.
     """
     start = time.perf_counter()
-    trained = train_run(config, out, resume=resume, watch=watch)
+    trained = train_run(config, out, resume=resume, watch=watch, callbacks=callbacks)
     with claimed(out):
         return _examined(trained, config, out, controls, watch, command, start)
 

@@ -14,6 +14,7 @@ from rgm.evidence.renormalization import Level, Renormalization
 from rgm.evidence.statistics import PerImage
 from rgm.experiments.abstraction import Abstraction
 from rgm.measures import CodebookUsage
+from rgm.progress import EpochRecord
 from rgm.report.canvas import drawable, mosaic
 from rgm.report.change import change_figure, spread_figure
 from rgm.report.codes import abstraction_figure, atlas_figure
@@ -21,7 +22,6 @@ from rgm.report.curve import curve_figure
 from rgm.report.figures import experiment_figures, png
 from rgm.report.palette import SECOND, code_colours
 from rgm.report.samples import sheet_figure, strip_figure
-from rgm.training.loop import EpochRecord
 
 STEMS = {
     "abstraction",

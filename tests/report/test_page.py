@@ -11,9 +11,9 @@ from PIL import Image
 
 from rgm.evidence.claims import CLAIMS, MNIST, Claim, Finding, Measure
 from rgm.evidence.statistics import Estimate, PerImage
+from rgm.progress import EpochRecord
 from rgm.report.page import Report, write_report
 from rgm.report.wording import beside, percent, rows
-from rgm.training.loop import EpochRecord
 
 STAND_IN = "These are not MNIST's numbers."
 VOID = {"meta", "img", "br", "hr", "link", "input"}

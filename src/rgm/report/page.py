@@ -15,13 +15,13 @@ from rgm.experiments.abstraction import Abstraction
 from rgm.experiments.instantiation import Instantiation
 from rgm.experiments.locality import Locality
 from rgm.files import write_text
+from rgm.progress import EpochRecord
 from rgm.report.canvas import drawable, subscript
 from rgm.report.curve import curve_figure
 from rgm.report.figures import experiment_figures, png
 from rgm.report.samples import LONGEST, strip_concept
 from rgm.report.verdicts import controls, evidence_rows, of_the_model, reason_of
 from rgm.report.wording import beside, findings
-from rgm.training.loop import EpochRecord
 
 
 @dataclass(frozen=True, kw_only=True)

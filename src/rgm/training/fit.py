@@ -1,5 +1,6 @@
 """Training on the user's own tensors."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from rgm.data.images import ImageSet
@@ -8,7 +9,7 @@ from rgm.data.load import from_arrays
 from rgm.device import resolve_device
 from rgm.errors import RGMError
 from rgm.model.spatial import SpatialRGM
-from rgm.progress import Watch
+from rgm.progress import Callback, Watch
 from rgm.training.loop import FitResult, train
 from rgm.training.recipe import Recipe
 from rgm.training.recipe import recipe as named_recipe
@@ -26,14 +27,16 @@ def fit(
     device: str = "auto",
     validation: tuple[Any, Any] | None = None,
     watch: Watch = lambda _: None,
+    callbacks: Sequence[Callback] = (),
 ) -> FitResult:
     """Train a model in place on tensors or arrays of the user's own, and return it with its history.
 
     `images`: (n, channels, height, width) or (n, height, width), uint8 or floats in [0, 1]; `labels`: (n,) whole
     numbers from 0, −1 where the class is not known; without any, the concepts are clusters; `recipe`: a preset's
-    name or a `Recipe`; `validation`: images and labels that the history's measures are taken on. The model stays on
-    the device that it was trained on. Raises RGMError for arrays that are no images, images or labels that are not
-    the model's, or a loss that is no longer finite.
+    name or a `Recipe`; `validation`: images and labels that the history's measures are taken on; `callbacks` hear of
+    every step and epoch (`rgm.progress.Callback`). The model stays on the device that it was trained on. Raises
+    RGMError for arrays that are no images, images or labels that are not the model's, or a loss that is no longer
+    finite.
     """
     data = _fitting(model, images, labels)
     held_out = None if validation is None else _fitting(model, *validation)
@@ -49,6 +52,7 @@ def fit(
         seed=seed,
         validation=held_out,
         watch=watch,
+        callbacks=callbacks,
     )
 
 

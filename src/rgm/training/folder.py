@@ -23,8 +23,9 @@ from rgm.checkpoint import (
 from rgm.data.images import ImageSet
 from rgm.errors import RGMError
 from rgm.files import write_json, write_text
+from rgm.progress import EpochRecord
 from rgm.training.config import RunConfig
-from rgm.training.loop import EpochRecord, Training
+from rgm.training.loop import Training
 
 VERSION = 1
 KEPT = 3

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -22,26 +22,10 @@ from rgm.measures import accuracy, codebook_usage, matching, squared_error
 from rgm.model.spatial import SpatialRGM
 from rgm.noise import Share, Source, integers
 from rgm.processes import current, gathered, total
-from rgm.progress import StepRecord, Watch
+from rgm.progress import Callback, EpochRecord, StepRecord, Watch
 from rgm.training.engine import Engine
 from rgm.training.objective import Loss, loss
 from rgm.training.recipe import Recipe, Stage, Weights
-
-
-@dataclass(frozen=True, kw_only=True)
-class EpochRecord:
-    """One epoch: the mean over its batches of the loss and its terms, and what the validation split says (counts are
-    whole numbers).
-
-    Equal runs give equal records; times are kept elsewhere.
-    """
-
-    stage: str
-    epoch: int
-    step: int
-    loss: float
-    terms: dict[str, float]
-    validation: dict[str, float | int]
 
 
 class _Objective(nn.Module):
@@ -199,11 +183,18 @@ class Training:
             self.position.step - first : self._steps(self.stage) - first
         ]
 
-    def run(self, watch: Watch, keep: Keep, *, keep_every: float = math.inf) -> None:
+    def run(
+        self,
+        watch: Watch,
+        keep: Keep,
+        *,
+        keep_every: float = math.inf,
+        callbacks: Sequence[Callback] = (),
+    ) -> None:
         """Go on to the end.
 
-        `watch` sees every step; `keep` every epoch, the state every `keep_every` seconds within one, and the state
-        where `watch` interrupts.
+        `watch` and `callbacks` see every step; `keep` and `callbacks` every epoch; `keep` the state every `keep_every`
+        seconds within one, and where one of the others interrupts by raising.
         """
         hold_memory()
         kept = time.monotonic()
@@ -217,6 +208,8 @@ class Training:
                     record = self._step(index)
                     try:
                         watch(record)
+                        for callback in callbacks:
+                            callback.on_step(record)
                     except BaseException:
                         keep(self, None)
                         raise
@@ -226,6 +219,8 @@ class Training:
                 self.history.append(self._close_epoch())
                 keep(self, self.history[-1])
                 kept = time.monotonic()
+                for callback in callbacks:
+                    callback.on_epoch(self.history[-1])
         finally:
             self.model.eval()
             for weight in self.free:
@@ -453,9 +448,10 @@ def train(
     seed: int,
     validation: ImageSet | None = None,
     watch: Watch = lambda _: None,
+    callbacks: Sequence[Callback] = (),
 ) -> FitResult:
     """Train a model by a recipe, in memory alone; see `rgm.training.run` for a training that leaves a folder."""
     start = time.perf_counter()
     training = Training(model, images, validation, recipe, seed=seed)
-    training.run(watch, lambda *_: None)
+    training.run(watch, lambda *_: None, callbacks=callbacks)
     return FitResult(model=model, history=tuple(training.history), elapsed_s=time.perf_counter() - start)

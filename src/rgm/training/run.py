@@ -1,6 +1,7 @@
 """A training that leaves a folder: what makes it, its metrics, its checkpoints, its model."""
 
 import time
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +18,11 @@ from rgm.measures import matching
 from rgm.model.config import preset
 from rgm.model.spatial import SpatialRGM
 from rgm.processes import current
-from rgm.progress import Watch
+from rgm.progress import Callback, EpochRecord, Watch
 from rgm.training.config import RunConfig
 from rgm.training.engine import Engine
 from rgm.training.folder import VERSION, RunFolder
-from rgm.training.loop import EpochRecord, Training, summary
+from rgm.training.loop import Training, summary
 from rgm.training.recipe import recipe
 
 CLUSTERS = 10
@@ -52,6 +53,7 @@ def train_run(
     resume: bool = False,
     watch: Watch = lambda _: None,
     keep_every: float = 30.0,
+    callbacks: Sequence[Callback] = (),
 ) -> RunResult:
     """Train a preset on a data set and leave a run folder.
 
@@ -103,7 +105,9 @@ def train_run(
             folder.restore(training)
         start = time.perf_counter()
         folder.describe(config, training, (images, validation, test))
-        training.run(watch, folder.keep, keep_every=keep_every)
+        training.run(
+            watch, folder.keep, keep_every=keep_every, callbacks=callbacks if training.processes.first else ()
+        )
         if count == 0 and validation.labels is not None:
             read = model.read(to_unit(validation.images).to(model.device))[-1].flatten()
             model.rename_concepts(matching(read, validation.labels, model.num_classes))

@@ -1,0 +1,137 @@
+"""Models by the conventions of the Hugging Face Hub: a folder with weights, configuration, evidence and a card."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rgm.checkpoint import FILE, Checkpoint, Origin, load_checkpoint, save_model
+from rgm.errors import RGMError
+from rgm.evidence.claims import estimates
+from rgm.files import writable_folder, write_bytes, write_json, write_text
+from rgm.model.spatial import SpatialRGM
+
+EVIDENCE = "evidence.json"
+
+
+def save_folder(folder: Path, checkpoint: Checkpoint, evidence: Path | None = None) -> Path:
+    """Write `model.safetensors`, `config.json`, the card `README.md` and, where there is one, `evidence.json`.
+
+    Raises RGMError for evidence that cannot be read, or a folder that cannot be written.
+    """
+    claims = None
+    if evidence is not None:
+        estimates(evidence)  # refuses what is none
+        claims = json.loads(evidence.read_bytes())
+    writable_folder(folder)
+    save_model(folder / FILE, checkpoint.model, checkpoint.origin)
+    config = {"model": asdict(checkpoint.model.config), "origin": asdict(checkpoint.origin)}
+    write_json(folder / "config.json", {"version": 1, "library": "rgm", **config})
+    if evidence is not None and evidence.resolve() != (folder / EVIDENCE).resolve():
+        write_bytes(folder / EVIDENCE, evidence.read_bytes())
+    write_text(folder / "README.md", card(checkpoint, claims))
+    return folder
+
+
+def push(folder: Path, repository: str, *, private: bool = False, token: str | None = None) -> str:
+    """Upload a folder that `save_folder` wrote, making the repository where there is none; return its address.
+
+    Needs the extra `hub`; raises RGMError where it is absent or the Hub refuses.
+    """
+    hub = _hub()
+    api = hub.HfApi(token=token)
+    try:
+        address = api.create_repo(repository, private=private, exist_ok=True)
+        api.upload_folder(repo_id=repository, folder_path=folder, commit_message="A model of rgm")
+    except (hub.errors.HfHubHTTPError, hub.errors.HFValidationError, OSError) as error:
+        raise RGMError(
+            f"{repository} could not be written on the Hub: {' '.join(str(error).split())}"
+        ) from error
+    return str(address)
+
+
+def fetch(repository: str, *, revision: str | None = None, token: str | None = None) -> SpatialRGM:
+    """Return the model of a repository of the Hub, fetched once; raise RGMError where it cannot be had."""
+    hub = _hub()
+    try:
+        path = hub.hf_hub_download(repository, FILE, revision=revision, token=token)
+    except (hub.errors.HfHubHTTPError, hub.errors.HFValidationError, OSError) as error:
+        raise RGMError(
+            f"{repository} could not be fetched from the Hub: {' '.join(str(error).split())}"
+        ) from error
+    return load_checkpoint(path).model
+
+
+def unnamed(model: SpatialRGM) -> Checkpoint:
+    """Return a model with what can be said of its origin where nothing is known: concepts by number."""
+    classes = tuple(map(str, range(model.num_classes)))
+    return Checkpoint(model=model, origin=Origin(preset="own", data="own images", classes=classes, seed=0))
+
+
+def card(checkpoint: Checkpoint, evidence: dict[str, Any] | None = None) -> str:
+    """Return the model's card: what it is, how to load it, and its claims, measure by measure."""
+    origin, config = checkpoint.origin, checkpoint.model.config
+    channels, height, width = config.image
+    grids = ", ".join(
+        f"{level.grid[0]} × {level.grid[1]} cells of {level.states}" for level in config.levels[:-1]
+    )
+    size = sum(weight.numel() for weight in checkpoint.model.parameters())
+    lines = [
+        "---",
+        "library_name: rgm",
+        "tags: [renormalizing-generative-model, discrete-latents, image-generation, image-classification]",
+        "---",
+        "",
+        f"# A renormalizing generative model of {origin.data}",
+        "",
+        f"Images of {channels} × {height} × {width} pixels, read into {grids} states, and those into one of "
+        f"{len(origin.classes)} concepts ({', '.join(origin.classes)}); the same model paints from the concept down. "
+        f"Preset {origin.preset}, seed {origin.seed}, {size:,} parameters.",
+        "",
+        "```python",
+        "from rgm import SpatialRGM",
+        "",
+        'model = SpatialRGM.from_pretrained("…")  # this repository\'s name, or a folder',
+        "codes = model.infer(images).z1           # images (n, channels, height, width) in [0, 1]",
+        "samples = model.sample(concept=3, count=16)",
+        "```",
+        "",
+        "## Evidence",
+        "",
+    ]
+    if evidence is None:
+        return "\n".join(
+            [*lines, "The claims were not put to this model: `rgm evaluate MODEL --claims` does it.", ""]
+        )
+    lines += [
+        f"Measured on {evidence.get('data', origin.data)} by `rgm evaluate MODEL --claims`; 95 % intervals over "
+        "images.",
+        "",
+        "| claim | verdict | measure | estimate | 95 % interval |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    return "\n".join([*lines, *_rows(evidence), ""])
+
+
+def _rows(evidence: dict[str, Any]) -> Iterator[str]:
+    for claim in evidence["claims"]:
+        if claim["subject"] != "model":
+            continue
+        for measure in claim["measures"]:
+            estimate, low, high = (
+                "–" if measure.get(key) is None else f"{measure[key]:.3g}"
+                for key in ("estimate", "low", "high")
+            )
+            yield (
+                f"| {claim['claim']} | {claim.get('verdict', '')} | {measure['name']} | {estimate} "
+                f"{measure.get('unit', '')} | {low} to {high} |"
+            )
+
+
+def _hub() -> Any:
+    try:
+        import huggingface_hub
+    except ImportError:
+        raise RGMError("the Hub's own library is not installed: pip install 'rgm[hub]'") from None
+    return huggingface_hub

@@ -1,0 +1,81 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+import rgm
+from rgm.checkpoint import CHECKPOINTS, step_files
+from rgm.data.images import ImageSet
+from rgm.model.spatial import SpatialRGM
+from rgm.progress import EpochRecord, StepRecord
+from rgm.training.config import RunConfig
+from rgm.training.run import train_run
+from rgm.training.tensorboard import TensorBoard
+
+
+class Heard:
+    def __init__(self, until: int = 10**9) -> None:
+        self.steps: list[StepRecord] = []
+        self.epochs: list[EpochRecord] = []
+        self.until = until
+
+    def on_step(self, record: StepRecord) -> None:
+        self.steps.append(record)
+        if record.step == self.until:
+            raise KeyboardInterrupt
+
+    def on_epoch(self, record: EpochRecord) -> None:
+        assert self.steps[-1].step == record.step
+        self.epochs.append(record)
+
+
+@pytest.fixture(scope="module")
+def few(digits: ImageSet) -> ImageSet:
+    assert digits.labels is not None
+    return replace(digits, images=digits.images[:96], labels=digits.labels[:96])
+
+
+def test_steps_and_epochs_are_heard_in_order(few: ImageSet) -> None:
+    torch.manual_seed(0)
+    heard = Heard()
+    images = few.images
+    result = rgm.fit(
+        SpatialRGM(), images, few.labels, recipe="seed", epochs=2, batch_size=32, callbacks=[heard]
+    )
+    assert [record.step for record in heard.steps] == [1, 2, 3, 4, 5, 6]
+    assert tuple(heard.epochs) == result.history
+
+
+def test_one_that_raises_leaves_a_checkpoint(tmp_path: Path) -> None:
+    config = RunConfig(data="digits", preset="seed", epochs=1.0, device="cpu")
+    with pytest.raises(KeyboardInterrupt):
+        train_run(config, tmp_path, callbacks=[Heard(until=3)])
+    assert [file.stem for file in step_files(tmp_path / CHECKPOINTS)] == ["step-00000003"]
+    heard = Heard()
+    train_run(config, tmp_path, resume=True, callbacks=[heard])
+    assert heard.steps[0].step == 4
+
+
+def test_tensorboard_shows_every_step_and_epoch(few: ImageSet, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    heard = Heard()
+    rgm.fit(
+        SpatialRGM(),
+        few.images,
+        few.labels,
+        recipe="seed",
+        epochs=2,
+        batch_size=32,
+        validation=(few.images, few.labels),
+        callbacks=[heard, TensorBoard(tmp_path)],
+    )
+    board = EventAccumulator(str(tmp_path)).Reload()
+    loss = board.Scalars("train/loss")
+    assert [event.step for event in loss] == [1, 2, 3, 4, 5, 6]
+    assert [event.value for event in loss] == pytest.approx([record.loss for record in heard.steps])
+    shown = board.Scalars("validation/concept_accuracy")
+    assert [event.step for event in shown] == [3, 6]
+    expected = [record.validation["concept_accuracy"] for record in heard.epochs]
+    assert [event.value for event in shown] == pytest.approx(expected)
