@@ -6,7 +6,7 @@ TORCH_INDEX ?=
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo test onnxruntime-web check bench bench-explorer judge pretrained bench-estimators notebooks evidence fuzz clean
+.PHONY: install demo test onnxruntime-web check bench bench-explorer judge pretrained bench-estimators notebooks evidence fuzz package clean
 
 install: $(STAMP)
 
@@ -60,6 +60,10 @@ evidence: install
 # Speed beside the notebook's loop: docs/benchmarks.json and docs/benchmarks.md (nine minutes on two cores).
 bench: install
 	@$(BIN)/python benchmarks/speed.py
+
+# Wheel and sdist: what is in them, and a smoke test in a fresh environment (two minutes).
+package: install
+	@.ci/package $(abspath $(BIN))/python
 
 # Files and requests from strangers, 120,000 of them, none like the last time's (ten minutes on one core).
 fuzz: install

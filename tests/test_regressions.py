@@ -34,7 +34,7 @@ def test_codes_whose_header_claims_more_than_the_file_holds(tmp_path: Path) -> N
 
 def test_an_idx_file_that_claims_a_terabyte(tmp_path: Path) -> None:
     (tmp_path / "idx").write_bytes(b"\0\0\x08\x03" + struct.pack(">3I", 10**4, 10**4, 10**4) + bytes(100))
-    with pytest.raises(RGMError, match="promises 1,000,000,000,000 bytes .* but 100 follow"):
+    with pytest.raises(RGMError, match=r"promises 1,000,000,000,000 bytes .* but 100 follow"):
         read_idx(tmp_path / "idx")
 
 
