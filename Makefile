@@ -6,7 +6,7 @@ TORCH_INDEX ?=
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo test onnxruntime-web check bench bench-explorer judge pretrained bench-estimators notebooks evidence fuzz package clean
+.PHONY: install demo test onnxruntime-web check bench bench-explorer bench-import judge pretrained bench-estimators notebooks evidence fuzz package clean
 
 install: $(STAMP)
 
@@ -64,6 +64,10 @@ bench: install
 # Wheel and sdist: what is in them, and a smoke test in a fresh environment (two minutes).
 package: install
 	@.ci/package $(abspath $(BIN))/python
+
+# What importing costs beyond PyTorch (a minute).
+bench-import: install
+	@$(BIN)/python benchmarks/imports.py
 
 # Files and requests from strangers, 120,000 of them, none like the last time's (ten minutes on one core).
 fuzz: install
