@@ -61,9 +61,11 @@ evidence: install
 bench: install
 	@$(BIN)/python benchmarks/speed.py
 
-# Wheel and sdist: what is in them, and a smoke test in a fresh environment (two minutes).
+# Wheel and sdist: what is in them, and a smoke test in a fresh environment (a minute or two), or in one of each of
+# PYTHONS="python3.12 python3.13".
+PYTHONS ?=
 package: install
-	@.ci/package $(abspath $(BIN))/python
+	@.ci/package $(abspath $(BIN))/python $(PYTHONS)
 
 # What importing costs beyond PyTorch (a minute).
 bench-import: install

@@ -62,7 +62,7 @@ def claimed(folder: Path) -> Iterator[None]:
     writable_folder(folder)
     try:
         with FileLock(folder / ".lock", timeout=0, is_singleton=True):
-            for leftover in folder.rglob(f"{_UNFINISHED}*"):
+            for leftover in (*folder.glob(f"{_UNFINISHED}*"), *folder.glob(f"*/{_UNFINISHED}*")):
                 leftover.unlink(missing_ok=True)
             yield
     except Timeout:
