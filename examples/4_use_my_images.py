@@ -42,6 +42,7 @@ parser.add_argument("--epochs", type=float, default=40)
 parser.add_argument("--out", type=Path, default=Path("runs/my-images"))
 chosen = parser.parse_args()
 
+chosen.out.mkdir(parents=True, exist_ok=True)
 folder = chosen.folder or draw(chosen.out / "shapes", 600)
 train, test = (rgm.load_data(str(folder), split, size=32, channels=3) for split in ("train", "test"))
 model = rgm.SpatialRGM.from_preset("colour32", image=train.shape, classes=len(train.classes))
@@ -54,13 +55,14 @@ print(
 )
 print("grids:", *(tuple(codes.shape[1:]) for codes in read.codes))
 
-rows = [to_unit(test.images[:8]), read.reconstruction[:8].cpu()]
+count = min(8, len(test))
+rows = [to_unit(test.images[:count]), read.reconstruction[:count].cpu()]
 for concept in range(len(train.classes)):
     noise = torch.Generator(model.device).manual_seed(concept)
-    rows.append(model.sample(concept=concept, count=8, generator=noise).images.cpu())
-sheet = torch.cat(rows).reshape(-1, 8, 3, 32, 32)
-pixels = sheet.permute(0, 3, 1, 4, 2).reshape(-1, 8 * 32, 3)
-Image.fromarray((pixels * 255).byte().numpy()).resize((8 * 32 * 3, len(pixels) * 3), 0).save(
+    rows.append(model.sample(concept=concept, count=count, generator=noise).images.cpu())
+sheet = torch.cat(rows).reshape(-1, count, 3, 32, 32)
+pixels = sheet.permute(0, 3, 1, 4, 2).reshape(-1, count * 32, 3)
+Image.fromarray((pixels * 255).byte().numpy()).resize((count * 32 * 3, len(pixels) * 3), 0).save(
     chosen.out / "sheet.png"
 )
 print("images, repainted from their codes, and samples of each class:", chosen.out / "sheet.png")

@@ -15,6 +15,7 @@ from rgm.checkpoint import load_checkpoint, packaged
 from rgm.data.idx import read_idx
 from rgm.errors import RGMError
 from rgm.evidence.claims import estimates
+from rgm.hub import save_folder
 from rgm.judge import Judge, JudgeConfig, load_judge
 from rgm.tensors import read_tensors, write_tensors
 
@@ -65,6 +66,16 @@ def test_numbers_that_no_model_has(tmp_path: Path, place: tuple[Any, ...], value
         load_checkpoint(tmp_path / "model.safetensors")
 
 
+def test_grids_so_large_that_their_places_fill_the_memory(tmp_path: Path) -> None:
+    """No weight has the size of the grid, so none shows what it would take."""
+    header, tensors = read_tensors(packaged("mnist"), "rgm")
+    header["model"]["image"] = [1, 2**16, 2**16]
+    header["model"]["levels"][0]["grid"] = [2**14, 2**14]
+    write_tensors(tmp_path / "model.safetensors", "rgm", header, tensors)
+    with pytest.raises(RGMError, match=r"would need 18,.* MiB beside its weights, where 256 are allowed"):
+        load_checkpoint(tmp_path / "model.safetensors")
+
+
 @pytest.mark.parametrize("wrong", [{"width": 0}, {"width": 10**12}, {"channels": -1}, {"depth": 3}])
 def test_judges_that_are_none(tmp_path: Path, wrong: dict[str, int]) -> None:
     config = {"channels": 1, "classes": 2, "width": 1, "trained_on": ""}
@@ -72,6 +83,16 @@ def test_judges_that_are_none(tmp_path: Path, wrong: dict[str, int]) -> None:
     write_tensors(tmp_path / "judge", "judge", config | wrong, judge.state_dict())
     with pytest.raises(RGMError, match="carries a configuration of no judge"):
         load_judge(tmp_path / "judge")
+
+
+@pytest.mark.parametrize("wrong", [{"estimate": "0.5"}, {"low": "x"}, {"unit": 3}])
+def test_evidence_whose_numbers_are_none(tmp_path: Path, wrong: dict[str, Any]) -> None:
+    measure = {"name": "share", "unit": "share", "estimate": 0.5, "low": 0.4, "high": 0.6} | wrong
+    claims = [{"claim": "locality", "subject": "model", "measures": [measure]}]
+    (tmp_path / "evidence.json").write_text(json.dumps({"claims": claims}))
+    with pytest.raises(RGMError, match="no evidence that can be read"):
+        save_folder(tmp_path / "hub", load_checkpoint("mnist"), tmp_path / "evidence.json")
+    assert not (tmp_path / "hub").exists()
 
 
 @pytest.mark.parametrize("claim", [None, 3, ["locality"]])

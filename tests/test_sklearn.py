@@ -90,6 +90,14 @@ def test_shapes_are_said(rows: tuple[np.ndarray, np.ndarray]) -> None:
     X, y = rows
     with pytest.raises(ValueError, match="does not make the 784 features"):
         SpatialRGMClassifier(image_shape=(3, 28, 28)).fit(X, y)
+    crossed = np.zeros((40, 30, 30))
+    crossed[:, :, 15] = 1
+    square = SpatialRGMClassifier(min_steps=2, epochs=0.1, device="cpu", random_state=0)
+    square.fit(crossed.reshape(40, 900), y[:40])
+    seen = square._images(crossed.reshape(40, 900).astype(np.float32))
+    assert seen.shape[1:] == (1, 32, 32)
+    assert (seen[0, 0].sum(dim=0) > 0).sum() == 1  # a line stays a line
+    assert square.inverse_transform(square.transform(crossed.reshape(40, 900))).shape == (40, 900)
     odd = SpatialRGMClassifier(min_steps=2, epochs=0.1, device="cpu", random_state=0).fit(
         X[:40, :750], y[:40]
     )

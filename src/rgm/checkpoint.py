@@ -13,11 +13,13 @@ from torch import Tensor
 from rgm.errors import RGMError, unknown
 from rgm.model.config import ModelConfig
 from rgm.model.spatial import SpatialRGM
-from rgm.tensors import DamagedError, misfits, read_tensors, write_tensors
+from rgm.tensors import misfits, read_tensors, write_tensors
 
 log = logging.getLogger("rgm")
 FILE = "model.safetensors"
 CHECKPOINTS = "checkpoints"
+LARGEST_TABLES = 2**28
+"""Bytes that a model may need beside its weights, in tables that follow from its configuration alone."""
 _KIND = "rgm"
 PACKAGED = ("mnist",)
 """Names of the weights that ship with the package."""
@@ -135,12 +137,17 @@ def load_newest(folder: Path) -> Checkpoint:
 
     Raises RGMError where none is whole.
     """
+    errors = []
     for file in step_files(folder):
         try:
-            return _loaded(file)
-        except DamagedError as error:
-            log.warning("%s; the checkpoint before it is taken", error)
-    raise RGMError(f"no checkpoint in {folder} is whole: remove the folder to start afresh")
+            found = _loaded(file)
+        except RGMError as error:
+            errors.append(error)
+            continue
+        for damage in errors:
+            log.warning("%s; the checkpoint before it is taken", damage)
+        return found
+    raise RGMError(f"no checkpoint in {folder} is whole: remove the folder to start afresh; {errors[0]}")
 
 
 def _loaded(file: Path) -> Checkpoint:
@@ -148,12 +155,19 @@ def _loaded(file: Path) -> Checkpoint:
     try:
         header = TypeAdapter(_Header).validate_python(raw)
         with torch.device("meta"):  # shapes alone: a header that claims too much must not take the memory
-            expected = SpatialRGM.from_config(header.model).state_dict()
+            shapes = SpatialRGM.from_config(header.model)
+            expected = shapes.state_dict()
+            tables = sum(buffer.nbytes for name, buffer in shapes.named_buffers() if name not in expected)
     except (ValidationError, RuntimeError, ValueError, TypeError, OverflowError, ZeroDivisionError) as error:
         first = str(error).splitlines() or [type(error).__name__]
         detail = " ".join(line.strip() for line in first[1:3]) or first[0]
         raise RGMError(f"{file} carries a configuration that this rgm cannot read: {detail}") from error
     weights = {name: tensor for name, tensor in tensors.items() if not name.startswith(_TRAINING)}
+    if tables > LARGEST_TABLES:
+        raise RGMError(
+            f"{file} describes a model that would need {tables / 2**20:,.0f} MiB beside its weights, where "
+            f"{LARGEST_TABLES / 2**20:.0f} are allowed: its grids are larger than any image's"
+        )
     problems = misfits(expected, weights)
     if problems:
         raise RGMError(

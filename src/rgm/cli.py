@@ -626,11 +626,11 @@ def judge(
 
 def _evidence(model: str) -> Path | None:
     """Return the evidence that lies beside a model, where some does."""
-    from rgm.checkpoint import find_model
+    from rgm.checkpoint import FILE, find_model
 
     file = find_model(model)
-    beside = (file.with_suffix(".evidence.json"), file.with_name("evidence.json"))
-    return next((path for path in beside if path.is_file()), None)
+    beside = file.with_name("evidence.json") if file.name == FILE else file.with_suffix(".evidence.json")
+    return beside if beside.is_file() else None
 
 
 def _callbacks(tensorboard: Path | None) -> "list[Callback]":

@@ -2,8 +2,7 @@
 
 import os
 import platform
-from importlib.metadata import version
-from importlib.util import find_spec
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
@@ -29,7 +28,10 @@ def findings() -> dict[str, str]:
         "libraries": ", ".join(f"{name} {version(name)}" for name in LIBRARIES),
     }
     for extra, module in EXTRAS.items():
-        found[f"extra {extra}"] = version(module) if find_spec(module) else "not installed"
+        try:
+            found[f"extra {extra}"] = version(module)
+        except PackageNotFoundError:
+            found[f"extra {extra}"] = "not installed"
     found |= {f"${name}": os.environ.get(name, "not set") for name in VARIABLES}
     for known in NAMED.values():
         place = at_hand(known)

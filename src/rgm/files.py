@@ -62,8 +62,9 @@ def claimed(folder: Path) -> Iterator[None]:
     writable_folder(folder)
     try:
         with FileLock(folder / ".lock", timeout=0, is_singleton=True):
-            for leftover in (*folder.glob(f"{_UNFINISHED}*"), *folder.glob(f"*/{_UNFINISHED}*")):
-                leftover.unlink(missing_ok=True)
+            for place in (folder, folder / "checkpoints", folder / "figures"):
+                for leftover in place.glob(f"{_UNFINISHED}*"):
+                    leftover.unlink(missing_ok=True)
             yield
     except Timeout:
         raise RGMError(

@@ -1,6 +1,5 @@
 """Models by the conventions of the Hugging Face Hub: a folder with weights, configuration, evidence and a card."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Any
 
 from rgm.checkpoint import FILE, Checkpoint, Origin, load_checkpoint, save_model
 from rgm.errors import RGMError
-from rgm.evidence.claims import estimates
+from rgm.evidence.claims import EvidenceRecord, read_evidence
 from rgm.files import writable_folder, write_bytes, write_json, write_text
 from rgm.model.spatial import SpatialRGM
 
@@ -20,17 +19,17 @@ def save_folder(folder: Path, checkpoint: Checkpoint, evidence: Path | None = No
 
     Raises RGMError for evidence that cannot be read, or a folder that cannot be written.
     """
-    claims = None
-    if evidence is not None:
-        estimates(evidence)  # refuses what is none
-        claims = json.loads(evidence.read_bytes())
+    text = card(checkpoint, None if evidence is None else read_evidence(evidence))
+    content = None if evidence is None else evidence.read_bytes()
     writable_folder(folder)
     save_model(folder / FILE, checkpoint.model, checkpoint.origin)
     config = {"model": asdict(checkpoint.model.config), "origin": asdict(checkpoint.origin)}
     write_json(folder / "config.json", {"version": 1, "library": "rgm", **config})
-    if evidence is not None and evidence.resolve() != (folder / EVIDENCE).resolve():
-        write_bytes(folder / EVIDENCE, evidence.read_bytes())
-    write_text(folder / "README.md", card(checkpoint, claims))
+    if content is None:
+        (folder / EVIDENCE).unlink(missing_ok=True)  # an earlier model's
+    else:
+        write_bytes(folder / EVIDENCE, content)
+    write_text(folder / "README.md", text)
     return folder
 
 
@@ -69,7 +68,7 @@ def unnamed(model: SpatialRGM) -> Checkpoint:
     return Checkpoint(model=model, origin=Origin(preset="own", data="own images", classes=classes, seed=0))
 
 
-def card(checkpoint: Checkpoint, evidence: dict[str, Any] | None = None) -> str:
+def card(checkpoint: Checkpoint, evidence: EvidenceRecord | None = None) -> str:
     """Return the model's card: what it is, how to load it, and its claims, measure by measure."""
     origin, config = checkpoint.origin, checkpoint.model.config
     channels, height, width = config.image
@@ -114,7 +113,7 @@ def card(checkpoint: Checkpoint, evidence: dict[str, Any] | None = None) -> str:
     return "\n".join([*lines, *_rows(evidence), ""])
 
 
-def _rows(evidence: dict[str, Any]) -> Iterator[str]:
+def _rows(evidence: EvidenceRecord) -> Iterator[str]:
     for claim in evidence["claims"]:
         if claim["subject"] != "model":
             continue
@@ -127,6 +126,14 @@ def _rows(evidence: dict[str, Any]) -> Iterator[str]:
                 f"| {claim['claim']} | {claim.get('verdict', '')} | {measure['name']} | {estimate} "
                 f"{measure.get('unit', '')} | {low} to {high} |"
             )
+
+
+def _refused(error: Exception, what: str) -> Exception:
+    """Return what the Hub or the way to it refuses as one line, and any other error as it is."""
+    theirs = type(error).__module__.split(".")[0]
+    if isinstance(error, OSError) or theirs.startswith(("httpx", "huggingface_hub", "requests")):
+        return RGMError(f"{what}: {' '.join(str(error).split())}")
+    return error
 
 
 def _hub() -> Any:

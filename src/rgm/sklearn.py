@@ -11,7 +11,6 @@ from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
-from rgm.device import resolve_device
 from rgm.model.config import preset as preset_config
 from rgm.model.spatial import SpatialRGM
 from rgm.training.fit import fit
@@ -25,12 +24,14 @@ class SpatialRGMClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Tra
     """A spatial RGM behind scikit-learn's calls.
 
     Rows of X are images, flattened: `image_shape` is (channels, height, width), by default one grey square, to which
-    rows that are no square are filled up. Pixels are brought to [0, 1] by the least and greatest value of the training
+    rows that are no square are filled up; squares whose side the model does not take are filled up at the right and
+    below. Pixels are brought to [0, 1] by the least and greatest value of the training
     data. `transform` gives the codes z₁ as whole numbers, (n, cells), in reading order, and `inverse_transform` paints
     them as rows of X; `predict_proba` is q(z_L | x).
 
-    `preset`: model and recipe by name; `epochs`, `batch_size`: instead of the recipe's; `device`: as in `rgm.fit`;
-    `random_state`: seeds everything. Of few images a pass is few steps: at least `min_steps` are taken.
+    `preset`: model and recipe by name; `epochs`, `batch_size`: instead of the recipe's; `device`: where it is trained,
+    as in `rgm.fit` (it is used on the CPU, in double precision); `random_state`: seeds everything. Of few images a
+    pass is few steps: at least `min_steps` are taken.
 
     Fitted: `model_` (the `SpatialRGM`), `classes_`, `n_features_in_`, `history_` (the epochs' records).
     """
@@ -73,14 +74,14 @@ class SpatialRGMClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Tra
             model = SpatialRGM(config=preset_config(self.preset, self.image_shape_, len(self.classes_)))
         images = self._images(X)
         found = fit(model, images, torch.from_numpy(labels), recipe=plan, seed=seed, device=self.device)
-        self.model_, self.history_ = found.model.double(), found.history
+        self.model_, self.history_ = found.model.cpu().double(), found.history
         height, width = self.model_.config.levels[0].grid
         self._n_features_out = height * width
         return self
 
     def predict_proba(self, X: Images) -> NDArray[np.float64]:
         """Return q(z_L | x): probabilities of `classes_`, (n, classes)."""
-        probabilities: NDArray[np.float64] = self._read(X).concept.cpu().numpy()
+        probabilities: NDArray[np.float64] = self._read(X).concept.numpy()
         return probabilities
 
     def predict(self, X: Images) -> NDArray[Any]:
@@ -91,17 +92,20 @@ class SpatialRGMClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Tra
 
     def transform(self, X: Images) -> NDArray[np.int64]:
         """Return the codes z₁ of each row, (n, cells), in reading order."""
-        codes: NDArray[np.int64] = self._read(X).z1.flatten(1).cpu().numpy()
+        codes: NDArray[np.int64] = self._read(X).z1.flatten(1).numpy()
         return codes
 
     def inverse_transform(self, codes: Any) -> NDArray[np.float32]:
         """Return what codes paint, as rows of X; raise ValueError for codes that the model does not have."""
         check_is_fitted(self)
-        z1 = torch.from_numpy(check_array(codes, dtype=np.int64)).to(self.model_.device)
+        z1 = torch.from_numpy(check_array(codes, dtype=np.int64))
         if z1.shape[1] != self._n_features_out:
             raise ValueError(f"codes have {self._n_features_out} cells a row, but {z1.shape[1]} came")
         painted = self.model_.decode(z1.reshape(-1, *self.model_.config.levels[0].grid))
-        rows = painted.flatten(1)[:, : self.n_features_in_].cpu().numpy()
+        side = self._side(self.n_features_in_)
+        if self.image_shape is None and side is not None:
+            painted = painted[:, :, :side, :side]
+        rows = painted.flatten(1)[:, : self.n_features_in_].numpy()
         return (self.low_ + (self.high_ - self.low_) * rows).astype(np.float32)
 
     def __sklearn_tags__(self) -> Any:
@@ -115,17 +119,27 @@ class SpatialRGMClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Tra
         if self.image_shape is not None:
             if math.prod(self.image_shape) != features:
                 raise ValueError(f"image_shape {self.image_shape} does not make the {features} features of X")
-            return self.image_shape
+            channels, height, width = self.image_shape
+            return (channels, height, width)
         side = 4 * math.ceil(math.sqrt(features) / 4)
         return (1, side, side)
 
+    def _side(self, features: int) -> int | None:
+        """Return the side of the square that rows are, where they are one."""
+        side = math.isqrt(features)
+        return side if side**2 == features else None
+
     def _images(self, X: NDArray[np.float32]) -> torch.Tensor:
         unit = np.clip((X - self.low_) / ((self.high_ - self.low_) or 1.0), 0, 1)
-        missing = math.prod(self.image_shape_) - unit.shape[1]
-        filled = np.pad(unit, ((0, 0), (0, missing)))
+        side = self._side(unit.shape[1])
+        if self.image_shape is None and side is not None:
+            missing = self.image_shape_[2] - side
+            filled = np.pad(unit.reshape(-1, side, side), ((0, 0), (0, missing), (0, missing)))
+        else:
+            filled = np.pad(unit, ((0, 0), (0, math.prod(self.image_shape_) - unit.shape[1])))
         return torch.from_numpy(filled.astype(np.float32)).reshape(-1, *self.image_shape_)
 
     def _read(self, X: Images) -> Any:
         check_is_fitted(self)
         X = validate_data(self, X, dtype=np.float32, reset=False)
-        return self.model_.infer(self._images(X).double().to(resolve_device(self.device)))
+        return self.model_.infer(self._images(X).double())

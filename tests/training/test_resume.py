@@ -5,6 +5,7 @@ import random
 import shutil
 import signal
 import time
+from dataclasses import replace
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -117,6 +118,30 @@ def test_killed_after_its_last_checkpoint_it_writes_its_results(whole: Path, tmp
     finally:
         torch.set_num_threads(threads)
     same(whole, out)
+
+
+def test_other_images_labels_or_precision_are_another_run(whole: Path, tmp_path: Path) -> None:
+    out = tmp_path / "other"
+    shutil.copytree(whole, out)
+    for other in (
+        replace(CONFIG, labels=500),
+        replace(CONFIG, precision="bfloat16"),
+        replace(CONFIG, size=32),
+    ):
+        with pytest.raises(RGMError, match="belongs to another run"):
+            train_run(other, out, resume=True)
+
+
+def test_what_an_earlier_model_left_is_not_said_of_the_next(whole: Path, tmp_path: Path) -> None:
+    out = tmp_path / "again"
+    shutil.copytree(whole, out)
+    (out / "figures").mkdir()
+    old = [out / "evidence.json", out / "locality.json", out / "report.html", out / "figures" / "patch.png"]
+    for path in old:
+        path.touch()
+    train_run(replace(CONFIG, seed=2, epochs=0.1), out)
+    assert not any(path.exists() for path in old)
+    assert (out / FILE).exists()
 
 
 def test_a_second_training_into_a_folder_is_refused(

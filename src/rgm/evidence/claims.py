@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NotRequired
 
 from pydantic import TypeAdapter, ValidationError
 from typing_extensions import TypedDict
@@ -242,19 +242,40 @@ def finding_record(finding: Finding) -> dict[str, object]:
     }
 
 
-class _Measure(TypedDict):
+class MeasureRecord(TypedDict):
+    """What of a measure in an `evidence.json` others read."""
+
     name: str
+    unit: NotRequired[str]
     estimate: float | None
+    low: NotRequired[float | None]
+    high: NotRequired[float | None]
 
 
-class _Claim(TypedDict):
+class ClaimRecord(TypedDict):
+    """What of a claim in an `evidence.json` others read."""
+
     claim: str
     subject: str
-    measures: list[_Measure]
+    verdict: NotRequired[str]
+    measures: list[MeasureRecord]
 
 
-class _Evidence(TypedDict):
-    claims: list[_Claim]
+class EvidenceRecord(TypedDict):
+    """What of an `evidence.json` others read."""
+
+    data: NotRequired[str]
+    claims: list[ClaimRecord]
+
+
+def read_evidence(path: Path) -> EvidenceRecord:
+    """Return what others read of an `evidence.json`; raise RGMError for a file that is none."""
+    try:
+        return TypeAdapter(EvidenceRecord).validate_json(path.read_bytes(), strict=True)
+    except (OSError, ValidationError):
+        raise RGMError(
+            f"{path} is no evidence that can be read: `rgm evaluate --claims` writes it anew"
+        ) from None
 
 
 def estimates(path: Path) -> dict[str, dict[str, float]]:
@@ -262,14 +283,8 @@ def estimates(path: Path) -> dict[str, dict[str, float]]:
 
     A claim without measures, or with one that is not finite, is left out. Raises RGMError for a file that is none.
     """
-    try:
-        content = TypeAdapter(_Evidence).validate_json(path.read_bytes())
-    except (OSError, ValidationError):
-        raise RGMError(
-            f"{path} is no evidence that can be read: `rgm evaluate --claims` writes it anew"
-        ) from None
     found: dict[str, dict[str, float]] = {}
-    for claim in content["claims"]:
+    for claim in read_evidence(path)["claims"]:
         known = {measure["name"]: measure["estimate"] for measure in claim["measures"]}
         finite = {name: value for name, value in known.items() if value is not None and math.isfinite(value)}
         if claim["subject"] == "model" and known and len(finite) == len(known):

@@ -30,6 +30,17 @@ from rgm.training.loop import Training
 VERSION = 1
 KEPT = 3
 """Checkpoints that are kept: should the newest be damaged, there is one before it."""
+RESULTS = (
+    FILE,
+    "metrics.json",
+    "report.html",
+    "evidence.json",
+    "evaluation.json",
+    "abstraction.json",
+    "instantiation.json",
+    "locality.json",
+)
+"""What an earlier run leaves of its model, beside `figures/`: none of it is true of the next one."""
 
 
 class RunFolder:
@@ -45,6 +56,11 @@ class RunFolder:
 
     def describe(self, config: RunConfig, training: Training, sets: tuple[ImageSet, ...]) -> None:
         """Say what makes the run; it is written beside the first checkpoint."""
+        self._made_from = {
+            "images": [images.sha256 for images in sets],
+            "labels": config.labels,
+            "engine": asdict(training.engine),
+        }
         self._config = {
             "version": VERSION,
             "run": {name: value for name, value in asdict(config).items() if name != "data_dir"},
@@ -69,10 +85,11 @@ class RunFolder:
         if not training.processes.first:
             return
         numbers, tensors = training.state()
+        numbers |= {"made_from": self._made_from}
         file = step_file(self.checkpoints, training.steps_done)
         save_model(file, training.model, self.origin, Unfinished(numbers=numbers, tensors=tensors))
         if self._fresh:
-            for stale in (self.out / FILE, self.out / "metrics.json", self.out / "report.html"):
+            for stale in (*(self.out / name for name in RESULTS), *(self.out / "figures").glob("*.*")):
                 stale.unlink(missing_ok=True)
             write_json(self.out / "config.json", self._config)
             self._fresh = False
@@ -101,7 +118,7 @@ class RunFolder:
         self._write_history(training)
 
     def restore(self, training: Training) -> None:
-        """Put a training where the newest whole checkpoint left it; leave it at its start where there is none.
+        """Put a training that was described where the newest whole checkpoint left it, if there is one.
 
         Raises RGMError where the checkpoint belongs to another run, or where none that is there is whole.
         """
@@ -114,11 +131,12 @@ class RunFolder:
             found.unfinished is None
             or not same
             or found.unfinished.numbers.get("recipe") != _plain(training.recipe)
+            or found.unfinished.numbers.get("made_from") != self._made_from
         ):
             raise RGMError(
                 f"{self.checkpoints} belongs to another run than the one asked for (its preset is "
                 f"{found.origin.preset}, its data {found.origin.data}, its seed {found.origin.seed}): give "
-                "the same options to resume it, or another --out"
+                "the same options and the same images to resume it, or another --out"
             )
         training.model.load_state_dict(found.model.state_dict())
         training.restore(found.unfinished.numbers, found.unfinished.tensors)

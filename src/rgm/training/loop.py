@@ -361,13 +361,17 @@ class Training:
         for name, value in tensors.items():
             which, number, slot = (*name.split("."), "", "")[:3]
             shape = slots.get((which, number), {}).get(slot)
-            if value.shape != shape or value.dtype != self.dtype:
+            if value.shape != shape or not value.is_floating_point():
                 raise _not_of_this(
                     f"its optimisers have no {name} of {value.dtype} and shape {tuple(value.shape)}"
                 )
             # In the parameters' own memory order, which the fused optimiser takes for granted.
             laid = value.contiguous(memory_format=torch.channels_last) if value.ndim == 4 else value
             states[int(which)].setdefault(int(number), {})[slot] = laid
+        for optimiser, kept in enumerate(states):
+            for weight, found in kept.items():
+                if found.keys() != slots[str(optimiser), str(weight)].keys():
+                    raise _not_of_this(f"its optimisers keep {', '.join(found)} alone of weights {weight}")
         for optimizer, state in zip(self.optimizers, states, strict=True):
             groups = optimizer.state_dict()["param_groups"]
             optimizer.load_state_dict({"state": state, "param_groups": groups})

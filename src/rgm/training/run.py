@@ -101,10 +101,10 @@ def train_run(
                 precision=config.precision, compile=config.compile, deterministic=config.deterministic
             ),
         )
+        folder.describe(config, training, (images, validation, test))
         if resume:
             folder.restore(training)
         start = time.perf_counter()
-        folder.describe(config, training, (images, validation, test))
         training.run(
             watch, folder.keep, keep_every=keep_every, callbacks=callbacks if training.processes.first else ()
         )
