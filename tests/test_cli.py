@@ -1,5 +1,6 @@
 """The command line as a user meets it: what it writes, its exit codes, its one line of error."""
 
+import io
 import json
 import os
 import signal
@@ -8,8 +9,10 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from contextlib import redirect_stderr, redirect_stdout
 from html.parser import HTMLParser
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -42,11 +45,23 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def refused(*arguments: object, **environment: str) -> str:
-    """Run a command that the user can mend: exit code 2, one line, no traceback."""
-    result = rgm(*arguments, check=False, **environment)
-    assert result.returncode == 2, result.stderr
-    lines = result.stderr.strip().splitlines()
-    assert len(lines) == 1, result.stderr
+    """Run a command that the user can mend: exit code 2, one line, no traceback.
+
+    In this process: starting Python anew takes longer than to be refused.
+    """
+    terminated = signal.getsignal(signal.SIGTERM)
+    with (
+        patch.dict(os.environ, environment),
+        patch.object(sys, "argv", ["rgm", *map(str, arguments)]),
+        redirect_stdout(io.StringIO()),
+        redirect_stderr(io.StringIO()) as said,
+        pytest.raises(SystemExit) as ended,
+    ):
+        cli.main()
+    signal.signal(signal.SIGTERM, terminated)
+    assert ended.value.code == 2, said.getvalue()
+    lines = said.getvalue().strip().splitlines()
+    assert len(lines) == 1, said.getvalue()
     assert lines[0].startswith("rgm: ")
     return lines[0]
 

@@ -697,7 +697,7 @@ def main() -> None:
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     signal.signal(signal.SIGTERM, _terminated)
     try:
-        app(exit_on_error=False, print_error=False)
+        app(sys.argv[1:], exit_on_error=False, print_error=False)
     except PermissionError as error:
         print(f"rgm: {error.filename}: permission denied", file=sys.stderr)
         raise SystemExit(2) from None
