@@ -15,13 +15,11 @@ from torch import Tensor
 
 from rgm.data.images import ImageSet, to_unit
 from rgm.errors import RGMError, unknown
-from rgm.files import write_bytes
+from rgm.files import DENSEST, write_bytes
 from rgm.model.results import Samples
 from rgm.model.spatial import SpatialRGM
 
 Arrays = dict[str, NDArray[np.generic]]
-_DENSEST = 1032
-"""Bytes that one byte of a compressed file can stand for, at most."""
 
 
 def write(path: Path, arrays: Arrays) -> None:
@@ -156,7 +154,7 @@ def _check_size(opened: "np.lib.npyio.NpzFile", name: str, size: int) -> None:
             shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
         else:
             shape, _, dtype = np.lib.format.read_array_header_2_0(stream)
-    most = min(member.file_size, size * (1 if member.compress_type == zipfile.ZIP_STORED else _DENSEST))
+    most = min(member.file_size, size * (1 if member.compress_type == zipfile.ZIP_STORED else DENSEST))
     if math.prod(shape) * dtype.itemsize > most:
         raise ValueError(f"`{name}` claims {' × '.join(map(str, shape))} values, more than it holds")
 

@@ -12,6 +12,8 @@ from filelock import FileLock, Timeout
 
 from rgm.errors import RGMError
 
+DENSEST = 1032
+"""Bytes that one byte of a deflated file can stand for, at most."""
 _UNFINISHED = ".rgm-"
 """How the names of files begin that are being written."""
 

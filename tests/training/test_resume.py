@@ -5,6 +5,7 @@ import random
 import shutil
 import signal
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -24,6 +25,14 @@ CONFIG = RunConfig(data="digits", preset="seed", epochs=3.0, batch_size=64, devi
 def _train(out: Path, resume: bool) -> None:
     torch.set_num_threads(1)
     train_run(CONFIG, out, resume=resume, keep_every=0.0)  # a checkpoint at every step
+
+
+@pytest.fixture(autouse=True)
+def _threads() -> Iterator[None]:
+    """What a training in this process sets is put back."""
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -98,11 +107,7 @@ def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_goes_on(
     newest.write_bytes(content)
     for name in (FILE, "metrics.jsonl", "metrics.json"):
         (out / name).unlink()
-    threads = torch.get_num_threads()
-    try:
-        _train(out, resume=True)
-    finally:
-        torch.set_num_threads(threads)
+    _train(out, resume=True)
     assert f"{newest} is not as it was written: its checksum differs" in caplog.text
     same(whole, out)
 
@@ -112,11 +117,7 @@ def test_killed_after_its_last_checkpoint_it_writes_its_results(whole: Path, tmp
     shutil.copytree(whole, out)
     for name in (FILE, "metrics.jsonl", "metrics.json", "config.json"):
         (out / name).unlink()
-    threads = torch.get_num_threads()
-    try:
-        _train(out, resume=True)
-    finally:
-        torch.set_num_threads(threads)
+    _train(out, resume=True)
     same(whole, out)
 
 

@@ -12,10 +12,9 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from rgm.errors import RGMError
+from rgm.files import DENSEST
 
 _UINT8 = 0x08
-_DENSEST = 1032
-"""Bytes that one byte of a gzip file can stand for, at most."""
 
 
 def read_idx(path: Path) -> UInt8[Tensor, "*shape"]:
@@ -28,7 +27,7 @@ def read_idx(path: Path) -> UInt8[Tensor, "*shape"]:
         with path.open("rb") as file:
             packed = file.read(2) == b"\x1f\x8b"
             file.seek(0)
-            most = path.stat().st_size * (_DENSEST if packed else 1)
+            most = path.stat().st_size * (DENSEST if packed else 1)
             return _read(gzip.GzipFile(fileobj=file) if packed else file, path, most)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise RGMError(f"{path} is a damaged gzip file ({error}): fetch the data set again") from error

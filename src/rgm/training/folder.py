@@ -89,7 +89,8 @@ class RunFolder:
         file = step_file(self.checkpoints, training.steps_done)
         save_model(file, training.model, self.origin, Unfinished(numbers=numbers, tensors=tensors))
         if self._fresh:
-            for stale in (*(self.out / name for name in RESULTS), *(self.out / "figures").glob("*.*")):
+            pictures = (path for kind in ("png", "gif") for path in (self.out / "figures").glob(f"*.{kind}"))
+            for stale in (*(self.out / name for name in RESULTS), *pictures):
                 stale.unlink(missing_ok=True)
             write_json(self.out / "config.json", self._config)
             self._fresh = False
