@@ -44,18 +44,17 @@ RESULTS = (
 
 
 class RunFolder:
-    """The files of a training under way."""
+    """The files of a training under way; what makes it is written beside its first checkpoint."""
 
-    def __init__(self, out: Path, origin: Origin) -> None:
+    def __init__(
+        self, out: Path, origin: Origin, config: RunConfig, training: Training, sets: tuple[ImageSet, ...]
+    ) -> None:
         self.out, self.origin = out, origin
         self.checkpoints = out / CHECKPOINTS
         self._timings: list[dict[str, float | str | int]] = []
         self._last, self._steps = time.perf_counter(), 0
         self._mine: list[Path] = []
         self._fresh = True
-
-    def describe(self, config: RunConfig, training: Training, sets: tuple[ImageSet, ...]) -> None:
-        """Say what makes the run; it is written beside the first checkpoint."""
         self._made_from = {
             "images": [images.sha256 for images in sets],
             "labels": config.labels,
@@ -119,7 +118,7 @@ class RunFolder:
         self._write_history(training)
 
     def restore(self, training: Training) -> None:
-        """Put a training that was described where the newest whole checkpoint left it, if there is one.
+        """Put a training where the newest whole checkpoint left it, if there is one.
 
         Raises RGMError where the checkpoint belongs to another run, or where none that is there is whole.
         """

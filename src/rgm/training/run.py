@@ -17,7 +17,6 @@ from rgm.files import claimed, write_json
 from rgm.measures import matching
 from rgm.model.config import preset
 from rgm.model.spatial import SpatialRGM
-from rgm.processes import current
 from rgm.progress import Callback, EpochRecord, Watch
 from rgm.training.config import RunConfig
 from rgm.training.engine import Engine
@@ -89,19 +88,16 @@ def train_run(
             estimator=config.estimator,
         )
     )
-    with claimed(out) if current().first else nullcontext():
-        folder = RunFolder(out, origin)
-        training = Training(
-            model.to(device),
-            known,
-            validation,
-            chosen,
-            seed=config.seed,
-            engine=Engine(
-                precision=config.precision, compile=config.compile, deterministic=config.deterministic
-            ),
-        )
-        folder.describe(config, training, (images, validation, test))
+    training = Training(
+        model.to(device),
+        known,
+        validation,
+        chosen,
+        seed=config.seed,
+        engine=Engine(precision=config.precision, compile=config.compile, deterministic=config.deterministic),
+    )
+    with claimed(out) if training.processes.first else nullcontext():
+        folder = RunFolder(out, origin, config, training, (images, validation, test))
         if resume:
             folder.restore(training)
         start = time.perf_counter()
