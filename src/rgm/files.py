@@ -108,4 +108,4 @@ def writable_file(path: Path) -> Path:
 
 def _cannot_write(path: Path, error: OSError) -> RGMError:
     reason = error.strerror or str(error)
-    return RGMError(f"cannot write {path}: {reason}; name another place with --out")
+    return RGMError(f"cannot write {path}: {reason}; name another place")

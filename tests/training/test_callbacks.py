@@ -8,6 +8,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import rgm
 from rgm.checkpoint import CHECKPOINTS, step_files
 from rgm.data.images import ImageSet
+from rgm.errors import RGMError
 from rgm.model.spatial import SpatialRGM
 from rgm.progress import EpochRecord, StepRecord
 from rgm.training.config import RunConfig
@@ -56,6 +57,12 @@ def test_one_that_raises_leaves_a_checkpoint(tmp_path: Path) -> None:
     heard = Heard()
     train_run(config, tmp_path, resume=True, callbacks=[heard])
     assert heard.steps[0].step == 4
+
+
+def test_a_board_that_cannot_be_written_is_said_before_training(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(RGMError, match=r"cannot write .*board: .*; name another place"):
+        TensorBoard(tmp_path / "file" / "board")
 
 
 def test_tensorboard_shows_every_step_and_epoch(few: ImageSet, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rgm.errors import RGMError
+from rgm.files import writable_folder
 from rgm.progress import EpochRecord, StepRecord
 
 if TYPE_CHECKING:
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 class TensorBoard:
     """A callback that writes TensorBoard's files: the loss and its terms at every step, the measures at every epoch.
 
-    Needs the extra `tensorboard`; raises RGMError where it is absent. A training that is taken up again hides what its
+    Needs the extra `tensorboard`; raises RGMError where it is absent, or the folder cannot be written. A training that is taken up again hides what its
     earlier part wrote of later steps.
     """
 
@@ -24,7 +25,7 @@ class TensorBoard:
             raise RGMError(
                 "TensorBoard is not installed: pip install 'rgm[tensorboard]', or leave --tensorboard out"
             ) from None
-        self.folder = folder
+        self.folder = writable_folder(Path(folder))
         self._writer: SummaryWriter | None = None
 
     def on_step(self, record: StepRecord) -> None:
