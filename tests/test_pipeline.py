@@ -9,7 +9,7 @@ from rgm.data.load import load_data
 from rgm.errors import RGMError
 from rgm.pipeline import labels_known, run
 from rgm.training.config import RunConfig
-from rgm.training.run import train_run
+from rgm.training.run import plan_run
 
 
 def test_a_run_without_labels_ends_with_a_report(tmp_path: Path) -> None:
@@ -22,7 +22,7 @@ def test_a_run_without_labels_ends_with_a_report(tmp_path: Path) -> None:
 
 
 def test_a_training_with_few_labels_says_how_many(tmp_path: Path) -> None:
-    train_run(RunConfig(data="digits", labels=30, epochs=0.2), tmp_path)
+    plan_run(RunConfig(data="digits", labels=30, epochs=0.2)).carry_out(tmp_path)
     assert json.loads((tmp_path / "metrics.json").read_text())["labels"] == 30
     train = load_data("digits", "train")
     assert labels_known(30, train) == f"30 of {len(train):,}, balanced over the classes"

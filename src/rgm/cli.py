@@ -134,10 +134,12 @@ def train(
     """Train a model and leave a run folder."""
     from rgm.processes import joined
     from rgm.terminal import progress
-    from rgm.training.run import train_run
+    from rgm.training.run import plan_run
 
     with joined(config.device) as processes, progress(quiet or not processes.first) as watch:
-        result = train_run(config, out, resume=resume, watch=watch, callbacks=_callbacks(tensorboard))
+        result = plan_run(config).carry_out(
+            out, resume=resume, watch=watch, callbacks=_callbacks(tensorboard)
+        )
     if processes.first and not quiet:
         if config.precision != "float32" or config.compile:
             compiled = ", networks compiled" if config.compile else ""

@@ -28,7 +28,7 @@ from rgm.progress import Callback, Watch
 from rgm.report.figures import experiment_figures, experiment_motions, png
 from rgm.report.page import Report, write_report
 from rgm.training.config import RunConfig
-from rgm.training.run import RunResult, load_split, train_run
+from rgm.training.run import Plan, RunResult, plan_run
 
 JUDGE = "judge.safetensors"
 Result = Abstraction | Instantiation | Locality
@@ -58,22 +58,17 @@ def run(
     Without `controls`, the claims are put to the model alone. Raises RGMError for what the user can mend.
     """
     start = time.perf_counter()
-    trained = train_run(config, out, resume=resume, watch=watch, callbacks=callbacks)
+    plan = plan_run(config)
     with claimed(out):
-        return _examined(trained, config, out, controls, watch, command, start)
+        trained = plan.carry_out(out, resume=resume, watch=watch, callbacks=callbacks)
+        return _examined(plan, trained, out, controls, watch, command, start)
 
 
 def _examined(
-    trained: RunResult,
-    config: RunConfig,
-    out: Path,
-    controls: bool,
-    watch: Watch,
-    command: str,
-    start: float,
+    plan: Plan, trained: RunResult, out: Path, controls: bool, watch: Watch, command: str, start: float
 ) -> Finished:
     """Do what follows the training."""
-    train, validation, test = (load_split(config, split) for split in ("train", "validation", "test"))
+    config, (train, validation, test) = plan.config, plan.sets
     judge = None if train.labels is None else judge_of(train, kept=out / JUDGE, seed=config.seed, watch=watch)
     classes = trained.origin.classes
     test = replace(test, classes=classes)

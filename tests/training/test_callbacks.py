@@ -12,7 +12,7 @@ from rgm.errors import RGMError
 from rgm.model.spatial import SpatialRGM
 from rgm.progress import EpochRecord, StepRecord
 from rgm.training.config import RunConfig
-from rgm.training.run import train_run
+from rgm.training.run import plan_run
 from rgm.training.tensorboard import TensorBoard
 
 
@@ -52,10 +52,10 @@ def test_steps_and_epochs_are_heard_in_order(few: ImageSet) -> None:
 def test_one_that_raises_leaves_a_checkpoint(tmp_path: Path) -> None:
     config = RunConfig(data="digits", preset="seed", epochs=1.0, device="cpu")
     with pytest.raises(KeyboardInterrupt):
-        train_run(config, tmp_path, callbacks=[Heard(until=3)])
+        plan_run(config).carry_out(tmp_path, callbacks=[Heard(until=3)])
     assert [file.stem for file in step_files(tmp_path / CHECKPOINTS)] == ["step-00000003"]
     heard = Heard()
-    train_run(config, tmp_path, resume=True, callbacks=[heard])
+    plan_run(config).carry_out(tmp_path, resume=True, callbacks=[heard])
     assert heard.steps[0].step == 4
 
 

@@ -16,7 +16,7 @@ import torch
 from rgm.checkpoint import CHECKPOINTS, FILE, step_files
 from rgm.errors import RGMError
 from rgm.training.config import RunConfig
-from rgm.training.run import train_run
+from rgm.training.run import plan_run
 
 KILLS = 20
 CONFIG = RunConfig(data="digits", preset="seed", epochs=3.0, batch_size=64, device="cpu")
@@ -24,7 +24,7 @@ CONFIG = RunConfig(data="digits", preset="seed", epochs=3.0, batch_size=64, devi
 
 def _train(out: Path, resume: bool) -> None:
     torch.set_num_threads(1)
-    train_run(CONFIG, out, resume=resume, keep_every=0.0)  # a checkpoint at every step
+    plan_run(CONFIG).carry_out(out, resume=resume, keep_every=0.0)  # a checkpoint at every step
 
 
 @pytest.fixture(autouse=True)
@@ -130,7 +130,7 @@ def test_other_images_labels_or_precision_are_another_run(whole: Path, tmp_path:
         replace(CONFIG, size=32),
     ):
         with pytest.raises(RGMError, match="belongs to another run"):
-            train_run(other, out, resume=True)
+            plan_run(other).carry_out(out, resume=True)
 
 
 def test_what_an_earlier_model_left_is_not_said_of_the_next(whole: Path, tmp_path: Path) -> None:
@@ -140,7 +140,7 @@ def test_what_an_earlier_model_left_is_not_said_of_the_next(whole: Path, tmp_pat
     old = [out / "evidence.json", out / "locality.json", out / "report.html", out / "figures" / "patch.png"]
     for path in old:
         path.touch()
-    train_run(replace(CONFIG, seed=2, epochs=0.1), out)
+    plan_run(replace(CONFIG, seed=2, epochs=0.1)).carry_out(out)
     assert not any(path.exists() for path in old)
     assert (out / FILE).exists()
 
@@ -152,7 +152,7 @@ def test_a_second_training_into_a_folder_is_refused(
     process.start()
     _progress(process, tmp_path, set(), 0)
     with pytest.raises(RGMError, match="is being written by another process: wait for it to end"):
-        train_run(CONFIG, tmp_path)
+        plan_run(CONFIG).carry_out(tmp_path)
     assert process.is_alive()
     process.kill()
     process.join(30)
@@ -172,8 +172,8 @@ def test_a_full_disk_stops_training_and_the_last_checkpoint_is_whole(
     with monkeypatch.context() as patch:
         patch.setattr("os.fsync", full)
         with pytest.raises(RGMError, match="No space left on device"):
-            train_run(CONFIG, tmp_path, keep_every=0.0)
+            plan_run(CONFIG).carry_out(tmp_path, keep_every=0.0)
     left = len(step_files(tmp_path / CHECKPOINTS))
     assert left == 3
-    result = train_run(CONFIG, tmp_path, resume=True)
+    result = plan_run(CONFIG).carry_out(tmp_path, resume=True)
     assert result.history[-1].step == 69

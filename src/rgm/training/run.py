@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import torch
 
@@ -28,11 +29,6 @@ CLUSTERS = 10
 """Concepts of a model of images without labels."""
 
 
-def load_split(config: RunConfig, split: Split) -> ImageSet:
-    """Return a split of the run's data; see `load_data`."""
-    return load_data(config.data, split, data_dir=config.data_dir, size=config.size)
-
-
 @dataclass(frozen=True, kw_only=True)
 class RunResult:
     """A finished training: its folder, its model (in evaluation mode), its history and its test measures."""
@@ -45,30 +41,83 @@ class RunResult:
     elapsed_s: float
 
 
-def train_run(
-    config: RunConfig,
-    out: Path,
-    *,
-    resume: bool = False,
-    watch: Watch = lambda _: None,
-    keep_every: float = 30.0,
-    callbacks: Sequence[Callback] = (),
-) -> RunResult:
-    """Train a preset on a data set and leave a run folder.
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A training before its first step: all that can be refused without a folder has been.
 
-    A checkpoint is left at every epoch, every `keep_every` seconds within one and where `watch` interrupts; `resume`
-    goes on from the newest that is whole, or starts afresh where there is none: the results are equal, byte for byte,
-    to those of a training that was never stopped. An earlier run in the folder is replaced when the first checkpoint
-    of this one is whole. Started by `torchrun`, processes share every batch, and the first one writes; a run can be
-    taken up again by another number of them.
-    Raises RGMError for what the user can mend, before anything is written wherever that can be known; another process
-    that writes the folder is among it.
+    `sets` are the training, validation and test splits as they were read; `labels` how many of them training knows,
+    None for all.
     """
+
+    config: RunConfig
+    origin: Origin
+    training: Training
+    sets: tuple[ImageSet, ImageSet, ImageSet]
+    labels: int | None
+
+    def carry_out(
+        self,
+        out: Path,
+        *,
+        resume: bool = False,
+        watch: Watch = lambda _: None,
+        keep_every: float = 30.0,
+        callbacks: Sequence[Callback] = (),
+    ) -> RunResult:
+        """Train, once, and leave a run folder.
+
+        A checkpoint is left at every epoch, every `keep_every` seconds within one and where `watch` interrupts;
+        `resume` goes on from the newest that is whole, or starts afresh where there is none: the results are equal,
+        byte for byte, to those of a training that was never stopped. An earlier run in the folder is replaced when the
+        first checkpoint of this one is whole. Started by `torchrun`, processes share every batch, and the first one
+        writes; a run can be taken up again by another number of them. Raises RGMError for a folder that cannot be
+        written, that another process writes, or that is to be resumed and belongs to another run.
+        """
+        training, model, (_, validation, test) = self.training, self.training.model, self.sets
+        first = training.processes.first
+        with claimed(out) if first else nullcontext():
+            folder = RunFolder(out, self.origin, self.config, training, self.sets)
+            if resume:
+                folder.restore(training)
+            start = time.perf_counter()
+            training.run(watch, folder.keep, keep_every=keep_every, callbacks=callbacks if first else ())
+            if self.labels == 0 and validation.labels is not None:
+                read = model.read(to_unit(validation.images).to(model.device))[-1].flatten()
+                model.rename_concepts(matching(read, validation.labels, model.num_classes))
+            measures = summary(model, test)
+            if first:
+                folder.finish(training)
+                save_model(out / FILE, model, self.origin)
+                write_json(out / "metrics.json", self._metrics(measures))
+            return RunResult(
+                folder=out,
+                model=model,
+                origin=self.origin,
+                history=tuple(training.history),
+                test=measures,
+                elapsed_s=time.perf_counter() - start,
+            )
+
+    def _metrics(self, measures: dict[str, float]) -> dict[str, object]:
+        return {
+            "version": VERSION,
+            "data": self.origin.data,
+            "preset": self.origin.preset,
+            "seed": self.origin.seed,
+            "epochs": self.training.recipe.epochs,
+            "labels": self.labels,
+            "validation": self.training.history[-1].validation,
+            "test": measures,
+        }
+
+
+def plan_run(config: RunConfig) -> Plan:
+    """Return the training of a preset on a data set; raise RGMError for what the user can mend. Nothing is written."""
     chosen = recipe(config.preset)
     device = resolve_device(config.device)
-    images = load_split(config, "train")
-    validation = load_split(config, "validation")
-    test = load_split(config, "test")
+    images, validation, test = (
+        load_data(config.data, split, data_dir=config.data_dir, size=config.size) for split in get_args(Split)
+    )
     data = images.name if config.data == "auto" else config.data
     count = config.labels if config.labels is not None or images.labels is not None else 0
     classes = images.classes or tuple(f"cluster {number}" for number in range(CLUSTERS))
@@ -96,39 +145,6 @@ def train_run(
         seed=config.seed,
         engine=Engine(precision=config.precision, compile=config.compile, deterministic=config.deterministic),
     )
-    with claimed(out) if training.processes.first else nullcontext():
-        folder = RunFolder(out, origin, config, training, (images, validation, test))
-        if resume:
-            folder.restore(training)
-        start = time.perf_counter()
-        training.run(
-            watch, folder.keep, keep_every=keep_every, callbacks=callbacks if training.processes.first else ()
-        )
-        if count == 0 and validation.labels is not None:
-            read = model.read(to_unit(validation.images).to(model.device))[-1].flatten()
-            model.rename_concepts(matching(read, validation.labels, model.num_classes))
-        measures = summary(model, test)
-        if training.processes.first:
-            folder.finish(training)
-            save_model(out / FILE, model, origin)
-            write_json(
-                out / "metrics.json",
-                {
-                    "version": VERSION,
-                    "data": data,
-                    "preset": config.preset,
-                    "seed": config.seed,
-                    "epochs": chosen.epochs,
-                    "labels": count,
-                    "validation": training.history[-1].validation,
-                    "test": measures,
-                },
-            )
-        return RunResult(
-            folder=out,
-            model=model,
-            origin=origin,
-            history=tuple(training.history),
-            test=measures,
-            elapsed_s=time.perf_counter() - start,
-        )
+    return Plan(
+        config=config, origin=origin, training=training, sets=(images, validation, test), labels=count
+    )
