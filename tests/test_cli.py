@@ -2,6 +2,7 @@
 
 import io
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -47,7 +48,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def refused(*arguments: object, **environment: str) -> str:
     """Run a command that the user can mend: exit code 2, one line, no traceback.
 
-    In this process: starting Python anew takes longer than to be refused.
+    In this process: starting Python anew takes longer than to be refused. What is logged counts as said.
     """
     terminated = signal.getsignal(signal.SIGTERM)
     with (
@@ -57,11 +58,27 @@ def refused(*arguments: object, **environment: str) -> str:
         redirect_stderr(io.StringIO()) as said,
         pytest.raises(SystemExit) as ended,
     ):
-        cli.main()
-    signal.signal(signal.SIGTERM, terminated)
-    assert ended.value.code == 2, said.getvalue()
-    lines = said.getvalue().strip().splitlines()
-    assert len(lines) == 1, said.getvalue()
+        logged = logging.StreamHandler(said)
+        logging.getLogger("rgm").addHandler(logged)
+        try:
+            cli.main()
+        finally:
+            logging.getLogger("rgm").removeHandler(logged)
+            signal.signal(signal.SIGTERM, terminated)
+    assert isinstance(ended.value.code, int)
+    return one_line(ended.value.code, said.getvalue())
+
+
+def refused_outside(*arguments: object) -> str:
+    """Do the same in a process of its own, where shapes are not checked before our own code sees them."""
+    result = rgm(*arguments, check=False)
+    return one_line(result.returncode, result.stderr)
+
+
+def one_line(code: int, said: str) -> str:
+    assert code == 2, said
+    lines = said.strip().splitlines()
+    assert len(lines) == 1, said
     assert lines[0].startswith("rgm: ")
     return lines[0]
 
@@ -165,7 +182,7 @@ def test_complete_keeps_what_it_is_told(run: Path, tmp_path: Path) -> None:
     rgm("complete", run, tmp_path / "half.npz", "--concept", 7, "--out", tmp_path / "b.npz")
     assert np.load(tmp_path / "b.npz")["concept"].tolist() == [7] * 5
     np.savez(tmp_path / "bad.npz", z1=codes["z1"][:5], concept=codes["concept"][:5], keep=keep[:3])
-    assert "must be a mask of shape (5, 7, 7)" in refused(
+    assert "must be a mask of shape (5, 7, 7)" in refused_outside(
         "complete", run, tmp_path / "bad.npz", "--out", tmp_path / "c.npz"
     )
 
@@ -392,7 +409,7 @@ def test_an_error_from_below(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def fail(**_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise error
 
     monkeypatch.setattr(cli, "app", fail)
