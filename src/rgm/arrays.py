@@ -16,8 +16,8 @@ from torch import Tensor
 from rgm.data.images import ImageSet, to_unit
 from rgm.errors import RGMError, unknown
 from rgm.files import DENSEST, write_bytes
+from rgm.model.generative import RGM
 from rgm.model.results import Samples
-from rgm.model.spatial import SpatialRGM
 
 Arrays = dict[str, NDArray[np.generic]]
 
@@ -29,7 +29,7 @@ def write(path: Path, arrays: Arrays) -> None:
     write_bytes(path, buffer.getvalue())
 
 
-def encoded(model: SpatialRGM, data: ImageSet) -> Arrays:
+def encoded(model: RGM, data: ImageSet) -> Arrays:
     """Return `z1` (and `z2` … below the concept), `concept`, `reconstruction` and, where known, `labels`."""
     result = model.infer(to_unit(data.images).to(model.device))
     arrays: Arrays = {f"z{level}": codes.cpu().numpy() for level, codes in enumerate(result.codes, start=1)}
@@ -40,12 +40,12 @@ def encoded(model: SpatialRGM, data: ImageSet) -> Arrays:
     return arrays
 
 
-def decoded(model: SpatialRGM, z1: Int64[Tensor, "n height width"]) -> Arrays:
+def decoded(model: RGM, z1: Int64[Tensor, "n height width"]) -> Arrays:
     """Return the `images` of codes; raise RGMError for codes that the model does not have."""
     return {"images": model.decode(z1.to(model.device)).cpu().numpy()}
 
 
-def sampled(model: SpatialRGM, concepts: list[int], count: int, seed: int) -> Arrays:
+def sampled(model: RGM, concepts: list[int], count: int, seed: int) -> Arrays:
     """Return `images`, `concept` and `z1` of `count` samples of each concept."""
     generator = torch.Generator(model.device).manual_seed(seed)
     return _drawn(model.sample(torch.tensor(concepts), count, generator=generator))
@@ -65,7 +65,7 @@ def concepts_named(name: str, classes: tuple[str, ...]) -> list[int]:
     raise unknown("concept", name, [*classes, "all"])
 
 
-def completed(model: SpatialRGM, path: Path, concepts: list[int] | None, seed: int) -> Arrays:
+def completed(model: RGM, path: Path, concepts: list[int] | None, seed: int) -> Arrays:
     """Return `images`, `concept` and `z1` of a file's codes, its `keep` kept and the rest drawn.
 
     The concept is the one given, or each grid's own in the file. Raises RGMError for arrays that do not fit.

@@ -23,7 +23,7 @@ from rgm.experiments.locality import Locality, locality
 from rgm.files import claimed, write_bytes, write_json
 from rgm.judge import Judge, judge_accuracy, judge_of
 from rgm.model.catalogue import PRESETS
-from rgm.model.spatial import SpatialRGM
+from rgm.model.generative import RGM
 from rgm.progress import Callback, Watch
 from rgm.report.figures import experiment_figures, experiment_motions, png
 from rgm.report.page import Report, write_report
@@ -135,7 +135,7 @@ def labels_known(count: int | None, train: ImageSet) -> str:
 
 def experiment(
     name: str,
-    model: SpatialRGM,
+    model: RGM,
     train: ImageSet,
     test: ImageSet,
     *,
@@ -162,7 +162,7 @@ def experiment(
 
 
 def claims(
-    model: SpatialRGM,
+    model: RGM,
     train: ImageSet,
     test: ImageSet,
     *,

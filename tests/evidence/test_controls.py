@@ -11,7 +11,7 @@ from rgm.evidence.controls import Memoriser, Shuffled, control_claims, flat, unt
 from rgm.evidence.hypotheses import abstraction_claim, instantiation_claim, locality_claim
 from rgm.evidence.quality import nearest_distance
 from rgm.judge import Judge
-from rgm.model.receptive import Box, painted_by
+from rgm.model.receptive import Box
 from rgm.model.spatial import SpatialRGM
 
 
@@ -66,7 +66,7 @@ def test_a_flat_model_paints_everywhere(digits: ImageSet) -> None:
         digits, images=digits.images[:64], labels=None if digits.labels is None else digits.labels[:64]
     )
     model = flat(SpatialRGM.from_preset("standard"), some, seed=0)
-    assert painted_by(model, 2, 5) == Box(top=0, bottom=28, left=0, right=28)
+    assert model.painted_by(2, 5) == Box(top=0, bottom=28, left=0, right=28)
     assert model.config.levels[0].grid == (7, 7)
     assert model.latent_dim == 32
 

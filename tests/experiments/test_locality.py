@@ -8,7 +8,6 @@ from rgm.data.images import ImageSet, to_unit
 from rgm.experiments.locality import locality
 from rgm.judge import Judge
 from rgm.model.config import seed
-from rgm.model.receptive import Box, painted_by, patch
 from rgm.model.spatial import SpatialRGM
 
 
@@ -26,7 +25,7 @@ def test_shares_are_those_of_a_plain_loop(model: SpatialRGM, few: ImageSet, judg
             codes[:, row, column] = (codes[:, row, column] + new) % 32
             change = model.decode(codes) - model.decode(z1).repeat(31, 1, 1, 1)
             squared = change.square()[:, 0]
-            box, grown = patch(model, row, column), patch(model, row, column).grown(2, (28, 28))
+            box, grown = model.patch(row, column), model.patch(row, column).grown(2, (28, 28))
             own += float(squared[:, box.top : box.bottom, box.left : box.right].double().sum())
             near += float(squared[:, grown.top : grown.bottom, grown.left : grown.right].double().sum())
             total += float(squared.double().sum())
@@ -56,7 +55,7 @@ def test_nothing_leaves_the_receptive_field(model: SpatialRGM, few: ImageSet) ->
     for row in range(7):
         for column in range(7):
             outside = result.atlas[row, column].clone()
-            box = painted_by(model, row, column)
+            box = model.painted_by(row, column)
             outside[box.top : box.bottom, box.left : box.right] = 0
             assert float(outside.abs().max()) == 0
 
@@ -64,13 +63,10 @@ def test_nothing_leaves_the_receptive_field(model: SpatialRGM, few: ImageSet) ->
 def test_what_leaks_is_seen(model: SpatialRGM, few: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fields that are claimed to be smaller than they are: what lies outside must show, above and below."""
 
-    def patch_alone(model: SpatialRGM, row: int, column: int) -> Box:
-        return patch(model, row, column)
-
     honest = locality(model, few, None, count=16)
     assert honest.read_alone.tolist() == [1.0] * 16
-    monkeypatch.setattr("rgm.experiments.locality.painted_by", patch_alone)
-    monkeypatch.setattr("rgm.experiments.locality.seen_by", patch_alone)
+    monkeypatch.setattr(SpatialRGM, "painted_by", SpatialRGM.patch)
+    monkeypatch.setattr(SpatialRGM, "seen_by", SpatialRGM.patch)
     result = locality(model, few, None, count=16)
     assert result.measures()["recognition_field_share"] < 0.99
     assert result.painted_area == result.seen_area == pytest.approx(1 / 49)

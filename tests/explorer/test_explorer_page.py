@@ -16,7 +16,6 @@ from PIL import Image
 from playwright.sync_api import Page, Route, expect
 
 from rgm.explorer.service import Explorer
-from rgm.model.receptive import painted_by
 
 SIDE = 28
 
@@ -118,7 +117,7 @@ def test_a_chosen_code_changes_its_place_alone(hand: Hand, explorer: Explorer) -
     box, whole = outline.bounding_box(), hand.page.locator("#painted").bounding_box()
     assert box is not None
     assert whole is not None
-    field = painted_by(explorer.model, 3, 3)
+    field = explorer.model.painted_by(3, 3)
     assert (box["y"] - whole["y"]) / whole["height"] * SIDE == pytest.approx(field.top, abs=0.3)
     assert box["width"] / whole["width"] * SIDE == pytest.approx(field.right - field.left, abs=0.3)
     hand.choose_code(3)

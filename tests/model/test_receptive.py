@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from rgm.model.catalogue import PRESETS
-from rgm.model.receptive import Box, painted_by, painters_of, patch, seen_by
+from rgm.model.receptive import Box
 from rgm.model.spatial import SpatialRGM
 
 
@@ -29,7 +29,7 @@ def test_the_decoders_field_is_exactly_what_a_cell_reaches(name: str, cell: tupl
     moved = z.clone()
     moved[0, :, cell[0], cell[1]] += 1.0
     change = (model.likelihood.net(moved) - model.likelihood.net(z)).abs()[0, 0].detach()
-    assert changed_box(change) == painted_by(model, *cell)
+    assert changed_box(change) == model.painted_by(*cell)
 
 
 @pytest.mark.parametrize("cell", [(0, 0), (3, 3), (6, 2)])
@@ -40,7 +40,7 @@ def test_the_recognitions_field_is_exactly_what_a_code_sees(name: str, cell: tup
     image = torch.rand(1, 1, 32, 32, dtype=torch.float64, requires_grad=True)
     features = model.recognition(1).features(image)
     (gradient,) = torch.autograd.grad(features[0, :, cell[0], cell[1]].sum(), image)
-    assert changed_box(gradient[0, 0]) == seen_by(model, *cell)
+    assert changed_box(gradient[0, 0]) == model.seen_by(*cell)
 
 
 @pytest.mark.parametrize("cell", [(0, 0), (3, 3), (6, 2)])
@@ -48,11 +48,11 @@ def test_the_recognitions_field_is_exactly_what_a_code_sees(name: str, cell: tup
 def test_a_field_needs_no_other_cells_than_its_painters(name: str, cell: tuple[int, int]) -> None:
     torch.manual_seed(0)
     model = SpatialRGM.from_preset(name, image=(1, 32, 32)).double()
-    field = painted_by(model, *cell)
-    cells = painters_of(model, field)
+    field = model.painted_by(*cell)
+    cells = model.painters_of(field)
     z = torch.rand(1, *model.recognition(1).readout, dtype=torch.float64)
     whole = model.likelihood.net(z)[..., *field.slices]
-    corner = patch(model, cells.top, cells.left)
+    corner = model.patch(cells.top, cells.left)
     alone = model.likelihood.net(z[..., *cells.slices])
     rows, columns = field.bottom - field.top, field.right - field.left
     top, left = field.top - corner.top, field.left - corner.left
@@ -67,10 +67,10 @@ def test_the_part_of_a_box_in_another() -> None:
 
 
 def test_the_notebooks_field_is_ten_pixels_wide() -> None:
-    assert painted_by(SpatialRGM(), 3, 3) == Box(top=9, bottom=19, left=9, right=19)
+    assert SpatialRGM().painted_by(3, 3) == Box(top=9, bottom=19, left=9, right=19)
 
 
 def test_patches_tile_the_image_and_grow_within_it() -> None:
     model = SpatialRGM()
-    assert patch(model, 3, 3) == Box(top=12, bottom=16, left=12, right=16)
-    assert patch(model, 0, 6).grown(2, (28, 28)) == Box(top=0, bottom=6, left=22, right=28)
+    assert model.patch(3, 3) == Box(top=12, bottom=16, left=12, right=16)
+    assert model.patch(0, 6).grown(2, (28, 28)) == Box(top=0, bottom=6, left=22, right=28)

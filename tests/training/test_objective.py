@@ -10,7 +10,6 @@ from rgm.categorical import CategoricalField, one_hot
 from rgm.data.labels import HIDDEN
 from rgm.model.catalogue import ESTIMATORS
 from rgm.model.config import preset
-from rgm.model.receptive import patch
 from rgm.model.recognition import Relaxed
 from rgm.model.spatial import SpatialRGM
 from rgm.training.objective import loss, mutual_information, pseudo_label, spill, tolerant, usage
@@ -89,7 +88,7 @@ def test_spill_is_the_change_outside_the_patch() -> None:
                 changed = codes.clone()
                 changed[0, row, column] = code
                 change = (model.decode(changed) - model.decode(codes)).square()[0, 0]
-                box = patch(model, row, column)
+                box = model.patch(row, column)
                 change[box.top : box.bottom, box.left : box.right] = 0
                 candidates.append(float(change.mean()))
     assert min(abs(measured - value) for value in candidates) == pytest.approx(0, abs=1e-9)

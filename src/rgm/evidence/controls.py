@@ -16,6 +16,7 @@ from rgm.model.config import ModelConfig
 from rgm.model.decoder import DenseDecoder
 from rgm.model.estimator import Gumbel, VectorQuantised
 from rgm.model.factorised import DensePrior
+from rgm.model.generative import RGM
 from rgm.model.recognition import DenseRecognition
 from rgm.model.results import Samples
 from rgm.model.spatial import SpatialRGM
@@ -32,7 +33,7 @@ Concepts = int | Int64[Tensor, " n"]
 class Shuffled:
     """A model that takes every concept for the next one: what it draws is as good, and not what was asked for."""
 
-    model: SpatialRGM
+    model: RGM
 
     @property
     def device(self) -> torch.device:
@@ -52,12 +53,12 @@ class Shuffled:
 class Memoriser:
     """A model that replays the codes of training images: they look right, and nothing about them is new."""
 
-    model: SpatialRGM
+    model: RGM
     z1: Int64[Tensor, "n height width"]
     labels: Int64[Tensor, " n"]
 
     @classmethod
-    def of(cls, model: SpatialRGM, train: ImageSet) -> "Memoriser":
+    def of(cls, model: RGM, train: ImageSet) -> "Memoriser":
         """Return the memoriser of a labelled training split."""
         assert train.labels is not None
         batches = to_unit(train.images).split(512)
@@ -86,56 +87,66 @@ class Memoriser:
         return Samples(images=self.model.decode(z1), concept=asked, codes=(z1,))
 
 
-def untrained(model: SpatialRGM, *, seed: int) -> SpatialRGM:
+def untrained(model: RGM, *, seed: int) -> RGM:
     """Return a model of the same configuration that has learned nothing."""
-    return _fresh(model.config, seed).eval()
+    match model:
+        case SpatialRGM():
+            return _fresh(model.config, seed).eval()
+        case _:
+            raise _no_control("untrained", model)
 
 
-def factorised(model: SpatialRGM, train: ImageSet, *, seed: int, watch: Watch = lambda _: None) -> SpatialRGM:
+def factorised(model: RGM, train: ImageSet, *, seed: int, watch: Watch = lambda _: None) -> RGM:
     """Return the model with a prior over z_{L−1} that draws every cell on its own, trained on the model's codes."""
-    *grids, coarsest, concept = model.config.levels
-    levels = (*grids, replace(coarsest, prior=DensePrior(width=64)), concept)
-    other = _fresh(replace(model.config, levels=levels), seed)
-    own = f"priors.{len(model.priors) - 1}."
-    kept = {name: value for name, value in model.state_dict().items() if not name.startswith(own)}
-    other.load_state_dict(other.state_dict() | kept)
-    stage = Stage(
-        name="factorised",
-        epochs=1,
-        least_steps=300,
-        learning_rate=3e-3,
-        schedule="one-cycle",
-        trains="prior",
-        weights=Weights(reconstruction=0.0, prior=1.0),
-    )
-    return trained(other.to(model.device), train, Recipe(stages=(stage,)), seed=seed, watch=watch).model
+    match model:
+        case SpatialRGM():
+            *grids, coarsest, concept = model.config.levels
+            levels = (*grids, replace(coarsest, prior=DensePrior(width=64)), concept)
+            other = _fresh(replace(model.config, levels=levels), seed)
+            own = f"priors.{len(model.priors) - 1}."
+            kept = {name: value for name, value in model.state_dict().items() if not name.startswith(own)}
+            other.load_state_dict(other.state_dict() | kept)
+            stage = Stage(
+                name="factorised",
+                epochs=1,
+                least_steps=300,
+                learning_rate=3e-3,
+                schedule="one-cycle",
+                trains="prior",
+                weights=Weights(reconstruction=0.0, prior=1.0),
+            )
+            return _trained(other.to(model.device), train, stage, seed, watch)
+        case _:
+            raise _no_control("factorised", model)
 
 
-def flat(model: SpatialRGM, train: ImageSet, *, seed: int, watch: Watch = lambda _: None) -> SpatialRGM:
+def flat(model: RGM, train: ImageSet, *, seed: int, watch: Watch = lambda _: None) -> RGM:
     """Return a model with as many latent bits but no grid: every code reads all pixels and paints all of them."""
-    first, *_, concept = model.config.levels
-    z1 = replace(
-        first,
-        recognition=DenseRecognition(width=256, estimator=VectorQuantised()),
-        prior=DensePrior(width=64),
-    )
-    top = replace(concept, recognition=DenseRecognition(width=64, estimator=Gumbel()))
-    config = replace(model.config, levels=(z1, top), decoder=DenseDecoder(width=256))
-    stage = Stage(
-        name="flat",
-        epochs=2,
-        least_steps=600,
-        learning_rate=1e-3,
-        schedule="one-cycle",
-        weights=Weights(reconstruction=10.0, concept=0.3, codebook=1.0, usage=0.005, prior=0.1),
-    )
-    return trained(
-        _fresh(config, seed).to(model.device), train, Recipe(stages=(stage,)), seed=seed, watch=watch
-    ).model
+    match model:
+        case SpatialRGM():
+            first, *_, concept = model.config.levels
+            z1 = replace(
+                first,
+                recognition=DenseRecognition(width=256, estimator=VectorQuantised()),
+                prior=DensePrior(width=64),
+            )
+            top = replace(concept, recognition=DenseRecognition(width=64, estimator=Gumbel()))
+            config = replace(model.config, levels=(z1, top), decoder=DenseDecoder(width=256))
+            stage = Stage(
+                name="flat",
+                epochs=2,
+                least_steps=600,
+                learning_rate=1e-3,
+                schedule="one-cycle",
+                weights=Weights(reconstruction=10.0, concept=0.3, codebook=1.0, usage=0.005, prior=0.1),
+            )
+            return _trained(_fresh(config, seed).to(model.device), train, stage, seed, watch)
+        case _:
+            raise _no_control("flat", model)
 
 
 def control_claims(
-    model: SpatialRGM,
+    model: RGM,
     judge: Judge,
     train: ImageSet,
     test: ImageSet,
@@ -152,7 +163,7 @@ def control_claims(
             control, judge, train, test, thresholds, subject=subject, scope=SCOPE, seed=seed
         )
 
-    def locality(control: SpatialRGM, subject: str) -> Claim:
+    def locality(control: RGM, subject: str) -> Claim:
         return locality_claim(control, judge, test, thresholds, subject=subject, scope=SCOPE, seed=seed)
 
     nothing = untrained(model, seed=seed).to(model.device)
@@ -177,3 +188,11 @@ def _fresh(config: ModelConfig, seed: int) -> SpatialRGM:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)  # the layers' initial weights have no other way to be seeded
         return SpatialRGM.from_config(config)
+
+
+def _trained(model: SpatialRGM, train: ImageSet, stage: Stage, seed: int, watch: Watch) -> SpatialRGM:
+    return trained(model, train, Recipe(stages=(stage,)), seed=seed, watch=watch).model
+
+
+def _no_control(name: str, model: RGM) -> TypeError:
+    return TypeError(f"there is no {name} {type(model).__name__} yet: add its case")

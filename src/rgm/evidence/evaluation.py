@@ -9,11 +9,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from rgm.categorical import one_hot
 from rgm.data.images import ImageSet, to_unit
 from rgm.evidence.statistics import Estimate, PerImage, bootstrap_mean, calibration_error
 from rgm.measures import codebook_usage
-from rgm.model.spatial import SpatialRGM
+from rgm.model.generative import RGM
 
 BATCH = 100
 """Images at once: the prior's activations of more do not fit a CPU's caches."""
@@ -51,7 +50,7 @@ class Evaluation:
 
 @torch.no_grad()
 def evaluate(
-    model: SpatialRGM,
+    model: RGM,
     data: ImageSet,
     train: ImageSet,
     *,
@@ -61,14 +60,13 @@ def evaluate(
 ) -> Evaluation:
     """Return the evaluation of a model on a split, against the training images that its rate is compared with."""
     generator = torch.Generator(model.device).manual_seed(seed)
-    likelihood = model.likelihood
-    seen = likelihood.observe(to_unit(data.images).to(model.device), generator)
+    seen = model.observe(to_unit(data.images).to(model.device), generator)
     parts = [model.free_energy(batch, generator=generator) for batch in seen.split(BATCH)]
     totals = torch.cat([part.total_nats for part in parts])
     rates = torch.cat([part.rate_nats for part in parts])
     few = seen[:importance_images]
     weighted = importance_bound(model, few, samples, generator)
-    unit = "nats" if likelihood.is_density else "nats of a loss"
+    unit = "nats" if model.is_density else "nats of a loss"
     result = model.infer(to_unit(data.images).to(model.device))
     usage = codebook_usage(result.z1, model.latent_dim)
     errors = (result.reconstruction.cpu() - to_unit(data.images)).square().flatten(1).mean(dim=1)
@@ -78,7 +76,7 @@ def evaluate(
     right = None if data.labels is None else (probabilities.argmax(dim=1) == data.labels).double()
     return Evaluation(
         images=len(data),
-        pixels=likelihood.pixels.kind + ("" if likelihood.is_density else ", grey values taken as they are"),
+        pixels=model.pixels_kind + ("" if model.is_density else ", grey values taken as they are"),
         free_energy_nats=bootstrap_mean(totals, unit),
         distortion_nats=bootstrap_mean(torch.cat([part.distortion_nats for part in parts]), unit),
         level_rates_nats=tuple(bootstrap_mean(rates[:, level], "nats") for level in range(rates.shape[1])),
@@ -99,9 +97,7 @@ def evaluate(
 
 
 @torch.no_grad()
-def importance_bound(
-    model: SpatialRGM, images: Tensor, samples: int, generator: torch.Generator | None
-) -> Tensor:
+def importance_bound(model: RGM, images: Tensor, samples: int, generator: torch.Generator | None) -> Tensor:
     """Return −log (1/K) Σ_k w_k in nats per image, w = p(x, z) / q(z | x) of K draws (Burda et al. 2016, equation 8).
 
     The concept is summed exactly. In expectation it lies between F and −log p(x), and falls as K grows.
@@ -115,32 +111,25 @@ def importance_bound(
 
 
 @torch.no_grad()
-def code_rate_bits(model: SpatialRGM, data: ImageSet, *, count: int | None = None) -> Float[Tensor, " n"]:
+def code_rate_bits(model: RGM, data: ImageSet, *, count: int | None = None) -> Float[Tensor, " n"]:
     """Return −log₂ p(z_1 | z_2) of the most probable codes of (the first `count`) images, in bits per image."""
     rates = []
     for batch in to_unit(data.images[:count]).split(BATCH):
-        rates.append(_rate_bits(model, model.read(batch.to(model.device))[:2], 1))
+        z1, z2, *_ = model.read(batch.to(model.device))
+        rates.append(-model.log_prob_given(1, z1, z2) / math.log(2))
     return torch.cat(rates)
 
 
 @torch.no_grad()
-def level_rates_bits(model: SpatialRGM, codes: Sequence[Tensor]) -> Float[Tensor, "n levels"]:
+def level_rates_bits(model: RGM, codes: Sequence[Tensor]) -> Float[Tensor, "n levels"]:
     """Return −log₂ p(z_ℓ | z_{ℓ+1}) of every level's codes, the concept's last, in bits per image."""
     levels = [
         torch.cat(
             [
-                _rate_bits(model, pair, level)
+                -model.log_prob_given(level, *pair) / math.log(2)
                 for pair in zip(child.split(BATCH), parent.split(BATCH), strict=True)
             ]
         )
         for level, (child, parent) in enumerate(pairwise(codes), start=1)
     ]
     return torch.stack([*levels, torch.full_like(levels[0], math.log2(model.num_classes))], dim=1)
-
-
-def _rate_bits(model: SpatialRGM, codes: Sequence[Tensor], level: int) -> Float[Tensor, " n"]:
-    child, parent = (
-        one_hot(z.to(model.device), states.states)
-        for z, states in zip(codes, model.config.levels[level - 1 : level + 1], strict=True)
-    )
-    return -model.prior(level).log_prob(child, model.recognition(level + 1).read(parent)) / math.log(2)

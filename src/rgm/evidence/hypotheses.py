@@ -13,7 +13,7 @@ from rgm.evidence.renormalization import renormalization
 from rgm.evidence.statistics import Estimate, PerImage, exactly
 from rgm.experiments.locality import locality
 from rgm.judge import Judge
-from rgm.model.spatial import SpatialRGM
+from rgm.model.generative import RGM
 
 FEWEST = 50
 """Test images that an interval needs at least."""
@@ -37,7 +37,7 @@ Findings = dict[str, Estimate | PerImage]
 
 
 def abstraction_claim(
-    model: SpatialRGM, judge: Judge, test: ImageSet, thresholds: Thresholds, *, subject: str = "model"
+    model: RGM, judge: Judge, test: ImageSet, thresholds: Thresholds, *, subject: str = "model"
 ) -> Claim:
     """Return whether codes and concept are small and keep the class; see `Renormalization`.
 
@@ -102,7 +102,7 @@ def instantiation_claim(
 
 
 def locality_claim(
-    model: SpatialRGM,
+    model: RGM,
     judge: Judge,
     test: ImageSet,
     thresholds: Thresholds,

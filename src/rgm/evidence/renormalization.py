@@ -19,7 +19,7 @@ from rgm.evidence.information import (
 from rgm.evidence.statistics import Estimate, PerImage, calibration_error
 from rgm.judge import Judge
 from rgm.measures import CodebookUsage, codebook_usage
-from rgm.model.spatial import SpatialRGM
+from rgm.model.generative import RGM
 
 DRAWS, SOME = 4, 1000
 """Draws beneath a code of a grid above z_1, for so many images."""
@@ -64,7 +64,7 @@ class Renormalization:
 
 
 @torch.no_grad()
-def renormalization(model: SpatialRGM, judge: Judge, data: ImageSet, *, seed: int = 0) -> Renormalization:
+def renormalization(model: RGM, judge: Judge, data: ImageSet, *, seed: int = 0) -> Renormalization:
     """Return what each level keeps of a labelled split; raise RGMError for one without labels."""
     if data.labels is None:
         raise RGMError(f"what is kept of the class needs labels, but {data.source} has none")
@@ -121,7 +121,7 @@ def renormalization(model: SpatialRGM, judge: Judge, data: ImageSet, *, seed: in
 
 
 def _beneath(
-    model: SpatialRGM,
+    model: RGM,
     judge: Judge,
     z: Int64[Tensor, "n height width"],
     level: int,
@@ -145,7 +145,7 @@ def _beneath(
 
 
 def _by_concept(
-    model: SpatialRGM, concept: Int64[Tensor, " n"], images: Tensor, generator: torch.Generator
+    model: RGM, concept: Int64[Tensor, " n"], images: Tensor, generator: torch.Generator
 ) -> Float[Tensor, " n"]:
     """Return the squared error of the mean image of each image's concept; see `_beneath`."""
     missed = torch.zeros(len(images), dtype=torch.float64)

@@ -9,9 +9,8 @@ from torch import Tensor
 from rgm.data.images import ImageSet, one_of_each, to_unit
 from rgm.judge import Judge
 from rgm.measures import CodebookUsage, accuracy, codebook_usage, squared_error
-from rgm.model.receptive import patch
+from rgm.model.generative import RGM
 from rgm.model.results import Inference
-from rgm.model.spatial import SpatialRGM
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +67,7 @@ class Abstraction:
         return numbers
 
 
-def abstraction(model: SpatialRGM, data: ImageSet, judge: Judge | None) -> Abstraction:
+def abstraction(model: RGM, data: ImageSet, judge: Judge | None) -> Abstraction:
     """Run the model bottom-up over a split; without a judge, reconstructions are not judged."""
     images = to_unit(data.images)
     inference = model.infer(images.to(model.device))
@@ -100,7 +99,7 @@ def abstraction(model: SpatialRGM, data: ImageSet, judge: Judge | None) -> Abstr
 
 
 def code_atlas(
-    model: SpatialRGM,
+    model: RGM,
     images: Float[Tensor, "n channels rows columns"],
     z1: Int64[Tensor, "n height width"],
 ) -> CodeAtlas:
@@ -119,8 +118,8 @@ def code_atlas(
     return CodeAtlas(seen=seen, painted=painted_codes(model), counts=counts)
 
 
-def painted_codes(model: SpatialRGM) -> Float[Tensor, "states channels side_y side_x"]:
+def painted_codes(model: RGM) -> Float[Tensor, "states channels side_y side_x"]:
     """Return what each code paints: the middle patch of an image whose every cell has it."""
     height, width = model.config.levels[0].grid
     everywhere = torch.arange(model.latent_dim, device=model.device)[:, None, None].expand(-1, height, width)
-    return model.decode(everywhere)[..., *patch(model, height // 2, width // 2).slices].cpu()
+    return model.decode(everywhere)[..., *model.patch(height // 2, width // 2).slices].cpu()

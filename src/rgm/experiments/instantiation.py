@@ -8,8 +8,8 @@ from torch import Tensor
 
 from rgm.data.images import ImageSet, one_of_each, to_unit
 from rgm.judge import Judge
+from rgm.model.generative import RGM
 from rgm.model.results import Samples
-from rgm.model.spatial import SpatialRGM
 
 HALVES = 1000
 """Test images whose lower half is hidden and drawn anew: at most so many."""
@@ -56,7 +56,7 @@ class Instantiation:
 
 
 def instantiation(
-    model: SpatialRGM,
+    model: RGM,
     data: ImageSet,
     judge: Judge | None,
     *,
@@ -83,7 +83,7 @@ def instantiation(
 
 
 def completion(
-    model: SpatialRGM,
+    model: RGM,
     data: ImageSet,
     judge: Judge | None,
     *,

@@ -1,6 +1,6 @@
 """Locality: a cell changes its place, a concept changes everything."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -9,18 +9,17 @@ from jaxtyping import Bool, Float, Int64
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from rgm.categorical import one_hot
 from rgm.data.images import ImageSet, to_unit
 from rgm.judge import Judge
-from rgm.model.receptive import Box, painted_by, painters_of, patch, seen_by
-from rgm.model.spatial import SpatialRGM
+from rgm.model.generative import RGM
+from rgm.model.receptive import Box
 
 VISIBLE = 0.05
 """A pixel counts as changed where it moves by more than this share of the full grey range."""
 MARGIN = 2
 """Pixels by which a patch is grown for the second share."""
-_AT_ONCE, _IMAGES = 512, 64
-"""Changed images that are painted together; images whose changes are measured together."""
+_AT_ONCE = 512
+"""Changed images that are painted together."""
 _ROUNDING = 1e-5
 """What floating-point sums may make of equal logits, as a share of the largest."""
 
@@ -124,7 +123,7 @@ class _Sums:
 
 @torch.no_grad()
 def locality(
-    model: SpatialRGM,
+    model: RGM,
     data: ImageSet,
     judge: Judge | None,
     *,
@@ -147,7 +146,7 @@ def locality(
     centres = torch.zeros(count, height, width, 2, dtype=torch.float64)
     sums = _Sums(own, near, field, total, visible, kept, centres)
     cells = [(row, column) for row in range(height) for column in range(width)]
-    logits = _logits(model, images)
+    logits = model.cell_logits(images)
     for cell in cells:
         atlas[cell] = _change_cell(model, z1, base, cell, sums)
         sums.kept += _read_alone(model, images, logits, cell)
@@ -159,8 +158,8 @@ def locality(
     tall, wide = rows // height, columns // width
     displacement, correlation = _topology(sums.centres, tall, wide)
 
-    def area(field: Callable[[SpatialRGM, int, int], Box]) -> float:
-        return sum(field(model, *cell).area for cell in cells) / (len(cells) * rows * columns)
+    def area(field: Callable[[int, int], Box]) -> float:
+        return sum(field(*cell).area for cell in cells) / (len(cells) * rows * columns)
 
     return Locality(
         classes=data.classes,
@@ -179,8 +178,8 @@ def locality(
         local_extent=sums.visible / len(cells),
         global_extent=_visible(changed[:count] - base).double().mean(dim=(1, 2)).cpu(),
         read_alone=sums.kept / len(cells),
-        painted_area=area(painted_by),
-        seen_area=area(seen_by),
+        painted_area=area(model.painted_by),
+        seen_area=area(model.seen_by),
         recognised_as_new=None if judge is None else judge.look(changed.cpu()).label == new.cpu(),
     )
 
@@ -190,20 +189,19 @@ def _visible(change: Float[Tensor, "*n channels rows columns"]) -> Bool[Tensor, 
 
 
 def _change_cell(
-    model: SpatialRGM, z1: Tensor, base: Tensor, cell: tuple[int, int], sums: _Sums
+    model: RGM, z1: Tensor, base: Tensor, cell: tuple[int, int], sums: _Sums
 ) -> Float[Tensor, "rows columns"]:
     """Give a cell every other code in every image; add to the sums, and return the mean squared change."""
     row, column = cell
     rows, columns = model.config.image[1:]
-    field = painted_by(model, row, column)
-    own = patch(model, row, column)
+    field = model.painted_by(row, column)
+    own = model.patch(row, column)
     parts = [box.inside(field).slices for box in (own, own.grown(MARGIN, (rows, columns)))]
     others = model.latent_dim - 1
     leaked = _leaked(model, z1, base, cell, field) * others
-    everywhere = []
-    for some, painted in zip(
-        torch.arange(len(z1)).split(_IMAGES), _painted(model, z1, cell, field), strict=True
-    ):
+    everywhere: list[Tensor] = []
+    for painted in model.painted_with(z1, row, column):
+        some = torch.arange(len(painted)) + sum(len(before) for before in everywhere)
         change = painted - painted[torch.arange(len(some)), z1[some, row, column]][:, None]
         squared = change.square().sum(dim=(1, 2)).double().cpu()
         everywhere.append(squared)
@@ -219,33 +217,7 @@ def _change_cell(
     return atlas
 
 
-def _painted(
-    model: SpatialRGM, z1: Codes, cell: tuple[int, int], field: Box
-) -> Iterator[Float[Tensor, "some states channels tall wide"]]:
-    """Yield what every code in a cell paints in its field, some images at a time, from the few cells that it needs."""
-    cells = painters_of(model, field)
-    corner = patch(model, cells.top, cells.left)
-    shown = Box(
-        top=field.top - corner.top,
-        bottom=field.bottom - corner.top,
-        left=field.left - corner.left,
-        right=field.right - corner.left,
-    )
-    states = torch.arange(model.latent_dim, device=z1.device)
-    row, column = cell[0] - cells.top, cell[1] - cells.left
-    read = model.recognition(1).read
-    told = read(one_hot(states[:, None, None], model.latent_dim))[:, :, 0, 0]
-    for some in z1[:, *cells.slices].split(_IMAGES):
-        around = read(one_hot(some, model.latent_dim)).repeat_interleave(len(states), dim=0)
-        around[:, :, row, column] = told.repeat(len(some), 1)
-        parts = [around[first : first + _AT_ONCE] for first in range(0, len(around), _AT_ONCE)]
-        painted = torch.cat([model.likelihood.mean(part)[..., *shown.slices] for part in parts])
-        yield painted.unflatten(0, (len(some), len(states)))
-
-
-def _leaked(
-    model: SpatialRGM, z1: Codes, base: Tensor, cell: tuple[int, int], field: Box
-) -> Float[Tensor, " n"]:
+def _leaked(model: RGM, z1: Codes, base: Tensor, cell: tuple[int, int], field: Box) -> Float[Tensor, " n"]:
     """Return the squared change that one other code in a cell makes outside its field, with the whole image painted.
 
     Another code for each cell and image, all of them in turn.
@@ -259,19 +231,13 @@ def _leaked(
     return squared.sum(dim=(1, 2)).cpu()
 
 
-def _read_alone(
-    model: SpatialRGM, images: Tensor, logits: Tensor, cell: tuple[int, int]
-) -> Float[Tensor, " n"]:
+def _read_alone(model: RGM, images: Tensor, logits: Tensor, cell: tuple[int, int]) -> Float[Tensor, " n"]:
     """Return 1 where a cell's logits stay when all pixels beyond its field become those of another image, else 0."""
-    field = seen_by(model, *cell)
+    field = model.seen_by(*cell)
     mixed = images.roll(1, dims=0)
     mixed[..., *field.slices] = images[..., *field.slices]
-    change = (_logits(model, mixed) - logits)[..., *cell].abs().amax(dim=1)
+    change = (model.cell_logits(mixed) - logits)[..., *cell].abs().amax(dim=1)
     return (change <= _ROUNDING * logits.abs().max()).double().cpu()
-
-
-def _logits(model: SpatialRGM, images: Tensor) -> Float[Tensor, "n states height width"]:
-    return torch.cat([model.recognition(1).field(some).logits for some in images.split(_AT_ONCE)])
 
 
 def _centre(
@@ -318,7 +284,7 @@ def _align(atlas: Float[Tensor, "height width rows columns"], tall: int, wide: i
 
 
 def _example(
-    model: SpatialRGM,
+    model: RGM,
     z1: Tensor,
     base: Tensor,
     changed: Tensor,
@@ -327,7 +293,7 @@ def _example(
 ) -> Example:
     """Return the first image with the code of its most varied cell exchanged; ties go to the first cell and code."""
     height, width = z1.shape[1:]
-    boxes = {(row, column): patch(model, row, column) for row in range(height) for column in range(width)}
+    boxes = {(row, column): model.patch(row, column) for row in range(height) for column in range(width)}
     cell, box = max(boxes.items(), key=lambda item: float(_inside(base[0], item[1]).var(correction=0)))
     before = int(z1[0][cell])
     codes = z1[:1].repeat(model.latent_dim, 1, 1)
@@ -346,7 +312,7 @@ def _example(
         old_concept=int(old[0]),
         new_concept=int(new[0]),
         patch=box,
-        field=painted_by(model, *cell),
+        field=model.painted_by(*cell),
     )
 
 

@@ -12,9 +12,8 @@ from torch import Tensor
 from rgm.data.images import ImageSet, to_unit
 from rgm.errors import RGMError
 from rgm.experiments.abstraction import painted_codes
-from rgm.model.receptive import painted_by, patch
+from rgm.model.generative import RGM
 from rgm.model.results import Inference, Samples
-from rgm.model.spatial import SpatialRGM
 
 MOST_SAMPLES = 64
 Number = Annotated[int, Field(ge=0, lt=2**31)]
@@ -90,7 +89,7 @@ class Explorer:
     `measured` holds, for each claim that was put to it, the estimates of its measures by name.
     """
 
-    model: SpatialRGM
+    model: RGM
     classes: tuple[str, ...]
     name: str
     test: ImageSet | None = None
@@ -101,8 +100,8 @@ class Explorer:
         model = self.model
         height, width = model.config.levels[0].grid
         cells = [(row, column) for row in range(height) for column in range(width)]
-        own = patch(model, height // 2, width // 2)
-        fields = [painted_by(model, *cell) for cell in cells]
+        own = model.patch(height // 2, width // 2)
+        fields = [model.painted_by(*cell) for cell in cells]
         return {
             "name": self.name,
             "image": list(model.config.image),

@@ -26,17 +26,23 @@ def write_page(explorer: Explorer, folder: Path, runtime: Path | None = None) ->
 
     The first test images that `explorer` has lie in it too. `runtime` is where the two files are looked for: the npm
     package `onnxruntime-web`, or any folder; by default the packages installed here. Raises RGMError where they are
-    not found, the folder cannot be written or the extra `onnx` is not installed.
+    not found, the folder cannot be written, the extra `onnx` is not installed or the model is no SpatialRGM.
     """
+    model = explorer.model
+    if not isinstance(model, SpatialRGM):
+        raise RGMError(
+            f"a page without a program behind it needs ONNX graphs, and a {type(model).__name__} has none: "
+            "leave out --export, and the page asks this program"
+        )
     kernels = find_runtime(runtime)
     writable_folder(folder)
-    graphs = export(explorer.model, folder)
+    graphs = export(model, folder)
     for name in SHARED:
         write_bytes(folder / name, (PAGE / name).read_bytes())
     write_bytes(folder / "engine.js", (PAGE / "alone.js").read_bytes())
     for name in RUNTIME:
         write_bytes(folder / name, (kernels / name).read_bytes())
-    about = _about(explorer) | {"graphs": [path.stem for path in graphs]}
+    about = _about(explorer, model) | {"graphs": [path.stem for path in graphs]}
     write_bytes(folder / "model.json", json.dumps(about, ensure_ascii=False).encode())
 
 
@@ -54,8 +60,8 @@ def find_runtime(given: Path | None) -> Path:
     )
 
 
-def _about(explorer: Explorer) -> dict[str, Any]:
-    about, model = explorer.about(), explorer.model
+def _about(explorer: Explorer, model: SpatialRGM) -> dict[str, Any]:
+    about = explorer.about()
     for level, entry in enumerate(about["levels"], start=1):
         if level < model.depth:
             entry["prior"] = _prior(model, level)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from torch import nn
 
 from rgm.model.recognition import flattened
-from rgm.model.spatial import SpatialRGM
 
 Interval = tuple[int, int]
 """First and last index on an axis, both included."""
@@ -23,6 +22,11 @@ class Box:
     bottom: int
     left: int
     right: int
+
+    @classmethod
+    def of(cls, row: int, column: int, tall: int = 1, wide: int = 1) -> "Box":
+        """Return a cell of a grid whose cells are `tall` × `wide`."""
+        return cls(top=row * tall, bottom=(row + 1) * tall, left=column * wide, right=(column + 1) * wide)
 
     @property
     def area(self) -> int:
@@ -50,35 +54,17 @@ class Box:
         )
 
 
-def patch(model: SpatialRGM, row: int, column: int) -> Box:
-    """Return the pixels that lie under a cell of z_1: the image divided evenly among the grid's cells."""
-    height, width = model.config.levels[0].grid
-    tall, wide = model.config.image[1] // height, model.config.image[2] // width
-    return Box(top=row * tall, bottom=(row + 1) * tall, left=column * wide, right=(column + 1) * wide)
-
-
-def painted_by(model: SpatialRGM, row: int, column: int) -> Box:
-    """Return the pixels that a cell of z_1 can change: the decoder's receptive field, seen from the cell."""
-    net = model.likelihood.net
-    rows = _reached(net, (row, row), model.config.image[1], axis=0)
-    columns = _reached(net, (column, column), model.config.image[2], axis=1)
+def reached(layers: Iterable[nn.Module], inputs: Box, size: tuple[int, int]) -> Box:
+    """Return the outputs, on a grid of `size`, that some inputs of a chain of layers can change."""
+    rows = _reached(layers, (inputs.top, inputs.bottom - 1), size[0], axis=0)
+    columns = _reached(layers, (inputs.left, inputs.right - 1), size[1], axis=1)
     return Box(top=rows[0], bottom=rows[1] + 1, left=columns[0], right=columns[1] + 1)
 
 
-def painters_of(model: SpatialRGM, pixels: Box) -> Box:
-    """Return the cells of z_1, as rows and columns of the grid, on which some pixels of the decoder can depend."""
-    net = model.likelihood.net
-    height, width = model.config.levels[0].grid
-    rows = _needed(net, (pixels.top, pixels.bottom - 1), height, axis=0)
-    columns = _needed(net, (pixels.left, pixels.right - 1), width, axis=1)
-    return Box(top=rows[0], bottom=rows[1] + 1, left=columns[0], right=columns[1] + 1)
-
-
-def seen_by(model: SpatialRGM, row: int, column: int) -> Box:
-    """Return the pixels that a cell's code can depend on: the recognition's receptive field."""
-    net = model.recognition(1).features
-    rows = _needed(net, (row, row), model.config.image[1], axis=0)
-    columns = _needed(net, (column, column), model.config.image[2], axis=1)
+def needed(layers: Iterable[nn.Module], outputs: Box, size: tuple[int, int]) -> Box:
+    """Return the inputs, on a grid of `size`, on which some outputs of a chain of layers can depend."""
+    rows = _needed(layers, (outputs.top, outputs.bottom - 1), size[0], axis=0)
+    columns = _needed(layers, (outputs.left, outputs.right - 1), size[1], axis=1)
     return Box(top=rows[0], bottom=rows[1] + 1, left=columns[0], right=columns[1] + 1)
 
 

@@ -1,6 +1,7 @@
 """SpatialRGM: a deep generative model whose latents are discrete, spatial and hierarchical."""
 
 import math
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,21 +15,20 @@ from rgm.errors import RGMError
 from rgm.model import config as configuration
 from rgm.model.config import ModelConfig, PriorConfig
 from rgm.model.factorised import DensePrior, FactorisedPrior, LocalPrior
+from rgm.model.generative import AT_ONCE, IMAGES, RGM, Codes, Images, Parents
 from rgm.model.likelihood import Likelihood
 from rgm.model.prior import Prior
+from rgm.model.receptive import Box, needed, reached
 from rgm.model.recognition import Recognition, Relaxed, Shape
-from rgm.model.results import FreeEnergy, Inference, Samples, concatenate
+from rgm.model.results import FreeEnergy, Inference, Samples
 from rgm.model.transformer import OrderedPrior, TransformerPrior
 from rgm.noise import Source
 
 NEGLIGIBLE = 1e-6
 """Concepts less probable than this are left out of an evaluation's sums: each is worth less than 0.001 nats."""
 
-Images = Float[Tensor, "n channels rows columns"]
-Codes = Int64[Tensor, "n height width"]
 
-
-class SpatialRGM(nn.Module):
+class SpatialRGM(RGM):
     """Levels of categorical grids between an image and one concept.
 
     generative   p(x, z) = p(z_L) · Π_{ℓ<L} p(z_ℓ | z_{ℓ+1}) · p(x | z_1)
@@ -39,6 +39,8 @@ class SpatialRGM(nn.Module):
     `from_config` make the others.
     """
 
+    config: ModelConfig
+
     def __init__(
         self, latent_dim: int = 32, num_classes: int = 10, *, config: ModelConfig | None = None
     ) -> None:
@@ -46,8 +48,6 @@ class SpatialRGM(nn.Module):
         if config is None:
             config = configuration.seed(classes=num_classes, states=latent_dim)
         self.config = config
-        self.latent_dim = config.levels[0].states
-        self.num_classes = config.levels[-1].states
         below = config.image
         recognitions: list[Recognition] = []
         for level in config.levels:
@@ -105,11 +105,6 @@ class SpatialRGM(nn.Module):
         with TemporaryDirectory() as folder:
             return push(save_folder(Path(folder), unnamed(self)), repository, private=private, token=token)
 
-    @property
-    def depth(self) -> int:
-        """Number of levels L, the concept included."""
-        return len(self.recognitions)
-
     def recognition(self, level: int) -> Recognition:
         """Return q(z_ℓ | z_{ℓ−1}); levels count from 1."""
         module = self.recognitions[level - 1]
@@ -148,15 +143,6 @@ class SpatialRGM(nn.Module):
             levels.append(recognition.relax(below, generator))
             below = recognition.read(levels[-1].sample)
         return levels
-
-    @torch.no_grad()
-    def infer(self, images: Images, *, batch_size: int = 512) -> Inference:
-        """Return codes, concept and reconstruction of images in [0, 1], with the most probable codes throughout.
-
-        Raises RGMError where the images have another shape than the model's.
-        """
-        self._check_images(images)
-        return concatenate([self._infer(batch.to(self.device)) for batch in images.split(batch_size)])
 
     def _infer(self, images: Images) -> Inference:
         first, *above = self._fields(images)
@@ -198,16 +184,12 @@ class SpatialRGM(nn.Module):
         self._check_codes(z1)
         return self._inference(z1.to(self.device), self._fields_above(z1.to(self.device)))
 
-    # Top-down
-
     @torch.no_grad()
-    def decode(self, z1: Codes, *, batch_size: int = 512) -> Images:
-        """Return the mean images of hard codes, in [0, 1].
+    def cell_logits(self, images: Images) -> Float[Tensor, "n states height width"]:
+        """Return the logits of q(z_1 | x)."""
+        return torch.cat([self.recognition(1).field(some).logits for some in images.split(AT_ONCE)])
 
-        Raises RGMError for a grid of another shape or codes out of range.
-        """
-        self._check_codes(z1)
-        return torch.cat([self._decode(batch.to(self.device)) for batch in z1.split(batch_size)])
+    # Top-down
 
     def _decode(self, z1: Codes) -> Images:
         return self.likelihood.mean(self._told(z1, 1))
@@ -217,25 +199,26 @@ class SpatialRGM(nn.Module):
         return self.likelihood.mean(self.recognition(1).read(z1))
 
     @torch.no_grad()
-    def sample(
-        self,
-        concept: int | Int64[Tensor, " concepts"],
-        count: int = 1,
-        *,
-        generator: torch.Generator | None = None,
-        temperature: float = 1.0,
-    ) -> Samples:
-        """Return `count` images of each concept by ancestral sampling, none rejected.
-
-        Raises RGMError for a concept that the model does not have.
-        """
-        if count < 1:
-            raise RGMError(f"at least one sample must be asked for, but {count} were")
-        concepts = self._concepts(concept).repeat_interleave(count)
-        drawn = self.instantiate(
-            concepts[:, None, None], self.depth, generator=generator, temperature=temperature
+    def painted_with(
+        self, z1: Codes, row: int, column: int
+    ) -> Iterator[Float[Tensor, "some states channels tall wide"]]:
+        """Yield what every code in a cell paints within `painted_by` that cell, from the few cells that it needs."""
+        field = self.painted_by(row, column)
+        cells = self.painters_of(field)
+        corner = self.patch(cells.top, cells.left)
+        shown = Box(
+            top=field.top - corner.top,
+            bottom=field.bottom - corner.top,
+            left=field.left - corner.left,
+            right=field.right - corner.left,
         )
-        return Samples(images=self.decode(drawn[0]), concept=concepts, codes=tuple(drawn))
+        states = torch.arange(self.latent_dim, device=self.device)
+        told = self._told(states[:, None, None], 1)[:, :, 0, 0]
+        for some in z1.to(self.device)[:, *cells.slices].split(IMAGES):
+            around = self._told(some, 1).repeat_interleave(len(states), dim=0)
+            around[:, :, row - cells.top, column - cells.left] = told.repeat(len(some), 1)
+            parts = [self.likelihood.mean(part)[..., *shown.slices] for part in around.split(AT_ONCE)]
+            yield torch.cat(parts).unflatten(0, (len(some), len(states)))
 
     @torch.no_grad()
     def instantiate(
@@ -270,17 +253,8 @@ class SpatialRGM(nn.Module):
         that the model does not have, or a mask of another shape than the grid.
         """
         self._check_codes(z1)
-        if keep.dtype != torch.bool or keep.shape[1:] != z1.shape[1:] or len(keep) not in (1, len(z1)):
-            raise RGMError(
-                f"keep must be a mask of shape {tuple(z1.shape)} (or one for all, (1, …)), true where a cell is kept, "
-                f"but is {keep.dtype} of shape {tuple(keep.shape)}"
-            )
-        concepts = self._concepts(concept)
-        if len(concepts) not in (1, len(z1)):
-            raise RGMError(
-                f"a concept is needed for each of {len(z1)} grids, or one for all, but {len(concepts)} came"
-            )
-        concepts = concepts.expand(len(z1))
+        self._check_keep(keep, z1)
+        concepts = self._concept_of_each(concept, len(z1))
         codes = [z1, *(field.mode() for field in self._fields_above(z1)[:-1])]
         kept = [keep.expand_as(z1)]
         for level in range(2, self.depth):
@@ -330,14 +304,18 @@ class SpatialRGM(nn.Module):
         for codes, concepts or cells that the model does not have.
         """
         self._check_codes(z1)
-        height, width = self.config.levels[0].grid
-        if not (0 <= row < height and 0 <= column < width):
-            raise RGMError(f"cells lie in a grid of {height} × {width}, but ({row}, {column}) was asked for")
+        self._check_cell(row, column)
         z1, concepts = z1.to(self.device), self._concepts(concept)
         parent = (
             self._fields_above(z1)[0].mode() if self.depth > 2 else concepts.expand(len(z1))[:, None, None]
         )
         return self.prior(1).cell_log_probs(self._one_hot(z1, 1), self._told(parent, 2), row, column)
+
+    @torch.no_grad()
+    def log_prob_given(self, level: int, child: Codes, parent: Parents) -> Float[Tensor, " n"]:
+        """Return log p(z_ℓ | z_{ℓ+1}) in nats, for the codes of a level and of the one above it."""
+        z, told = self._one_hot(child.to(self.device), level), self._told(parent.to(self.device), level + 1)
+        return self.prior(level).log_prob(z, told)
 
     def _descend(
         self,
@@ -454,12 +432,35 @@ class SpatialRGM(nn.Module):
             columns.append(prior.log_prob(z, self._told(parent, self.depth)))
         return torch.stack(columns, dim=1)
 
-    # What a caller may hand in
+    def observe(self, images: Images, generator: torch.Generator | None = None) -> Images:
+        """Return grey images as the likelihood sees them: drawn black and white, or as they are."""
+        return self.likelihood.observe(images, generator)
 
     @property
-    def device(self) -> torch.device:
-        """Where the parameters live."""
-        return next(self.parameters()).device
+    def is_density(self) -> bool:
+        """Whether what `observe` returns is what the likelihood is a probability (or density) of."""
+        return self.likelihood.is_density
+
+    @property
+    def pixels_kind(self) -> str:
+        """The name of the likelihood's pixels."""
+        return self.config.pixels.kind
+
+    # Fields
+
+    def painted_by(self, row: int, column: int) -> Box:
+        """Return the pixels that a cell of z_1 can change: the decoder's receptive field, seen from the cell."""
+        return reached(self.likelihood.net, Box.of(row, column), self.config.image[1:])
+
+    def painters_of(self, pixels: Box) -> Box:
+        """Return the cells of z_1, as rows and columns of the grid, on which some pixels of the decoder can depend."""
+        return needed(self.likelihood.net, pixels, self.config.levels[0].grid)
+
+    def seen_by(self, row: int, column: int) -> Box:
+        """Return the pixels that a cell's code can depend on: the recognition's receptive field."""
+        return needed(self.recognition(1).features, Box.of(row, column), self.config.image[1:])
+
+    # Codes as the networks take them
 
     def _one_hot(self, codes: Codes, level: int) -> Float[Tensor, "n states height width"]:
         """Return a level's codes as a one-hot field in the type of the parameters."""
@@ -468,50 +469,6 @@ class SpatialRGM(nn.Module):
     def _told(self, codes: Codes, level: int) -> Float[Tensor, "n readout height width"]:
         """Return what the levels around it read of a level's codes."""
         return self.recognition(level).read(self._one_hot(codes, level))
-
-    def _check_images(self, images: Tensor) -> None:
-        expected = self.config.image
-        if not isinstance(images, Tensor) or not images.is_floating_point():
-            kind = images.dtype if isinstance(images, Tensor) else type(images).__name__
-            raise RGMError(
-                f"the model takes a tensor of floats in [0, 1], but was given {kind}: bytes are divided by 255"
-            )
-        if images.ndim != 4 or tuple(images.shape[1:]) != expected or len(images) == 0:
-            raise RGMError(
-                f"the model takes images of shape (n, {', '.join(map(str, expected))}) with n ≥ 1, "
-                f"but they have {tuple(images.shape)}: resize them, or take a model for that shape"
-            )
-        low, high = images.aminmax()
-        if not (low >= 0 and high <= 1):
-            raise RGMError(
-                f"the model takes images in [0, 1], but these range over {float(low):g} … {float(high):g}"
-            )
-
-    def _check_codes(self, z1: Tensor) -> None:
-        states, height, width = self.config.levels[0].shape
-        if not isinstance(z1, Tensor) or z1.dtype != torch.int64:
-            kind = z1.dtype if isinstance(z1, Tensor) else type(z1).__name__
-            raise RGMError(f"z1 must be a tensor of whole numbers, torch.int64, but is {kind}")
-        if z1.ndim != 3 or tuple(z1.shape[1:]) != (height, width) or len(z1) == 0:
-            raise RGMError(f"z1 must have shape (n, {height}, {width}) with n ≥ 1, but has {tuple(z1.shape)}")
-        low, high = int(z1.min()), int(z1.max())
-        if low < 0 or high >= states:
-            raise RGMError(f"codes must lie in 0 … {states - 1}, but range over {low} … {high}")
-
-    def _labels(self, labels: Tensor, count: int) -> Int64[Tensor, " n"]:
-        known = self._concepts(labels)
-        if len(known) != count:
-            raise RGMError(f"a label is needed for each of {count} images, but {len(known)} came")
-        return known
-
-    def _concepts(self, concept: int | Tensor) -> Int64[Tensor, " n"]:
-        concepts = torch.as_tensor(concept, dtype=torch.int64, device=self.device).reshape(-1)
-        low, high = int(concepts.min()), int(concepts.max())
-        if low < 0 or high >= self.num_classes:
-            raise RGMError(
-                f"the model's concepts are 0 … {self.num_classes - 1}, but {low if low < 0 else high} was asked for"
-            )
-        return concepts
 
     # The notebook's names, on the two-level model
 

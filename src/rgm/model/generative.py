@@ -1,0 +1,331 @@
+"""What every renormalizing generative model answers, whatever it is made of."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor, nn
+
+from rgm.errors import RGMError
+from rgm.model.receptive import Box
+from rgm.model.results import FreeEnergy, Inference, Samples, concatenate
+
+AT_ONCE, IMAGES = 512, 64
+"""Images that are read or painted together; images whose cell is painted with every code together."""
+
+Images = Float[Tensor, "n channels rows columns"]
+Codes = Int64[Tensor, "n height width"]
+Parents = Int64[Tensor, "n height_above width_above"]
+
+
+@runtime_checkable
+class Level(Protocol):
+    """A grid of categorical variables with so many states each."""
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Height and width."""
+        ...
+
+    @property
+    def states(self) -> int:
+        """States of a cell."""
+        ...
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """States, height and width."""
+        ...
+
+
+@runtime_checkable
+class Levels(Protocol):
+    """What a model's configuration says of any model."""
+
+    @property
+    def image(self) -> tuple[int, int, int]:
+        """Channels, height and width."""
+        ...
+
+    @property
+    def levels(self) -> Sequence[Level]:
+        """The grids, finest first, and the concept, a grid of (1, 1), last."""
+        ...
+
+
+class RGM(nn.Module, ABC):
+    """Levels of categorical grids between an image and one concept, p(x, z) and q(z | x), and what they are asked.
+
+    Levels count from 1, the finest, to L, the concept; p(z_L) is uniform. Experiments, claims and the explorer ask
+    nothing but this of a model.
+    """
+
+    config: Levels
+
+    @property
+    def depth(self) -> int:
+        """Number of levels L, the concept included."""
+        return len(self.config.levels)
+
+    @property
+    def latent_dim(self) -> int:
+        """Number of codes that a cell of z_1 may have."""
+        return self.config.levels[0].states
+
+    @property
+    def num_classes(self) -> int:
+        """Number of concepts."""
+        return self.config.levels[-1].states
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters and tables live."""
+        return next(chain(self.parameters(), self.buffers())).device
+
+    # Bottom-up
+
+    @torch.no_grad()
+    def infer(self, images: Images, *, batch_size: int = AT_ONCE) -> Inference:
+        """Return codes, concept and reconstruction of images in [0, 1], with the most probable codes throughout.
+
+        Raises RGMError where the images have another shape than the model's.
+        """
+        self._check_images(images)
+        return concatenate([self._infer(batch.to(self.device)) for batch in images.split(batch_size)])
+
+    @abstractmethod
+    def _infer(self, images: Images) -> Inference: ...
+
+    @abstractmethod
+    def read(self, images: Images) -> list[Codes]:
+        """Return the most probable codes of every level, the concept's last, without decoding them."""
+
+    @abstractmethod
+    def infer_above(self, z1: Codes) -> Inference:
+        """Return what `infer` does of images that have these codes: read upwards from them, and painted.
+
+        Raises RGMError for a grid of another shape or codes out of range.
+        """
+
+    @abstractmethod
+    def cell_logits(self, images: Images) -> Float[Tensor, "n states height width"]:
+        """Return the logits from which z_1 is read."""
+
+    # Top-down
+
+    @torch.no_grad()
+    def decode(self, z1: Codes, *, batch_size: int = AT_ONCE) -> Images:
+        """Return the mean images of hard codes, in [0, 1].
+
+        Raises RGMError for a grid of another shape or codes out of range.
+        """
+        self._check_codes(z1)
+        return torch.cat([self._decode(batch.to(self.device)) for batch in z1.split(batch_size)])
+
+    @abstractmethod
+    def _decode(self, z1: Codes) -> Images: ...
+
+    @torch.no_grad()
+    def painted_with(
+        self, z1: Codes, row: int, column: int
+    ) -> Iterator[Float[Tensor, "some states channels tall wide"]]:
+        """Yield what every code in a cell paints within `painted_by` that cell, some images at a time."""
+        states, field = torch.arange(self.latent_dim, device=self.device), self.painted_by(row, column)
+        for some in z1.to(self.device).split(IMAGES):
+            codes = some.repeat_interleave(len(states), dim=0)
+            codes[:, row, column] = states.repeat(len(some))
+            painted = [self._decode(part)[..., *field.slices] for part in codes.split(AT_ONCE)]
+            yield torch.cat(painted).unflatten(0, (len(some), len(states)))
+
+    @torch.no_grad()
+    def sample(
+        self,
+        concept: int | Int64[Tensor, " concepts"],
+        count: int = 1,
+        *,
+        generator: torch.Generator | None = None,
+        temperature: float = 1.0,
+    ) -> Samples:
+        """Return `count` images of each concept by ancestral sampling, none rejected.
+
+        Raises RGMError for a concept that the model does not have.
+        """
+        if count < 1:
+            raise RGMError(f"at least one sample must be asked for, but {count} were")
+        concepts = self._concepts(concept).repeat_interleave(count)
+        drawn = self.instantiate(
+            concepts[:, None, None], self.depth, generator=generator, temperature=temperature
+        )
+        return Samples(images=self.decode(drawn[0]), concept=concepts, codes=tuple(drawn))
+
+    @abstractmethod
+    def instantiate(
+        self,
+        z: Codes,
+        level: int,
+        *,
+        generator: torch.Generator | None = None,
+        temperature: float = 1.0,
+    ) -> list[Tensor]:
+        """Return codes of every level beneath z_ℓ, drawn top-down given it, finest first."""
+
+    @abstractmethod
+    def complete(
+        self,
+        z1: Codes,
+        keep: Bool[Tensor, "#n height width"],
+        concept: int | Int64[Tensor, " #n"],
+        *,
+        generator: torch.Generator | None = None,
+        temperature: float = 1.0,
+    ) -> Samples:
+        """Return images whose cells in `keep` have the codes of `z1`, the rest drawn given them and a concept.
+
+        What `z1` holds outside `keep` changes nothing. Raises RGMError for codes or concepts that the model does not
+        have, or a mask of another shape than the grid.
+        """
+
+    @abstractmethod
+    def morph(
+        self,
+        start: int,
+        end: int,
+        count: int,
+        *,
+        generator: torch.Generator | None = None,
+        temperature: float = 1.0,
+    ) -> Samples:
+        """Return `count` images from one concept to another, all drawn with the same noise.
+
+        Raises RGMError for concepts that the model does not have, or fewer than two images.
+        """
+
+    @abstractmethod
+    def cell_log_probs(
+        self, z1: Codes, concept: int | Int64[Tensor, " n"], row: int, column: int
+    ) -> Float[Tensor, "n states"]:
+        """Return log p(z_1,ij = k | all other cells, parent) in nats, for the cell (i, j) and every code k.
+
+        Raises RGMError for codes, concepts or cells that the model does not have.
+        """
+
+    @abstractmethod
+    def log_prob_given(self, level: int, child: Codes, parent: Parents) -> Float[Tensor, " n"]:
+        """Return log p(z_ℓ | z_{ℓ+1}) in nats, for the codes of a level and of the one above it."""
+
+    # The bound
+
+    @abstractmethod
+    def free_energy(
+        self,
+        images: Images,
+        labels: Int64[Tensor, " n"] | None = None,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> FreeEnergy:
+        """Return F(x) in nats per image, its codes drawn from q; with `labels`, a bound on −log p(x, y).
+
+        The images are taken as they are: see `observe`.
+        """
+
+    @abstractmethod
+    def log_weight(self, images: Images, *, generator: torch.Generator | None = None) -> Float[Tensor, " n"]:
+        """Return log p(x, z) − log q(z | x) in nats, z drawn from q: exp of it is an unbiased estimate of p(x)."""
+
+    @abstractmethod
+    def observe(self, images: Images, generator: torch.Generator | None = None) -> Images:
+        """Return grey images as p(x | z_1) sees them: drawn black and white, or as they are."""
+
+    @property
+    @abstractmethod
+    def is_density(self) -> bool:
+        """Whether p(x | z_1) is a probability (or density) of what `observe` returns, and no other loss of it."""
+
+    @property
+    @abstractmethod
+    def pixels_kind(self) -> str:
+        """The name of the distribution of a pixel: `gaussian`, `bernoulli`."""
+
+    # Fields
+
+    def patch(self, row: int, column: int) -> Box:
+        """Return the pixels that lie under a cell of z_1: the image divided evenly among the grid's cells."""
+        (_, rows, columns), (height, width) = self.config.image, self.config.levels[0].grid
+        return Box.of(row, column, rows // height, columns // width)
+
+    @abstractmethod
+    def painted_by(self, row: int, column: int) -> Box:
+        """Return the pixels that a cell of z_1 can change."""
+
+    @abstractmethod
+    def seen_by(self, row: int, column: int) -> Box:
+        """Return the pixels that a cell's code can depend on."""
+
+    # What a caller may hand in
+
+    def _check_images(self, images: Tensor) -> None:
+        expected = self.config.image
+        if not isinstance(images, Tensor) or not images.is_floating_point():
+            kind = images.dtype if isinstance(images, Tensor) else type(images).__name__
+            raise RGMError(
+                f"the model takes a tensor of floats in [0, 1], but was given {kind}: bytes are divided by 255"
+            )
+        if images.ndim != 4 or tuple(images.shape[1:]) != expected or len(images) == 0:
+            raise RGMError(
+                f"the model takes images of shape (n, {', '.join(map(str, expected))}) with n ≥ 1, "
+                f"but they have {tuple(images.shape)}: resize them, or take a model for that shape"
+            )
+        low, high = images.aminmax()
+        if not (low >= 0 and high <= 1):
+            raise RGMError(
+                f"the model takes images in [0, 1], but these range over {float(low):g} … {float(high):g}"
+            )
+
+    def _check_codes(self, z1: Tensor) -> None:
+        states, height, width = self.config.levels[0].shape
+        if not isinstance(z1, Tensor) or z1.dtype != torch.int64:
+            kind = z1.dtype if isinstance(z1, Tensor) else type(z1).__name__
+            raise RGMError(f"z1 must be a tensor of whole numbers, torch.int64, but is {kind}")
+        if z1.ndim != 3 or tuple(z1.shape[1:]) != (height, width) or len(z1) == 0:
+            raise RGMError(f"z1 must have shape (n, {height}, {width}) with n ≥ 1, but has {tuple(z1.shape)}")
+        low, high = int(z1.min()), int(z1.max())
+        if low < 0 or high >= states:
+            raise RGMError(f"codes must lie in 0 … {states - 1}, but range over {low} … {high}")
+
+    def _check_keep(self, keep: Tensor, z1: Tensor) -> None:
+        if keep.dtype != torch.bool or keep.shape[1:] != z1.shape[1:] or len(keep) not in (1, len(z1)):
+            raise RGMError(
+                f"keep must be a mask of shape {tuple(z1.shape)} (or one for all, (1, …)), true where a cell is kept, "
+                f"but is {keep.dtype} of shape {tuple(keep.shape)}"
+            )
+
+    def _check_cell(self, row: int, column: int) -> None:
+        height, width = self.config.levels[0].grid
+        if not (0 <= row < height and 0 <= column < width):
+            raise RGMError(f"cells lie in a grid of {height} × {width}, but ({row}, {column}) was asked for")
+
+    def _labels(self, labels: Tensor, count: int) -> Int64[Tensor, " n"]:
+        known = self._concepts(labels)
+        if len(known) != count:
+            raise RGMError(f"a label is needed for each of {count} images, but {len(known)} came")
+        return known
+
+    def _concepts(self, concept: int | Tensor) -> Int64[Tensor, " n"]:
+        concepts = torch.as_tensor(concept, dtype=torch.int64, device=self.device).reshape(-1)
+        low, high = int(concepts.min()), int(concepts.max())
+        if low < 0 or high >= self.num_classes:
+            raise RGMError(
+                f"the model's concepts are 0 … {self.num_classes - 1}, but {low if low < 0 else high} was asked for"
+            )
+        return concepts
+
+    def _concept_of_each(self, concept: int | Tensor, count: int) -> Int64[Tensor, " n"]:
+        concepts = self._concepts(concept)
+        if len(concepts) not in (1, count):
+            raise RGMError(
+                f"a concept is needed for each of {count} grids, or one for all, but {len(concepts)} came"
+            )
+        return concepts.expand(count)

@@ -1,0 +1,32 @@
+import torch
+
+from rgm.model.config import preset
+from rgm.model.generative import RGM
+from rgm.model.spatial import SpatialRGM
+
+
+@torch.no_grad()
+def test_a_cell_paints_from_its_surroundings_what_it_paints_in_the_whole_image(
+    generator: torch.Generator,
+) -> None:
+    torch.manual_seed(0)
+    model = SpatialRGM(config=preset("three-level", (3, 24, 16), 3)).eval()
+    z1 = torch.randint(16, (70, 6, 4), generator=generator)
+    for cell in [(0, 0), (2, 1), (5, 3)]:
+        plain, fast = list(RGM.painted_with(model, z1, *cell)), list(model.painted_with(z1, *cell))
+        assert [len(some) for some in plain] == [len(some) for some in fast] == [64, 6]
+        torch.testing.assert_close(torch.cat(fast), torch.cat(plain))
+        field = model.painted_by(*cell)
+        torch.testing.assert_close(
+            torch.cat(plain)[torch.arange(70), z1[:, *cell]], model.decode(z1)[..., *field.slices]
+        )
+
+
+@torch.no_grad()
+def test_a_levels_probability_given_the_next_adds_up_over_a_cell(generator: torch.Generator) -> None:
+    torch.manual_seed(0)
+    model = SpatialRGM.from_preset("seed").double().eval()
+    z1 = torch.randint(32, (1, 7, 7), generator=generator).repeat(32, 1, 1)
+    z1[:, 2, 4] = torch.arange(32)
+    joint = model.log_prob_given(1, z1, torch.full((32, 1, 1), 3))
+    torch.testing.assert_close(joint.log_softmax(dim=0), model.cell_log_probs(z1[:1], 3, 2, 4)[0])
