@@ -1,0 +1,135 @@
+"""A counting model as data: its image, its symbols, its levels. Presets are functions that return one."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import Discriminator, Field
+
+from rgm.errors import RGMError, unknown
+from rgm.model.bounds import Positive, Share, Size
+
+Shape = tuple[int, int, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PixelSymbols:
+    """Cells of `side × side` pixels, black or white, and the oriented edges in them (`rgm.counting.edges`).
+
+    Edges lie on several pixels each, so that pixels and edges say much of the same twice: where the class and the
+    codes are read, what a pixel says counts `pixel_weight`, an edge `edge_weight` (a composite likelihood, Lindsay
+    1988). The probability of an image is that of its pixels alone, each with its whole weight.
+    """
+
+    kind: Literal["pixels"] = "pixels"
+    side: Size = 4
+    pixel_weight: Positive = 0.5
+    edge_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankedSymbols:
+    """The paper's symbols: variates of ranked, overlapping patches, in seven levels (`rgm.counting.ranked`)."""
+
+    kind: Literal["ranked"] = "ranked"
+
+
+SymbolConfig = Annotated[PixelSymbols | RankedSymbols, Discriminator("kind")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CountingLevel:
+    """One level: its grid and its number of states."""
+
+    grid: tuple[Size, Size]
+    states: Size
+
+    @property
+    def shape(self) -> Shape:
+        """States, height and width of the level's field."""
+        return (self.states, *self.grid)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Smoothing:
+    """Pseudo-counts of the Dirichlet priors, and the share of outliers among symbols.
+
+    `symbols` and `links` are spread as the symbols, or states, are over all images (evenly, where `even`, and then
+    each count is one's own); `top` is what a class has of every root state, its own or not.
+    """
+
+    symbols: Positive = 1.0
+    links: Positive = 1.0
+    top: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    outliers: Share = 1e-3
+    even: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class CountingConfig:
+    """A whole model. `image` is (channels, height, width); the last two levels are the root and the concept."""
+
+    kind: Literal["counting"] = "counting"
+    image: Shape
+    symbols: SymbolConfig
+    levels: Annotated[tuple[CountingLevel, ...], Field(min_length=3, max_length=16)]
+    smoothing: Smoothing = Smoothing()
+
+    def __post_init__(self) -> None:
+        """Raise RGMError for levels that make no tree."""
+        if len(self.levels) < 3:
+            raise RGMError(
+                f"a tree has groups, a root and a concept, but {len(self.levels)} levels are listed"
+            )
+        for name, level in (("root", self.levels[-2]), ("concept", self.levels[-1])):
+            if level.grid != (1, 1):
+                raise RGMError(f"the {name} is one variable, a grid of (1, 1), but it is {level.grid}")
+        for lower, upper in zip(self.levels, self.levels[1:], strict=False):
+            if upper.grid[0] > lower.grid[0] or upper.grid[1] > lower.grid[1]:
+                raise RGMError(f"a parent's grid of {upper.grid} is larger than its child's {lower.grid}")
+        if self.levels[0].grid == (1, 1):
+            raise RGMError("a single group leaves nothing to place: the images are too small for this preset")
+        if self.levels[-2].states % self.levels[-1].states:
+            raise RGMError(
+                f"every class has as many root states, but {self.levels[-2].states} do not divide by "
+                f"{self.levels[-1].states}"
+            )
+
+
+def paper(image: Shape = (1, 28, 28), classes: int = 10) -> CountingConfig:
+    """Return the paper's tree: 8 × 8 tiles in 4 × 4 groups, 2 × 2 groups, one, each of 13 exemplars a class."""
+    states = 13 * classes
+    return CountingConfig(
+        image=image,
+        symbols=RankedSymbols(),
+        levels=(
+            *(CountingLevel(grid=(side, side), states=states) for side in (4, 2, 1)),
+            CountingLevel(grid=(1, 1), states=classes),
+        ),
+        smoothing=Smoothing(symbols=1 / 16, links=1 / 16, top=1 / 128, outliers=0.0, even=True),
+    )
+
+
+def counting(image: Shape = (1, 28, 28), classes: int = 10) -> CountingConfig:
+    """Return cells of 4 × 4 pixels of 256 states each, under 200 prototypes a class."""
+    symbols = PixelSymbols()
+    return CountingConfig(
+        image=image,
+        symbols=symbols,
+        levels=(
+            CountingLevel(grid=(image[1] // symbols.side, image[2] // symbols.side), states=256),
+            CountingLevel(grid=(1, 1), states=200 * classes),
+            CountingLevel(grid=(1, 1), states=classes),
+        ),
+    )
+
+
+MAKERS = {"paper": paper, "counting": counting}
+
+
+def counting_preset(name: str, image: Shape, classes: int) -> CountingConfig:
+    """Return the counting model of a named preset; raise RGMError for what cannot be."""
+    if name not in MAKERS:
+        raise unknown("counting preset", name, MAKERS)
+    if classes < 2:
+        raise RGMError(f"a concept needs at least 2 classes to choose from, but the data have {classes}")
+    return MAKERS[name](image, classes)

@@ -1,0 +1,76 @@
+"""Which way a counting model is learned, and its steps."""
+
+from dataclasses import replace
+from typing import Protocol, runtime_checkable
+
+from rgm.counting.config import CountingConfig, RankedSymbols
+from rgm.counting.exemplars import Exemplars, PaperLearner
+from rgm.counting.learning import Expectation, Labels, Learner, Pixels
+from rgm.counting.model import CountingRGM
+from rgm.errors import RGMError
+
+Recipe = Exemplars | Expectation
+
+
+@runtime_checkable
+class Steps(Protocol):
+    """A learning in steps: what a step leaves is in the model's counts alone, so that it can go on after any."""
+
+    model: CountingRGM
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The steps in order."""
+        ...
+
+    def step(self, number: int) -> None:
+        """Take a step, from 0."""
+        ...
+
+
+def usual(config: CountingConfig) -> Recipe:
+    """Return how a model of these symbols is learned: the paper's from exemplars, others by counting again and again."""
+    return Exemplars() if isinstance(config.symbols, RankedSymbols) else Expectation()
+
+
+def adjusted(recipe: Recipe, *, epochs: float | None, batch_size: int | None) -> Recipe:
+    """Return a recipe with other passes over the whole tree (`epochs`, whole numbers) and another batch size.
+
+    The paper's looks at each image once. Raises RGMError for numbers that it cannot have.
+    """
+    if batch_size is not None:
+        if batch_size < 1:
+            raise RGMError(f"the batch size must be at least 1, but is {batch_size}")
+        recipe = replace(recipe, batch_size=batch_size)
+    if epochs is None:
+        return recipe
+    if isinstance(recipe, Exemplars):
+        if epochs != 1:
+            raise RGMError(
+                f"the preset paper sees each image once: leave --epochs out, or give 1, not {epochs:g}"
+            )
+        return recipe
+    least = Expectation(passes=0).epochs
+    if epochs < least or epochs != int(epochs):
+        raise RGMError(
+            f"the preset counting takes {least} passes to count and further ones over the whole tree: --epochs is a "
+            f"whole number from {least} on, not {epochs:g}"
+        )
+    return replace(recipe, passes=int(epochs) - least)
+
+
+def learner(
+    model: CountingRGM,
+    recipe: Recipe,
+    images: Pixels,
+    labels: Labels,
+    *,
+    seed: int,
+    basis: Pixels | None = None,
+) -> Steps:
+    """Return the steps of a learning; raise RGMError for labels that leave a class without images."""
+    match recipe:
+        case Exemplars():
+            return PaperLearner(model, recipe, images, labels, basis=basis)
+        case Expectation():
+            return Learner(model, recipe, images, labels, seed=seed)

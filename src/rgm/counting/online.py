@@ -1,0 +1,107 @@
+"""The paper's rule, one image after another, at the cost of what an image changes."""
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from rgm.counting.model import CountingRGM
+from rgm.counting.tree import Tree, expected_pairs
+from rgm.counting.updating import PRECISION, take_in, x_log_x
+
+
+class Sequential:
+    """`update(model, image, label, select=True)` image after image, for symbols that are each in one level.
+
+    An image changes one row of a variate's array, that of the level it shows. The array's sums, of its rows, of its
+    columns and of a log a, are kept, so that its mutual information, that with the image, and p(symbols | state) cost
+    one row and one column. Forgetting scales the whole array, which none of them depends on: each array has its
+    `scale`, and what is added is divided by it; the counts are written back when all images are seen.
+    """
+
+    def __init__(self, model: CountingRGM) -> None:
+        self.model = model
+        counts = model.counts[0]
+        exists = model.leaves.exists().to(counts.device)
+        self.exists = exists.to(counts.dtype)[..., None]
+        self.possible = (counts.sum(dim=(2, 3)) > 0).log()  # of a state: log 1 or log 0
+        self.rows = counts.permute(0, 2, 3, 1).contiguous()  # groups, variates, levels, states
+        self.columns = self.rows.sum(dim=2)
+        self.sums = self.rows.sum(dim=3)
+        self.total = self.sums.sum(dim=2)
+        self.joint = x_log_x(self.rows).sum(dim=(2, 3))
+        self.by_row = x_log_x(self.sums).sum(dim=2)
+        self.by_column = x_log_x(self.columns).sum(dim=2)
+        self.scale = torch.ones_like(self.total)
+
+    def see(self, images: Float[Tensor, "n channels rows columns"], labels: Int64[Tensor, " n"]) -> None:
+        """Take in images in their order, and write the counts back."""
+        leaves = self.model.leaves
+        read = self.model.symbols(images).unflatten(2, (leaves.variates, leaves.levels - 1))
+        level = (read * torch.arange(1, leaves.levels, device=read.device)).sum(dim=3).round().long()
+        for number, label in enumerate(labels.tolist()):
+            self._see(level[:, number], label)
+        counts = self.model.counts[0]
+        counts.copy_((self.rows * self.scale[:, :, None, None]).permute(0, 3, 1, 2))
+
+    def _see(self, level: Int64[Tensor, "groups variates"], label: int) -> None:
+        model, place = self.model, level[:, :, None, None].expand(-1, -1, 1, self.rows.shape[3])
+        row = self.rows.gather(2, place)[:, :, 0]
+        tiny = torch.finfo(row.dtype).tiny
+        log_row, log_column = row.clamp_min(tiny).log(), self.columns.clamp_min(tiny).log()
+        said = ((log_row - log_column) * self.exists).sum(dim=1) + self.possible
+        _, *link_counts, top_counts = model.counts
+        links = [counts / counts.sum(dim=2, keepdim=True).clamp_min(tiny) for counts in link_counts]
+        tree = Tree(model.grids, links)
+        upward = tree.up(said[:, None])
+        top = top_counts[label]
+        root = (upward.root + (top / top.sum()).log()).softmax(dim=1)
+        pairs = tree.down(upward, root)
+        for counts, message, share, link in zip(
+            link_counts, upward.messages, pairs.shares, links, strict=True
+        ):
+            counts.copy_(take_in(counts, expected_pairs(message, share, link), 1))
+        more = torch.zeros_like(top_counts)
+        more[label] = root[0]
+        top_counts.copy_(take_in(top_counts, more, 1))
+        self._symbols(level, row, log_row, log_column, pairs.marginals[0][:, 0])
+
+    def _symbols(
+        self,
+        level: Tensor,
+        row: Tensor,
+        log_row: Tensor,
+        log_column: Tensor,
+        states: Float[Tensor, "groups states"],
+    ) -> None:
+        """Take in the symbols of an image whose groups' states are known."""
+        sums = self.sums.gather(2, level[..., None])[..., 0]
+        more = states[:, None] / self.scale[..., None]
+        whole = more.sum(dim=2)
+        old = self.joint, self.by_row, self.by_column, self.total
+
+        def sums_after(share: Tensor | float) -> tuple[Tensor, ...]:
+            added = more * share if isinstance(share, float) else more * share[..., None]
+            new_row, new_column = row + added, self.columns + added
+            gained = whole * share
+            return (
+                self.joint + (x_log_x(new_row) - row * log_row).sum(dim=2),
+                self.by_row + x_log_x(sums + gained) - x_log_x(sums),
+                self.by_column + (x_log_x(new_column) - self.columns * log_column).sum(dim=2),
+                self.total + gained,
+            )
+
+        gain = _information(*sums_after(1.0)) - _information(*old)
+        kept = torch.sigmoid(PRECISION * gain)
+        self.joint, self.by_row, self.by_column, self.total = sums_after(kept)
+        added = more * kept[..., None]
+        place = level[:, :, None, None].expand(-1, -1, 1, added.shape[2])
+        self.rows.scatter_add_(2, place, added[:, :, None])
+        self.sums.scatter_add_(2, level[..., None], (whole * kept)[..., None])
+        self.columns += added
+        self.scale *= PRECISION / (PRECISION + kept)
+
+
+def _information(joint: Tensor, by_row: Tensor, by_column: Tensor, total: Tensor) -> Tensor:
+    """Return the mutual information of arrays from Σ a log a, of cells, rows and columns, and Σ a."""
+    total = total.clamp_min(torch.finfo(total.dtype).tiny)
+    return (joint - by_row - by_column) / total + total.log()

@@ -1,0 +1,173 @@
+"""What the leaves of a tree are made of: images to symbols of groups, and back to pictures."""
+
+from abc import ABC, abstractmethod
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from rgm.counting.config import PixelSymbols, RankedSymbols, SymbolConfig
+from rgm.counting.edges import PixelsAndEdges
+from rgm.counting.ranked import RankedPatches
+from rgm.errors import RGMError
+from rgm.model.receptive import Box
+
+Images = Float[Tensor, "n channels rows columns"]
+Shape = tuple[int, int, int]
+
+
+class Leaves(nn.Module, ABC):
+    """Symbols of a grid of groups: `variates` a group, each in one of `levels`."""
+
+    grid: tuple[int, int]
+    variates: int
+    levels: int
+
+    @abstractmethod
+    def weights(self) -> Float[Tensor, " variates"]:
+        """Return what each variate counts where codes and the class are read."""
+
+    @abstractmethod
+    def own(self) -> Float[Tensor, " variates"]:
+        """Return what each variate counts in the probability of an image: 1, or 0 where it is no part of it."""
+
+    @abstractmethod
+    def exists(self) -> Bool[Tensor, "groups variates"]:
+        """Return which variates a group has."""
+
+    def fit(self, images: Images) -> None:
+        """Learn what the symbols are measured with, where anything is."""
+
+    @abstractmethod
+    def read(self, images: Images) -> Float[Tensor, "groups n symbols"]:
+        """Return how probable each level but the first is, for every variate of every group."""
+
+    @abstractmethod
+    def seen(self, visible: Bool[Tensor, "n rows columns"]) -> Float[Tensor, "groups n variates"]:
+        """Return 1 for each variate that follows from visible pixels alone, else 0.
+
+        Raises RGMError where none does.
+        """
+
+    @abstractmethod
+    def appearance(
+        self, shares: Float[Tensor, "groups states variates levels"]
+    ) -> Float[Tensor, "groups states look"]:
+        """Return what `paint` needs of every state."""
+
+    @abstractmethod
+    def paint(self, look: Float[Tensor, "groups n look"]) -> Images:
+        """Return the mean images of groups that look so."""
+
+    @abstractmethod
+    def field(self, row: int, column: int) -> Box:
+        """Return the pixels that a group can change."""
+
+
+class _PixelLeaves(Leaves):
+    """Pixels and edges as leaves: two levels, off and on."""
+
+    levels = 2
+
+    def __init__(self, config: PixelSymbols, image: Shape) -> None:
+        super().__init__()
+        self.config, self.cells = config, PixelsAndEdges(image, config.side)
+        self.grid, self.variates = self.cells.grid, self.cells.count
+
+    def weights(self) -> Tensor:
+        pixels, edges = (
+            torch.full((count,), weight)
+            for count, weight in (
+                (self.cells.pixels, self.config.pixel_weight),
+                (self.cells.edges, self.config.edge_weight),
+            )
+        )
+        return torch.cat([pixels, edges])
+
+    def own(self) -> Tensor:
+        return (torch.arange(self.variates) < self.cells.pixels).float()
+
+    def exists(self) -> Tensor:
+        return torch.ones(self.grid[0] * self.grid[1], self.variates, dtype=torch.bool)
+
+    def read(self, images: Images) -> Tensor:
+        return self.cells.read(images)
+
+    def seen(self, visible: Tensor) -> Tensor:
+        return self.cells.seen(visible)
+
+    def appearance(self, shares: Tensor) -> Tensor:
+        return shares[:, :, : self.cells.pixels, 1]
+
+    def paint(self, look: Tensor) -> Tensor:
+        return self.cells.paint(look)
+
+    def field(self, row: int, column: int) -> Box:
+        return Box.of(row, column, self.config.side, self.config.side)
+
+
+class _RankedLeaves(Leaves):
+    """The paper's symbols as leaves: two by two tiles a group, sixteen variates a tile, seven levels each."""
+
+    def __init__(self, image: Shape) -> None:
+        super().__init__()
+        self.patches = RankedPatches(image)
+        tiles, _, modes, levels = self.patches.values.shape
+        self.grid, self.levels = (tiles // 2, tiles // 2), levels
+        self.variates = 4 * modes
+
+    def weights(self) -> Tensor:
+        return torch.ones(self.variates)
+
+    def own(self) -> Tensor:
+        return self.weights()
+
+    def exists(self) -> Tensor:
+        return _grouped(self.patches.exists[None])[:, 0]
+
+    def fit(self, images: Images) -> None:
+        self.patches.fit(images)
+
+    def read(self, images: Images) -> Tensor:
+        place = _grouped(self.patches.symbols(images))
+        levels = torch.arange(1, self.levels, device=place.device)
+        return (place[..., None] == levels).flatten(2).to(images.dtype)
+
+    def seen(self, visible: Tensor) -> Tensor:  # noqa: ARG002 - none is
+        raise RGMError(
+            "the paper's symbols follow from the whole image, whose pixels are ranked: none is left where some are "
+            "hidden; the preset counting completes images"
+        )
+
+    def appearance(self, shares: Tensor) -> Tensor:
+        values = _grouped(self.patches.values.movedim(3, 0))  # (groups, levels, variates)
+        return torch.einsum("gkvl,glv->gkv", shares, values.to(shares.dtype))
+
+    def paint(self, look: Tensor) -> Tensor:
+        rows, columns = self.grid
+        modes = self.variates // 4
+        tiles = look.unflatten(2, (2, 2, modes)).unflatten(0, (rows, columns))
+        return self.patches.paint(tiles.permute(2, 0, 3, 1, 4, 5).reshape(-1, 2 * rows, 2 * columns, modes))
+
+    def field(self, row: int, column: int) -> Box:
+        corners = [
+            self.patches.field(2 * row + down, 2 * column + across) for down in (0, 1) for across in (0, 1)
+        ]
+        tops, bottoms, lefts, rights = zip(*corners, strict=True)
+        return Box(top=min(tops), bottom=max(bottoms), left=min(lefts), right=max(rights))
+
+
+def leaves(config: SymbolConfig, image: Shape) -> Leaves:
+    """Return the leaves of a configuration."""
+    match config:
+        case PixelSymbols():
+            return _PixelLeaves(config, image)
+        case RankedSymbols():
+            return _RankedLeaves(image)
+
+
+def _grouped(tiles: Tensor) -> Tensor:
+    """Return what is known of tiles (n, down, across, modes) by groups of two by two: (groups, n, 4 · modes)."""
+    n, down, across, modes = tiles.shape
+    groups = tiles.reshape(n, down // 2, 2, across // 2, 2, modes)
+    return groups.permute(1, 3, 0, 2, 4, 5).reshape(down // 2 * (across // 2), n, 4 * modes)

@@ -1,0 +1,90 @@
+"""Counting more images: expected counts of a batch, and the paper's rule for which of them to keep."""
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from rgm.counting.emission import expected_symbols
+from rgm.counting.model import CountingRGM
+from rgm.counting.tree import expected_pairs
+
+PRECISION = 512.0
+"""How sharply the paper's rule chooses, and how many images its counts remember."""
+
+
+def expected_counts(
+    model: CountingRGM,
+    images: Float[Tensor, "n channels rows columns"],
+    labels: Int64[Tensor, " n"],
+) -> list[Tensor]:
+    """Return the expected counts of a batch under p(z | x, c), in the order of `model.counts`.
+
+    Each image adds one to each variate of each group, to each link and to the top: counts are conserved.
+    """
+    tables, total = model.tables(), [torch.zeros_like(counts) for counts in model.counts]
+    symbols, *links, top = total
+    for some, known in model.chunks(images, labels):
+        read = model.symbols(some)
+        upward = tables.tree.up(tables.reading.log_prob(read))
+        root, pairs = model.posterior(upward, known)[1:]
+        symbols += expected_symbols(pairs.marginals[0], read, model.leaves.levels)
+        for level, counts in enumerate(links):
+            counts += expected_pairs(upward.messages[level], pairs.shares[level], tables.tree.links[level])
+        top.index_add_(0, known, root)
+    return total
+
+
+def mutual_information(counts: Float[Tensor, "*arrays rows columns"]) -> Float[Tensor, " *arrays"]:
+    """Return the mutual information of each normalised array, in nats: how well its rows tell its columns.
+
+    Σ_ij p_ij log p_ij − Σ_i p_i log p_i − Σ_j p_j log p_j, with 0 log 0 = 0; an empty array has none.
+    """
+    total = counts.sum(dim=(-2, -1))
+    p = counts / total.clamp_min(torch.finfo(counts.dtype).tiny)[..., None, None]
+    sums = (x_log_x(part).sum(dim=-1) for part in (p.flatten(-2), p.sum(dim=-1), p.sum(dim=-2)))
+    joint, rows, columns = sums
+    return (joint - rows - columns).clamp_min(0)
+
+
+def x_log_x(x: Tensor) -> Tensor:
+    """Return x log x, 0 where x is; faster than torch.xlogy."""
+    return x * x.clamp_min(torch.finfo(x.dtype).tiny).log()
+
+
+def take_in(
+    counts: Float[Tensor, "*arrays rows columns"],
+    more: Float[Tensor, "*arrays rows columns"],
+    images: int,
+    *,
+    precision: float = PRECISION,
+) -> Float[Tensor, "*arrays rows columns"]:
+    """Return Dirichlet counts after those of some images are taken in by the paper's rule, array by array.
+
+    P₁ = softmax(β [I(a), I(a + Δ)])₁, a ← (a + P₁ Δ) · (β / (β + P₁))ⁿ: what raises the mutual information is kept, and
+    old counts fade. For a single image, n = 1, this is the paper's step; more at once make its mini-batch variant, in
+    which the choice is made once for all of them.
+    """
+    gain = mutual_information(counts + more) - mutual_information(counts)
+    kept = torch.sigmoid(precision * gain)[..., None, None]
+    return (counts + kept * more) * (precision / (precision + kept)) ** images
+
+
+@torch.no_grad()
+def update(
+    model: CountingRGM,
+    images: Float[Tensor, "n channels rows columns"],
+    labels: Int64[Tensor, " n"],
+    *,
+    select: bool,
+) -> None:
+    """Add what labelled images say to a model's counts; with `select`, by the paper's rule (`take_in`)."""
+    symbols, *links, top = expected_counts(model, images, labels)
+    if not select:
+        for counts, more in zip(model.counts, (symbols, *links, top), strict=True):
+            counts += more
+        return
+    count, mine = len(images), model.counts
+    # One array a variate: its states by its levels.
+    mine[0].copy_(take_in(mine[0].transpose(1, 2), symbols.transpose(1, 2), count).transpose(1, 2))
+    for counts, more in zip(mine[1:], (*links, top), strict=True):
+        counts.copy_(take_in(counts, more, count))
