@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 
 from rgm.checkpoint import FILE, Origin, find_model, load, load_checkpoint, packaged, save_model, step_file
 from rgm.errors import RGMError
-from rgm.model.catalogue import PRESETS
+from rgm.model.catalogue import NETWORKS
 from rgm.model.spatial import SpatialRGM
 from rgm.tensors import read_tensors, write_tensors
 
@@ -23,7 +23,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", NETWORKS)
 def test_round_trip_keeps_everything(name: str, tmp_path: Path, generator: torch.Generator) -> None:
     model = SpatialRGM.from_preset(name, image=(1, 32, 32)).eval()
     save_model(tmp_path / FILE, model, ORIGIN)

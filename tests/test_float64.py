@@ -6,7 +6,7 @@ from torch.distributions import Bernoulli, Categorical, Independent, Normal, kl_
 
 from rgm.categorical import CategoricalField, one_hot, reinmax
 from rgm.measures import codebook_usage, squared_error
-from rgm.model.catalogue import PRESETS
+from rgm.model.catalogue import NETWORKS
 from rgm.model.spatial import SpatialRGM
 
 
@@ -55,7 +55,7 @@ def test_pixels(generator: torch.Generator, name: str) -> None:
     torch.testing.assert_close(single.double(), exact, rtol=2e-5, atol=1e-3)
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", NETWORKS)
 def test_the_bound(generator: torch.Generator, name: str) -> None:
     """The same images and samples, in both precisions: F, its distortion and every rate."""
     torch.manual_seed(0)

@@ -4,12 +4,14 @@ import logging
 from dataclasses import asdict, dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Discriminator, Tag, TypeAdapter, ValidationError
 from torch import Tensor
 
+from rgm.counting.config import CountingConfig
+from rgm.counting.model import CountingRGM
 from rgm.errors import RGMError, unknown
 from rgm.model.config import ModelConfig
 from rgm.model.spatial import SpatialRGM
@@ -24,6 +26,7 @@ _KIND = "rgm"
 PACKAGED = ("mnist",)
 """Names of the weights that ship with the package."""
 _TRAINING = "training/"
+Model = SpatialRGM | CountingRGM
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,16 +51,27 @@ class Unfinished:
 class Checkpoint:
     """A model on the CPU with its origin and, from within a training, what that needs to go on."""
 
-    model: SpatialRGM
+    model: Model
     origin: Origin
     unfinished: Unfinished | None = None
+
+
+def _kind(config: Any) -> str:
+    """Return which kind of model a configuration is of: one that names none is a network's."""
+    kind = config.get("kind", "network") if isinstance(config, dict) else getattr(config, "kind", "network")
+    return kind if isinstance(kind, str) else "network"
+
+
+Config = Annotated[
+    Annotated[ModelConfig, Tag("network")] | Annotated[CountingConfig, Tag("counting")], Discriminator(_kind)
+]
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Header:
     """What a file's header says beside its version and checksum."""
 
-    model: ModelConfig
+    model: Config
     origin: Origin
     training: dict[str, Any] | None = None
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -65,7 +79,7 @@ class _Header:
 
 def save_model(
     path: Path,
-    model: SpatialRGM,
+    model: Model,
     origin: Origin,
     unfinished: Unfinished | None = None,
     *,
@@ -155,7 +169,7 @@ def _loaded(file: Path) -> Checkpoint:
     try:
         header = TypeAdapter(_Header).validate_python(raw)
         with torch.device("meta"):  # shapes alone: a header that claims too much must not take the memory
-            shapes = SpatialRGM.from_config(header.model)
+            shapes = _untrained(header.model)
             expected = shapes.state_dict()
             tables = sum(buffer.nbytes for name, buffer in shapes.named_buffers() if name not in expected)
     except (ValidationError, RuntimeError, ValueError, TypeError, OverflowError, ZeroDivisionError) as error:
@@ -174,7 +188,7 @@ def _loaded(file: Path) -> Checkpoint:
             f"the weights in {file} do not fit the architecture in its header: {problems[0]}"
             f"{f' (and {len(problems) - 1} more)' if len(problems) > 1 else ''}"
         )
-    model = SpatialRGM.from_config(header.model)
+    model = _untrained(header.model)
     model.load_state_dict(weights)
     unfinished = None
     if header.training is not None:
@@ -183,6 +197,14 @@ def _loaded(file: Path) -> Checkpoint:
     return Checkpoint(model=model.eval(), origin=header.origin, unfinished=unfinished)
 
 
-def load(path: str | Path) -> SpatialRGM:
+def _untrained(config: ModelConfig | CountingConfig) -> Model:
+    match config:
+        case ModelConfig():
+            return SpatialRGM.from_config(config)
+        case CountingConfig():
+            return CountingRGM.from_config(config)
+
+
+def load(path: str | Path) -> Model:
     """Return a saved model by its run folder, checkpoint folder, file or packaged name; see `load_checkpoint`."""
     return load_checkpoint(path).model

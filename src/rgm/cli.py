@@ -20,13 +20,14 @@ from rgm.model.catalogue import ESTIMATORS, PRESETS
 from rgm.training.config import SEEDS, RunConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from rich.table import Table
 
     from rgm.checkpoint import Checkpoint
     from rgm.data.images import ImageSet, Split
     from rgm.evidence.claims import Claim
+    from rgm.model.generative import Level
     from rgm.progress import Callback
 
 log = logging.getLogger("rgm")
@@ -427,6 +428,7 @@ def info(model: Model) -> None:
 
     Example: `rgm info runs/first`
     """
+    from rgm.model.config import LevelConfig
     from rgm.tables import plain_table
 
     checkpoint = _load(model, "cpu")
@@ -435,15 +437,15 @@ def info(model: Model) -> None:
     table.add_row("preset", origin.preset)
     table.add_row("trained on", f"{origin.data}, seed {origin.seed}")
     table.add_row("image", " × ".join(map(str, config.image)))
-    for number, level in enumerate(config.levels, start=1):
+    levels: Sequence[Level] = config.levels
+    for number, level in enumerate(levels, start=1):
         grid = " × ".join(map(str, level.grid))
-        table.add_row(
-            f"z{number}",
-            f"{grid} grid of {level.states} states, {level.recognition.kind} recognition, "
-            f"{level.recognition.estimator.kind}",
-        )
+        how = "counted"
+        if isinstance(level, LevelConfig):
+            how = f"{level.recognition.kind} recognition, {level.recognition.estimator.kind}"
+        table.add_row(f"z{number}", f"{grid} grid of {level.states} states, {how}")
     table.add_row("concepts", ", ".join(origin.classes))
-    table.add_row("parameters", f"{sum(p.numel() for p in checkpoint.model.parameters()):,}")
+    table.add_row("parameters", f"{checkpoint.model.size:,}")
     _print(table)
 
 
@@ -551,12 +553,15 @@ def export(
     """
     from rgm.files import writable_folder
     from rgm.hub import save_folder
+    from rgm.model.spatial import SpatialRGM
     from rgm.onnx import export as exported
 
     if onnx is None and hub is None:
         raise RGMError("nothing to write: name a folder with --onnx DIR, --hub DIR or both")
     checkpoint = _load(model, "cpu")
     if onnx is not None:
+        if not isinstance(checkpoint.model, SpatialRGM):
+            raise RGMError(f"{model} is a tree of counts, which has no networks for ONNX graphs: take --hub")
         print("Wrote " + ", ".join(map(str, exported(checkpoint.model, writable_folder(onnx)))))
     if hub is not None:
         print(
@@ -593,10 +598,13 @@ def pack(
 
     from rgm.checkpoint import save_model
     from rgm.files import writable_file
+    from rgm.model.spatial import SpatialRGM
 
     writable_file(out)
     checkpoint = _load(model, "cpu")
-    save_model(out, checkpoint.model, checkpoint.origin, dtype=torch.float16)
+    # Counts run to tens of thousands, weights do not.
+    small = torch.float16 if isinstance(checkpoint.model, SpatialRGM) else torch.bfloat16
+    save_model(out, checkpoint.model, checkpoint.origin, dtype=small)
 
 
 @app.command

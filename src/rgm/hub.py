@@ -5,11 +5,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from rgm.checkpoint import FILE, Checkpoint, Origin, load_checkpoint, save_model
+from rgm.checkpoint import FILE, Checkpoint, Model, Origin, load_checkpoint, save_model
 from rgm.errors import RGMError
 from rgm.evidence.claims import EvidenceRecord, read_evidence
 from rgm.files import writable_folder, write_bytes, write_json, write_text
-from rgm.model.spatial import SpatialRGM
+from rgm.model.generative import RGM
 
 EVIDENCE = "evidence.json"
 
@@ -50,7 +50,7 @@ def push(folder: Path, repository: str, *, private: bool = False, token: str | N
     return str(address)
 
 
-def fetch(repository: str, *, revision: str | None = None, token: str | None = None) -> SpatialRGM:
+def fetch(repository: str, *, revision: str | None = None, token: str | None = None) -> Model:
     """Return the model of a repository of the Hub, fetched once; raise RGMError where it cannot be had."""
     hub = _hub()
     try:
@@ -62,8 +62,9 @@ def fetch(repository: str, *, revision: str | None = None, token: str | None = N
     return load_checkpoint(path).model
 
 
-def unnamed(model: SpatialRGM) -> Checkpoint:
+def unnamed(model: RGM) -> Checkpoint:
     """Return a model with what can be said of its origin where nothing is known: concepts by number."""
+    assert isinstance(model, Model)
     classes = tuple(map(str, range(model.num_classes)))
     return Checkpoint(model=model, origin=Origin(preset="own", data="own images", classes=classes, seed=0))
 
@@ -75,7 +76,7 @@ def card(checkpoint: Checkpoint, evidence: EvidenceRecord | None = None) -> str:
     grids = ", ".join(
         f"{level.grid[0]} × {level.grid[1]} cells of {level.states}" for level in config.levels[:-1]
     )
-    size = sum(weight.numel() for weight in checkpoint.model.parameters())
+    size, kind = checkpoint.model.size, type(checkpoint.model).__name__
     lines = [
         "---",
         "library_name: rgm",
@@ -89,9 +90,9 @@ def card(checkpoint: Checkpoint, evidence: EvidenceRecord | None = None) -> str:
         f"Preset {origin.preset}, seed {origin.seed}, {size:,} parameters.",
         "",
         "```python",
-        "from rgm import SpatialRGM",
+        f"from rgm import {kind}",
         "",
-        'model = SpatialRGM.from_pretrained("…")  # this repository\'s name, or a folder',
+        f'model = {kind}.from_pretrained("…")  # this repository\'s name, or a folder',
         "codes = model.infer(images).z1           # images (n, channels, height, width) in [0, 1]",
         "samples = model.sample(concept=3, count=16)",
         "```",

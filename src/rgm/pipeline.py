@@ -101,7 +101,7 @@ def _examined(
             "labels": labels_known(metrics["labels"], train),
             "training": f"{trained.elapsed_s:.0f} s on {trained.model.device.type}, {torch.get_num_threads()} threads",
             "everything": f"{time.perf_counter() - start:.0f} s",
-            "parameters": f"{sum(p.numel() for p in trained.model.parameters()):,}",
+            "parameters": f"{trained.model.size:,}",
             "versions": f"rgm {version('rgm')}, PyTorch {torch.__version__}, Python {platform.python_version()}",
             "machine": f"{platform.system()}, {platform.machine()}, {os.cpu_count()} cores",
         },

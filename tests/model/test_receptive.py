@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from rgm.model.catalogue import PRESETS
+from rgm.model.catalogue import NETWORKS
 from rgm.model.receptive import Box
 from rgm.model.spatial import SpatialRGM
 
@@ -21,7 +21,7 @@ def positive(model: SpatialRGM) -> SpatialRGM:
 
 
 @pytest.mark.parametrize("cell", [(0, 0), (3, 3), (6, 2)])
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", NETWORKS)
 def test_the_decoders_field_is_exactly_what_a_cell_reaches(name: str, cell: tuple[int, int]) -> None:
     torch.manual_seed(0)
     model = positive(SpatialRGM.from_preset(name, image=(1, 32, 32)))
@@ -33,7 +33,7 @@ def test_the_decoders_field_is_exactly_what_a_cell_reaches(name: str, cell: tupl
 
 
 @pytest.mark.parametrize("cell", [(0, 0), (3, 3), (6, 2)])
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", NETWORKS)
 def test_the_recognitions_field_is_exactly_what_a_code_sees(name: str, cell: tuple[int, int]) -> None:
     torch.manual_seed(0)
     model = positive(SpatialRGM.from_preset(name, image=(1, 32, 32)))
@@ -44,7 +44,7 @@ def test_the_recognitions_field_is_exactly_what_a_code_sees(name: str, cell: tup
 
 
 @pytest.mark.parametrize("cell", [(0, 0), (3, 3), (6, 2)])
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", NETWORKS)
 def test_a_field_needs_no_other_cells_than_its_painters(name: str, cell: tuple[int, int]) -> None:
     torch.manual_seed(0)
     model = SpatialRGM.from_preset(name, image=(1, 32, 32)).double()

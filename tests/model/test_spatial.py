@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from rgm.categorical import one_hot
 from rgm.errors import RGMError
-from rgm.model.catalogue import PRESETS
+from rgm.model.catalogue import NETWORKS
 from rgm.model.config import LevelConfig, ModelConfig, preset
 from rgm.model.decoder import TransposedDecoder
 from rgm.model.estimator import Gumbel
@@ -19,7 +19,7 @@ from rgm.model.recognition import ConvRecognition, DenseRecognition
 from rgm.model.spatial import SpatialRGM
 
 
-@pytest.fixture(params=[name for name in PRESETS if name != "colour64"])  # whose grids need 32 × 32 at least
+@pytest.fixture(params=[name for name in NETWORKS if name != "colour64"])  # whose grids need 32 × 32 at least
 def model(request: pytest.FixtureRequest) -> SpatialRGM:
     torch.manual_seed(0)
     return SpatialRGM.from_preset(request.param).eval()
@@ -184,7 +184,7 @@ def test_sampling_is_seeded_and_batched(model: SpatialRGM) -> None:
 
 
 @pytest.mark.parametrize(("image", "classes"), [((3, 32, 32), 10), ((1, 64, 48), 3)])
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", NETWORKS)
 def test_other_images_and_classes(name: str, image: tuple[int, int, int], classes: int) -> None:
     model = SpatialRGM.from_preset(name, image=image, classes=classes)
     result = model.infer(torch.rand(2, *image))
@@ -196,7 +196,7 @@ def test_other_images_and_classes(name: str, image: tuple[int, int, int], classe
     assert [z.shape[1:] for z in samples.codes] == [level.grid for level in model.config.levels[:-1]]
 
 
-@pytest.mark.parametrize("name", [name for name in PRESETS if name not in ("seed", "quick")])
+@pytest.mark.parametrize("name", [name for name in NETWORKS if name not in ("seed", "quick")])
 def test_parameters_do_not_grow_with_the_image(name: str) -> None:
     sizes = [
         sum(p.numel() for p in SpatialRGM.from_preset(name, image=(3, side, side)).parameters())

@@ -8,7 +8,7 @@ from rgm.data.images import ImageSet
 from rgm.data.labels import HIDDEN, few_labels
 from rgm.data.load import load_data
 from rgm.errors import RGMError
-from rgm.model.catalogue import PRESETS
+from rgm.model.catalogue import NETWORKS
 from rgm.model.spatial import SpatialRGM
 from rgm.progress import StepRecord
 from rgm.training.loop import Training, shifted, train
@@ -36,7 +36,7 @@ def two_stages() -> Recipe:
     return Recipe(stages=(first, replace(first, name="second", epochs=1)))
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", NETWORKS)
 def test_every_preset_learns(name: str) -> None:
     size = 32 if name.startswith("colour") else 28
     channels = 3 if name.startswith("colour") else 1

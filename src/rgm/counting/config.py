@@ -22,7 +22,7 @@ class PixelSymbols:
 
     kind: Literal["pixels"] = "pixels"
     side: Size = 4
-    pixel_weight: Positive = 0.5
+    pixel_weight: Positive = 0.25
     edge_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.5
 
 
@@ -54,12 +54,12 @@ class Smoothing:
     """Pseudo-counts of the Dirichlet priors, and the share of outliers among symbols.
 
     `symbols` and `links` are spread as the symbols, or states, are over all images (evenly, where `even`, and then
-    each count is one's own); `top` is what a class has of every root state, its own or not.
+    each count is one's own); `top` is what a class has of each of its own root states, where `even` of all.
     """
 
     symbols: Positive = 1.0
-    links: Positive = 1.0
-    top: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    links: Positive = 0.3
+    top: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.5
     outliers: Share = 1e-3
     even: bool = False
 

@@ -34,7 +34,9 @@ class PixelsAndEdges:
     side: int = 4
 
     def __post_init__(self) -> None:
-        """Raise RGMError where cells do not fill the image."""
+        """Raise RGMError for cells that edges, every second pixel, do not divide, or that do not fill the image."""
+        if self.side % STEP:
+            raise RGMError(f"a cell's side is an even number of pixels, but {self.side} were asked for")
         _, height, width = self.image
         if height % self.side or width % self.side:
             near = [max(1, round(edge / self.side)) * self.side for edge in (height, width)]

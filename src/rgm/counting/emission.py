@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 Counts = Float[Tensor, "cells states variates levels"]
@@ -24,6 +24,11 @@ class Emission(NamedTuple):
     table: Float[Tensor, "cells symbols states"]
     base: Float[Tensor, "cells variates states"]
 
+    @property
+    def impossible(self) -> Bool[Tensor, "cells states"]:
+        """Which states have no counts at all."""
+        return self.base[:, 0] < IMPOSSIBLE / 2
+
     def log_prob(
         self, symbols: Symbols, seen: Float[Tensor, "cells n variates"] | None = None
     ) -> Float[Tensor, "cells n states"]:
@@ -39,12 +44,13 @@ def emission(counts: Counts, *, outliers: float = 0.0, weights: Tensor | None = 
     """Return the emission of Dirichlet counts: their means, with a share of outliers spread over all levels.
 
     `p = (1 − levels · ε) · counts / Σ counts + ε`. A variate for which no state has counts does not exist: it says
-    nothing. A state without any counts is impossible. `weights`, one a variate, multiply what each says.
+    nothing. A state without any counts is impossible. No level is less probable than the least normal number, so that
+    what is seen for the first time stays a number. `weights`, one a variate, multiply what each says.
     """
     total = counts.sum(dim=3, keepdim=True)
     levels = counts.shape[3]
     share = (1 - levels * outliers) * counts / total.clamp_min(torch.finfo(counts.dtype).tiny) + outliers
-    log = torch.where(total > 0, share, 1.0).log()
+    log = torch.where(total > 0, share.clamp_min(torch.finfo(counts.dtype).tiny), 1.0).log()
     if weights is not None:
         log = log * weights.to(log)[:, None]
     table = (log[..., 1:] - log[..., :1]).flatten(2).transpose(1, 2).contiguous()

@@ -11,6 +11,7 @@ from rgm.counting.learning import Labels, Pixels, as_unit, members
 from rgm.counting.model import CountingRGM
 from rgm.counting.online import Sequential
 from rgm.counting.updating import update
+from rgm.errors import RGMError
 from rgm.model.bounds import Size
 
 
@@ -19,13 +20,15 @@ class Exemplars:
     """How the paper learns: every distinct group of the exemplars is a state, then each image is seen once.
 
     `images` are the first so many; the first `exemplars` of each class make the structure. `batch_size` is 1 for the
-    paper's sequential rule, more for its mini-batch variant. A step takes `images_a_step` images.
+    paper's sequential rule, more for its mini-batch variant. A step takes `images_a_step` images,
+    a stage, after which the model is looked at, `images_a_stage`.
     """
 
     images: Size = 10_000
     exemplars: Size = 13
     batch_size: Size = 1
-    images_a_step: Size = 1000
+    images_a_step: Size = 250
+    images_a_stage: Size = 1000
 
     @property
     def epochs(self) -> int:
@@ -45,7 +48,7 @@ class PaperLearner:
         *,
         basis: Pixels | None = None,
     ) -> None:
-        """Raise RGMError for labels that leave a class without images.
+        """Raise RGMError for labels that leave a class without images, or more exemplars than a grid has states.
 
         The patches are fitted to the images that are learned from, or to `basis`: the paper's leak, its test images
         among them.
@@ -53,14 +56,26 @@ class PaperLearner:
         self.model, self.recipe = model, recipe
         self.images, self.labels = images[: recipe.images], labels[: recipe.images]
         self.members = members(self.labels, model.num_classes)
+        chosen = sum(min(recipe.exemplars, len(places)) for places in self.members)
+        least = min(level.states for level in model.config.levels[:-1])
+        if chosen > least:
+            raise RGMError(
+                f"every exemplar may be a state of its own, but a grid has {least} and {chosen} exemplars are asked for: "
+                f"take {least // model.num_classes} of each class"
+            )
         self.basis = self.images if basis is None else basis
-        steps = range(0, len(self.images), recipe.images_a_step)
-        self._names = ("structure", *(f"images {start + 1:,} on" for start in steps))
+        firsts = range(0, len(self.images), recipe.images_a_step)
+        self._stages = ("structure", *(self._stage(first) for first in firsts))
 
     @property
-    def names(self) -> tuple[str, ...]:
-        """The steps in order."""
-        return self._names
+    def stages(self) -> tuple[str, ...]:
+        """The stage of each step, in order."""
+        return self._stages
+
+    def _stage(self, first: int) -> str:
+        """Return the stage of the step that begins with an image: how many have been seen at the stage's end."""
+        end = (first // self.recipe.images_a_stage + 1) * self.recipe.images_a_stage
+        return f"{min(end, len(self.images)):,} images"
 
     @torch.no_grad()
     def step(self, number: int) -> None:
@@ -71,7 +86,7 @@ class PaperLearner:
         start = (number - 1) * self.recipe.images_a_step
         some = slice(start, start + self.recipe.images_a_step)
         images, labels = self.images[some], self.labels[some].to(self.model.device)
-        if self.recipe.batch_size == 1:
+        if self.recipe.batch_size == 1 and Sequential.suits(self.model):
             Sequential(self.model).see(as_unit(images, self.model.device), labels)
             return
         for batch, known in zip(

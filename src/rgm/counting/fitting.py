@@ -19,8 +19,8 @@ class Steps(Protocol):
     model: CountingRGM
 
     @property
-    def names(self) -> tuple[str, ...]:
-        """The steps in order."""
+    def stages(self) -> tuple[str, ...]:
+        """The stage of each step, in order; after a stage's last step a model can be looked at."""
         ...
 
     def step(self, number: int) -> None:
@@ -29,7 +29,7 @@ class Steps(Protocol):
 
 
 def usual(config: CountingConfig) -> Recipe:
-    """Return how a model of these symbols is learned: the paper's from exemplars, others by counting again and again."""
+    """Return how a model of these symbols is learned: the paper's from exemplars, others pass after pass."""
     return Exemplars() if isinstance(config.symbols, RankedSymbols) else Expectation()
 
 

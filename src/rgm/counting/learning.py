@@ -10,7 +10,7 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
 from rgm.counting.emission import expected_symbols
-from rgm.counting.mixture import mixture
+from rgm.counting.mixture import Fit, Mixture
 from rgm.counting.model import CountingRGM
 from rgm.counting.tree import expected_pairs
 from rgm.errors import RGMError
@@ -42,11 +42,6 @@ class Expectation:
         """Passes over all images."""
         return self.prototype_passes + 1 + self.passes
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The steps in order."""
-        return ("states", "prototypes", *(f"pass {number + 1}" for number in range(self.passes)))
-
 
 class Learner:
     """The steps of one learning; what a step leaves is in the model's counts alone."""
@@ -65,19 +60,23 @@ class Learner:
         self.per_class = model.config.levels[-2].states // model.num_classes
 
     @property
-    def names(self) -> tuple[str, ...]:
-        """The steps in order."""
-        return self.recipe.names
+    def stages(self) -> tuple[str, ...]:
+        """The stage of each step, in order."""
+        recipe, classes = self.recipe, self.model.num_classes
+        return (
+            ("states",) * recipe.state_passes
+            + ("prototypes",) * classes
+            + tuple(f"pass {number + 1}" for number in range(recipe.passes))
+        )
 
     @torch.no_grad()
     def step(self, number: int) -> None:
-        """Take the `number`-th step, from 0."""
-        generator = torch.Generator().manual_seed(self.seed + number)
-        match self.recipe.names[number]:
+        """Take a step, from 0."""
+        match self.stages[number]:
             case "states":
-                self._states(generator)
+                self._states(number)
             case "prototypes":
-                self._prototypes(generator)
+                self._prototypes(number - self.recipe.state_passes)
             case _:
                 self._pass()
 
@@ -90,60 +89,70 @@ class Learner:
         for some in places.split(self.recipe.batch_size):
             yield as_unit(self.images[some], self.model.device)
 
-    def _states(self, generator: torch.Generator) -> None:
-        """Learn the states of every group, level by level: a level's states are the next one's symbols."""
-        model, leaves, smoothing = self.model, self.model.leaves, self.model.config.smoothing
-        order = torch.randperm(len(self.images), generator=generator)[: self.recipe.sample]
-        leaves.fit(as_unit(self.images[order], model.device))
-        count = model.config.levels[0].states
-        starts = torch.cat([model.symbols(batch) for batch in self.batches(_repeated(order, count))], dim=1)
-        # Each group starts from other images, so that no image sets all groups' states.
-        shuffled = torch.stack(
-            [group[torch.randperm(count, generator=generator).to(group.device)] for group in starts]
-        )
-        found = mixture(
-            lambda: (model.symbols(batch) for batch in self.batches(order)),
-            shuffled,
-            leaves.levels,
-            passes=self.recipe.state_passes,
+    def _states(self, number: int) -> None:
+        """Learn the states of every group, one pass further.
+
+        Until there are links, the first ones hold how common each state is in its group.
+        """
+        model, leaves = self.model, self.model.leaves
+        order = torch.randperm(len(self.images), generator=self._generator())[: self.recipe.sample]
+        shares = model.link_counts(0)
+        fit = self._fit(leaves.weights())
+        if number == 0:
+            leaves.fit(as_unit(self.images[order], model.device))
+            count = model.config.levels[0].states
+            starts = torch.cat(
+                [model.symbols(batch) for batch in self.batches(_repeated(order, count))], dim=1
+            )
+            found = fit.start(starts, partial(self._symbols, order))
+        else:
+            found = Mixture(model.counts[0], shares[:, -1])
+        found = fit.again(found, partial(self._symbols, order))
+        model.counts[0].copy_(found.counts)
+        shares.copy_(found.shares[:, None].expand_as(shares))
+
+    def _prototypes(self, concept: int) -> None:
+        """Learn a class's prototypes from its images' symbols, and count which states their groups have."""
+        model, smoothing = self.model, self.model.config.smoothing
+        shares = model.link_counts(0)[:, -1].clone()  # the last class's links come last
+        places, fit = self.members[concept], self._fit(None)
+        count = min(self.per_class, len(places))
+        order = torch.randperm(len(places), generator=self._generator(concept + 1))
+        starts = torch.cat(list(self._wholes(places[order[:count]])), dim=1)
+        found = fit.start(starts, partial(self._wholes, places))
+        for _ in range(self.recipe.prototype_passes):
+            found = fit.again(found, partial(self._wholes, places))
+        said, reading = fit.said(found), model.tables().reading
+        own = self.roots(concept)
+        links = torch.zeros_like(model.link_counts(0)[:, own])
+        sizes = torch.zeros_like(model.counts[-1][concept, own])
+        for symbols in self._symbols(places):
+            prototype = found.log_joint(said, _whole(symbols))[0].softmax(dim=1)
+            states = (reading.log_prob(symbols) + shares.log()[:, None]).softmax(dim=2)
+            links[:, :count] += torch.matmul(prototype.T, states)
+            sizes[:count] += prototype.sum(dim=0)
+        prior = smoothing.links * shares[:, None]
+        model.link_counts(0)[:, own] = links + prior
+        model.counts[-1][concept] = 0
+        model.counts[-1][concept, own] = sizes + smoothing.top * (torch.arange(len(sizes)) < count).to(sizes)
+
+    def _fit(self, weights: Tensor | None) -> Fit:
+        smoothing = self.model.config.smoothing
+        return Fit(
+            levels=self.model.leaves.levels,
             smoothing=smoothing.symbols,
             outliers=smoothing.outliers,
-            weights=leaves.weights(),
+            weights=weights,
         )
-        model.counts[0].copy_(found.counts)
-        # Until there are links, every state is as common as it is in its group.
-        model.link_counts(0).copy_((found.sizes + 1)[:, None].expand_as(model.link_counts(0)))
 
-    def _prototypes(self, generator: torch.Generator) -> None:
-        """Learn prototypes of every class from its images' symbols, and count which states their groups have."""
-        model, leaves, smoothing = self.model, self.model.leaves, self.model.config.smoothing
-        links, top = torch.zeros_like(model.link_counts(0)), torch.zeros_like(model.counts[-1])
-        shares = model.link_counts(0)[:, :1]
-        reading = model.tables().reading
-        for concept, places in enumerate(self.members):
-            count = min(self.per_class, len(places))
-            chosen = places[torch.randperm(len(places), generator=generator)[:count]]
-            starts = torch.cat(list(self._wholes(chosen)), dim=1)
-            found = mixture(
-                partial(self._wholes, places),
-                starts,
-                leaves.levels,
-                passes=self.recipe.prototype_passes,
-                smoothing=smoothing.symbols,
-                outliers=smoothing.outliers,
-            )
-            said, log_shares = found.emission(smoothing.outliers), found.log_shares()
-            roots = slice(concept * self.per_class, concept * self.per_class + count)
-            for batch in self.batches(places):
-                symbols = model.symbols(batch)
-                prototype = (said.log_prob(_whole(symbols)) + log_shares)[0].softmax(dim=1)
-                states = (reading.log_prob(symbols) + shares.log()).softmax(dim=2)
-                links[:, roots] += torch.matmul(prototype.T, states)
-                top[concept, roots] += prototype.sum(dim=0)
-        self._keep(None, [links], top)
+    def _generator(self, key: int = 0) -> torch.Generator:
+        return torch.Generator().manual_seed((self.seed * 6364136223846793005 + key) % 2**63)
+
+    def _symbols(self, places: Tensor) -> Iterator[Float[Tensor, "groups n symbols"]]:
+        return (self.model.symbols(batch) for batch in self.batches(places))
 
     def _wholes(self, places: Tensor) -> Iterator[Float[Tensor, "1 n symbols"]]:
-        return (_whole(self.model.symbols(batch)) for batch in self.batches(places))
+        return map(_whole, self._symbols(places))
 
     def _pass(self) -> None:
         """Sum the expected counts of the whole tree over all images, given their classes, and take them for the new."""
@@ -170,18 +179,17 @@ class Learner:
                 top[concept, own] += root.sum(dim=0)
         self._keep(symbols, links, top)
 
-    def _keep(self, symbols: Tensor | None, links: list[Tensor], top: Tensor) -> None:
+    def _keep(self, symbols: Tensor, links: list[Tensor], top: Tensor) -> None:
         """Take expected counts for the model's, each with its prior."""
         smoothing = self.model.config.smoothing
-        if symbols is not None:
-            mean = symbols.sum(dim=1, keepdim=True)
-            mean = mean / mean.sum(dim=3, keepdim=True).clamp_min(1e-9)
-            self.model.counts[0].copy_(symbols + smoothing.symbols * mean)
+        mean = symbols.sum(dim=1, keepdim=True)
+        mean = mean / mean.sum(dim=3, keepdim=True)
+        self.model.counts[0].copy_(symbols + smoothing.symbols * mean)
         for level, counts in enumerate(links):
             base = counts.sum(dim=1, keepdim=True) + 1
             prior = smoothing.links * base / base.sum(dim=2, keepdim=True)
             self.model.link_counts(level).copy_(counts + prior)
-        self.model.counts[-1].copy_(top + 0.5 * (top > 0))
+        self.model.counts[-1].copy_(top + smoothing.top * (self.model.counts[-1] > 0))
 
 
 def members(labels: Labels, classes: int) -> list[Int64[Tensor, " places"]]:

@@ -1,5 +1,7 @@
 """CountingRGM: the closed-form renormalizing generative model, a tree whose every sum is exact."""
 
+import math
+import operator
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -74,13 +76,18 @@ class CountingRGM(RGM):
             raise RGMError(
                 f"the symbols form a grid of {self.leaves.grid} groups, but z1 is said to have {grids[0]}"
             )
+        if config.smoothing.outliers * self.leaves.levels >= 1:
+            raise RGMError(
+                f"outliers are a share of each of {self.leaves.levels} levels, less than 1 / {self.leaves.levels}, but "
+                f"{config.smoothing.outliers:g} was asked for"
+            )
         self.grids = tuple(grids)
         groups = [rows * columns for rows, columns in grids]
         self._count("symbol_counts", groups[0], states[0], self.leaves.variates, self.leaves.levels)
         for level in range(len(grids) - 1):
             self._count(f"link_counts_{level + 1}", groups[level], states[level + 1], states[level])
         self._count("top_counts", config.levels[-1].states, states[-1])
-        self._derived: tuple[tuple[tuple[int, int], ...], Tables] | None = None
+        self._derived: tuple[list[Tensor], list[int], Tables] | None = None
 
     def _count(self, name: str, *shape: int) -> None:
         self.register_buffer(name, torch.empty(shape).exponential_())
@@ -108,17 +115,20 @@ class CountingRGM(RGM):
     ) -> "CountingRGM":
         """Learn from labelled images, afresh, and return the model.
 
-        `images`: (n, channels, height, width) or (n, height, width), uint8 or floats in [0, 1]; `labels`: (n,) whole
-        numbers from 0, every class among them; `recipe`: how (`Expectation`, `Exemplars`), else the usual one of the
-        model's symbols; `watch` hears of every step by name. Raises RGMError for arrays that are no images, images or
+        `images`: (n, channels, height, width) or (n, height, width), uint8 or floats in [0, 1];
+        `labels`: (n,) whole numbers from 0, every class among them;
+        `recipe`: how (`Expectation`, `Exemplars`), else the usual one of the model's symbols;
+        `watch` hears of every step, by its stage.
+
+        Raises RGMError for arrays that are no images, images or
         labels that are not the model's, or a class without images.
         """
         from rgm.counting.fitting import learner, usual
 
         pixels, known = self._labelled(images, labels)
         steps = learner(self, recipe or usual(self.config), pixels, known, seed=seed)
-        for number, name in enumerate(steps.names):
-            watch(name)
+        for number, stage in enumerate(steps.stages):
+            watch(stage)
             steps.step(number)
         return self
 
@@ -161,6 +171,11 @@ class CountingRGM(RGM):
         links = [self.link_counts(level) for level in range(len(self.grids) - 1)]
         return [self._buffer("symbol_counts"), *links, self._buffer("top_counts")]
 
+    @property
+    def size(self) -> int:
+        """Number of counts, all levels together."""
+        return sum(counts.numel() for counts in self.counts)
+
     def link_counts(self, level: int) -> Float[Tensor, "cells parents states"]:
         """Return the counts of p(z_ℓ | z_{ℓ+1}); levels count from 0 here, as in `Tree`."""
         return self._buffer(f"link_counts_{level + 1}")
@@ -172,10 +187,14 @@ class CountingRGM(RGM):
 
     def tables(self) -> Tables:
         """Return what follows from the counts as they are now."""
-        key = tuple((id(counts), counts._version) for counts in self.counts)
-        if self._derived is None or self._derived[0] != key:
-            self._derived = key, self._tables()
-        return self._derived[1]
+        counts = self.counts
+        versions = [array._version for array in counts]
+        if self._derived is not None:
+            known, then, tables = self._derived  # the tensors themselves: another may have a freed one's id
+            if then == versions and all(map(operator.is_, known, counts)):
+                return tables
+        self._derived = counts, versions, self._tables()
+        return self._derived[2]
 
     def _tables(self) -> Tables:
         symbols, *links, top = self.counts
@@ -208,7 +227,8 @@ class CountingRGM(RGM):
                 self.grids, self.config.levels, self.config.levels[1:], strict=False
             )
         )
-        parts = [tensor.split(max(1, LARGEST // cells)) for tensor in batch]
+        largest = max(cells, self.num_classes * self.config.levels[-2].states)
+        parts = [tensor.split(max(1, LARGEST // largest)) for tensor in batch]
         yield from zip(*parts, strict=True)
 
     def upward(
@@ -278,17 +298,24 @@ class CountingRGM(RGM):
         return concatenate([self._inference(self._known(part), part) for (part,) in parts])
 
     def _known(self, z1: Codes, keep: Tensor | None = None) -> Upward:
-        """Return the upward pass of codes that are known, all or those in `keep`."""
+        """Return the upward pass of codes that are known, all or those in `keep`.
+
+        A code that no image has in its group says nothing: no state above leads to it.
+        """
+        tables = self.tables()
         leaves = torch.full(
             (z1[0].numel(), len(z1), self.latent_dim),
             -torch.inf,
             device=z1.device,
             dtype=self.counts[0].dtype,
         )
-        leaves.scatter_(2, z1.flatten(1).T[..., None], 0.0)
+        codes = z1.flatten(1).T[..., None]
+        leaves.scatter_(2, codes, 0.0)
+        never = tables.reading.impossible[:, None].expand_as(leaves).gather(2, codes)
+        leaves.masked_fill_(never, 0.0)
         if keep is not None:
             leaves.masked_fill_(~keep.expand_as(z1).flatten(1).T[..., None], 0.0)
-        return self.tables().tree.up(leaves)
+        return tables.tree.up(leaves)
 
     @torch.no_grad()
     def cell_logits(self, images: Images) -> Float[Tensor, "n states height width"]:
@@ -397,7 +424,7 @@ class CountingRGM(RGM):
         images, visible = images.to(self.device), visible.to(self.device).expand(shape)
         parts, asked = [], []
         for some, seen in self.chunks(images, visible):
-            upward = self.upward(some * seen[:, None], visible=seen)
+            upward = self.upward(some * seen[:, None], own=True, visible=seen)
             by_concept = (upward.root[:, None] + self.tables().log_top).logsumexp(dim=2)
             asked.append(_drawn(by_concept, generator, 1.0))
             parts.append(self._posterior_draw(upward, asked[-1], generator))
@@ -448,7 +475,7 @@ class CountingRGM(RGM):
         self._check_codes(z1)
         self._check_cell(row, column)
         z1 = z1.to(self.device)
-        concepts = self._concepts(concept).expand(len(z1))
+        concepts = self._concept_of_each(concept, len(z1))
         others = torch.ones_like(z1, dtype=torch.bool)
         others[:, row, column] = False
         place = row * self.grids[0][1] + column
@@ -531,7 +558,7 @@ class CountingRGM(RGM):
         by_concept, root, pairs = self.posterior(upward, labels)
         classes = self.num_classes
         evidence = by_concept if labels is None else by_concept.gather(1, labels[:, None])
-        total = -(evidence.logsumexp(dim=1) - torch.tensor(classes).log())
+        total = math.log(classes) - evidence.logsumexp(dim=1)
         distortion = -(pairs.marginals[0] * leaves.clamp_min(torch.finfo(leaves.dtype).min)).sum(dim=(0, 2))
         rates = []
         for level, states in enumerate([*pairs.marginals[1:], root[None]]):
@@ -542,9 +569,9 @@ class CountingRGM(RGM):
             )
         concept = torch.log_softmax(by_concept, dim=1)
         if labels is None:
-            top = (concept.exp() * concept).sum(dim=1) + torch.tensor(classes).log()
+            top = (concept.exp() * concept).sum(dim=1) + math.log(classes)
         else:
-            top = torch.full_like(distortion, float(torch.tensor(classes).log()))
+            top = torch.full_like(distortion, math.log(classes))
         rates.append(
             total - distortion - sum(rates, torch.zeros_like(total)) - top
         )  # the root's, given the concept
@@ -558,7 +585,7 @@ class CountingRGM(RGM):
         generator: torch.Generator | None = None,  # noqa: ARG002 - nothing is drawn
     ) -> Float[Tensor, " n"]:
         """Return log p(x) in nats: no draw's weight differs from it where the posterior is exact."""
-        return self.log_evidence(images).logsumexp(dim=1) - torch.tensor(self.num_classes).log()
+        return self.log_evidence(images).logsumexp(dim=1) - math.log(self.num_classes)
 
     def observe(self, images: Images, generator: torch.Generator | None = None) -> Images:
         """Return grey images drawn black and white, or as they are where the symbols are not pixels."""

@@ -4,6 +4,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from rgm.counting.config import RankedSymbols
 from rgm.counting.model import CountingRGM
 from rgm.counting.tree import Tree, expected_pairs
 from rgm.counting.updating import PRECISION, take_in, x_log_x
@@ -17,6 +18,11 @@ class Sequential:
     one row and one column. Forgetting scales the whole array, which none of them depends on: each array has its
     `scale`, and what is added is divided by it; the counts are written back when all images are seen.
     """
+
+    @staticmethod
+    def suits(model: CountingRGM) -> bool:
+        """Return whether a model's symbols are each in one level, no share of them outliers: `update` does others."""
+        return isinstance(model.config.symbols, RankedSymbols) and model.config.smoothing.outliers == 0
 
     def __init__(self, model: CountingRGM) -> None:
         self.model = model

@@ -12,7 +12,8 @@ from rgm.noise import Source, exponential
 
 Grid = tuple[int, int]
 Log = Float[Tensor, "cells n states"]
-Link = Float[Tensor, "children parents states"]
+Link = Float[Tensor, "_ _ _"]
+"""(cells, parent's states, own states); every level has its own sizes."""
 EVERY = slice(None)
 
 
@@ -81,14 +82,14 @@ class Tree:
 
     def descend(
         self,
-        root: Int64[Tensor, " n"],
+        root: Int64[Tensor, "n ..."],
         generator: Source,
         *,
         temperature: float = 1.0,
         level: int | None = None,
         messages: Sequence[Message] | None = None,
         fixed: Callable[[int], Tensor | None] = lambda _: None,
-    ) -> list[Int64[Tensor, "n height width"]]:
+    ) -> list[Int64[Tensor, "n _ _"]]:
         """Return codes of every level beneath one whose codes are `root`, drawn top-down, finest first.
 
         Given `messages`, the draws are exact from the posterior, p(z_ℓ | z_{ℓ+1}) · p(leaves below | z_ℓ). `level` is

@@ -7,7 +7,7 @@ from pydantic import Discriminator, Field
 
 from rgm.errors import RGMError, unknown
 from rgm.model.bounds import Size
-from rgm.model.catalogue import PRESETS
+from rgm.model.catalogue import COUNTING, NETWORKS
 from rgm.model.decoder import BlendedDecoder, DecoderConfig, PatchDecoder, TransposedDecoder
 from rgm.model.estimator import Gumbel, StraightThrough, VectorQuantised, named_estimator
 from rgm.model.factorised import DensePrior, LocalPrior
@@ -247,7 +247,11 @@ def preset(
         "colour64": colour64,
     }
     if name not in makers:
-        raise unknown("preset", name, PRESETS)
+        if name in COUNTING:
+            raise RGMError(
+                f"the preset {name} is no network: CountingRGM.from_preset({name!r}) and its fit learn it"
+            )
+        raise unknown("preset", name, NETWORKS)
     if classes < 2:
         raise RGMError(f"a concept needs at least 2 classes to choose from, but the data have {classes}")
     config = makers[name](image, classes)

@@ -3,7 +3,9 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from itertools import chain
-from typing import Protocol, runtime_checkable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Protocol, TypeVar, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -13,6 +15,7 @@ from rgm.errors import RGMError
 from rgm.model.receptive import Box
 from rgm.model.results import FreeEnergy, Inference, Samples, concatenate
 
+M = TypeVar("M", bound="RGM")
 AT_ONCE, IMAGES = 512, 64
 """Images that are read or painted together; images whose cell is painted with every code together."""
 
@@ -84,6 +87,56 @@ class RGM(nn.Module, ABC):
     def device(self) -> torch.device:
         """Where the parameters and tables live."""
         return next(chain(self.parameters(), self.buffers())).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of the parameters and tables."""
+        return next(chain(self.parameters(), self.buffers())).dtype
+
+    @property
+    def size(self) -> int:
+        """Number of parameters, all levels together."""
+        return sum(weights.numel() for weights in self.parameters())
+
+    # Files: another room's, which these three calls alone look into
+
+    @classmethod
+    def from_pretrained(cls: type[M], name: str | Path) -> M:
+        """Return a trained model in evaluation mode, by what ships with the package, a path, or the Hub.
+
+        `name`: packaged weights (`mnist`); or a file, a run folder or one that `save_pretrained` wrote; or a repository
+        of the Hugging Face Hub as `owner/name`, which needs the extra `hub`. Raises RGMError where it is none, or
+        another kind of model.
+        """
+        from rgm.checkpoint import load_checkpoint, packaged
+
+        if not Path(name).exists() and str(name).count("/") == 1:
+            from rgm.hub import fetch
+
+            found = fetch(str(name))
+        else:
+            found = load_checkpoint(name if Path(name).exists() else packaged(str(name))).model
+        if not isinstance(found, cls):
+            raise RGMError(
+                f"{name} holds a {type(found).__name__}, not a {cls.__name__}: rgm.load reads either"
+            )
+        return found
+
+    def save_pretrained(self, folder: str | Path) -> Path:
+        """Write `model.safetensors`, `config.json` and a card, which `from_pretrained` and the Hub read."""
+        from rgm.hub import save_folder, unnamed
+
+        return save_folder(Path(folder), unnamed(self))
+
+    def push_to_hub(self, repository: str, *, private: bool = False, token: str | None = None) -> str:
+        """Upload what `save_pretrained` writes to `owner/name` on the Hugging Face Hub, and return its address.
+
+        `rgm export MODEL --hub DIR` writes a folder whose card has the model's origin and evidence.
+        """
+        from rgm.hub import push, save_folder, unnamed
+
+        with TemporaryDirectory() as folder:
+            return push(save_folder(Path(folder), unnamed(self)), repository, private=private, token=token)
 
     # Bottom-up
 

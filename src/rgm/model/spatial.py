@@ -3,8 +3,6 @@
 import math
 from collections.abc import Iterator
 from itertools import pairwise
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -70,40 +68,6 @@ class SpatialRGM(RGM):
     def from_preset(cls, name: str, *, image: Shape = (1, 28, 28), classes: int = 10) -> "SpatialRGM":
         """Return an untrained model of a named preset for images of (channels, height, width)."""
         return cls(config=configuration.preset(name, image, classes))
-
-    @classmethod
-    def from_pretrained(cls, name: str | Path) -> "SpatialRGM":
-        """Return a trained model in evaluation mode, by what ships with the package, a path, or the Hub.
-
-        `name`: packaged weights (`mnist`); or a file, a run folder or one that `save_pretrained` wrote; or a repository
-        of the Hugging Face Hub as `owner/name`, which needs the extra `hub`. Raises RGMError where it is none.
-        """
-        # Files are another room's: these three calls alone look there.
-        from rgm.checkpoint import load_checkpoint, packaged
-
-        if Path(name).exists():
-            return load_checkpoint(name).model
-        if str(name).count("/") == 1:
-            from rgm.hub import fetch
-
-            return fetch(str(name))
-        return load_checkpoint(packaged(str(name))).model
-
-    def save_pretrained(self, folder: str | Path) -> Path:
-        """Write `model.safetensors`, `config.json` and a card, which `from_pretrained` and the Hub read."""
-        from rgm.hub import save_folder, unnamed
-
-        return save_folder(Path(folder), unnamed(self))
-
-    def push_to_hub(self, repository: str, *, private: bool = False, token: str | None = None) -> str:
-        """Upload what `save_pretrained` writes to `owner/name` on the Hugging Face Hub, and return its address.
-
-        `rgm export MODEL --hub DIR` writes a folder whose card has the model's origin and evidence.
-        """
-        from rgm.hub import push, save_folder, unnamed
-
-        with TemporaryDirectory() as folder:
-            return push(save_folder(Path(folder), unnamed(self)), repository, private=private, token=token)
 
     def recognition(self, level: int) -> Recognition:
         """Return q(z_ℓ | z_{ℓ−1}); levels count from 1."""

@@ -25,6 +25,7 @@ from rgm.errors import RGMError
 from rgm.files import write_json, write_text
 from rgm.progress import EpochRecord
 from rgm.training.config import RunConfig
+from rgm.training.counting import CountingTraining
 from rgm.training.loop import Training
 
 VERSION = 1
@@ -47,7 +48,12 @@ class RunFolder:
     """The files of a training under way; what makes it is written beside its first checkpoint."""
 
     def __init__(
-        self, out: Path, origin: Origin, config: RunConfig, training: Training, sets: tuple[ImageSet, ...]
+        self,
+        out: Path,
+        origin: Origin,
+        config: RunConfig,
+        training: Training | CountingTraining,
+        sets: tuple[ImageSet, ...],
     ) -> None:
         self.out, self.origin = out, origin
         self.checkpoints = out / CHECKPOINTS
@@ -76,7 +82,7 @@ class RunFolder:
             "machine": {"system": platform.platform(), "threads": torch.get_num_threads()},
         }
 
-    def keep(self, training: Training, record: EpochRecord | None) -> None:
+    def keep(self, training: Training | CountingTraining, record: EpochRecord | None) -> None:
         """Leave a checkpoint, and the metrics up to it; the first one replaces an earlier run's results.
 
         The last `KEPT` checkpoints stay. Of several processes the first alone writes.
@@ -112,12 +118,12 @@ class RunFolder:
         self._last, self._steps = now, record.step
         write_text(self.out / "timing.jsonl", _lines(self._timings))
 
-    def finish(self, training: Training) -> None:
+    def finish(self, training: Training | CountingTraining) -> None:
         """Write what a process that was killed after the last checkpoint may not have come to write."""
         write_json(self.out / "config.json", self._config)
         self._write_history(training)
 
-    def restore(self, training: Training) -> None:
+    def restore(self, training: Training | CountingTraining) -> None:
         """Put a training where the newest whole checkpoint left it, if there is one.
 
         Raises RGMError where the checkpoint belongs to another run, or where none that is there is whole.
@@ -148,7 +154,7 @@ class RunFolder:
             except ValueError as error:
                 raise RGMError(f"{timing} is damaged: remove it, and resume without its times") from error
 
-    def _write_history(self, training: Training) -> None:
+    def _write_history(self, training: Training | CountingTraining) -> None:
         write_text(self.out / "metrics.jsonl", _lines([asdict(record) for record in training.history]))
 
 

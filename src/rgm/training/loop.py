@@ -19,6 +19,7 @@ from rgm.data.labels import HIDDEN, typical
 from rgm.device import hold_memory
 from rgm.errors import RGMError
 from rgm.measures import accuracy, codebook_usage, matching, squared_error
+from rgm.model.generative import RGM
 from rgm.model.spatial import SpatialRGM
 from rgm.noise import Share, Source, integers
 from rgm.processes import current, gathered, total
@@ -405,13 +406,12 @@ def shifted(
     return windows[torch.arange(count, device=images.device), :, down, right]
 
 
-def summary(model: SpatialRGM, images: ImageSet, *, clusters: bool = False) -> dict[str, float]:
+def summary(model: RGM, images: ImageSet, *, clusters: bool = False) -> dict[str, float]:
     """Return the measures that training watches, by name, on a split: with hard codes throughout.
 
     `clusters`: the concepts have no names yet, and are scored by the optimal matching with the classes.
     """
-    processes = current()
-    dtype = next(model.parameters()).dtype
+    processes, dtype = current(), model.dtype
     z1, concepts, error = list[Tensor](), list[Tensor](), 0.0
     for batch in images.images.tensor_split(processes.count)[processes.rank].split(4096):
         unit = to_unit(batch).to(dtype)

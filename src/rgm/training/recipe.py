@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from rgm.errors import RGMError, unknown
-from rgm.model.catalogue import PRESETS
+from rgm.model.catalogue import COUNTING, NETWORKS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -258,5 +258,9 @@ def recipe(name: str) -> Recipe:
         "colour64": pyramid,
     }
     if name not in makers:
-        raise unknown("preset", name, PRESETS)
+        if name in COUNTING:
+            raise RGMError(
+                f"the preset {name} is no network: CountingRGM.from_preset({name!r}) and its fit learn it"
+            )
+        raise unknown("preset", name, NETWORKS)
     return makers[name]()

@@ -9,17 +9,23 @@ from typing import get_args
 
 import torch
 
-from rgm.checkpoint import FILE, Origin, save_model
+from rgm.checkpoint import FILE, Model, Origin, save_model
+from rgm.counting.config import counting_preset
+from rgm.counting.fitting import adjusted, usual
+from rgm.counting.model import CountingRGM
 from rgm.data.images import ImageSet, Split, to_unit
 from rgm.data.labels import few_labels
 from rgm.data.load import joined, load_data
 from rgm.device import resolve_device
+from rgm.errors import RGMError
 from rgm.files import claimed, write_json
 from rgm.measures import matching
+from rgm.model.catalogue import COUNTING
 from rgm.model.config import preset
 from rgm.model.spatial import SpatialRGM
 from rgm.progress import Callback, EpochRecord, Watch
 from rgm.training.config import RunConfig
+from rgm.training.counting import CountingTraining
 from rgm.training.engine import Engine
 from rgm.training.folder import VERSION, RunFolder
 from rgm.training.loop import Training, summary
@@ -34,7 +40,7 @@ class RunResult:
     """A finished training: its folder, its model (in evaluation mode), its history and its test measures."""
 
     folder: Path
-    model: SpatialRGM
+    model: Model
     origin: Origin
     history: tuple[EpochRecord, ...]
     test: dict[str, float]
@@ -51,7 +57,7 @@ class Plan:
 
     config: RunConfig
     origin: Origin
-    training: Training
+    training: Training | CountingTraining
     sets: tuple[ImageSet, ImageSet, ImageSet]
     labels: int | None
 
@@ -80,9 +86,14 @@ class Plan:
             if resume:
                 folder.restore(training)
             start = time.perf_counter()
+            if isinstance(training, CountingTraining) and not training.steps_done:
+                folder.keep(
+                    training, None
+                )  # its first step may be long: what stops it leaves something to go on from
             training.run(watch, folder.keep, keep_every=keep_every, callbacks=callbacks if first else ())
             if self.labels == 0 and validation.labels is not None:
                 read = model.read(to_unit(validation.images).to(model.device))[-1].flatten()
+                assert isinstance(model, SpatialRGM)  # the other kind needs labels
                 model.rename_concepts(matching(read, validation.labels, model.num_classes))
             measures = summary(model, test)
             if first:
@@ -113,12 +124,15 @@ class Plan:
 
 def plan_run(config: RunConfig) -> Plan:
     """Return the training of a preset on a data set; raise RGMError for what the user can mend. Nothing is written."""
-    chosen = recipe(config.preset)
+    counted = config.preset in COUNTING
+    chosen = None if counted else recipe(config.preset)
     device = resolve_device(config.device)
     images, validation, test = (
         load_data(config.data, split, data_dir=config.data_dir, size=config.size) for split in get_args(Split)
     )
     data = images.name if config.data == "auto" else config.data
+    if chosen is None:
+        return _plan_counting(config, data, device, (images, validation, test))
     count = config.labels if config.labels is not None or images.labels is not None else 0
     classes = images.classes or tuple(f"cluster {number}" for number in range(CLUSTERS))
     known = joined(images, validation) if chosen.with_validation and not images.on_disk else images
@@ -148,3 +162,39 @@ def plan_run(config: RunConfig) -> Plan:
     return Plan(
         config=config, origin=origin, training=training, sets=(images, validation, test), labels=count
     )
+
+
+def _plan_counting(
+    config: RunConfig, data: str, device: torch.device, sets: tuple[ImageSet, ImageSet, ImageSet]
+) -> Plan:
+    """Return the learning of a counting model; raise RGMError for what is of networks alone."""
+    networks = {
+        "--estimator": config.estimator,
+        "--binarise": config.binarise,
+        "--precision": config.precision != "float32",
+        "--compile": config.compile,
+        "--labels": config.labels is not None,
+    }
+    given = [name for name, value in networks.items() if value]
+    if given:
+        raise RGMError(
+            f"{', '.join(given)} is for presets that train networks: leave it out for the preset {config.preset}, "
+            "which counts labelled images"
+        )
+    images, validation, _ = sets
+    if images.labels is None:
+        raise RGMError(
+            f"the preset {config.preset} learns every class from its own images, but there are no labels in "
+            f"{images.source}"
+        )
+    torch.manual_seed(config.seed)  # the counts before anything is learned
+    model = CountingRGM(counting_preset(config.preset, images.shape, len(images.classes)))
+    training = CountingTraining(
+        model.to(device),
+        images,
+        validation,
+        adjusted(usual(model.config), epochs=config.epochs, batch_size=config.batch_size),
+        seed=config.seed,
+    )
+    origin = Origin(preset=config.preset, data=data, classes=images.classes, seed=config.seed)
+    return Plan(config=config, origin=origin, training=training, sets=sets, labels=None)

@@ -1,0 +1,137 @@
+"""A counting model's learning as a training: its steps in order, each stage looked at, all of it resumable."""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+from torch import Tensor
+
+from rgm.counting.fitting import Recipe, learner
+from rgm.counting.model import CountingRGM
+from rgm.data.images import ImageSet, to_unit
+from rgm.errors import RGMError
+from rgm.processes import current
+from rgm.progress import Callback, EpochRecord, StepRecord, Watch
+from rgm.training.engine import Engine
+from rgm.training.loop import summary
+
+PROBE = 200
+"""Training images whose evidence is the loss of a step."""
+
+
+class CountingTraining:
+    """The steps of `rgm.counting.fitting`, with what `Training` has for a run folder.
+
+    What a step leaves is in the model's counts alone, so that a checkpoint needs no more than how many are done.
+    """
+
+    def __init__(
+        self,
+        model: CountingRGM,
+        train: ImageSet,
+        validation: ImageSet | None,
+        recipe: Recipe,
+        *,
+        seed: int,
+    ) -> None:
+        """Raise RGMError for a class without images, or several processes."""
+        assert train.labels is not None
+        self.processes, self.engine = current(), Engine()
+        if self.processes.count > 1:
+            raise RGMError("a counting model is learned by one process: start it without torchrun")
+        self.model, self.recipe, self.seed, self.validation = model, recipe, seed, validation
+        self.device = model.device
+        self.steps = learner(model, recipe, train.images, train.labels, seed=seed)
+        self.images = len(train) if not hasattr(recipe, "images") else min(recipe.images, len(train))
+        self.probe = to_unit(train.images[:PROBE])
+        self.history: list[EpochRecord] = []
+        self.steps_done = 0
+
+    def run(
+        self,
+        watch: Watch,
+        keep: "Callable[[CountingTraining, EpochRecord | None], None]",
+        *,
+        keep_every: float = math.inf,
+        callbacks: Sequence[Callback] = (),
+    ) -> None:
+        """Go on to the end.
+
+        `watch` and `callbacks` see every step; `keep` and `callbacks` every stage; `keep` the state every `keep_every`
+        seconds within one, and where one of the others interrupts by raising.
+        """
+        stages, kept = self.steps.stages, time.monotonic()
+        while self.steps_done < len(stages):
+            stage = stages[self.steps_done]
+            self.steps.step(self.steps_done)
+            self.steps_done += 1
+            record = StepRecord(
+                stage=stage,
+                step=self.steps_done,
+                steps=len(stages),
+                images=self.images // len(stages),
+                loss=self._loss(),
+                terms={},
+            )
+            try:
+                watch(record)
+                for callback in callbacks:
+                    callback.on_step(record)
+            except BaseException:
+                keep(self, None)
+                raise
+            if stage in stages[self.steps_done :]:
+                if time.monotonic() > kept + keep_every:
+                    keep(self, None)
+                    kept = time.monotonic()
+                continue
+            self.history.append(self._looked_at(stage, record.loss))
+            keep(self, self.history[-1])
+            kept = time.monotonic()
+            for callback in callbacks:
+                callback.on_epoch(self.history[-1])
+
+    def _loss(self) -> float:
+        """Return −log p(x) in nats, the mean over the first training images."""
+        return -float(self.model.log_weight(self.probe.to(self.device)).mean())
+
+    def _looked_at(self, stage: str, loss: float) -> EpochRecord:
+        return EpochRecord(
+            stage=stage,
+            epoch=len(self.history) + 1,
+            step=self.steps_done,
+            loss=loss,
+            terms={},
+            validation={} if self.validation is None else summary(self.model, self.validation),
+        )
+
+    def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """Return what is needed to go on beside the counts: numbers for JSON."""
+        numbers = {
+            "seed": self.seed,
+            "recipe": asdict(self.recipe),
+            "steps_done": self.steps_done,
+            "history": [asdict(record) for record in self.history],
+        }
+        return numbers, {}
+
+    def restore(self, numbers: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+        """Take up a learning where `state` left it; the counts are restored by the caller.
+
+        Raises RGMError for a state that is not of this recipe.
+        """
+        try:
+            done = TypeAdapter(int).validate_python(numbers.get("steps_done"))
+            self.history = TypeAdapter(list[EpochRecord]).validate_python(numbers.get("history"))
+        except ValidationError as error:
+            raise RGMError(
+                f"the checkpoint holds the state of another training: {' '.join(str(error).split())}"
+            ) from error
+        if tensors or not 0 <= done <= len(self.steps.stages):
+            raise RGMError(
+                f"the checkpoint holds the state of another training than this recipe's: step {done}"
+            )
+        self.steps_done = done
