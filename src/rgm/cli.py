@@ -152,7 +152,8 @@ def train(
 @app.command
 def experiment(
     name: Annotated[
-        Literal["abstraction", "instantiation", "locality"], Parameter(help="Which of the three.")
+        Literal["abstraction", "instantiation", "locality", "exactness"],
+        Parameter(help="Which of them; exactness is of the presets counting and paper."),
     ],
     model: Model,
     *,
@@ -166,7 +167,7 @@ def experiment(
     device: Device = "auto",
     quiet: Quiet = False,
 ) -> None:
-    """Run one of the three experiments on a trained model: its figures and its numbers.
+    """Run one experiment on a trained model: its figures and its numbers.
 
     Example: `rgm experiment locality runs/first --out figures`
     """

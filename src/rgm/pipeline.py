@@ -5,15 +5,22 @@ import os
 import platform
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
+from rgm.counting.model import CountingRGM
 from rgm.data.images import ImageSet
+from rgm.data.letters import letters
+from rgm.data.load import load_data
+from rgm.data.named import NAMED, at_hand
+from rgm.errors import RGMError
 from rgm.evidence.claims import CLAIMS, Claim, record, thresholds
 from rgm.evidence.controls import control_claims
+from rgm.evidence.exactness import Exactness, exactness
 from rgm.evidence.hypotheses import abstraction_claim, instantiation_claim, locality_claim, unfit
 from rgm.evidence.quality import Quality
 from rgm.evidence.renormalization import Renormalization
@@ -31,7 +38,9 @@ from rgm.training.config import RunConfig
 from rgm.training.run import Plan, RunResult, plan_run
 
 JUDGE = "judge.safetensors"
-Result = Abstraction | Instantiation | Locality
+Result = Abstraction | Instantiation | Locality | Exactness
+STRANGERS = 2000
+"""Images of each other kind that exact evidence is held against: at most so many."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,9 +89,14 @@ def _examined(
         instantiation(trained.model, test, judge, seed=config.seed),
         _changes(decided) or locality(trained.model, test, judge, seed=config.seed),
     )
+    exact = None
+    if isinstance(trained.model, CountingRGM) and test.labels is not None:
+        exact = exactness(trained.model, judge, test, other_kinds(test), seed=config.seed)
+        write_json(out / "exactness.json", _experiment_record("exactness", exact))
     write_evidence(decided, trained.origin.data, out)
     measures = dict(trained.test)
-    for result in results:
+    everything: list[Result] = [*results, *([exact] if exact else [])]
+    for result in everything:
         measures |= result.measures()
         if result is not _changes(decided):  # whose figures are there
             write_figures(result, out / "figures")
@@ -111,6 +125,7 @@ def _examined(
         instantiation=results[1],
         locality=results[2],
         judge_accuracy=None if judge is None else judge_accuracy(judge, test),
+        exactness=exact,
     )
     return Finished(
         data=trained.origin.data, measures=measures, report=write_report(out / "report.html", report)
@@ -158,7 +173,24 @@ def experiment(
             return instantiation(model, test, judge, seed=seed)
         case "locality":
             return locality(model, test, judge, seed=seed)
+        case "exactness":
+            if not isinstance(model, CountingRGM):
+                raise RGMError(
+                    "exact evidence is of models that are trees of counts: train one with --preset counting or paper"
+                )
+            return exactness(model, judge, test, other_kinds(test), seed=seed)
     raise ValueError(f"there is no experiment {name!r}")
+
+
+def other_kinds(test: ImageSet) -> dict[str, Tensor]:
+    """Return images of other kinds than a test split's, by name: letters, and the known sets that are at hand."""
+    found = {"letters": letters(min(STRANGERS, len(test)), test.shape)}
+    channels, *size = test.shape
+    for name, known in NAMED.items():
+        if name != test.name and at_hand(known) and not {name, test.name} <= {"mnist", "digits"}:
+            height, width = size
+            found[name] = load_data(name, "test", size=(height, width), channels=channels).images[:STRANGERS]
+    return found
 
 
 def claims(
@@ -211,5 +243,13 @@ def write_figures(result: Result | Renormalization, folder: Path) -> list[Path]:
 def write_experiment(name: str, result: Result, folder: Path) -> list[Path]:
     """Write an experiment's figures and its numbers as `NAME.json`, and return the paths."""
     numbers = folder / f"{name}.json"
-    write_json(numbers, {"version": 1, "experiment": name, "measures": result.measures()})
+    write_json(numbers, _experiment_record(name, result))
     return [*write_figures(result, folder), numbers]
+
+
+def _experiment_record(name: str, result: Result) -> dict[str, object]:
+    """Return an experiment's numbers for JSON, with their intervals where it has them."""
+    record: dict[str, object] = {"version": 1, "experiment": name, "measures": result.measures()}
+    if isinstance(result, Exactness):
+        record["intervals"] = {name: asdict(found) for name, found in result.estimates().items()}
+    return record

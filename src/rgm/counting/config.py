@@ -110,14 +110,14 @@ def paper(image: Shape = (1, 28, 28), classes: int = 10) -> CountingConfig:
 
 
 def counting(image: Shape = (1, 28, 28), classes: int = 10) -> CountingConfig:
-    """Return cells of 4 × 4 pixels of 256 states each, under 200 prototypes a class."""
+    """Return cells of 4 × 4 pixels of 128 states each, under 300 prototypes a class."""
     symbols = PixelSymbols()
     return CountingConfig(
         image=image,
         symbols=symbols,
         levels=(
-            CountingLevel(grid=(image[1] // symbols.side, image[2] // symbols.side), states=256),
-            CountingLevel(grid=(1, 1), states=200 * classes),
+            CountingLevel(grid=(image[1] // symbols.side, image[2] // symbols.side), states=128),
+            CountingLevel(grid=(1, 1), states=300 * classes),
             CountingLevel(grid=(1, 1), states=classes),
         ),
     )

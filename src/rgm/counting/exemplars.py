@@ -60,7 +60,7 @@ class PaperLearner:
         least = min(level.states for level in model.config.levels[:-1])
         if chosen > least:
             raise RGMError(
-                f"every exemplar may be a state of its own, but a grid has {least} and {chosen} exemplars are asked for: "
+                f"every exemplar may be a state of its own, but a grid has {least} and {chosen} are asked for: "
                 f"take {least // model.num_classes} of each class"
             )
         self.basis = self.images if basis is None else basis

@@ -27,14 +27,15 @@ class Expectation:
 
     states      mixtures in every group, of `sample` images at most, in `state_passes` passes
     prototypes  mixtures of whole images in every class, in `prototype_passes` passes; their counts, with those of the
-                states that each image's groups have, make the links
+                states that each image's groups have, make the links; at most one for `images_a_prototype` images
     passes      so many passes of expectation–maximisation over the whole tree, exact
     """
 
     sample: Size = 20_000
     state_passes: Size = 8
     prototype_passes: Size = 8
-    passes: int = 0
+    images_a_prototype: Size = 10
+    passes: int = 1
     batch_size: Size = 1024
 
     @property
@@ -116,7 +117,7 @@ class Learner:
         model, smoothing = self.model, self.model.config.smoothing
         shares = model.link_counts(0)[:, -1].clone()  # the last class's links come last
         places, fit = self.members[concept], self._fit(None)
-        count = min(self.per_class, len(places))
+        count = min(self.per_class, max(1, len(places) // self.recipe.images_a_prototype))
         order = torch.randperm(len(places), generator=self._generator(concept + 1))
         starts = torch.cat(list(self._wholes(places[order[:count]])), dim=1)
         found = fit.start(starts, partial(self._wholes, places))

@@ -338,14 +338,12 @@ class CountingRGM(RGM):
         self, z1: Codes, row: int, column: int
     ) -> Iterator[Float[Tensor, "some states channels tall wide"]]:
         """Yield what every code in a cell paints within `painted_by` that cell, some images at a time."""
-        if not isinstance(self.config.symbols, PixelSymbols):
+        if not self.leaves.disjoint:
             yield from super().painted_with(z1, row, column)
             return
         blank = torch.zeros(self.latent_dim, *self.grids[0], dtype=torch.int64, device=self.device)
         blank[:, row, column] = torch.arange(self.latent_dim, device=self.device)
-        painted = self._decode(blank)[
-            ..., *self.painted_by(row, column).slices
-        ]  # a cell's pixels are its own
+        painted = self._decode(blank)[..., *self.painted_by(row, column).slices]
         for some in z1.split(IMAGES):
             yield painted.expand(len(some), *painted.shape)
 

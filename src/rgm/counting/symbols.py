@@ -22,6 +22,8 @@ class Leaves(nn.Module, ABC):
     grid: tuple[int, int]
     variates: int
     levels: int
+    disjoint = False
+    """Whether a group paints pixels that no other group paints."""
 
     @abstractmethod
     def weights(self) -> Float[Tensor, " variates"]:
@@ -68,6 +70,7 @@ class _PixelLeaves(Leaves):
     """Pixels and edges as leaves: two levels, off and on."""
 
     levels = 2
+    disjoint = True
 
     def __init__(self, config: PixelSymbols, image: Shape) -> None:
         super().__init__()

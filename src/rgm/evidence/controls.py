@@ -1,12 +1,19 @@
 """Controls: what must fail, so that a claim that holds says something."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Int64
 from torch import Tensor
 
+from rgm.counting import variants as trees
+from rgm.counting.config import CountingConfig
+from rgm.counting.fitting import Recipe as CountingRecipe
+from rgm.counting.fitting import learner, usual
+from rgm.counting.learning import Expectation
+from rgm.counting.model import CountingRGM
 from rgm.data.images import ImageSet, to_unit
 from rgm.evidence.claims import Claim, Thresholds
 from rgm.evidence.hypotheses import Scope, abstraction_claim, instantiation_claim, locality_claim
@@ -26,6 +33,8 @@ from rgm.training.recipe import Recipe, Stage, Weights
 
 TEST_IMAGES, SCOPE = 2_000, Scope(samples=600, cells=64, concepts=512)
 """Test images, samples and changes on which a control is judged: at most so many."""
+FLAT_IMAGES = 5_000
+"""Training images of the counted model without a grid, which is counted anew: at most so many."""
 Concepts = int | Int64[Tensor, " n"]
 
 
@@ -92,6 +101,9 @@ def untrained(model: RGM, *, seed: int) -> RGM:
     match model:
         case SpatialRGM():
             return _fresh(model.config, seed).eval()
+        case CountingRGM():
+            with _seeded(seed):
+                return CountingRGM.from_config(model.config).eval()
         case _:
             raise _no_control("untrained", model)
 
@@ -116,6 +128,8 @@ def factorised(model: RGM, train: ImageSet, *, seed: int, watch: Watch = lambda 
                 weights=Weights(reconstruction=0.0, prior=1.0),
             )
             return _trained(other.to(model.device), train, stage, seed, watch)
+        case CountingRGM():  # summed, not learned
+            return trees.factorised(model)
         case _:
             raise _no_control("factorised", model)
 
@@ -141,6 +155,15 @@ def flat(model: RGM, train: ImageSet, *, seed: int, watch: Watch = lambda _: Non
                 weights=Weights(reconstruction=10.0, concept=0.3, codebook=1.0, usage=0.005, prior=0.1),
             )
             return _trained(_fresh(config, seed).to(model.device), train, stage, seed, watch)
+        case CountingRGM():
+            assert train.labels is not None
+            with _seeded(seed):
+                scattered = trees.Scattered(model.config, seed=seed).to(model.device)
+            few = slice(FLAT_IMAGES)
+            steps = learner(scattered, _short(model.config), train.images[few], train.labels[few], seed=seed)
+            for number in range(len(steps.stages)):
+                steps.step(number)
+            return scattered.eval()
         case _:
             raise _no_control("flat", model)
 
@@ -185,9 +208,24 @@ def _some(data: ImageSet, count: int, seed: int) -> ImageSet:
 
 def _fresh(config: ModelConfig, seed: int) -> SpatialRGM:
     """Return an untrained model; the seed of everything else stays as it was."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)  # the layers' initial weights have no other way to be seeded
+    with _seeded(seed):
         return SpatialRGM.from_config(config)
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Seed what is drawn inside, and nothing outside: initial weights have no other way to be seeded."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
+
+
+def _short(config: CountingConfig) -> CountingRecipe:
+    """Return a short way to learn a counting model, on few images."""
+    usually = usual(config)
+    if isinstance(usually, Expectation):
+        return replace(usually, sample=2_000, state_passes=4, prototype_passes=4)
+    return replace(usually, batch_size=100)
 
 
 def _trained(model: SpatialRGM, train: ImageSet, stage: Stage, seed: int, watch: Watch) -> SpatialRGM:

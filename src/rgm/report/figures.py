@@ -6,12 +6,14 @@ from functools import singledispatch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from rgm.evidence.exactness import Exactness
 from rgm.evidence.renormalization import Renormalization
 from rgm.experiments.abstraction import Abstraction
 from rgm.experiments.instantiation import Instantiation
 from rgm.experiments.locality import Locality
 from rgm.report.change import change_figure, maps_figure, spread_figure
 from rgm.report.codes import abstraction_figure, atlas_figure
+from rgm.report.exact import evidence_figure, quadrants_figure, selective_figure, surprise_figure
 from rgm.report.levels import renormalization_figure
 from rgm.report.motion import cell_gif, concepts_gif
 from rgm.report.samples import completion_figure, sheet_figure, strip_figure
@@ -56,6 +58,18 @@ def _locality(result: Locality) -> dict[str, Figure]:
 @experiment_figures.register
 def _renormalization(result: Renormalization) -> dict[str, Figure]:
     return {"renormalization": renormalization_figure(result)}
+
+
+@experiment_figures.register
+def _exactness(result: Exactness) -> dict[str, Figure]:
+    figures = {
+        "exactness": evidence_figure(result),
+        "exactness-surprise": surprise_figure(result.surprise),
+        "exactness-selective": selective_figure(result),
+    }
+    if result.completion is not None:
+        figures["exactness-completion"] = quadrants_figure(result.completion)
+    return figures
 
 
 @singledispatch

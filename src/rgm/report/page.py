@@ -10,6 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from matplotlib.figure import Figure
 
 from rgm.evidence.claims import CLAIMS, Claim, ClaimName
+from rgm.evidence.exactness import Exactness
 from rgm.evidence.renormalization import Renormalization
 from rgm.experiments.abstraction import Abstraction
 from rgm.experiments.instantiation import Instantiation
@@ -20,7 +21,7 @@ from rgm.report.canvas import drawable, subscript
 from rgm.report.curve import curve_figure
 from rgm.report.figures import experiment_figures, png
 from rgm.report.samples import LONGEST, strip_concept
-from rgm.report.verdicts import controls, evidence_rows, of_the_model, reason_of
+from rgm.report.verdicts import controls, estimate_rows, evidence_rows, of_the_model, reason_of
 from rgm.report.wording import beside, findings
 
 
@@ -47,6 +48,7 @@ class Report:
     instantiation: Instantiation
     locality: Locality
     judge_accuracy: float | None
+    exactness: Exactness | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +106,7 @@ def write_report(path: Path, report: Report) -> Path:
     mine = of_the_model(report.claims)
     figures = {
         stem.replace("-", "_"): picture(figure)
-        for result in (*results, *_levels(mine))
+        for result in (*results, *_levels(mine), *([report.exactness] if report.exactness else []))
         for stem, figure in experiment_figures(result).items()
     }
     concepts = len(report.instantiation.sheet)
@@ -118,6 +120,7 @@ def write_report(path: Path, report: Report) -> Path:
         controls=controls(report.claims),
         claim_names=CLAIMS,
         findings=findings(*results, report.judge_accuracy),
+        exact=estimate_rows(report.exactness.estimates()) if report.exactness else None,
         concepts=full,
         names_cut=drawable(report.instantiation.classes, concepts, LONGEST) != full,
         strip=full[strip_concept(report.instantiation)],

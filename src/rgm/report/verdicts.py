@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from rgm.evidence.claims import CLAIMS, Claim, ClaimName, Finding, Measure, Verdict
+from rgm.evidence.statistics import Estimate
 from rgm.report.wording import Row, interval_of, meaning_of, name_of, rows, value_of
 
 CONTROLS: dict[str, str] = {
@@ -67,6 +68,20 @@ def evidence_rows(
     lines = [_row(finding, others, held) for finding in findings]
     known = {finding.name for finding in findings}
     return lines + rows({key: value for key, value in measured.items() if key not in known}, held)
+
+
+def estimate_rows(found: Mapping[str, Estimate]) -> list[Row]:
+    """Return numbers with their intervals as lines."""
+    return [
+        Row(
+            name=name_of(name),
+            value=value_of(name, one.estimate),
+            beside="",
+            meaning=meaning_of(name, one.estimate),
+            interval=interval_of(name, one.low, one.high),
+        )
+        for name, one in found.items()
+    ]
 
 
 def _row(finding: Finding, others: Sequence[Claim], held: Mapping[str, str]) -> Row:

@@ -74,6 +74,18 @@ _NAMES: dict[str, str] = {
     "global_over_local": "pixels changed by a concept over those changed by a cell",
     "painted_area": "receptive field of a cell, painting",
     "seen_area": "receptive field of a cell, reading",
+    "negative_log_likelihood": "−log p of a test image",
+    "bits_per_dimension": "the same in bits for each pixel",
+    "answered_right": "concept right, all answered",
+    "answered_right_likelier_half": "concept right, the more probable half of the images answered",
+    "answered_right_surest_90": "concept right, the surest 90 % answered",
+    "answered_right_surest_half": "concept right, the surest half answered",
+    "planted_cell_found": "foreign cell found",
+    "completed_quadrants_recognised": "completed quadrants recognised",
+    "letters_told_apart": "letters told from test images",
+    "mnist_told_apart": "MNIST told from test images",
+    "fashion_mnist_told_apart": "clothes told from test images",
+    "kmnist_told_apart": "Kuzushiji told from test images",
 }
 _MEANINGS: dict[str, str] = {
     "concept_accuracy": "Test images whose most probable concept is their true class.",
@@ -112,6 +124,18 @@ _MEANINGS: dict[str, str] = {
     "global_over_local": "How many times more a concept changes than one cell.",
     "painted_area": "Share of the image that a cell can change at all.",
     "seen_area": "Share of the image on which a cell's code can depend at all.",
+    "negative_log_likelihood": "Exact, not a bound, in nats: of the images as the model observes them.",
+    "bits_per_dimension": "What an ideal coder with this model needs for a pixel.",
+    "answered_right": "Test images whose most probable concept is their true class.",
+    "answered_right_likelier_half": "The same where the model answers for the half with the higher evidence alone.",
+    "answered_right_surest_90": "The same where it answers for the nine tenths that it is surest about.",
+    "answered_right_surest_half": "The same where it answers for the half that it is surest about.",
+    "planted_cell_found": "A cell of another image, planted into an image, that surprises the model most of all.",
+    "completed_quadrants_recognised": "Images with a quadrant drawn anew that the judge takes for their true class.",
+    **dict.fromkeys(
+        ("letters_told_apart", "mnist_told_apart", "fashion_mnist_told_apart", "kmnist_told_apart"),
+        "The chance that such an image is less probable than a test image (AUROC); 50 % is guessing.",
+    ),
 }
 
 
@@ -162,6 +186,10 @@ def value_of(name: str, value: float) -> str:
             return f"{value:.2f}"
         case "frechet_distance":
             return f"{value:.4f}"
+        case "negative_log_likelihood":
+            return f"{value:,.1f} nats"
+        case "bits_per_dimension":
+            return f"{value:.3f} bits"
         case "pixels_bits" | "bits" | "concept_bits":
             return f"{value:,.{0 if abs(value) >= 100 else 1}f} bits"
         case rest if rest in _NAMES:

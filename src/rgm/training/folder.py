@@ -40,6 +40,7 @@ RESULTS = (
     "abstraction.json",
     "instantiation.json",
     "locality.json",
+    "exactness.json",
 )
 """What an earlier run leaves of its model, beside `figures/`: none of it is true of the next one."""
 

@@ -1,0 +1,171 @@
+"""Figures of what exact evidence is worth: how probable images are, what belongs where, when to answer."""
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+
+from rgm.evidence.exactness import Exactness, Quadrants, Surprise
+from rgm.model.receptive import Box
+from rgm.report.canvas import (
+    LABEL,
+    SMALL,
+    TITLE,
+    WIDTH,
+    bare,
+    mosaic,
+    new_figure,
+    outline,
+    plain,
+    show,
+    verbatim,
+)
+from rgm.report.palette import ACCENT, CHANGE, INK, QUIET, RULE, SECOND, TRACK
+from rgm.report.wording import percent
+
+HIDDEN = torch.tensor([0.81, 0.42, 0.08])
+"""The colour of hidden pixels: none that a grey image has."""
+BINS = 60
+_HUES = (SECOND, "#6a51a3", "#3d7d3d")
+
+
+def evidence_figure(result: Exactness) -> Figure:
+    """Return how probable test images are, and images of other kinds, with the chance to tell them apart."""
+    figure = new_figure(2.6)
+    axes = figure.subplots(1, 2, width_ratios=[2.2, 1])
+    values = [result.nats.numpy(), *(other.nats.numpy() for other in result.strangers)]
+    low, high = (float(np.percentile(np.concatenate(values), q)) for q in (0.2, 99.8))
+    edges = np.linspace(low, high, BINS)
+    names = [f"{result.data}, test", *(other.name for other in result.strangers)]
+    for nats, name, colour in zip(values, names, (ACCENT, *_HUES), strict=False):
+        share = np.histogram(np.clip(nats, low, high), edges)[0] / len(nats)
+        axes[0].stairs(share, edges, color=colour, linewidth=1.6, label=verbatim(name))
+        axes[0].stairs(share, edges, color=colour, fill=True, alpha=0.15)
+    plain(axes[0], "top", "right", "left")
+    axes[0].set_yticks([])
+    axes[0].set_xlabel(
+        "−log p(image), nats: the further right, the less probable", fontsize=LABEL, color=QUIET
+    )
+    axes[0].set_title("how probable an image is, exactly", fontsize=TITLE, color=INK, loc="left")
+    axes[0].legend(frameon=False, fontsize=LABEL, labelcolor=INK)
+    _told_apart(axes[1], result)
+    return figure
+
+
+def _told_apart(axes: Axes, result: Exactness) -> None:
+    for place, (other, colour) in enumerate(zip(result.strangers, _HUES, strict=False)):
+        found = other.auroc
+        axes.errorbar(
+            found.estimate,
+            place,
+            xerr=[[found.estimate - found.low], [found.high - found.estimate]],
+            color=colour,
+            marker="o",
+            markersize=6,
+        )
+        axes.text(
+            0.5,
+            place - 0.28,
+            f"{verbatim(other.name)}: {found.estimate:.3f}",
+            fontsize=LABEL,
+            color=INK,
+            va="center",
+        )
+    axes.set_xlim(0.48, 1.02)
+    axes.set_ylim(len(result.strangers) - 0.4, -0.7)
+    axes.set_yticks([])
+    axes.axvline(1.0, color=RULE, linewidth=0.8)
+    plain(axes, "top", "right", "left")
+    axes.set_title("told from test images", fontsize=TITLE, color=INK, loc="left")
+    axes.set_xlabel("AUROC: 0.5 is chance, 1 never wrong", fontsize=LABEL, color=QUIET)
+
+
+def quadrants_figure(result: Quadrants) -> Figure:
+    """Return images by column: as they are, with a quadrant hidden, and with that quadrant drawn anew."""
+    images = _coloured(result.images)
+    veiled = torch.where(result.visible[:, None], images, HIDDEN[:, None, None])
+    tiles = torch.stack([images, veiled, *(_coloured(drawn) for drawn in result.completed.unbind(dim=1))])
+    rows, columns = tiles.shape[3:]
+    gap = max(1, round(columns / 14))
+    canvas = mosaic(tiles, gap)
+    beside = 1.1
+    across = min(WIDTH - beside, 0.8 * tiles.shape[1])
+    figure = new_figure(across * canvas.shape[0] / canvas.shape[1] + 0.1, across + beside)
+    axes = figure.subplots()
+    axes.imshow(canvas)
+    bare(axes)
+    names = ["image", "what is seen", "drawn anew", *[""] * (len(tiles) - 3)]
+    axes.set_yticks(
+        [row * (rows + gap) + rows / 2 - 0.5 for row in range(len(tiles))], names, fontsize=TITLE, color=INK
+    )
+    axes.tick_params(length=0)
+    return figure
+
+
+def surprise_figure(result: Surprise) -> Figure:
+    """Return images into which a foreign cell was planted, and how surprised the model is at each of their cells."""
+    count = len(result.images)
+    side = WIDTH / count
+    figure = new_figure(2 * side * 1.08 + 0.5, WIDTH)
+    axes = figure.subplots(2, count, squeeze=False)
+    top = float(result.maps.max())
+    rows, columns = result.images.shape[2:]
+    height, width = result.maps.shape[1:]
+    for number in range(count):
+        show(axes[0, number], result.images[number])
+        axes[1, number].imshow(
+            result.maps[number].numpy(), cmap=CHANGE, vmin=0, vmax=top, interpolation="nearest"
+        )
+        bare(axes[1, number])
+        axes[1, number].spines[:].set(visible=True, color=RULE, linewidth=0.8)
+        row, column = result.planted[number]
+        tall, wide = rows // height, columns // width
+        outline(axes[0, number], Box.of(row, column, tall, wide), edgecolor=SECOND, linewidth=1.2)
+        outline(axes[1, number], Box.of(row, column), edgecolor=SECOND, linewidth=1.2)
+    axes[0, 0].set_title(
+        "a cell of another image in the outline", fontsize=TITLE, color=INK, loc="left", pad=5
+    )
+    axes[1, 0].set_title(
+        f"−log p(cell | all others), 0 to {top:.0f} nats", fontsize=TITLE, color=INK, loc="left", pad=5
+    )
+    return figure
+
+
+def selective_figure(result: Exactness) -> Figure:
+    """Return the accuracy on the images that are answered, against their share, the surest and the likeliest first."""
+    figure = new_figure(2.6, 0.62 * WIDTH)
+    axes = figure.subplots()
+    right = result.right.double()
+    for score, colour, name in (
+        (result.margin, ACCENT, "the surest concepts first"),
+        (result.nats.neg(), SECOND, "the most probable images first, as in the paper"),
+    ):
+        order = score.argsort(descending=True, stable=True)
+        counts = torch.arange(1, len(order) + 1)
+        wrong = 1 - right[order].cumsum(0) / counts
+        kept = counts >= max(20, len(order) // 50)  # of a handful, shares are noise
+        axes.plot((counts / len(order))[kept], wrong[kept], color=colour, linewidth=1.8, label=name)
+    axes.set_ylim(bottom=0)
+    axes.set_xlim(0, 1.01)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.3g} %"))
+    axes.set_xlabel("share of the images that are answered", fontsize=LABEL, color=QUIET)
+    axes.set_title("wrong among those answered", fontsize=TITLE, color=INK, loc="left")
+    plain(axes, "top", "right")
+    axes.grid(axis="y", color=TRACK, linewidth=0.8)
+    axes.text(
+        0.99,
+        float(wrong[-1]),
+        f"all: {percent(float(wrong[-1]))} ",
+        fontsize=SMALL,
+        color=INK,
+        ha="right",
+        va="bottom",
+    )
+    axes.legend(frameon=False, fontsize=LABEL, labelcolor=INK, loc="upper left")
+    return figure
+
+
+def _coloured(images: torch.Tensor) -> torch.Tensor:
+    return images.expand(-1, 3, -1, -1)
