@@ -179,7 +179,7 @@ def _surprise(model: CountingRGM, images: Tensor, examples: Tensor, seed: int) -
     """Plant, in each image, the cell of another image at the same place, one of those where the two differ most."""
     some = torch.cat([examples, torch.arange(min(PLANTED, len(images)))])
     draw = torch.Generator().manual_seed(seed)
-    own, other = images[some], images[some.roll(-1)]
+    own, other = images[some], images[(some + 1) % len(images)]
     height, width = model.config.levels[0].grid
     boxes = {(row, column): model.patch(row, column) for row in range(height) for column in range(width)}
     change = torch.stack(

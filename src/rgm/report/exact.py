@@ -64,13 +64,14 @@ def _told_apart(axes: Axes, result: Exactness) -> None:
             marker="o",
             markersize=6,
         )
-        axes.text(
-            0.5,
-            place - 0.28,
-            f"{verbatim(other.name)}: {found.estimate:.3f}",
+        axes.annotate(
+            f"{verbatim(other.name)} {found.estimate:.3f}",
+            (found.estimate, place),
+            (0, 7),
+            textcoords="offset points",
             fontsize=LABEL,
             color=INK,
-            va="center",
+            ha="right" if found.estimate > 0.85 else "center",
         )
     axes.set_xlim(0.48, 1.02)
     axes.set_ylim(len(result.strangers) - 0.4, -0.7)
@@ -123,12 +124,13 @@ def surprise_figure(result: Surprise) -> Figure:
         tall, wide = rows // height, columns // width
         outline(axes[0, number], Box.of(row, column, tall, wide), edgecolor=SECOND, linewidth=1.2)
         outline(axes[1, number], Box.of(row, column), edgecolor=SECOND, linewidth=1.2)
-    axes[0, 0].set_title(
-        "a cell of another image in the outline", fontsize=TITLE, color=INK, loc="left", pad=5
-    )
-    axes[1, 0].set_title(
-        f"−log p(cell | all others), 0 to {top:.0f} nats", fontsize=TITLE, color=INK, loc="left", pad=5
-    )
+    titles = ("a cell of another image in the outline", f"−log p(cell | all others), 0 to {top:.0f} nats")
+    for place, title in zip(axes[:, 0], titles, strict=True):
+        place.set_title(
+            " ", fontsize=TITLE, pad=5
+        )  # keeps the room; the title itself is wider than its column
+        text = place.text(0, 1.06, title, fontsize=TITLE, color=INK, transform=place.transAxes)
+        text.set_in_layout(False)
     return figure
 
 
