@@ -20,7 +20,8 @@ import pytest
 from PIL import Image
 
 from rgm import cli
-from rgm.checkpoint import FILE
+from rgm.checkpoint import FILE, Origin, save_model
+from rgm.counting.model import CountingRGM
 
 
 def rgm(*arguments: object, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -266,6 +267,20 @@ def test_a_packed_run_is_half_as_large_and_the_same_model(run: Path, tmp_path: P
     ]
     assert told[0] == told[1] != []
     assert "no model at nowhere" in refused("pack", "nowhere", "--out", out)
+
+
+def test_a_tree_is_written_for_pymdp_and_networks_are_not(tmp_path: Path) -> None:
+    model = CountingRGM.from_preset("counting", image=(1, 8, 8), classes=2)
+    origin = Origin(classes=("a", "b"), preset="counting", data="digits", seed=0)
+    save_model(tmp_path / FILE, model, origin)
+    out = tmp_path / "new" / "tree.npz"
+    assert f"Wrote {out}" in rgm("export", tmp_path, "--pymdp", out).stdout
+    with np.load(out, allow_pickle=False) as arrays:
+        assert arrays["A_2"].shape == (4, 128, 600)
+    assert "made of networks" in refused("export", "mnist", "--pymdp", tmp_path / "x.npz")
+    assert "it is a folder" in refused("export", tmp_path, "--pymdp", tmp_path)
+    assert "nothing to write" in refused("export", tmp_path)
+    assert not (tmp_path / "x.npz").exists()
 
 
 def test_packaged_weights_sample_by_their_name(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ RUNS = {
     "3_touch_it": (["--out", "touched.png"], "one cell of 49: pixels", "touched.png"),
     "4_use_my_images": (["--epochs", "1", "--out", "out"], "images of cross, disc, square", "out/sheet.png"),
     "5_build_on_it": (["--epochs", "10"], "its own concept is right on", ""),
+    "6_pymdp": (["--images", "32", "--out", "tree.npz"], "differ from the model's by at most", "tree.npz"),
 }
 
 

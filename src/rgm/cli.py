@@ -541,8 +541,11 @@ def export(
     hub: Annotated[
         Path | None, Parameter(help="Folder as the Hugging Face Hub takes it, with a model card.")
     ] = None,
+    pymdp: Annotated[
+        Path | None, Parameter(help="The .npz file for pymdp's A, B, D arrays, of a model of counts.")
+    ] = None,
 ) -> None:
-    """Write a model for other programs: ONNX graphs, or a folder for the Hugging Face Hub.
+    """Write a model for other programs: ONNX graphs, a folder for the Hugging Face Hub, or arrays for pymdp.
 
     Example: `rgm export runs/first --onnx graphs --hub folder`
 
@@ -551,14 +554,21 @@ def export(
     Any number at once, equal to PyTorch within 1e-5.
 
     Hub: `model.safetensors`, `config.json`, `README.md` with the evidence where the model has some beside it.
+
+    pymdp: `levels`, and of each level ℓ = 1 … an agent's `A_ℓ`, `A_dependencies_ℓ`, `B_ℓ`, `D_ℓ`; `reading` and `own`,
+    what each symbol counts.
     """
-    from rgm.files import writable_folder
+    from rgm.counting.export import pymdp_arrays, save_pymdp
+    from rgm.counting.model import CountingRGM
+    from rgm.files import writable_file, writable_folder
     from rgm.hub import save_folder
     from rgm.model.spatial import SpatialRGM
     from rgm.onnx import export as exported
 
-    if onnx is None and hub is None:
-        raise RGMError("nothing to write: name a folder with --onnx DIR, --hub DIR or both")
+    if onnx is None and hub is None and pymdp is None:
+        raise RGMError(
+            "nothing to write: name a folder with --onnx DIR or --hub DIR, or a file with --pymdp FILE.npz"
+        )
     checkpoint = _load(model, "cpu")
     if onnx is not None:
         if not isinstance(checkpoint.model, SpatialRGM):
@@ -568,6 +578,14 @@ def export(
         print(
             f"Wrote {save_folder(hub, checkpoint, _evidence(model))}; upload it with: hf upload OWNER/NAME {hub}"
         )
+    if pymdp is not None:
+        if not isinstance(checkpoint.model, CountingRGM):
+            raise RGMError(
+                f"{model} is made of networks, which are no arrays for pymdp: take a model of counts, as the presets "
+                "paper and counting train"
+            )
+        save_pymdp(writable_file(pymdp), pymdp_arrays(checkpoint.model))
+        print(f"Wrote {pymdp}")
 
 
 @app.command
