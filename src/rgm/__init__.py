@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rgm import judge
     from rgm.checkpoint import load
+    from rgm.counting.model import CountingRGM
     from rgm.data.load import load_data
     from rgm.errors import RGMError
     from rgm.model.spatial import SpatialRGM
     from rgm.training.fit import fit
 
 _HOMES = {
+    "CountingRGM": "rgm.counting.model",
     "RGMError": "rgm.errors",
     "SpatialRGM": "rgm.model.spatial",
     "fit": "rgm.training.fit",
@@ -22,7 +24,7 @@ _HOMES = {
     "load_data": "rgm.data.load",
 }
 
-__all__ = ["RGMError", "SpatialRGM", "fit", "judge", "load", "load_data"]
+__all__ = ["CountingRGM", "RGMError", "SpatialRGM", "fit", "judge", "load", "load_data"]
 
 
 def __getattr__(name: str) -> Any:

@@ -7,6 +7,7 @@ from pydantic import Discriminator, Field
 
 from rgm.errors import RGMError, unknown
 from rgm.model.bounds import Positive, Share, Size
+from rgm.model.catalogue import COUNTING
 
 Shape = tuple[int, int, int]
 
@@ -109,27 +110,28 @@ def paper(image: Shape = (1, 28, 28), classes: int = 10) -> CountingConfig:
     )
 
 
-def counting(image: Shape = (1, 28, 28), classes: int = 10) -> CountingConfig:
-    """Return cells of 4 × 4 pixels of 128 states each, under 300 prototypes a class."""
+def counting(image: Shape = (1, 28, 28), classes: int = 10, images: int | None = None) -> CountingConfig:
+    """Return cells of 4 × 4 pixels of 128 states each, under 300 prototypes a class.
+
+    Where it is known how many images there are, there is a prototype for every ten of them at most.
+    """
+    prototypes = 300 if images is None else min(300, max(1, images // (10 * classes)))
     symbols = PixelSymbols()
     return CountingConfig(
         image=image,
         symbols=symbols,
         levels=(
             CountingLevel(grid=(image[1] // symbols.side, image[2] // symbols.side), states=128),
-            CountingLevel(grid=(1, 1), states=300 * classes),
+            CountingLevel(grid=(1, 1), states=prototypes * classes),
             CountingLevel(grid=(1, 1), states=classes),
         ),
     )
 
 
-MAKERS = {"paper": paper, "counting": counting}
-
-
-def counting_preset(name: str, image: Shape, classes: int) -> CountingConfig:
-    """Return the counting model of a named preset; raise RGMError for what cannot be."""
-    if name not in MAKERS:
-        raise unknown("counting preset", name, MAKERS)
+def counting_preset(name: str, image: Shape, classes: int, images: int | None = None) -> CountingConfig:
+    """Return the counting model of a named preset, for so many images; raise RGMError for what cannot be."""
+    if name not in COUNTING:
+        raise unknown("counting preset", name, COUNTING)
     if classes < 2:
         raise RGMError(f"a concept needs at least 2 classes to choose from, but the data have {classes}")
-    return MAKERS[name](image, classes)
+    return paper(image, classes) if name == "paper" else counting(image, classes, images)

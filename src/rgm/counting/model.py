@@ -16,7 +16,7 @@ from rgm.counting.emission import Emission, emission
 from rgm.counting.symbols import leaves
 from rgm.counting.tree import Message, Pairs, Tree, Upward
 from rgm.errors import RGMError
-from rgm.model.generative import IMAGES, RGM
+from rgm.model.generative import IMAGES, RGM, Parents
 from rgm.model.receptive import Box
 from rgm.model.results import FreeEnergy, Inference, Samples, concatenate
 from rgm.noise import bernoulli, exponential
@@ -99,10 +99,18 @@ class CountingRGM(RGM):
 
     @classmethod
     def from_preset(
-        cls, name: str, *, image: tuple[int, int, int] = (1, 28, 28), classes: int = 10
+        cls,
+        name: str,
+        *,
+        image: tuple[int, int, int] = (1, 28, 28),
+        classes: int = 10,
+        images: int | None = None,
     ) -> "CountingRGM":
-        """Return a model of a preset, `paper` or `counting`, for images of (channels, height, width)."""
-        return cls(counting_preset(name, image, classes))
+        """Return a model of a preset, `paper` or `counting`, for images of (channels, height, width).
+
+        `images`: how many it will learn from, so that `counting` has no more prototypes than these can fill.
+        """
+        return cls(counting_preset(name, image, classes, images))
 
     def fit(
         self,
@@ -150,7 +158,7 @@ class CountingRGM(RGM):
         from rgm.data.load import from_arrays
 
         data = from_arrays(images, labels)
-        if data.labels is None:
+        if data.labels is None or int(data.labels.min()) < 0:
             raise RGMError(
                 "a counting model learns every class from its own images: it needs every image's label"
             )
@@ -484,7 +492,7 @@ class CountingRGM(RGM):
         return torch.cat(parts)
 
     @torch.no_grad()
-    def log_prob_given(self, level: int, child: Codes, parent: Codes) -> Float[Tensor, " n"]:
+    def log_prob_given(self, level: int, child: Codes, parent: Parents) -> Float[Tensor, " n"]:
         """Return log p(z_ℓ | z_{ℓ+1}) in nats, for the codes of a level and of the one above it."""
         tables = self.tables()
         child, parent = (codes.to(self.device).flatten(1) for codes in (child, parent))

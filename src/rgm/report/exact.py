@@ -148,7 +148,7 @@ def selective_figure(result: Exactness) -> Figure:
         wrong = 1 - right[order].cumsum(0) / counts
         kept = counts >= max(20, len(order) // 50)  # of a handful, shares are noise
         axes.plot((counts / len(order))[kept], wrong[kept], color=colour, linewidth=1.8, label=name)
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.35 * axes.dataLim.y1 or 1.0)
     axes.set_xlim(0, 1.01)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.3g} %"))

@@ -188,7 +188,7 @@ def _plan_counting(
             f"{images.source}"
         )
     torch.manual_seed(config.seed)  # the counts before anything is learned
-    model = CountingRGM(counting_preset(config.preset, images.shape, len(images.classes)))
+    model = CountingRGM(counting_preset(config.preset, images.shape, len(images.classes), len(images)))
     training = CountingTraining(
         model.to(device),
         images,

@@ -1,0 +1,125 @@
+"""Counting models as trainings: the same folder, resumed to the bit, refusals."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from rgm.checkpoint import load_checkpoint
+from rgm.counting.fitting import adjusted
+from rgm.counting.learning import Expectation
+from rgm.counting.model import CountingRGM
+from rgm.errors import RGMError
+from rgm.progress import StepRecord
+from rgm.training.config import RunConfig
+from rgm.training.run import plan_run
+
+COUNTING = RunConfig(data="digits", preset="counting", seed=3)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    out = tmp_path_factory.mktemp("whole") / "run"
+    return plan_run(COUNTING).carry_out(out)
+
+
+def test_a_run_leaves_what_every_run_leaves(whole):
+    names = {path.name for path in whole.folder.iterdir()}
+    assert {
+        "config.json",
+        "model.safetensors",
+        "metrics.json",
+        "metrics.jsonl",
+        "timing.jsonl",
+        "checkpoints",
+    } <= names
+    metrics = json.loads((whole.folder / "metrics.json").read_text())
+    assert metrics["data"] == "digits"
+    assert metrics["preset"] == "counting"
+    assert metrics["test"]["concept_accuracy"] > 0.96
+    stages = [json.loads(line)["stage"] for line in (whole.folder / "metrics.jsonl").read_text().splitlines()]
+    assert stages == ["states", "prototypes", "pass 1"]
+
+
+def test_a_saved_model_is_the_same_model(whole):
+    loaded = load_checkpoint(whole.folder)
+    assert isinstance(loaded.model, CountingRGM)
+    assert loaded.model.config == whole.model.config
+    images = torch.rand(3, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(
+        loaded.model.log_weight(images), whole.model.log_weight(images), rtol=0, atol=0
+    )
+    assert loaded.unfinished is None
+
+
+@pytest.mark.parametrize("after", [3, 12])  # within the states, within the prototypes
+def test_stopped_and_resumed_it_ends_in_the_same_bytes(whole, tmp_path, after):
+    def stop(record: StepRecord) -> None:
+        if record.step == after:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        plan_run(COUNTING).carry_out(tmp_path, watch=stop)
+    assert load_checkpoint(tmp_path / "checkpoints").unfinished is not None
+    resumed = plan_run(COUNTING).carry_out(tmp_path, resume=True)
+    assert resumed.history == whole.history
+    assert (tmp_path / "model.safetensors").read_bytes() == (whole.folder / "model.safetensors").read_bytes()
+
+
+def test_what_stops_its_first_step_leaves_something_to_go_on_from(tmp_path, monkeypatch):
+    def killed(*_: object) -> None:
+        raise SystemExit(143)
+
+    monkeypatch.setattr("rgm.counting.learning.Learner.step", killed)
+    with pytest.raises(SystemExit):
+        plan_run(COUNTING).carry_out(tmp_path)
+    assert load_checkpoint(tmp_path).unfinished.numbers["steps_done"] == 0
+
+
+def test_another_recipe_does_not_resume(tmp_path):
+    def stop(_: StepRecord) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        plan_run(COUNTING).carry_out(tmp_path, watch=stop)
+    with pytest.raises(RGMError, match="belongs to another run"):
+        plan_run(replace(COUNTING, epochs=11.0)).carry_out(tmp_path, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        ({"estimator": "gumbel"}, "--estimator"),
+        ({"binarise": "none"}, "--binarise"),
+        ({"precision": "bfloat16"}, "--precision"),
+        ({"compile": True}, "--compile"),
+        ({"labels": 100}, "--labels"),
+        ({"epochs": 2.0}, "--epochs"),
+        ({"batch_size": 0}, "batch size"),
+    ],
+)
+def test_what_only_networks_have_is_refused(options, names):
+    with pytest.raises(RGMError, match=names):
+        plan_run(replace(COUNTING, **options))
+
+
+def test_epochs_are_passes():
+    assert adjusted(Expectation(), epochs=11.0, batch_size=None).passes == 2
+    assert adjusted(Expectation(), epochs=9.0, batch_size=5) == Expectation(passes=0, batch_size=5)
+    with pytest.raises(RGMError, match="sees each image once"):
+        plan_run(replace(COUNTING, preset="paper", epochs=2.0))
+
+
+def test_images_without_labels_are_refused(tmp_path):
+    from PIL import Image
+
+    for number in range(30):
+        Image.new("L", (28, 28), number).save(tmp_path / f"{number}.png")
+    with pytest.raises(RGMError, match="no labels"):
+        plan_run(replace(COUNTING, data=str(tmp_path)))
+
+
+def test_a_single_cell_is_refused():
+    with pytest.raises(RGMError, match="too small"):
+        plan_run(replace(COUNTING, size=4))
