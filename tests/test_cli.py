@@ -555,3 +555,81 @@ def test_a_store_is_made_and_trained_on(tmp_path: Path) -> None:
     }
     assert "no folder of images" in refused("store", tmp_path / "nothing", "--out", tmp_path / "other")
     assert "4 to 4,096 pixels" in refused("store", pictures, "--out", tmp_path / "other", "--size", 2)
+
+
+def done(*arguments: object) -> str:
+    """Run a command in this process, and return what it printed."""
+    terminated, said = signal.getsignal(signal.SIGTERM), io.StringIO()
+    with patch.object(sys, "argv", ["rgm", *map(str, arguments)]), redirect_stdout(said):
+        try:
+            cli.main()
+        except SystemExit as ended:
+            assert not ended.code
+    signal.signal(signal.SIGTERM, terminated)
+    return said.getvalue()
+
+
+@pytest.fixture(scope="module")
+def counted(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tree counted on the digits, beside the judge of the other run."""
+    out = tmp_path_factory.mktemp("counted") / "run"
+    said = done("train", "--data", "digits", "--preset", "counting", "--epochs", 9, "--out", out)
+    assert f"Model: {out}" in said
+    (out / "judge.safetensors").write_bytes((run / "judge.safetensors").read_bytes())
+    return out
+
+
+def test_every_command_takes_a_counted_model(counted: Path, tmp_path: Path) -> None:
+    assert "7 × 7 grid of 128 states, counted" in done("info", counted)
+    codes, images = tmp_path / "codes.npz", tmp_path / "images.npz"
+    done("encode", counted, "--out", codes)
+    with np.load(codes) as read:
+        count, z1, labels = len(read["labels"]), read["z1"], read["labels"]
+        assert (read["concept"].argmax(axis=1) == labels).mean() > 0.95
+        assert read["z2"].shape == (count, 1, 1)
+        again = read["reconstruction"]
+    assert z1.shape == (count, 7, 7)
+    done("decode", counted, codes, "--out", images)
+    with np.load(images) as read:
+        np.testing.assert_allclose(read["images"], again, atol=1e-6)
+    done("sample", counted, "--concept", "3", "--count", 5, "--seed", 2, "--out", images)
+    with np.load(images) as read:
+        assert read["images"].shape == (5, 1, 28, 28)
+    keep = np.zeros((7, 7), dtype=bool)
+    keep[:4] = True
+    np.savez(codes, z1=z1[:6], keep=keep, concept=labels[:6])
+    done("complete", counted, codes, "--out", images)
+    with np.load(images) as read:
+        assert (read["z1"][:, :4] == z1[:6, :4]).all()
+        assert (read["z1"][:, 4:] != z1[:6, 4:]).any()
+
+
+def test_a_counted_model_is_evaluated_and_its_exactness_shown(counted: Path, tmp_path: Path) -> None:
+    done("evaluate", counted, "--samples", 1, "--out", tmp_path)
+    measures = json.loads((tmp_path / "evaluation.json").read_text())["measures"]
+    exact, bound = (measures[name]["estimate"] for name in ("importance_bound_nats", "free_energy_nats"))
+    assert abs(exact / bound - 1) < 0.2  # of a part of the images, and of all
+    done("experiment", "exactness", counted, "--out", tmp_path)
+    record = json.loads((tmp_path / "exactness.json").read_text())
+    assert record["intervals"].keys() == record["measures"].keys()
+    assert record["measures"]["completed_quadrants_recognised"] > 0.8
+    assert (tmp_path / "exactness-completion.png").is_file()
+    done("experiment", "locality", counted, "--out", tmp_path)
+    assert json.loads((tmp_path / "locality.json").read_text())["measures"]["own_patch_share"] == pytest.approx(1)
+
+
+def test_a_counted_model_is_packed_and_shared(counted: Path, tmp_path: Path) -> None:
+    done("pack", counted, "--out", tmp_path / "small.safetensors")
+    assert (tmp_path / "small.safetensors").stat().st_size < 0.6 * (counted / FILE).stat().st_size
+    for model in (counted, tmp_path / "small.safetensors"):
+        done("encode", model, "--out", tmp_path / f"{model.name}.npz")
+    with np.load(tmp_path / "run.npz") as full, np.load(tmp_path / "small.safetensors.npz") as small:
+        assert (full["concept"].argmax(axis=1) == small["concept"].argmax(axis=1)).mean() > 0.98
+    done("export", counted, "--hub", tmp_path / "hub")
+    assert "from rgm import CountingRGM" in (tmp_path / "hub" / "README.md").read_text()
+    assert isinstance(CountingRGM.from_pretrained(tmp_path / "hub"), CountingRGM)
+
+
+def test_what_a_counted_model_has_not_is_refused(counted: Path, run: Path, tmp_path: Path) -> None:
+    assert "no networks" in refused("export", counted, "--onnx", tmp_path)
+    assert "trees of counts" in refused("experiment", "exactness", run, "--out", tmp_path)
