@@ -265,13 +265,18 @@ class CountingRGM(RGM):
         return concatenate([self._inference(self.upward(part)) for (part,) in self.chunks(images)])
 
     def _inference(self, upward: Upward, z1: Codes | None = None) -> Inference:
-        by_concept, root, pairs = self.posterior(upward)
-        codes = [*self._modes(pairs), root.argmax(dim=1)[:, None, None]]
+        by_concept, _, pairs = self.posterior(upward)
+        codes = [*self._modes(pairs), self._root(upward, by_concept)]
         if z1 is not None:
             codes[0] = z1
         return Inference(
             codes=tuple(codes), concept=by_concept.softmax(dim=1), reconstruction=self._decode(codes[0])
         )
+
+    def _root(self, upward: Upward, by_concept: Tensor) -> Codes:
+        """Return the most probable root of the most probable concept: another's would be impossible under it."""
+        joint = upward.root + self.tables().log_top[by_concept.argmax(dim=1)]
+        return joint.argmax(dim=1)[:, None, None]
 
     def _modes(self, pairs: Pairs) -> list[Codes]:
         """Return the most probable state of every cell beneath the root."""
@@ -285,14 +290,10 @@ class CountingRGM(RGM):
         """Return the most probable codes of every level given the whole image, the concept's last."""
         parts = []
         for (part,) in self.chunks(images):
-            by_concept, root, pairs = self.posterior(self.upward(part))
-            parts.append(
-                [
-                    *self._modes(pairs),
-                    root.argmax(dim=1)[:, None, None],
-                    by_concept.argmax(dim=1)[:, None, None],
-                ]
-            )
+            upward = self.upward(part)
+            by_concept, _, pairs = self.posterior(upward)
+            concept = by_concept.argmax(dim=1)[:, None, None]
+            parts.append([*self._modes(pairs), self._root(upward, by_concept), concept])
         return [torch.cat(level) for level in zip(*parts, strict=True)]
 
     @torch.no_grad()
