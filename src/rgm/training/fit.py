@@ -38,6 +38,8 @@ def fit(
     RGMError for arrays that are no images, images or labels that are not the model's, or a loss that is no longer
     finite.
     """
+    if not isinstance(model, SpatialRGM):
+        raise RGMError(f"a {type(model).__name__} is not trained but counted: model.fit(images, labels)")
     data = _fitting(model, images, labels)
     held_out = None if validation is None else _fitting(model, *validation)
     chosen = named_recipe(recipe) if isinstance(recipe, str) else recipe
