@@ -44,8 +44,13 @@ class Sequential:
         leaves = self.model.leaves
         read = self.model.symbols(images).unflatten(2, (leaves.variates, leaves.levels - 1))
         level = (read * torch.arange(1, leaves.levels, device=read.device)).sum(dim=3).round().long()
-        for number, label in enumerate(labels.tolist()):
-            self._see(level[:, number], label)
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # an image's operations are too small to be shared out
+        try:
+            for number, label in enumerate(labels.tolist()):
+                self._see(level[:, number], label)
+        finally:
+            torch.set_num_threads(threads)
         counts = self.model.counts[0]
         counts.copy_((self.rows * self.scale[:, :, None, None]).permute(0, 3, 1, 2))
 
