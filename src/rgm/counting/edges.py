@@ -128,6 +128,7 @@ def _spread(found: Bool[Tensor, "n planes rows columns"], axis: int) -> Tensor:
     places = middle.unfold(axis, 1, STEP)[..., 0]
     before = found.unfold(axis, 1, STEP)[..., 0].narrow(axis, 0, places.shape[axis])
     after = torch.zeros_like(places)
-    rest = found.narrow(axis, 2, size - 2).unfold(axis, 1, STEP)[..., 0]
-    after.narrow(axis, 0, rest.shape[axis]).copy_(rest)
+    if size > STEP:
+        rest = found.narrow(axis, 2, size - 2).unfold(axis, 1, STEP)[..., 0]
+        after.narrow(axis, 0, rest.shape[axis]).copy_(rest)
     return places | before | after

@@ -50,8 +50,8 @@ def adjusted(recipe: Recipe, *, epochs: float | None, batch_size: int | None) ->
                 f"the preset paper sees each image once: leave --epochs out, or give 1, not {epochs:g}"
             )
         return recipe
-    least = Expectation(passes=0).epochs
-    if epochs < least or epochs != int(epochs):
+    least = replace(recipe, passes=0).epochs
+    if epochs < least or not float(epochs).is_integer():
         raise RGMError(
             f"the preset counting takes {least} passes to count and further ones over the whole tree: --epochs is a "
             f"whole number from {least} on, not {epochs:g}"
