@@ -91,7 +91,7 @@ def paper(batch_size: int, *, leak: bool = False) -> dict[str, Any]:
         start = time.perf_counter()
         learner.step(number)
         spent += time.perf_counter() - start
-        seen = number * learner.recipe.images_a_step
+        seen = number * learner.images_a_step
         if seen in SEEN and not leak:
             course[str(seen)] = accuracy(model, test)[1].estimate
     right, share = accuracy(model, test)

@@ -156,7 +156,7 @@ def ranked(classes: int = 3, exemplars: int = 3) -> CountingRGM:
                     *(CountingLevel(grid=(side, side), states=count) for side in (4, 2, 1)),
                     CountingLevel(grid=(1, 1), states=classes),
                 ),
-                smoothing=Smoothing(symbols=1 / 16, links=1 / 16, top=1 / 128, outliers=0.0, even=True),
+                smoothing=Smoothing(symbols=1 / 16, links=1 / 16, top=1 / 128, outliers=0.0),
             )
         )
         .double()

@@ -54,15 +54,15 @@ class CountingLevel:
 class Smoothing:
     """Pseudo-counts of the Dirichlet priors, and the share of outliers among symbols.
 
-    `symbols` and `links` are spread as the symbols, or states, are over all images (evenly, where `even`, and then
-    each count is one's own); `top` is what a class has of each of its own root states, where `even` of all.
+    Learned from exemplars (`paper`), each count has its own, and `top` is what a class has of every root state. Learned
+    by expectation–maximisation, those of `symbols` and `links` are shared out as symbols, or states, are over all
+    images, and `top` is what a class has of each of its own root states.
     """
 
     symbols: Positive = 1.0
     links: Positive = 0.3
     top: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.5
     outliers: Share = 1e-3
-    even: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +106,7 @@ def paper(image: Shape = (1, 28, 28), classes: int = 10) -> CountingConfig:
             *(CountingLevel(grid=(side, side), states=states) for side in (4, 2, 1)),
             CountingLevel(grid=(1, 1), states=classes),
         ),
-        smoothing=Smoothing(symbols=1 / 16, links=1 / 16, top=1 / 128, outliers=0.0, even=True),
+        smoothing=Smoothing(symbols=1 / 16, links=1 / 16, top=1 / 128, outliers=0.0),
     )
 
 

@@ -20,8 +20,8 @@ class Exemplars:
     """How the paper learns: every distinct group of the exemplars is a state, then each image is seen once.
 
     `images` are the first so many; the first `exemplars` of each class make the structure. `batch_size` is 1 for the
-    paper's sequential rule, more for its mini-batch variant. A step takes `images_a_step` images,
-    a stage, after which the model is looked at, `images_a_stage`.
+    paper's sequential rule, more for its mini-batch variant. A step takes `images_a_step` images at most, in
+    whole batches; a stage, after which the model is looked at, `images_a_stage`.
     """
 
     images: Size = 10_000
@@ -64,7 +64,9 @@ class PaperLearner:
                 f"take {least // model.num_classes} of each class"
             )
         self.basis = self.images if basis is None else basis
-        firsts = range(0, len(self.images), recipe.images_a_step)
+        batch = recipe.batch_size
+        self.images_a_step = max(batch, recipe.images_a_step // batch * batch)  # whole batches
+        firsts = range(0, len(self.images), self.images_a_step)
         self._stages = ("structure", *(self._stage(first) for first in firsts))
 
     @property
@@ -83,8 +85,8 @@ class PaperLearner:
         if number == 0:
             self._structure()
             return
-        start = (number - 1) * self.recipe.images_a_step
-        some = slice(start, start + self.recipe.images_a_step)
+        start = (number - 1) * self.images_a_step
+        some = slice(start, start + self.images_a_step)
         images, labels = self.images[some], self.labels[some].to(self.model.device)
         if self.recipe.batch_size == 1 and Sequential.suits(self.model):
             Sequential(self.model).see(as_unit(images, self.model.device), labels)
