@@ -560,8 +560,13 @@ def test_a_store_is_made_and_trained_on(tmp_path: Path) -> None:
 def done(*arguments: object) -> str:
     """Run a command in this process, and return what it printed."""
     terminated, said = signal.getsignal(signal.SIGTERM), io.StringIO()
-    with patch.object(sys, "argv", ["rgm", *map(str, arguments)]), redirect_stdout(said):
+    with (
+        patch.object(sys, "argv", ["rgm", *map(str, arguments)]),
+        redirect_stdout(said),
+        pytest.raises(SystemExit) as ended,
+    ):
         cli.main()
+    assert not ended.value.code
     signal.signal(signal.SIGTERM, terminated)
     return said.getvalue()
 
