@@ -95,11 +95,16 @@ def paper(batch_size: int, *, leak: bool = False) -> dict[str, Any]:
         if seen in SEEN and not leak:
             course[str(seen)] = accuracy(model, test)[1].estimate
     right, share = accuracy(model, test)
-    evidence = model.log_weight(to_unit(test.images))
-    upper = right[evidence.argsort(descending=True)[: len(right) // 2]]
+    evidence = model.log_evidence(to_unit(test.images)).cpu()
+    best = evidence.topk(2, dim=1).values
+    likelier, surer = (
+        right[score.argsort(descending=True)[: len(right) // 2]].double()
+        for score in (evidence.logsumexp(dim=1), best[:, 0] - best[:, 1])
+    )
     return {
         "accuracy": asdict(share),
-        "upper_half": asdict(bootstrap_mean(upper.double(), "share")),
+        "likelier_half": asdict(bootstrap_mean(likelier, "share")),
+        "surer_half": asdict(bootstrap_mean(surer, "share")),
         "held_out": asdict(accuracy(model, held)[1]),
         "course": course,
         "elapsed_s": round(spent, 1),
@@ -125,7 +130,7 @@ def counting(size: int, **how: Any) -> dict[str, Any]:
         "read_images_per_s": round(len(test) / read),
     }
     if size == SIZES[-1]:
-        judge = judge_of(train, kept=None, seed=1)
+        judge = judge_of(load_data("mnist", "train"))  # the packaged one
         exact: Exactness = exactness(model, judge, test, other_kinds(test))
         found["exactness"] = {name: asdict(one) for name, one in exact.estimates().items()}
     return found
@@ -249,8 +254,11 @@ def page(found: dict[str, Any]) -> str:
         "What could not be reproduced: the 95.1 %, which are of 1,000 training images after a basis that had seen "
         "them; on such images ours gives what the table says. The paper's exemplars are not named, ours are the first "
         "13 of each class. Where the description leaves a choice (the threshold of the patches' modes, the order of "
-        "ties), `rgm.counting.ranked` says what was taken and why. Messages are exact, so that the evidence is that "
-        "of the model; the authors' code sends posteriors upwards, which counts the prior twice.",
+        "ties), `rgm.counting.ranked` says what was taken and why. Nor could the accuracy of the half with the higher "
+        "evidence: messages are exact here, so that the evidence is the probability of an image's symbols, and images "
+        "with common symbols are not the ones that are easily told. The authors' code sends posteriors upwards, and "
+        "the sum of its normalisers is another score. The half where the best concept leads the next by most is "
+        "right more often than either.",
         "",
         "Painting is the ranking undone as well as it can be: ranks give back neither an image's own contrast nor its "
         "amount of ink, nor what the blur took; strokes are as bold as the average one.",
@@ -321,10 +329,11 @@ def _reproduced(found: dict[str, Any]) -> list[str]:
         ("concept right, test images", "–", "93.1 to 93.5 %", [_percent(one["accuracy"]) for one in ours]),
         (
             "the half with the higher evidence",
-            "–",
+            "99.8 %",
             "98.0 to 98.7 %",
-            [_percent(one["upper_half"]) for one in ours],
+            [_percent(one["likelier_half"]) for one in ours],
         ),
+        ("the half that is surest", "–", "–", [_percent(one["surer_half"]) for one in ours]),
         (
             "concept right, 1,000 further training images",
             "95.1 %",

@@ -60,12 +60,12 @@ def take_in(
 ) -> Float[Tensor, "*arrays rows columns"]:
     """Return Dirichlet counts after those of some images are taken in by the paper's rule, array by array.
 
-    P₁ = softmax(β [I(a), I(a + Δ)])₁, a ← (a + P₁ Δ) · (β / (β + P₁))ⁿ: what raises the mutual information is kept, and
-    old counts fade. For a single image, n = 1, this is the paper's step; more at once make its mini-batch variant, in
-    which the choice is made once for all of them.
+    P₁ = softmax(β / n · [I(a), I(a + Δ)])₁, a ← (a + P₁ Δ) · (β / (β + P₁))ⁿ: what raises the mutual information is
+    kept, and old counts fade. For a single image, n = 1, this is the paper's step; more at once make its mini-batch
+    variant, in which the choice is made once for all of them, by what each adds on average.
     """
     gain = mutual_information(counts + more) - mutual_information(counts)
-    kept = torch.sigmoid(precision * gain)[..., None, None]
+    kept = torch.sigmoid(precision / images * gain)[..., None, None]
     return (counts + kept * more) * (precision / (precision + kept)) ** images
 
 
