@@ -89,7 +89,11 @@ def save_model(
 
     In `torch.float16` the file takes half the room; it is read as float32 all the same.
     """
-    tensors = {name: tensor.to(dtype) for name, tensor in model.state_dict().items()}
+    tensors = {
+        # What symbols are measured with decides which they are: it stays as it is.
+        name: tensor if name.startswith("leaves.") else tensor.to(dtype)
+        for name, tensor in model.state_dict().items()
+    }
     if unfinished:
         tensors |= {_TRAINING + name: tensor for name, tensor in unfinished.tensors.items()}
     header = _Header(model=model.config, origin=origin, training=unfinished.numbers if unfinished else None)

@@ -479,13 +479,18 @@ def explore(
     from rgm.explorer.server import free_port, serve
     from rgm.explorer.service import Explorer
     from rgm.explorer.static import find_runtime, write_page
+    from rgm.model.spatial import SpatialRGM
 
-    chosen = 0
-    if export is None:  # what can be refused at once is, before a model is loaded
-        chosen = free_port(port)
-    else:
-        find_runtime(runtime)
+    chosen = (
+        free_port(port) if export is None else 0
+    )  # what can be refused at once is, before a model is loaded
     checkpoint = _load(model, "cpu" if export else device)
+    if export is not None:
+        if not isinstance(checkpoint.model, SpatialRGM):
+            raise RGMError(
+                f"{model} is a tree of counts, which has no networks to export: leave --export out"
+            )
+        find_runtime(runtime)
     try:
         test = _split(checkpoint, None, "test", data_dir)
     except RGMError:  # its data are not at hand: the page starts from samples

@@ -557,7 +557,7 @@ def test_images_are_seen_black_and_white(generator: torch.Generator) -> None:
     other = ranked()
     grey = torch.rand(1, 1, 28, 28)
     assert torch.equal(other.observe(grey), grey)
-    assert (other.is_density, other.pixels_kind) == (True, "ranked symbols")
+    assert (other.is_density, other.pixels_kind) == (False, "ranked symbols")
 
 
 def test_before_anything_is_learned_all_is_finite() -> None:

@@ -1,6 +1,7 @@
 """What exact evidence is worth: against scikit-learn, by hand, and on a model that cannot know."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -104,9 +105,17 @@ def test_every_figure_is_drawn(found):
     }
 
 
-def test_it_needs_labels(counted):
-    from dataclasses import replace
+def test_few_images_and_many_other_kinds_are_drawn_too(counted):
+    test = load_data("digits", "test")
+    few = replace(test, images=test.images[:7], labels=test.labels[:7])
+    others = {name: letters(5, test.shape) for name in ("letters", "mnist", "fashion-mnist", "kmnist")}
+    found = exactness(counted, None, few, others, seed=0)
+    figure = experiment_figures(found)["exactness"]
+    assert len(figure.axes[0].get_legend().get_texts()) == 5
+    assert len(experiment_figures(found)) == 4
 
+
+def test_it_needs_labels(counted):
     test = replace(load_data("digits", "test"), labels=None, classes=())
     with pytest.raises(RGMError, match="labels"):
         exactness(counted, None, test, {})

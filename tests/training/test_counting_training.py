@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from rgm.checkpoint import load_checkpoint
+from rgm.counting.exemplars import Exemplars, PaperLearner
 from rgm.counting.fitting import adjusted
 from rgm.counting.learning import Expectation
 from rgm.counting.model import CountingRGM
@@ -53,7 +54,7 @@ def test_a_saved_model_is_the_same_model(whole):
     assert loaded.unfinished is None
 
 
-@pytest.mark.parametrize("after", [3, 12])  # within the states, within the prototypes
+@pytest.mark.parametrize("after", [3, 8, 19])  # within the states, at their end, at the end of all
 def test_stopped_and_resumed_it_ends_in_the_same_bytes(whole, tmp_path, after):
     def stop(record: StepRecord) -> None:
         if record.step == after:
@@ -64,6 +65,7 @@ def test_stopped_and_resumed_it_ends_in_the_same_bytes(whole, tmp_path, after):
     assert load_checkpoint(tmp_path / "checkpoints").unfinished is not None
     resumed = plan_run(COUNTING).carry_out(tmp_path, resume=True)
     assert resumed.history == whole.history
+    assert (tmp_path / "metrics.json").read_bytes() == (whole.folder / "metrics.json").read_bytes()
     assert (tmp_path / "model.safetensors").read_bytes() == (whole.folder / "model.safetensors").read_bytes()
 
 
@@ -123,3 +125,14 @@ def test_images_without_labels_are_refused(tmp_path):
 def test_a_single_cell_is_refused():
     with pytest.raises(RGMError, match="too small"):
         plan_run(replace(COUNTING, size=4))
+
+
+def test_the_paper_sees_images_in_another_order_where_they_come_class_after_class():
+    images = torch.arange(40, dtype=torch.uint8)[:, None, None, None].expand(-1, 1, 8, 8)
+    labels = torch.arange(2).repeat_interleave(20)
+    model = CountingRGM.from_preset("paper", image=(1, 8, 8), classes=2)
+    recipe = Exemplars(images=10, exemplars=2)
+    sorted_, mixed = (PaperLearner(model, recipe, images, given) for given in (labels, labels.roll(1)))
+    assert set(sorted_.labels.tolist()) == {0, 1}
+    assert sorted_.images[:, 0, 0, 0].tolist() != list(range(10))
+    assert mixed.images[:, 0, 0, 0].tolist() == list(range(10))

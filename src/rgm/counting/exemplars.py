@@ -50,10 +50,13 @@ class PaperLearner:
     ) -> None:
         """Raise RGMError for labels that leave a class without images, or more exemplars than a grid has states.
 
-        The patches are fitted to the images that are learned from, or to `basis`: the paper's leak, its test images
-        among them.
+        Images that come class after class are looked at in another order, always the same. The patches are fitted to
+        the images that are learned from, or to `basis`: the paper's leak, its test images among them.
         """
         self.model, self.recipe = model, recipe
+        if bool((labels.diff() >= 0).all()):  # class after class, as folders are read: old counts fade
+            order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))[: recipe.images]
+            images, labels = images[order], labels[order]
         self.images, self.labels = images[: recipe.images], labels[: recipe.images]
         self.members = members(self.labels, model.num_classes)
         chosen = sum(min(recipe.exemplars, len(places)) for places in self.members)

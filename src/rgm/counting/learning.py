@@ -40,7 +40,7 @@ class Expectation:
 
     @property
     def epochs(self) -> int:
-        """Passes over all images."""
+        """Passes over all images: for the prototypes, for the links, and over the whole tree."""
         return self.prototype_passes + 1 + self.passes
 
 

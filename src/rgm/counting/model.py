@@ -600,8 +600,8 @@ class CountingRGM(RGM):
 
     @property
     def is_density(self) -> bool:
-        """Whether p(x | z_1) is a probability of what `observe` returns: of its symbols, here."""
-        return True
+        """Whether p(x | z_1) is a probability of what `observe` returns: of its pixels, not of other symbols."""
+        return isinstance(self.config.symbols, PixelSymbols)
 
     @property
     def pixels_kind(self) -> str:

@@ -159,7 +159,10 @@ def flat(model: RGM, train: ImageSet, *, seed: int, watch: Watch = lambda _: Non
             assert train.labels is not None
             with _seeded(seed):
                 scattered = trees.Scattered(model.config, seed=seed).to(model.device)
-            few = slice(FLAT_IMAGES)
+            share = max(1, FLAT_IMAGES // model.num_classes)
+            few = torch.cat(
+                [(train.labels == label).nonzero().flatten()[:share] for label in range(model.num_classes)]
+            )
             steps = learner(scattered, _short(model.config), train.images[few], train.labels[few], seed=seed)
             for number in range(len(steps.stages)):
                 steps.step(number)

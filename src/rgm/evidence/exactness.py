@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Int64, UInt8
 from scipy.stats import norm, rankdata
 from torch import Tensor
 
+from rgm.counting.config import PixelSymbols
 from rgm.counting.model import CountingRGM
 from rgm.data.images import ImageSet, one_of_each, to_unit
 from rgm.errors import RGMError
@@ -93,7 +94,11 @@ class Exactness:
         half = self.answered(self.nats.neg(), 0.5)
         found = {
             "negative_log_likelihood": self.likelihood.estimate(),
-            "bits_per_dimension": self.bits_per_dimension.estimate(),
+            **(
+                {"bits_per_dimension": self.bits_per_dimension.estimate()}
+                if self.observed == "bernoulli"
+                else {}
+            ),
             "answered_right": PerImage.mean(self.right, "share").estimate(),
             "answered_right_likelier_half": half.estimate(),
             "answered_right_surest_90": self.answered(self.margin, 0.9).estimate(),
@@ -211,18 +216,17 @@ def _completion(
     generator: torch.Generator,
 ) -> Quadrants | None:
     """Hide a quadrant of each image, each in turn, and draw it anew; nothing where symbols need the whole image."""
+    if not isinstance(model.config.symbols, PixelSymbols):
+        return None
     visible = _quadrants(*images.shape[2:])
     turn = torch.arange(len(examples)) % len(visible)
-    try:
-        drawn = torch.stack(
-            [
-                model.complete_pixels(images[examples], visible[turn], generator=generator).images.cpu()
-                for _ in range(VARIANTS)
-            ],
-            dim=1,
-        )
-    except RGMError:
-        return None
+    drawn = torch.stack(
+        [
+            model.complete_pixels(images[examples], visible[turn], generator=generator).images.cpu()
+            for _ in range(VARIANTS)
+        ],
+        dim=1,
+    )
     recognised, by_quadrant = None, tuple[PerImage, ...]()
     if judge is not None:
         some = images[:COMPLETED]

@@ -27,7 +27,7 @@ from rgm.report.wording import percent
 HIDDEN = torch.tensor([0.81, 0.42, 0.08])
 """The colour of hidden pixels: none that a grey image has."""
 BINS = 60
-_HUES = (SECOND, "#6a51a3", "#3d7d3d")
+_HUES = (SECOND, "#6a51a3", "#3d7d3d", "#7a5c3e")
 
 
 def evidence_figure(result: Exactness) -> Figure:
@@ -38,7 +38,7 @@ def evidence_figure(result: Exactness) -> Figure:
     low, high = (float(np.percentile(np.concatenate(values), q)) for q in (0.2, 99.8))
     edges = np.linspace(low, high, BINS)
     names = [f"{result.data}, test", *(other.name for other in result.strangers)]
-    for nats, name, colour in zip(values, names, (ACCENT, *_HUES), strict=False):
+    for nats, name, colour in zip(values, names, (ACCENT, *_HUES)[: len(values)], strict=True):
         share = np.histogram(np.clip(nats, low, high), edges)[0] / len(nats)
         axes[0].stairs(share, edges, color=colour, linewidth=1.6, label=verbatim(name))
         axes[0].stairs(share, edges, color=colour, fill=True, alpha=0.15)
@@ -54,7 +54,9 @@ def evidence_figure(result: Exactness) -> Figure:
 
 
 def _told_apart(axes: Axes, result: Exactness) -> None:
-    for place, (other, colour) in enumerate(zip(result.strangers, _HUES, strict=False)):
+    for place, (other, colour) in enumerate(
+        zip(result.strangers, _HUES[: len(result.strangers)], strict=True)
+    ):
         found = other.auroc
         axes.errorbar(
             found.estimate,
@@ -146,7 +148,7 @@ def selective_figure(result: Exactness) -> Figure:
         order = score.argsort(descending=True, stable=True)
         counts = torch.arange(1, len(order) + 1)
         wrong = 1 - right[order].cumsum(0) / counts
-        kept = counts >= max(20, len(order) // 50)  # of a handful, shares are noise
+        kept = counts >= min(len(order), max(20, len(order) // 50))  # of a handful, shares are noise
         axes.plot((counts / len(order))[kept], wrong[kept], color=colour, linewidth=1.8, label=name)
     axes.set_ylim(0, 1.35 * axes.dataLim.y1 or 1.0)
     axes.set_xlim(0, 1.01)

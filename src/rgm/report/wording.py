@@ -75,7 +75,7 @@ _NAMES: dict[str, str] = {
     "painted_area": "receptive field of a cell, painting",
     "seen_area": "receptive field of a cell, reading",
     "negative_log_likelihood": "−log p of a test image",
-    "bits_per_dimension": "the same in bits for each pixel",
+    "bits_per_dimension": "the same in bits for each pixel of a channel",
     "answered_right": "concept right, all answered",
     "answered_right_likelier_half": "concept right, the more probable half of the images answered",
     "answered_right_surest_90": "concept right, the surest 90 % answered",

@@ -36,17 +36,19 @@ class CountingTraining:
         recipe: Recipe,
         *,
         seed: int,
+        engine: Engine = Engine(),  # noqa: B008 - frozen
     ) -> None:
         """Raise RGMError for a class without images, or several processes."""
         assert train.labels is not None
-        self.processes, self.engine = current(), Engine()
+        self.processes, self.engine = current(), engine
+        engine.settle()
         if self.processes.count > 1:
             raise RGMError("a counting model is learned by one process: start it without torchrun")
         self.model, self.recipe, self.seed, self.validation = model, recipe, seed, validation
         self.device = model.device
         self.steps = learner(model, recipe, train.images, train.labels, seed=seed)
         self.images = len(train) if not hasattr(recipe, "images") else min(recipe.images, len(train))
-        self.probe = to_unit(train.images[:PROBE])
+        self.probe = to_unit(train.images[:: max(1, len(train) // PROBE)][:PROBE])
         self.history: list[EpochRecord] = []
         self.steps_done = 0
 
@@ -64,6 +66,10 @@ class CountingTraining:
         seconds within one, and where one of the others interrupts by raising.
         """
         stages, kept = self.steps.stages, time.monotonic()
+        done, looked = self.steps_done, self.history[-1].step if self.history else 0
+        if looked < done and stages[done - 1] not in stages[done:]:
+            self.history.append(self._looked_at(stages[done - 1], self._loss()))
+            keep(self, self.history[-1])  # it was stopped between a stage's last step and the look at it
         while self.steps_done < len(stages):
             stage = stages[self.steps_done]
             self.steps.step(self.steps_done)
@@ -95,7 +101,7 @@ class CountingTraining:
                 callback.on_epoch(self.history[-1])
 
     def _loss(self) -> float:
-        """Return −log p(x) in nats, the mean over the first training images."""
+        """Return −log p(x) in nats, the mean over some training images."""
         return -float(self.model.log_weight(self.probe.to(self.device)).mean())
 
     def _looked_at(self, stage: str, loss: float) -> EpochRecord:

@@ -28,18 +28,22 @@ class Engine:
 
     def prepare(self, model: SpatialRGM) -> None:
         """Do what is asked for before training; raise RGMError where there is no compiler."""
-        if self.deterministic:
-            os.environ.setdefault(
-                "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
-            )  # what CUDA's matrix products need for it
-            torch.use_deterministic_algorithms(True)
-            torch.backends.cudnn.benchmark = False
+        self.settle()
         if not self.compile:
             return
         if model.device.type == "cpu" and shutil.which(os.environ.get("CXX", "g++")) is None:
             raise RGMError("--compile needs a C++ compiler: install g++, or leave it out")
         for part in networks(model):
             part.compile()
+
+    def settle(self) -> None:
+        """Have PyTorch take deterministic operations alone, where that is asked for."""
+        if self.deterministic:
+            os.environ.setdefault(
+                "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
+            )  # what CUDA's matrix products need for it
+            torch.use_deterministic_algorithms(True)
+            torch.backends.cudnn.benchmark = False
 
     def context(self, device: torch.device) -> torch.autocast:
         """Return the context that a loss is computed in."""

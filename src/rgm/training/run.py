@@ -195,6 +195,7 @@ def _plan_counting(
         validation,
         adjusted(usual(model.config), epochs=config.epochs, batch_size=config.batch_size),
         seed=config.seed,
+        engine=Engine(deterministic=config.deterministic),
     )
     origin = Origin(preset=config.preset, data=data, classes=images.classes, seed=config.seed)
     return Plan(config=config, origin=origin, training=training, sets=sets, labels=None)
