@@ -88,7 +88,11 @@ class CountingConfig:
             if upper.grid[0] > lower.grid[0] or upper.grid[1] > lower.grid[1]:
                 raise RGMError(f"a parent's grid of {upper.grid} is larger than its child's {lower.grid}")
         if self.levels[0].grid == (1, 1):
-            raise RGMError("a single group leaves nothing to place: the images are too small for this preset")
+            _, height, width = self.image
+            raise RGMError(
+                f"images of {height} × {width} are too small for this preset: a single group leaves nothing to place; "
+                "enlarge them (--size 28)"
+            )
         if self.levels[-2].states % self.levels[-1].states:
             raise RGMError(
                 f"every class has as many root states, but {self.levels[-2].states} do not divide by "

@@ -439,37 +439,13 @@ class CountingRGM(RGM):
         painted = torch.where(visible[:, None], images, self.decode(codes[0]))
         return Samples(images=painted, concept=torch.cat(asked), codes=codes)
 
-    @torch.no_grad()
-    def morph(
-        self,
-        start: int,
-        end: int,
-        count: int,
-        *,
-        generator: torch.Generator | None = None,
-        temperature: float = 1.0,
-    ) -> Samples:
-        """Return `count` images from one concept to another: the root is drawn from shares of both, 1 : 0 to 0 : 1.
-
-        All are drawn with the same noise. Each is named after the concept that has the larger share. Raises RGMError
-        for concepts that the model does not have, or fewer than two images.
-        """
-        if count < 2:
-            raise RGMError(f"a morph has a first and a last image, so at least 2, but {count} were asked for")
+    def _between(
+        self, start: int, end: int, share: float, generator: torch.Generator, temperature: float
+    ) -> list[Tensor]:
         tables = self.tables()
         ends = tables.top[self._concepts(torch.tensor([start, end]))]
-        if generator is None:
-            generator = torch.Generator(self.device)
-            generator.seed()
-        grids = []
-        for share in torch.linspace(0, 1, count).tolist():
-            same = generator.clone_state()
-            root = _drawn(torch.lerp(ends[:1], ends[1:], share).log(), same, temperature)
-            below = tables.tree.descend(root, same, temperature=temperature)
-            grids.append([*below, root[:, None, None]])
-        codes = tuple(torch.cat(level) for level in zip(*grids, strict=True))
-        concept = torch.where(torch.arange(count, device=self.device) * 2 < count, start, end)
-        return Samples(images=self.decode(codes[0]), concept=concept, codes=codes)
+        root = _drawn(torch.lerp(ends[:1], ends[1:], share).log(), generator, temperature)
+        return [*tables.tree.descend(root, generator, temperature=temperature), root[:, None, None]]
 
     @torch.no_grad()
     def cell_log_probs(

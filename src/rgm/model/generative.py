@@ -241,7 +241,7 @@ class RGM(nn.Module, ABC):
         have, or a mask of another shape than the grid.
         """
 
-    @abstractmethod
+    @torch.no_grad()
     def morph(
         self,
         start: int,
@@ -251,10 +251,28 @@ class RGM(nn.Module, ABC):
         generator: torch.Generator | None = None,
         temperature: float = 1.0,
     ) -> Samples:
-        """Return `count` images from one concept to another, all drawn with the same noise.
+        """Return `count` images from one concept to another: what is beneath is told of shares of both, 1 : 0 to 0 : 1.
 
-        Raises RGMError for concepts that the model does not have, or fewer than two images.
+        All are drawn with the same noise, so that what differs between two neighbours is what the shares change.
+        Each is named after the concept that has the larger share. Raises RGMError for concepts that the model does
+        not have, or fewer than two images.
         """
+        if count < 2:
+            raise RGMError(f"a morph has a first and a last image, so at least 2, but {count} were asked for")
+        if generator is None:
+            generator = torch.Generator(self.device)
+            generator.seed()
+        shares = torch.linspace(0, 1, count).tolist()
+        grids = [self._between(start, end, share, generator.clone_state(), temperature) for share in shares]
+        codes = tuple(torch.cat(level) for level in zip(*grids, strict=True))
+        concept = torch.where(torch.arange(count, device=self.device) * 2 < count, start, end)
+        return Samples(images=self.decode(codes[0]), concept=concept, codes=codes)
+
+    @abstractmethod
+    def _between(
+        self, start: int, end: int, share: float, generator: torch.Generator, temperature: float
+    ) -> list[Tensor]:
+        """Return codes of every level beneath the concept, drawn from shares of two concepts: the end's is `share`."""
 
     @abstractmethod
     def cell_log_probs(

@@ -225,38 +225,13 @@ class SpatialRGM(RGM):
             kept.append(~self.recognition(level).unsure(~kept[-1]))
         return self._descend(concepts, codes, kept, generator, temperature)
 
-    @torch.no_grad()
-    def morph(
-        self,
-        start: int,
-        end: int,
-        count: int,
-        *,
-        generator: torch.Generator | None = None,
-        temperature: float = 1.0,
-    ) -> Samples:
-        """Return `count` images from one concept to another: the prior is told of shares of both, 1 : 0 to 0 : 1.
-
-        All are drawn with the same noise, so that what differs between two neighbours is what the shares change.
-        Each is named after the concept that has the larger share. Raises RGMError for concepts that the model does
-        not have, or fewer than two images.
-        """
-        if count < 2:
-            raise RGMError(f"a morph has a first and a last image, so at least 2, but {count} were asked for")
+    def _between(
+        self, start: int, end: int, share: float, generator: torch.Generator, temperature: float
+    ) -> list[Tensor]:
         ends = self._told(self._concepts(torch.tensor([start, end]))[:, None, None], self.depth)
-        if generator is None:
-            generator = torch.Generator(self.device)
-            generator.seed()
-        grids: list[list[Tensor]] = []
-        for share in torch.linspace(0, 1, count).tolist():
-            same = generator.clone_state()
-            parent = torch.lerp(ends[:1], ends[1:], share)
-            top = self.prior(self.depth - 1).sample(parent, same, temperature=temperature)
-            below = self.instantiate(top, self.depth - 1, generator=same, temperature=temperature)
-            grids.append([*below, top])
-        codes = tuple(torch.cat(level) for level in zip(*grids, strict=True))
-        concept = torch.where(torch.arange(count, device=self.device) * 2 < count, start, end)
-        return Samples(images=self.decode(codes[0]), concept=concept, codes=codes)
+        parent = torch.lerp(ends[:1], ends[1:], share)
+        top = self.prior(self.depth - 1).sample(parent, generator, temperature=temperature)
+        return [*self.instantiate(top, self.depth - 1, generator=generator, temperature=temperature), top]
 
     @torch.no_grad()
     def cell_log_probs(
