@@ -25,6 +25,7 @@ from rgm.noise import Share, Source, integers
 from rgm.processes import current, gathered, total
 from rgm.progress import Callback, EpochRecord, StepRecord, Watch
 from rgm.training.engine import Engine
+from rgm.training.muon import Muon
 from rgm.training.objective import Loss, loss
 from rgm.training.recipe import Recipe, Stage, Weights
 
@@ -144,7 +145,7 @@ class Training:
             rest = [w for w in rest if not any(w is taken for taken in hidden)]
         self.optimizers: list[torch.optim.Optimizer] = [
             torch.optim.Adam(rest, lr=stage.learning_rate, fused=True),
-            *([torch.optim.Muon(hidden, lr=stage.muon, weight_decay=0.0)] if hidden else []),
+            *([Muon(hidden, lr=stage.muon)] if hidden else []),
         ]
         objective = _Objective(self.model)
         self.objective: nn.Module = (

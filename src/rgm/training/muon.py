@@ -1,0 +1,72 @@
+"""Muon: momentum whose matrices are orthogonalised, for hidden layers."""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+COEFFICIENTS, STEPS = (3.4445, -4.7750, 2.0315), 5
+"""Of the quintic Newton–Schulz iteration."""
+_TINY = 1e-7
+
+
+class Muon(torch.optim.Optimizer):
+    """Jordan et al. (2024), in the weights' own precision, matrices of one shape together.
+
+    `W ← W − lr · √max(1, rows / columns) · O(G + μ (M − G))`, `M ← μ M + (1 − μ) G` with Nesterov's momentum and O the
+    nearest semi-orthogonal matrix, by Newton–Schulz. A convolution's kernel is taken as a matrix of one row for each
+    output channel. The same rule as `torch.optim.Muon`, which iterates in bfloat16,
+    one matrix after another: on a processor that does not multiply bfloat16 itself that takes most of a small model's
+    step.
+    """
+
+    def __init__(self, weights: Iterable[Tensor], *, lr: float, momentum: float = 0.95) -> None:
+        super().__init__(weights, {"lr": lr, "momentum": momentum})
+        shapes = [tuple(w.shape) for group in self.param_groups for w in group["params"] if w.ndim < 2]
+        if shapes:
+            raise ValueError(f"Muon is for matrices and kernels, but a weight has the shape {shapes[0]}")
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """Take a step along the gradients that the weights have; `closure` is not supported."""
+        assert closure is None
+        for group in self.param_groups:
+            alike: dict[torch.Size, list[Tensor]] = defaultdict(list)
+            for weight in group["params"]:
+                if weight.grad is not None:
+                    alike[weight.shape].append(weight)
+            for shape, weights in alike.items():
+                updates = torch.stack(
+                    [self._momentum(weight, group["momentum"]).flatten(1) for weight in weights]
+                )
+                rate = group["lr"] * math.sqrt(max(1.0, updates.shape[1] / updates.shape[2]))
+                for weight, update in zip(weights, orthogonalised(updates), strict=True):
+                    weight.add_(update.reshape(shape), alpha=-rate)
+
+    def _momentum(self, weight: Tensor, momentum: float) -> Tensor:
+        """Return Nesterov's look ahead, and keep the running mean."""
+        state, gradient = self.state[weight], weight.grad
+        assert gradient is not None
+        if not state:
+            state["momentum_buffer"] = torch.zeros_like(weight)
+        kept: Tensor = state["momentum_buffer"]
+        kept.lerp_(gradient, 1 - momentum)
+        return gradient.lerp(kept, momentum)
+
+
+def orthogonalised(matrices: Float[Tensor, "n rows columns"]) -> Float[Tensor, "n rows columns"]:
+    """Return U S′ Vᵀ of each matrix U S Vᵀ, its singular values S′ near 1 (between about 0.7 and 1.2).
+
+    `X ← a X + (b X Xᵀ + c (X Xᵀ)²) X`, five times, from X of Frobenius norm 1.
+    """
+    tall = matrices.shape[1] > matrices.shape[2]
+    x = matrices.mT if tall else matrices
+    x = x / x.norm(dim=(1, 2), keepdim=True).clamp_min(_TINY)
+    a, b, c = COEFFICIENTS
+    for _ in range(STEPS):
+        gram = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return x.mT if tall else x
