@@ -32,8 +32,9 @@ from rgm.files import write_json, write_text
 from rgm.model.config import ModelConfig, preset
 from rgm.model.estimator import Estimator, Gumbel, ReinMax, StraightThrough, VectorQuantised
 from rgm.model.spatial import SpatialRGM
-from rgm.training.loop import summary, train
+from rgm.training.loop import train
 from rgm.training.recipe import Recipe, recipe
+from rgm.training.summary import summary
 
 SEEDS = range(5)
 PILOT_SEED = 100

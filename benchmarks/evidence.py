@@ -67,16 +67,16 @@ def main(
     train, test = (
         load_data(checkpoint.origin.data, split, data_dir=data_dir, size=size) for split in ("train", "test")
     )
-    start, own, decided = time.perf_counter(), 0.0, list[Claim]()
+    start, own, decided, paths = time.perf_counter(), 0.0, list[Claim](), list[Path]()
     with progress() as watch:
         for claim in pipeline.claims(
             checkpoint.model, train, test, folder=Path(model), controls=True, seed=seed, watch=watch
         ):
             decided.append(claim)
+            paths += pipeline.write_evidence(decided, test.name, out.with_suffix(""))
             elapsed = time.perf_counter() - start
             own = elapsed if claim.subject == "model" else own
             print(f"{elapsed:5.0f} s  {claim.claim}, {claim.subject}: {claim.verdict}", flush=True)
-    paths = pipeline.write_evidence(decided, test.name, out.with_suffix(""))
     if model in PACKAGED:  # what the explorer says of it
         own_claims = [claim for claim in decided if claim.subject == "model"]
         write_json(packaged(model).with_suffix(".evidence.json"), record(own_claims, test.name))

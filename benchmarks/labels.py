@@ -25,8 +25,9 @@ from rgm.data.load import load_data
 from rgm.files import write_json
 from rgm.measures import matching
 from rgm.model.spatial import SpatialRGM
-from rgm.training.loop import Training, summary
+from rgm.training.loop import Training
 from rgm.training.recipe import Recipe, recipe
+from rgm.training.summary import summary
 
 app = App(help=__doc__)
 

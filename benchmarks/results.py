@@ -23,7 +23,7 @@ from rgm.checkpoint import load_checkpoint
 from rgm.data.images import to_unit
 from rgm.data.load import load_data
 from rgm.evidence.evaluation import evaluate
-from rgm.evidence.quality import quality
+from rgm.evidence.quality import quality, reference
 from rgm.evidence.statistics import Estimate, PerImage, bootstrap_mean, exactly
 from rgm.experiments.locality import locality
 from rgm.files import write_json, write_text
@@ -121,7 +121,8 @@ def main(
     judge = judge_of(train)
     codes = evaluate(rgm, test, train, seed=seed)
     cells = locality(rgm, test, judge, seed=seed)
-    marks = quality(rgm, judge, train, test, draws=draws, seed=seed)
+    marks = quality(rgm, reference(judge, train, test, draws=draws, seed=seed))
+    assert marks.between_training is not None
     assert test.labels is not None
     assert codes.concept_accuracy is not None
     painted = rgm.infer(to_unit(test.images)).reconstruction

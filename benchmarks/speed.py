@@ -36,8 +36,9 @@ from rgm.model import config as configuration  # noqa: E402
 from rgm.model.config import ModelConfig  # noqa: E402
 from rgm.model.spatial import SpatialRGM  # noqa: E402
 from rgm.progress import EpochRecord  # noqa: E402
-from rgm.training.loop import Training, summary  # noqa: E402
+from rgm.training.loop import Training  # noqa: E402
 from rgm.training.recipe import Recipe, recipe  # noqa: E402
+from rgm.training.summary import summary  # noqa: E402
 
 app = App(help=__doc__)
 Side = Literal["notebook", "ours"]

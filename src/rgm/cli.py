@@ -17,12 +17,14 @@ from cyclopts.validators import Number
 from rgm.data.names import DATA_NAMES
 from rgm.errors import RGMError
 from rgm.model.catalogue import ESTIMATORS, PRESETS
+from rgm.threads import settle_threads
 from rgm.training.config import SEEDS, RunConfig
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from rich.table import Table
+    from rich.text import Text
 
     from rgm.checkpoint import Checkpoint
     from rgm.data.images import ImageSet, Split
@@ -88,6 +90,7 @@ def run(
     """Train a model, run the three experiments on it, and write a report."""
     from rgm import pipeline
     from rgm.processes import started_together
+    from rgm.tables import short_table, verdict_lines
     from rgm.terminal import progress
 
     if started_together():
@@ -99,12 +102,17 @@ def run(
             resume=resume,
             controls=controls,
             watch=watch,
+            say=watch.say,
             callbacks=_callbacks(tensorboard),
             command=_command(),
         )
     if not quiet:
-        _print_measures(f"{result.data} · {config.preset}", result.measures)
-        print(f"Report: {result.report}")
+        print(f"\n{result.data} · {config.preset} · seed {config.seed}\n")
+        for line in verdict_lines(result.claims):
+            _print(line)
+        print()
+        _print(short_table(result.measures, result.claims))
+        print(f"\nReport: {result.report}")
 
 
 @app.command(
@@ -242,10 +250,10 @@ def evaluate(
         decided = []
         for claim in _claims(checkpoint, model, train, test, controls=controls, seed=seed, quiet=quiet):
             decided.append(claim)
+            if out is not None:
+                pipeline.write_evidence(decided, test.name, out)
             if not quiet:
                 _print(claim_table(claim))
-        if out is not None:
-            pipeline.write_evidence(decided, test.name, out)
     found = asdict(evaluated(checkpoint.model, test, train, samples=samples, seed=seed))
     if not quiet:
         _print(evaluation_table(f"{model} on {len(test):,} {split} images", found))
@@ -319,7 +327,14 @@ def _claims(
 
     with progress(quiet) as watch:
         yield from pipeline.claims(
-            checkpoint.model, train, test, folder=Path(model), controls=controls, seed=seed, watch=watch
+            checkpoint.model,
+            train,
+            test,
+            folder=Path(model),
+            controls=controls,
+            seed=seed,
+            watch=watch,
+            say=watch.say,
         )
 
 
@@ -706,10 +721,11 @@ def _comparable(checkpoint: "Checkpoint", data: "ImageSet") -> "ImageSet":
     return replace(data, labels=None, classes=())
 
 
-def _print(table: "Table") -> None:
+def _print(shown: "Table | Text") -> None:
     from rich.console import Console
+    from rich.text import Text
 
-    Console().print(table)
+    Console().print(shown, soft_wrap=isinstance(shown, Text))
 
 
 def _print_measures(title: str, measures: "Mapping[str, float]") -> None:
@@ -728,6 +744,7 @@ def _terminated(_signal: int, _frame: FrameType | None) -> None:
 
 def main() -> None:
     """Run the command line, and turn what goes wrong into an exit code: 2 the user's to mend, 1 ours."""
+    settle_threads()
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     signal.signal(signal.SIGTERM, _terminated)
     try:

@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-MOST, FIRST = 2_000, 250
-"""Images on which it is measured which codes are needed, at most, and those of them that narrow the search."""
+FIRST = 250
+"""Images that narrow the search for codes that may take another's place."""
 NEAREST = 8
 """Codes that may take another's place: as many as decode to the most similar patches."""
 _AT_ONCE = 512
@@ -84,14 +84,12 @@ class NeededCodes:
 
 @torch.no_grad()
 def needed_codes(decode: Decode, z1: Codes, images: Images, states: int) -> NeededCodes:
-    """Return which of a codebook's `states` codes are needed to decode a set of images from its codes z_1.
+    """Return which of a codebook's `states` codes are needed to decode images from their codes z_1.
 
-    Of more than 2,000 images, 2,000 are taken at random, the same ones each time. Replacements are sought among the 8
-    codes that decode to the most similar patches, on 250 images; the better two of these are then compared on all
-    images, for each code that could still be one that is not needed. `decode` maps codes to mean images in [0, 1].
+    Replacements are sought among the 8 codes that decode to the most similar patches, on the first 250 images; the
+    better two of these are then compared on all images, for each code that could still be one that is not needed.
+    `decode` maps codes to mean images in [0, 1].
     """
-    chosen = torch.randperm(len(z1), generator=torch.Generator().manual_seed(0))[:MOST]
-    z1, images = z1[chosen.to(z1.device)], images[chosen.to(images.device)].to(z1.device)
     swaps = _Swaps(decode, z1, images)
     apart = _patches_apart(decode, states, z1)
     cost, replacement = torch.zeros(states), torch.arange(states)

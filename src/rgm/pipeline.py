@@ -21,17 +21,18 @@ from rgm.errors import RGMError
 from rgm.evidence.claims import CLAIMS, Claim, record, thresholds
 from rgm.evidence.controls import control_claims
 from rgm.evidence.exactness import Exactness, exactness
-from rgm.evidence.hypotheses import abstraction_claim, instantiation_claim, locality_claim, unfit
+from rgm.evidence.hypotheses import abstraction_claim, instantiation_claim, locality_claim, references, unfit
 from rgm.evidence.quality import Quality
 from rgm.evidence.renormalization import Renormalization
 from rgm.experiments.abstraction import Abstraction, abstraction
-from rgm.experiments.instantiation import Instantiation, instantiation
+from rgm.experiments.instantiation import Instantiation, Judged, instantiation
 from rgm.experiments.locality import Locality, locality
+from rgm.experiments.reading import Reading, read_split
 from rgm.files import claimed, write_bytes, write_json
-from rgm.judge import Judge, judge_accuracy, judge_of
+from rgm.judge import Judge, judge_of
 from rgm.model.catalogue import PRESETS
 from rgm.model.generative import RGM
-from rgm.progress import Callback, Watch
+from rgm.progress import Callback, Say, Watch
 from rgm.report.figures import experiment_figures, experiment_motions, png
 from rgm.report.page import Report, write_report
 from rgm.training.config import RunConfig
@@ -45,10 +46,11 @@ STRANGERS = 2000
 
 @dataclass(frozen=True, kw_only=True)
 class Finished:
-    """A finished run: its data's name, its test measures by name, its report."""
+    """A finished run: its data's name, its test measures by name, its claims, its report."""
 
     data: str
     measures: Mapping[str, float]
+    claims: Sequence[Claim]
     report: Path
 
 
@@ -59,49 +61,72 @@ def run(
     resume: bool = False,
     controls: bool = True,
     watch: Watch = lambda _: None,
+    say: Say = lambda _: None,
     callbacks: Sequence[Callback] = (),
     command: str = "rgm run",
 ) -> Finished:
     """Train, run the three experiments on the test split, decide the claims, and write all of it and the report.
 
-    Without `controls`, the claims are put to the model alone. Raises RGMError for what the user can mend.
+    Without `controls`, the claims are put to the model alone. What is known is written at once: `evidence.json` after
+    every claim, figures and `metrics.json` after every experiment. Raises RGMError for what the user can mend.
     """
     start = time.perf_counter()
+    say("reading the data")
     plan = plan_run(config)
     with claimed(out):
         trained = plan.carry_out(out, resume=resume, watch=watch, callbacks=callbacks)
-        return _examined(plan, trained, out, controls, watch, command, start)
+        return _examined(plan, trained, out, controls, watch, say, command, start)
 
 
 def _examined(
-    plan: Plan, trained: RunResult, out: Path, controls: bool, watch: Watch, command: str, start: float
+    plan: Plan,
+    trained: RunResult,
+    out: Path,
+    controls: bool,
+    watch: Watch,
+    say: Say,
+    command: str,
+    start: float,
 ) -> Finished:
     """Do what follows the training."""
     config, (train, validation, test) = plan.config, plan.sets
-    judge = None if train.labels is None else judge_of(train, kept=out / JUDGE, seed=config.seed, watch=watch)
-    classes = trained.origin.classes
-    test = replace(test, classes=classes)
-    decided = list(
-        claims(trained.model, train, test, folder=out, controls=controls, seed=config.seed, watch=watch)
-    )
-    results = (
-        abstraction(trained.model, test, judge),
-        instantiation(trained.model, test, judge, seed=config.seed),
-        _changes(decided) or locality(trained.model, test, judge, seed=config.seed),
-    )
-    exact = None
-    if isinstance(trained.model, CountingRGM) and test.labels is not None:
-        exact = exactness(trained.model, judge, test, other_kinds(test), seed=config.seed)
-        write_json(out / "exactness.json", _experiment_record("exactness", exact))
-    write_evidence(decided, trained.origin.data, out)
+    model, seed = trained.model, config.seed
     measures = dict(trained.test)
-    everything: list[Result] = [*results, *([exact] if exact else [])]
-    for result in everything:
-        measures |= result.measures()
-        if result is not _changes(decided):  # whose figures are there
-            write_figures(result, out / "figures")
+
+    def keep(result: Result) -> None:
+        """Write what an experiment found."""
+        measures.update(result.measures())
+        metrics = json.loads((out / "metrics.json").read_text())
+        write_json(out / "metrics.json", metrics | {"test": measures})
+        write_figures(result, out / "figures")
+
+    judge = None if train.labels is None else judge_of(train, kept=out / JUDGE, seed=seed, watch=watch)
+    test = replace(test, classes=trained.origin.classes)
+    say("reading the test images")
+    reading = read_split(model, test, judge, needed=trained.needed)
+    first = abstraction(model, test, judge, reading)
+    keep(first)
+    decided: list[Claim] = []
+    for claim in claims(
+        model, train, test, folder=out, reading=reading, controls=controls, seed=seed, watch=watch, say=say
+    ):
+        decided.append(claim)
+        write_evidence(decided, trained.origin.data, out)
+    mine = {claim.claim: claim.source for claim in decided if claim.subject == "model"}
+    say("samples and completions")
+    drawn, changes = mine["instantiation"], mine["locality"]
+    second = instantiation(model, test, judge, judged=_judged(drawn), seed=seed)
+    keep(second)
+    third = changes if isinstance(changes, Locality) else locality(model, test, judge, seed=seed)
+    keep(third)
+    exact = None
+    if isinstance(model, CountingRGM) and test.labels is not None:
+        say("exact evidence")
+        exact = exactness(model, judge, test, other_kinds(test), seed=seed)
+        write_json(out / "exactness.json", _experiment_record("exactness", exact))
+        keep(exact)
+    say("the report")
     metrics = json.loads((out / "metrics.json").read_text())
-    write_json(out / "metrics.json", metrics | {"test": measures})
     report = Report(
         data_source=test.source,
         fallback=config.data == "auto" and test.name == "digits",
@@ -113,29 +138,34 @@ def _examined(
             "seed": str(config.seed),
             "epochs": f"{metrics['epochs']:g}",
             "labels": labels_known(metrics["labels"], train),
-            "training": f"{trained.elapsed_s:.0f} s on {trained.model.device.type}, {torch.get_num_threads()} threads",
+            "training": f"{trained.elapsed_s:.0f} s on {model.device.type}, {torch.get_num_threads()} threads",
             "everything": f"{time.perf_counter() - start:.0f} s",
-            "parameters": f"{trained.model.size:,}",
+            "parameters": f"{model.size:,}",
             "versions": f"rgm {version('rgm')}, PyTorch {torch.__version__}, Python {platform.python_version()}",
             "machine": f"{platform.system()}, {platform.machine()}, {os.cpu_count()} cores",
         },
         history=trained.history,
         claims=decided,
-        abstraction=results[0],
-        instantiation=results[1],
-        locality=results[2],
-        judge_accuracy=None if judge is None else judge_accuracy(judge, test),
+        abstraction=first,
+        instantiation=second,
+        locality=third,
+        judge_accuracy=reading.judge_accuracy,
         exactness=exact,
     )
-    return Finished(
-        data=trained.origin.data, measures=measures, report=write_report(out / "report.html", report)
+    page = write_report(out / "report.html", report)
+    return Finished(data=trained.origin.data, measures=measures, claims=decided, report=page)
+
+
+def _judged(source: object) -> Judged | None:
+    """Return what the judge said of the samples that the claim of instantiation was decided by, if they were drawn."""
+    if not isinstance(source, Quality):
+        return None
+    marks = source.samples
+    return Judged(
+        count=source.draws * source.images,
+        share=marks.recognised.estimate,
+        by_concept=torch.tensor([share.estimate for share in marks.recognised_by_concept]),
     )
-
-
-def _changes(decided: Sequence[Claim]) -> Locality | None:
-    """Return the cells and concepts that were changed for the claim of locality about the model, if they were."""
-    mine = (claim.source for claim in decided if claim.subject == "model")
-    return next((source for source in mine if isinstance(source, Locality)), None)
 
 
 def labels_known(count: int | None, train: ImageSet) -> str:
@@ -199,13 +229,16 @@ def claims(
     test: ImageSet,
     *,
     folder: Path,
+    reading: Reading | None = None,
     controls: bool = False,
     seed: int = 0,
     watch: Watch = lambda _: None,
+    say: Say = lambda _: None,
 ) -> Iterator[Claim]:
     """Yield the three claims about a model, and with `controls` those about what must fail, as they are decided.
 
-    The judge is found as in `experiment`. Where the images do not allow a verdict, all three are undecided.
+    `reading`: what `read_split` gave of the test split, where it has been read already. The judge is found as in
+    `experiment`. Where the images do not allow a verdict, all three are undecided.
     """
     reason = unfit(test)
     if reason:
@@ -214,21 +247,26 @@ def claims(
         return
     judge = judge_of(train, kept=folder / JUDGE if folder.is_dir() else None, seed=seed, watch=watch)
     limits = thresholds(test.name)
-    yield abstraction_claim(model, judge, test, limits)
-    yield instantiation_claim(model, judge, train, test, limits, seed=seed)
+    say("claim 1 of 3: abstraction")
+    yield abstraction_claim(model, judge, test, limits, reading=reading)
+    say("claim 2 of 3: instantiation")
+    yield instantiation_claim(model, references(judge, train, test, seed=seed), test, limits)
+    say("claim 3 of 3: locality")
     yield locality_claim(model, judge, test, limits, seed=seed)
     if controls:
-        yield from control_claims(model, judge, train, test, limits, seed=seed, watch=watch)
+        yield from control_claims(model, judge, train, test, limits, seed=seed, watch=watch, say=say)
 
 
 def write_evidence(decided: Sequence[Claim], data: str, folder: Path) -> list[Path]:
-    """Write claims as `evidence.json`, and the figures of what the model's were read from; return the paths."""
-    paths = [folder / "evidence.json"]
-    write_json(paths[0], record(decided, data))
-    for claim in decided:
-        if claim.subject == "model" and not isinstance(claim.source, Quality | None):
-            paths += write_figures(claim.source, folder / "figures")
-    return paths
+    """Write claims as `evidence.json`, and the figures of the last one where it is about the model; return the figures.
+
+    Called after every claim, so that none that was decided is lost.
+    """
+    write_json(folder / "evidence.json", record(decided, data))
+    last = decided[-1]
+    if last.subject == "model" and not isinstance(last.source, Quality | None):
+        return write_figures(last.source, folder / "figures")
+    return []
 
 
 def write_figures(result: Result | Renormalization, folder: Path) -> list[Path]:

@@ -37,6 +37,10 @@ Watch = Callable[[StepRecord], None]
 """Called after every whole step; what it raises ends the training, which leaves a checkpoint first."""
 
 
+Say = Callable[[str], None]
+"""Told, in a few words, what is done next where it is not a training."""
+
+
 @runtime_checkable
 class Callback(Protocol):
     """Whoever wants to hear of a training: both methods are called between two steps, `on_step` at every one.

@@ -1,14 +1,16 @@
 """What the command line prints: measures, claims and comparisons as tables."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
+from rich.text import Text
 
 from rgm.evidence.claims import Claim
 from rgm.evidence.comparison import Comparison, Difference
-from rgm.evidence.statistics import Estimate
+from rgm.report.verdicts import of_the_model, shown, threshold_of
+from rgm.report.wording import name_of, value_of
 
 
 def plain_table(title: str) -> Table:
@@ -23,7 +25,57 @@ def measure_table(title: str, measures: Mapping[str, float]) -> Table:
     """Return measures by name."""
     table = plain_table(title)
     for name, value in measures.items():
-        table.add_row(words(name), f"{value:.0f}" if name.endswith("codes_in_use") else f"{value:.4f}")
+        table.add_row(name_of(name), value_of(name, value))
+    return table
+
+
+STYLES = {"supported": "bold green", "not supported": "bold red", "undecided": "bold yellow"}
+
+
+def verdict_lines(claims: Sequence[Claim]) -> list[Text]:
+    """Return the verdicts on a model in a line each, with the measure that decides, and whether the controls fail."""
+    lines = []
+    for claim in of_the_model(claims).values():
+        measure = claim.deciding
+        reason = claim.undecided
+        if measure is not None and not reason:
+            reason = f"{name_of(measure.name)} {shown(measure)}, {threshold_of(measure)}"
+        parts = (f"{claim.claim:15}", (f"{claim.verdict:15}", STYLES[claim.verdict]), reason)
+        lines.append(Text.assemble(*parts))
+    others = [claim for claim in claims if claim.subject != "model"]
+    if others:
+        passed = [f"{one.subject} ({one.claim})" for one in others if one.verdict != "not supported"]
+        verdict = f"not rejected: {', '.join(passed)}" if passed else f"all {len(others)} not supported"
+        lines.append(Text(f"{'controls':15}{verdict}"))
+    return lines
+
+
+SHORT = (
+    "concept_accuracy",
+    "squared_error",
+    "needed_codes",
+    "reconstructions_recognised",
+    "samples_recognised",
+    "worst_concept_recognised",
+    "own_patch_share",
+    "patch_plus_2_share",
+    "changed_concept_recognised",
+    "negative_log_likelihood",
+    "answered_right_surest_90",
+)
+"""What a run's end shows; all measures are in its report and files."""
+
+
+def short_table(measures: Mapping[str, float], claims: Sequence[Claim]) -> Table:
+    """Return a run's main measures under the report's names, with their intervals where the claims have them."""
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    mine = of_the_model(claims).values()
+    found = {one.name: one for claim in mine for one in (*claim.measures, *claim.context)}
+    for name in SHORT:
+        if name in found:
+            table.add_row(name_of(name), shown(found[name]))
+        elif name in measures:
+            table.add_row(name_of(name), value_of(name, measures[name]))
     return table
 
 
@@ -33,12 +85,12 @@ def evaluation_table(title: str, found: Mapping[str, Any]) -> Table:
     for name, value in found.items():
         parts = value if isinstance(value, tuple) else [value]
         for number, part in enumerate(parts, start=1):
-            label = words(name) + (f" z{number}" if isinstance(value, tuple) else "")
+            label = name_of(name) + (f" z{number}" if isinstance(value, tuple) else "")
             if isinstance(part, dict):
-                shown = f"{part['estimate']:.4f}  ({part['low']:.4f} to {part['high']:.4f} {part['unit']})"
+                text = f"{part['estimate']:.4f}  ({part['low']:.4f} to {part['high']:.4f} {part['unit']})"
             else:
-                shown = "–" if part is None else part if isinstance(part, str) else f"{part:g}"
-            table.add_row(label, shown)
+                text = "–" if part is None else part if isinstance(part, str) else f"{part:g}"
+            table.add_row(label, text)
     return table
 
 
@@ -48,14 +100,14 @@ def claim_table(claim: Claim) -> Table:
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1))
     table.add_column("measure", overflow="fold")
     table.add_column("estimate (95 % interval)", no_wrap=True)
-    table.add_column("asked", no_wrap=True)
+    table.add_column("threshold", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
     for measure in claim.measures:
         table.add_row(
-            words(measure.name), _shown(measure.found), f"{measure.threshold}", measure.verdict, style="bold"
+            name_of(measure.name), shown(measure), threshold_of(measure), measure.verdict, style="bold"
         )
     for finding in claim.context:
-        table.add_row(words(finding.name), _shown(finding.found))
+        table.add_row(name_of(finding.name), shown(finding))
     return table
 
 
@@ -79,19 +131,8 @@ def comparison_table(result: Comparison) -> Table:
                 "–" if one is None else f"{one.found.estimate:.4g}" + _difference(difference)
                 for one, difference in zip(line.found, line.differences, strict=True)
             ]
-            table.add_row(words(line.name), *cells, style=None if line.decides else "dim")
+            table.add_row(name_of(line.name), *cells, style=None if line.decides else "dim")
     return table
-
-
-def words(name: str) -> str:
-    """Return a measure's name as people read it."""
-    return name.replace("_", " ")
-
-
-def _shown(found: Estimate) -> str:
-    unit = f" {found.unit}" if found.unit in ("bits", "codes", "nats", "pixels") else ""
-    interval = "" if found.low == found.high else f" ({found.low:.4g} to {found.high:.4g})"
-    return f"{found.estimate:.4g}{interval}{unit}"
 
 
 def _difference(difference: Difference | None) -> str:

@@ -3,19 +3,24 @@
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from rgm.progress import StepRecord, Watch
+from rgm.progress import StepRecord
+
+PATIENCE_S = 30.0
+"""Without a terminal, a training says where it is at least this often."""
 
 
 class _Bars:
-    """A bar for each kind of work, with the loss, its terms, images a second and the time left."""
+    """A bar for each kind of work, with the loss, its terms, images a second and the time left; a line for the rest."""
 
     def __init__(self, progress: Progress) -> None:
         self.progress = progress
@@ -41,38 +46,87 @@ class _Bars:
             task, completed=record.step, total=record.steps, description=record.stage, **fields
         )
 
+    def say(self, text: str) -> None:
+        self.progress.console.print(f"[dim]{escape(text)} …[/dim]", highlight=False)
+
+
+class _Lines:
+    """A line for each stage, and one every half minute of a training, for a log."""
+
+    def __init__(self) -> None:
+        self.start = self.last = time.monotonic()
+        self.stage, self.began, self.first = "", self.start, 0
+
+    def show(self, record: StepRecord) -> None:
+        now = time.monotonic()
+        begins = record.stage != self.stage
+        if begins:
+            self.stage, self.began, self.first = record.stage, now, record.step
+        elif now < self.last + PATIENCE_S and record.step < record.steps:
+            return
+        done = record.step - self.first
+        left = f", {_duration((now - self.began) / done * (record.steps - record.step))} left" if done else ""
+        self._print(f"{record.stage}: step {record.step:,} of {record.steps:,}, loss {record.loss:.4f}{left}")
+
+    def say(self, text: str) -> None:
+        self._print(text)
+
+    def _print(self, text: str) -> None:
+        self.last = time.monotonic()
+        print(f"[{_duration(self.last - self.start)}] {text}", file=sys.stderr, flush=True)
+
+
+def _duration(seconds: float) -> str:
+    """Return minutes and seconds, such as 2:05."""
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+
+
+class Watcher:
+    """Watches a training, and is told what comes after it; see `progress`."""
+
+    def __init__(self, drawn: "_Bars | _Lines | None") -> None:
+        self.drawn = drawn
+        self.pending: list[BaseException] = []
+        self.training = False
+
+    def __call__(self, record: StepRecord) -> None:
+        """Show a step, and raise what a signal asked for while it was under way."""
+        if self.drawn:
+            self.drawn.show(record)
+        self.training = record.step < record.steps and not self.pending
+        if self.pending:
+            print("rgm: stopped; a checkpoint is left, and --resume goes on from it", file=sys.stderr)
+            raise self.pending.pop()
+
+    def say(self, text: str) -> None:
+        """Show what is done next."""
+        if self.drawn:
+            self.drawn.say(text)
+
+    def on_signal(self, number: int, _frame: FrameType | None) -> None:
+        """Remember a signal until the step under way is done; act on it at once where none is, or on a second one."""
+        error = KeyboardInterrupt() if number == signal.SIGINT else SystemExit(143)
+        if self.pending or not self.training:
+            raise error
+        self.pending.append(error)
+
 
 @contextmanager
-def progress(quiet: bool = False) -> Iterator[Watch]:
-    """Give a `watch` that draws progress where stderr is a terminal, and that Ctrl-C and SIGTERM interrupt.
+def progress(quiet: bool = False) -> Iterator[Watcher]:
+    """Give what shows progress on stderr, and what Ctrl-C and SIGTERM interrupt.
 
-    A signal is acted on after the step under way, so that the checkpoint that is left is whole: Ctrl-C raises
-    KeyboardInterrupt, SIGTERM SystemExit(143). A second Ctrl-C is acted on at once.
+    On a terminal, bars; in a log, a line a stage and one every half minute; nothing where `quiet`. A signal is acted on
+    after the step under way, so that the checkpoint that is left is whole: Ctrl-C raises KeyboardInterrupt, SIGTERM
+    SystemExit(143). A second Ctrl-C is acted on at once.
     """
-    pending: list[BaseException] = []
-    training = False
-    drawn: _Bars | None = None
-
-    def on_signal(number: int, _frame: FrameType | None) -> None:
-        error = KeyboardInterrupt() if number == signal.SIGINT else SystemExit(143)
-        if pending or not training:
-            raise error
-        pending.append(error)
-
-    def watch(record: StepRecord) -> None:
-        nonlocal training
-        if drawn:
-            drawn.show(record)
-        training = record.step < record.steps and not pending
-        if pending:
-            print("rgm: stopped; a checkpoint is left, and --resume goes on from it", file=sys.stderr)
-            raise pending.pop()
-
+    console = Console(stderr=True)
+    watcher = Watcher(None)
     in_main = threading.current_thread() is threading.main_thread()
     before = {
-        number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM) if in_main
+        number: signal.signal(number, watcher.on_signal)
+        for number in (signal.SIGINT, signal.SIGTERM)
+        if in_main
     }
-    console = Console(stderr=True)
     columns = (
         TextColumn("{task.description:9}"),
         BarColumn(bar_width=24),
@@ -81,12 +135,15 @@ def progress(quiet: bool = False) -> Iterator[Watch]:
         TextColumn("{task.fields[rate]}  [dim]{task.fields[terms]}[/dim]"),
     )
     try:
-        if quiet or not console.is_terminal:
-            yield watch
-            return
-        with Progress(*columns, console=console) as bars:
-            drawn = _Bars(bars)
-            yield watch
+        if quiet:
+            yield watcher
+        elif not console.is_terminal:
+            watcher.drawn = _Lines()
+            yield watcher
+        else:
+            with Progress(*columns, console=console) as bars:
+                watcher.drawn = _Bars(bars)
+                yield watcher
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

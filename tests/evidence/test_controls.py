@@ -24,7 +24,7 @@ def test_all_three_claims_hold_for_a_model_that_has_learned(
 ) -> None:
     claims = (
         abstraction_claim(learned, digits_judge, test_digits, DIGITS),
-        instantiation_claim(learned, digits_judge, digits, test_digits, DIGITS),
+        instantiation_claim(learned, references(digits_judge, digits, test_digits), test_digits, DIGITS),
         locality_claim(learned, digits_judge, test_digits, DIGITS),
     )
     assert [claim.claim for claim in claims] == ["abstraction", "instantiation", "locality"]
@@ -84,7 +84,7 @@ def test_a_memoriser_replays_and_a_shuffler_renames(
     learned: SpatialRGM, digits: ImageSet, generator: torch.Generator
 ) -> None:
     known = learned.infer(to_unit(digits.images)).reconstruction
-    replayed = Memoriser.of(learned, digits).sample(torch.tensor([3, 7]), 5, generator=generator)
+    replayed = Memoriser(learned, digits).sample(torch.tensor([3, 7]), 5, generator=generator)
     assert replayed.concept.tolist() == [3] * 5 + [7] * 5
     assert float(nearest_distance(replayed.images, known).max()) < 1e-5
     renamed = Shuffled(learned).sample(torch.tensor([9, 2]), generator=torch.Generator().manual_seed(5))
@@ -108,7 +108,7 @@ def test_what_does_not_allow_a_verdict_is_undecided_with_the_reason(
     ):
         for claim in (
             abstraction_claim(learned, digits_judge, data, DIGITS),
-            instantiation_claim(learned, digits_judge, digits, data, DIGITS),
+            instantiation_claim(learned, references(digits_judge, digits, data), data, DIGITS),
             locality_claim(learned, digits_judge, data, DIGITS),
         ):
             assert claim.verdict == "undecided"

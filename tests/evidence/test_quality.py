@@ -13,6 +13,7 @@ from rgm.evidence.quality import (
     frechet_distance,
     nearest_distance,
     quality,
+    reference,
 )
 from rgm.judge import Judge, JudgeConfig
 from rgm.model.results import Samples
@@ -178,7 +179,7 @@ def test_quality_of_an_untrained_model(
     digits: ImageSet,
     test_digits: ImageSet,
 ) -> None:
-    found = quality(model, judge, digits, test_digits, draws=2)
+    found = quality(model, reference(judge, digits, test_digits, draws=2))
     assert isinstance(found, Quality)
     assert test_digits.labels is not None
     assert found.images == len(test_digits)
@@ -193,6 +194,7 @@ def test_quality_of_an_untrained_model(
     assert found.samples.diversity_ratio.estimate < 0.9
     assert found.real.frechet_ratio.estimate == 1
     assert found.floor == found.real.frechet_distance
+    assert found.between_training is not None
     assert 0 < found.between_training.estimate < 2 * found.floor.estimate
     assert found.real.recall_ratio.estimate == 1
     assert found.real.accuracy_gap.estimate == 0
@@ -219,7 +221,7 @@ def test_a_memoriser_looks_real_but_for_the_nearest_training_image(
         return Samples(images=to_unit(digits.images[index]), concept=concept, codes=())
 
     monkeypatch.setattr(model, "sample", replay)
-    found = quality(model, judge, digits, test_digits, draws=2)
+    found = quality(model, reference(judge, digits, test_digits, draws=2))
     assert found.samples.nearest_ratio is not None
     assert found.samples.nearest_ratio.estimate == 0
     assert found.samples.frechet_ratio.estimate < 2
@@ -237,17 +239,16 @@ def test_a_set_is_as_large_as_the_training_images_allow(
 ) -> None:
     assert digits.labels is not None
     few = replace(digits, images=digits.images[:400], labels=digits.labels[:400])
-    found = quality(model, judge, few, test_digits, draws=2)
+    found = quality(model, reference(judge, few, test_digits, draws=2))
     assert found.per_concept == tuple((torch.bincount(digits.labels[:400]) // 2).tolist())
     assert found.images == sum(found.per_concept)
-    limited = quality(model, judge, digits, test_digits, draws=2, limit=200, thorough=False)
+    limited = quality(model, reference(judge, digits, test_digits, draws=2, limit=200, thorough=False))
     assert 180 < limited.images <= 200
+    assert limited.between_training is None
     assert limited.samples.accuracy_score is limited.samples.accuracy_gap is None
     assert limited.real.nearest_ratio is None
     assert limited.samples.nearest_ratio is not None
     with pytest.raises(RGMError, match="8 training and 4 test images"):
-        quality(
-            model, judge, replace(digits, images=digits.images[:50], labels=digits.labels[:50]), test_digits
-        )
+        reference(judge, replace(digits, images=digits.images[:50], labels=digits.labels[:50]), test_digits)
     with pytest.raises(RGMError, match="no label"):
-        quality(model, judge, replace(digits, labels=None, classes=()), test_digits)
+        reference(judge, replace(digits, labels=None, classes=()), test_digits)

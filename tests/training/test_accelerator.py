@@ -7,8 +7,9 @@ import torch
 
 from rgm.data.load import from_arrays
 from rgm.model.spatial import SpatialRGM
-from rgm.training.loop import Training, summary
+from rgm.training.loop import Training
 from rgm.training.recipe import recipe
+from rgm.training.summary import summary
 
 PRESENT = [
     name

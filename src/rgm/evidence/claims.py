@@ -71,6 +71,15 @@ class Threshold:
             case _:
                 return f"{self.low:g} to {self.high:g}"
 
+    def margin(self, found: Estimate) -> float:
+        """Return how far an estimate lies from the nearer bound, in half-widths of its interval; negative outside.
+
+        Infinite where there is no interval.
+        """
+        inside = min(found.estimate - self.low, self.high - found.estimate)
+        half = (found.high - found.low) / 2
+        return inside / half if half > 0 else math.copysign(math.inf, inside)
+
     def verdict(self, found: Estimate) -> Verdict:
         """Return `supported` where the whole interval lies where it must, `not supported` where none of it does."""
         if not all(map(math.isfinite, (found.estimate, found.low, found.high))):
@@ -183,6 +192,15 @@ class Claim:
         if "not supported" in found:
             return "not supported"
         return "supported" if found == {"supported"} and not self.undecided else "undecided"
+
+    @property
+    def deciding(self) -> Measure | None:
+        """The measure that decides: of those with the claim's verdict, the nearest to the wrong side or deepest in it.
+
+        None where no measure could be taken.
+        """
+        alike = [measure for measure in self.measures if measure.verdict == self.verdict]
+        return min(alike, key=lambda one: one.threshold.margin(one.found), default=None)
 
     @property
     def reason(self) -> str:

@@ -16,7 +16,7 @@ from rgm.counting.learning import Expectation
 from rgm.counting.model import CountingRGM
 from rgm.data.images import ImageSet, to_unit
 from rgm.evidence.claims import Claim, Thresholds
-from rgm.evidence.hypotheses import Scope, abstraction_claim, instantiation_claim, locality_claim
+from rgm.evidence.hypotheses import Scope, abstraction_claim, instantiation_claim, locality_claim, references
 from rgm.evidence.quality import Sampler
 from rgm.judge import Judge
 from rgm.model.config import ModelConfig
@@ -27,7 +27,7 @@ from rgm.model.generative import RGM
 from rgm.model.recognition import DenseRecognition
 from rgm.model.results import Samples
 from rgm.model.spatial import SpatialRGM
-from rgm.progress import Watch
+from rgm.progress import Say, Watch
 from rgm.training.loop import train as trained
 from rgm.training.recipe import Recipe, Stage, Weights
 
@@ -63,16 +63,7 @@ class Memoriser:
     """A model that replays the codes of training images: they look right, and nothing about them is new."""
 
     model: RGM
-    z1: Int64[Tensor, "n height width"]
-    labels: Int64[Tensor, " n"]
-
-    @classmethod
-    def of(cls, model: RGM, train: ImageSet) -> "Memoriser":
-        """Return the memoriser of a labelled training split."""
-        assert train.labels is not None
-        batches = to_unit(train.images).split(512)
-        codes = torch.cat([model.read(batch.to(model.device))[0].cpu() for batch in batches])
-        return cls(model, codes, train.labels)
+    train: ImageSet
 
     @property
     def device(self) -> torch.device:
@@ -82,18 +73,19 @@ class Memoriser:
     def sample(
         self, concept: Concepts, count: int = 1, *, generator: torch.Generator | None = None
     ) -> Samples:
-        """Return training images of each concept, painted from their codes."""
+        """Return training images of each concept, decoded from their codes."""
+        assert self.train.labels is not None
         asked = torch.as_tensor(concept).reshape(-1).cpu().repeat_interleave(count)
         picked = torch.empty_like(asked)
         for label in asked.unique():
-            places = (self.labels == label).nonzero().flatten()
+            places = (self.train.labels == label).nonzero().flatten()
             wanted = asked == label
             drawn = torch.randint(
                 len(places), (int(wanted.sum()),), generator=generator, device=self.device
             ).cpu()
             picked[wanted] = places[drawn]
-        z1 = self.z1[picked]
-        return Samples(images=self.model.decode(z1), concept=asked, codes=(z1,))
+        z1 = self.model.read(to_unit(self.train.images[picked]).to(self.device))[0]
+        return Samples(images=self.model.decode(z1), concept=asked, codes=(z1.cpu(),))
 
 
 def untrained(model: RGM, *, seed: int) -> RGM:
@@ -120,7 +112,7 @@ def factorised(model: RGM, train: ImageSet, *, seed: int, watch: Watch = lambda 
             other.load_state_dict(other.state_dict() | kept)
             stage = Stage(
                 name="factorised",
-                epochs=1,
+                epochs=0.5,
                 least_steps=300,
                 learning_rate=3e-3,
                 schedule="one-cycle",
@@ -148,7 +140,7 @@ def flat(model: RGM, train: ImageSet, *, seed: int, watch: Watch = lambda _: Non
             config = replace(model.config, levels=(z1, top), decoder=DenseDecoder(width=256))
             stage = Stage(
                 name="flat",
-                epochs=2,
+                epochs=0.75,
                 least_steps=600,
                 learning_rate=1e-3,
                 schedule="one-cycle",
@@ -180,26 +172,29 @@ def control_claims(
     *,
     seed: int,
     watch: Watch = lambda _: None,
+    say: Say = lambda _: None,
 ) -> Iterator[Claim]:
     """Yield, one by one, the claims that each control is put to, on fewer images than the model: it fails by far."""
     test = _some(test, TEST_IMAGES, seed)
+    against = references(judge, train, test, scope=SCOPE, seed=seed)
 
     def instantiation(control: Sampler, subject: str) -> Claim:
-        return instantiation_claim(
-            control, judge, train, test, thresholds, subject=subject, scope=SCOPE, seed=seed
-        )
+        say(f"control {subject}: instantiation")
+        return instantiation_claim(control, against, test, thresholds, subject=subject)
 
     def locality(control: RGM, subject: str) -> Claim:
+        say(f"control {subject}: locality")
         return locality_claim(control, judge, test, thresholds, subject=subject, scope=SCOPE, seed=seed)
 
     nothing = untrained(model, seed=seed).to(model.device)
+    say("control untrained: abstraction")
     yield abstraction_claim(nothing, judge, test, thresholds, subject="untrained")
     yield instantiation(nothing, "untrained")
     yield locality(nothing, "untrained")
     yield locality(flat(model, train, seed=seed, watch=watch), "flat")
     yield instantiation(factorised(model, train, seed=seed, watch=watch), "factorised")
     yield instantiation(Shuffled(model), "shuffled")
-    yield instantiation(Memoriser.of(model, train), "memoriser")
+    yield instantiation(Memoriser(model, train), "memoriser")
 
 
 def _some(data: ImageSet, count: int, seed: int) -> ImageSet:

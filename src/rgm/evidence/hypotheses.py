@@ -2,28 +2,32 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 from torch import Tensor
 
 from rgm.data.images import ImageSet
 from rgm.errors import RGMError
 from rgm.evidence.claims import Claim, ClaimName, Finding, Measure, Source, Thresholds
-from rgm.evidence.quality import Sampler, quality
+from rgm.evidence.quality import Reference, Sampler, quality, reference
 from rgm.evidence.renormalization import renormalization
 from rgm.evidence.statistics import Estimate, PerImage, exactly
 from rgm.experiments.locality import locality
+from rgm.experiments.reading import Reading
 from rgm.judge import Judge
 from rgm.model.generative import RGM
 
 FEWEST = 50
 """Test images that an interval needs at least."""
+DRAWS = 3
+"""Independent sets of samples."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scope:
     """How much is looked at.
 
-    `samples` in each of three draws; test images of which every cell is given every other code, `cells`, and of which
+    `samples` in each of `DRAWS` sets; test images of which every cell is given every other code, `cells`, and of which
     the concept is changed, `concepts`.
     """
 
@@ -37,7 +41,13 @@ Findings = dict[str, Estimate | PerImage]
 
 
 def abstraction_claim(
-    model: RGM, judge: Judge, test: ImageSet, thresholds: Thresholds, *, subject: str = "model"
+    model: RGM,
+    judge: Judge,
+    test: ImageSet,
+    thresholds: Thresholds,
+    *,
+    subject: str = "model",
+    reading: Reading | None = None,
 ) -> Claim:
     """Return whether codes and concept are small and keep the class; see `Renormalization`.
 
@@ -47,7 +57,7 @@ def abstraction_claim(
     """
 
     def measured() -> tuple[Findings, Source]:
-        found = renormalization(model, judge, test)
+        found = renormalization(model, judge, test, reading=reading)
         pixels, z1, *_, concept = found.levels
         return {
             "concept_accuracy": found.concept_right,
@@ -64,6 +74,7 @@ def abstraction_claim(
             "concept_pixels_explained": concept.pixels_explained,
             "codes_in_use": exactly(float(found.usage.in_use), "codes"),
             "perplexity": exactly(found.usage.perplexity, "codes"),
+            **{name: exactly(value, "codes") for name, value in found.needed.measures().items()},
         }, found
 
     return _claim("abstraction", subject, test, thresholds, measured)
@@ -71,19 +82,20 @@ def abstraction_claim(
 
 def instantiation_claim(
     model: Sampler,
-    judge: Judge,
-    train: ImageSet,
+    against: Callable[[], Reference],
     test: ImageSet,
     thresholds: Thresholds,
     *,
     subject: str = "model",
-    scope: Scope = WHOLE,
-    seed: int = 0,
 ) -> Claim:
-    """Return whether samples show their concept, cover what real images do, and are new; see `Marks`."""
+    """Return whether samples show their concept, cover what real images do, and are new; see `Marks`.
+
+    `against` gives the real images that they are held against: `references` of a scope. It is asked where the claim can
+    be decided at all.
+    """
 
     def measured() -> tuple[Findings, Source]:
-        found = quality(model, judge, train, test, draws=3, limit=scope.samples, thorough=False, seed=seed)
+        found = quality(model, against())
         samples = found.samples
         assert samples.nearest_ratio is not None
         return {
@@ -99,6 +111,18 @@ def instantiation_claim(
         }, found
 
     return _claim("instantiation", subject, test, thresholds, measured)
+
+
+def references(
+    judge: Judge, train: ImageSet, test: ImageSet, *, scope: Scope = WHOLE, seed: int = 0
+) -> Callable[[], Reference]:
+    """Return what gives the real images for claims of instantiation, worked out when it is first asked."""
+
+    @cache
+    def against() -> Reference:
+        return reference(judge, train, test, draws=DRAWS, limit=scope.samples, thorough=False, seed=seed)
+
+    return against
 
 
 def locality_claim(

@@ -1,6 +1,7 @@
 """How good a model's samples are, beside real images that take their place."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -83,15 +84,15 @@ class Quality:
     Every set has as many images of a concept as the test images have, `per_concept`: on MNIST, equal shares instead
     of these add twice the floor to the Fréchet distance. `floor` is that of training images in the place of samples,
     and `between_training` that of two disjoint sets of training images: smaller, since the judge has learned from
-    both, and sees them more alike than images that are new to it. The nearest training image of one is the nearest
-    *other* one.
+    both, and sees them more alike than images that are new to it; None where it was not measured. The nearest training
+    image of one is the nearest *other* one.
     """
 
     images: int
     per_concept: tuple[int, ...]
     draws: int
     floor: Estimate
-    between_training: Estimate
+    between_training: Estimate | None
     samples: Marks
     real: Marks
 
@@ -155,7 +156,10 @@ def nearest_distance(
     norms = known.square().sum(dim=1)
     found = []
     for batch in images.flatten(1).split(BATCH):
-        index = torch.addmm(norms, batch, known.T, alpha=-2).topk(rank, dim=1, largest=False).indices
+        apart = torch.addmm(norms, batch, known.T, alpha=-2)
+        index = apart.argmin(dim=1, keepdim=True)
+        if rank > 1:
+            index = apart.topk(rank, dim=1, largest=False).indices
         found.append((known[index] - batch[:, None]).square().mean(dim=2).sqrt().amax(dim=1))
     return torch.cat(found)
 
@@ -196,8 +200,73 @@ def classification_accuracy_score(images: Images, labels: Labels, test: ImageSet
     return _share(said == test.labels)
 
 
-def quality(
-    model: Sampler,
+@dataclass(frozen=True, kw_only=True)
+class Reference:
+    """Real images, measured once for all models and controls whose samples are held against them.
+
+    `images` are the test images that samples are compared with, `known` all training images, `draws` the sets of
+    training images in the place of samples. See `reference`.
+    """
+
+    judge: Judge
+    test: ImageSet
+    seed: int
+    thorough: bool
+    per_concept: Int64[Tensor, " classes"]
+    known: Images
+    features: Float[Tensor, "n d"]
+    diversity: float
+    nearest: float
+    draws: "tuple[_Draw, ...]"
+    between: tuple[float, ...]
+
+    def measured(self, images: Images, labels: Labels, draw: int, rank: int | None) -> "_Draw":
+        """Return what one set of images is worth; `rank` says which of the nearest training images counts."""
+        seen = self.judge.look(images)
+        score = classification_accuracy_score
+        return _Draw(
+            right=seen.label == labels,
+            concept=labels,
+            features=seen.features,
+            frechet=frechet_distance(seen.features, self.features),
+            coverage=coverage(self.features, seen.features),
+            diversity=diversity(images, labels),
+            nearest=None if rank is None else float(nearest_distance(images, self.known, rank=rank).mean()),
+            accuracy=score(images, labels, self.test, self.seed + draw) if self.thorough else None,
+        )
+
+    def marks(self, found: "Sequence[_Draw]") -> Marks:
+        """Return the marks of some sets of images, beside those of the training images."""
+        right = torch.cat([one.right for one in found]).double()
+        concept = torch.cat([one.concept for one in found])
+        pairs = list(zip(found, self.draws, strict=True))
+        distances = [one.nearest for one in found if one.nearest is not None]
+        scores = [
+            (a.accuracy, b.accuracy) for a, b in pairs if a.accuracy is not None and b.accuracy is not None
+        ]
+        by_concept = [right[concept == c] for c in range(len(self.per_concept))]
+        return Marks(
+            recognised=bootstrap_mean(right, "share"),
+            recognised_by_concept=tuple(bootstrap_mean(one, "share") for one in by_concept),
+            frechet_distance=mean_over_draws([one.frechet for one in found], "squared feature units"),
+            frechet_ratio=mean_over_draws([a.frechet / b.frechet for a, b in pairs], "ratio"),
+            precision=mean_over_draws([one.coverage.precision for one in found], "share"),
+            recall=mean_over_draws([one.coverage.recall for one in found], "share"),
+            recall_ratio=mean_over_draws([a.coverage.recall / b.coverage.recall for a, b in pairs], "ratio"),
+            diversity=mean_over_draws([one.diversity for one in found], "grey range"),
+            diversity_ratio=mean_over_draws([one.diversity / self.diversity for one in found], "ratio"),
+            nearest_distance=mean_over_draws(distances, "grey range") if distances else None,
+            nearest_ratio=mean_over_draws([one / self.nearest for one in distances], "ratio")
+            if distances
+            else None,
+            accuracy_score=mean_over_draws([score for score, _ in scores], "share") if scores else None,
+            accuracy_gap=mean_over_draws([100 * (b - a) for a, b in scores], "percentage points")
+            if scores
+            else None,
+        )
+
+
+def reference(
     judge: Judge,
     train: ImageSet,
     test: ImageSet,
@@ -206,13 +275,13 @@ def quality(
     limit: int | None = None,
     thorough: bool = True,
     seed: int = 0,
-) -> Quality:
-    """Return the marks of a model's samples and of training images, each as `draws` independent sets.
+) -> Reference:
+    """Return the real images that samples are measured against, `draws` sets of training images among them.
 
     A set has as many images of each concept as the test split, or half as many as the training split where that is
     less; the test images are then as many, taken at random. `limit`: images of a set, at most, in the same shares.
-    Where it is not `thorough`, no small net learns from the sets, and the nearest other one of a training image is not
-    looked for. Samples are ancestral, temperature 1, none rejected.
+    Where it is not `thorough`, no small net learns from the sets, the nearest other one of a training image is not
+    looked for, and the training images are not compared with one another.
     Raises RGMError for images without labels or too few.
     """
     if train.labels is None or test.labels is None or bool((train.labels < 0).any()):
@@ -228,68 +297,51 @@ def quality(
             f"only enough for {int(counts.min())}"
         )
     generator = torch.Generator().manual_seed(seed)
-    sampler = torch.Generator(model.device).manual_seed(seed)
     known = to_unit(train.images)
     (chosen,) = _stratified(test.labels, counts, generator, sets=1)
-    reference, reference_labels = to_unit(test.images[chosen]), test.labels[chosen]
-    features = judge.look(reference).features
-
-    def measured(images: Images, labels: Labels, draw: int, rank: int | None) -> _Draw:
-        seen = judge.look(images)
-        return _Draw(
-            right=seen.label == labels,
-            concept=labels,
-            features=seen.features,
-            frechet=frechet_distance(seen.features, features),
-            coverage=coverage(features, seen.features),
-            diversity=diversity(images, labels),
-            nearest=None if rank is None else float(nearest_distance(images, known, rank=rank).mean()),
-            accuracy=classification_accuracy_score(images, labels, test, seed + draw) if thorough else None,
-        )
-
-    samples, real, between = [], [], []
+    images, labels = to_unit(test.images[chosen]), test.labels[chosen]
+    found = Reference(
+        judge=judge,
+        test=test,
+        seed=seed,
+        thorough=thorough,
+        per_concept=counts,
+        known=known,
+        features=judge.look(images).features,
+        diversity=diversity(images, labels),
+        nearest=float(nearest_distance(images, known).mean()),
+        draws=(),
+        between=(),
+    )
+    real, between = [], []
     for draw in range(draws):
-        samples.append(measured(*_drawn(model, counts, sampler), draw, 1))
         first, second = _stratified(train.labels, counts, generator, sets=2)
-        real.append(measured(known[first], train.labels[first], draw, 2 if thorough else None))
-        between.append(frechet_distance(real[-1].features, judge.look(known[second]).features))
-    spread = diversity(reference, reference_labels)
-    away = float(nearest_distance(reference, known).mean())
+        real.append(found.measured(known[first], train.labels[first], draw, 2 if thorough else None))
+        if thorough:
+            between.append(frechet_distance(real[-1].features, judge.look(known[second]).features))
+    return replace(found, draws=tuple(real), between=tuple(between))
 
-    def marks(found: list[_Draw]) -> Marks:
-        right = torch.cat([one.right for one in found]).double()
-        concept = torch.cat([one.concept for one in found])
-        pairs = list(zip(found, real, strict=True))
-        distances = [one.nearest for one in found if one.nearest is not None]
-        scores = [
-            (a.accuracy, b.accuracy) for a, b in pairs if a.accuracy is not None and b.accuracy is not None
-        ]
-        return Marks(
-            recognised=bootstrap_mean(right, "share"),
-            recognised_by_concept=tuple(bootstrap_mean(right[concept == c], "share") for c in range(classes)),
-            frechet_distance=mean_over_draws([one.frechet for one in found], "squared feature units"),
-            frechet_ratio=mean_over_draws([a.frechet / b.frechet for a, b in pairs], "ratio"),
-            precision=mean_over_draws([one.coverage.precision for one in found], "share"),
-            recall=mean_over_draws([one.coverage.recall for one in found], "share"),
-            recall_ratio=mean_over_draws([a.coverage.recall / b.coverage.recall for a, b in pairs], "ratio"),
-            diversity=mean_over_draws([one.diversity for one in found], "grey range"),
-            diversity_ratio=mean_over_draws([one.diversity / spread for one in found], "ratio"),
-            nearest_distance=mean_over_draws(distances, "grey range") if distances else None,
-            nearest_ratio=mean_over_draws([one / away for one in distances], "ratio") if distances else None,
-            accuracy_score=mean_over_draws([score for score, _ in scores], "share") if scores else None,
-            accuracy_gap=mean_over_draws([100 * (b - a) for a, b in scores], "percentage points")
-            if scores
-            else None,
-        )
 
+def quality(model: Sampler, against: Reference) -> Quality:
+    """Return the marks of a model's samples, as many sets as there are of training images, and of those.
+
+    Samples are ancestral, temperature 1, none rejected.
+    """
+    sampler = torch.Generator(model.device).manual_seed(against.seed)
+    drawn = [
+        against.measured(*_drawn(model, against.per_concept, sampler), draw, 1)
+        for draw in range(len(against.draws))
+    ]
     return Quality(
-        images=len(reference),
-        per_concept=tuple(counts.tolist()),
-        draws=draws,
-        floor=mean_over_draws([one.frechet for one in real], "squared feature units"),
-        between_training=mean_over_draws(between, "squared feature units"),
-        samples=marks(samples),
-        real=marks(real),
+        images=len(against.features),
+        per_concept=tuple(against.per_concept.tolist()),
+        draws=len(drawn),
+        floor=mean_over_draws([one.frechet for one in against.draws], "squared feature units"),
+        between_training=mean_over_draws(list(against.between), "squared feature units")
+        if against.between
+        else None,
+        samples=against.marks(drawn),
+        real=against.marks(against.draws),
     )
 
 

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from rgm.data.images import ImageSet, to_unit
+from rgm.data.images import ImageSet
 from rgm.errors import RGMError
 from rgm.evidence.evaluation import level_rates_bits
 from rgm.evidence.information import (
@@ -17,8 +17,9 @@ from rgm.evidence.information import (
     mutual_information,
 )
 from rgm.evidence.statistics import Estimate, PerImage, calibration_error
+from rgm.experiments.reading import Reading, read_split
 from rgm.judge import Judge
-from rgm.measures import CodebookUsage, codebook_usage
+from rgm.measures import CodebookUsage, NeededCodes, codebook_usage
 from rgm.model.generative import RGM
 
 DRAWS, SOME = 4, 1000
@@ -56,6 +57,7 @@ class Renormalization:
     levels: tuple[Level, ...]
     cells: tuple[MutualInformation, ...]
     usage: CodebookUsage
+    needed: NeededCodes
     concept_right: PerImage
     calibration_error: Estimate
     code_bits: Float[Tensor, " n"]
@@ -64,21 +66,28 @@ class Renormalization:
 
 
 @torch.no_grad()
-def renormalization(model: RGM, judge: Judge, data: ImageSet, *, seed: int = 0) -> Renormalization:
-    """Return what each level keeps of a labelled split; raise RGMError for one without labels."""
+def renormalization(
+    model: RGM, judge: Judge, data: ImageSet, *, reading: Reading | None = None, seed: int = 0
+) -> Renormalization:
+    """Return what each level keeps of a labelled split; raise RGMError for one without labels.
+
+    `reading`: what `read_split` gave, where the split has been read already.
+    """
     if data.labels is None:
         raise RGMError(f"what is kept of the class needs labels, but {data.source} has none")
     generator = torch.Generator(model.device).manual_seed(seed)
-    images, labels, classes = to_unit(data.images), data.labels, len(data.classes)
-    read = model.infer(images.to(model.device))
-    painted, probabilities = read.reconstruction.cpu(), read.concept.cpu()
+    reading = reading or read_split(model, data, judge)
+    assert reading.original is not None
+    assert reading.decoded is not None
+    images, labels, classes = reading.images, data.labels, len(data.classes)
+    painted, probabilities = reading.inference.reconstruction, reading.inference.concept
     concept = probabilities.argmax(dim=1)
-    codes = [z.cpu() for z in read.codes]
+    codes = reading.inference.codes
     rates = level_rates_bits(model, [*codes, concept[:, None, None]]).cpu().double()
     above = rates.flip(1).cumsum(dim=1).flip(1)
     spread = (images - images.mean(dim=0)).square().flatten(1).sum(dim=1).double()
     lost = (painted - images).square().flatten(1).sum(dim=1).double()
-    said = judge.look(painted).label
+    said = reading.decoded.label
 
     def level(
         name: str, grid: tuple[int, ...], states: int, bits: Tensor, told: Tensor, missed: Tensor
@@ -96,7 +105,7 @@ def renormalization(model: RGM, judge: Judge, data: ImageSet, *, seed: int = 0) 
 
     whole = torch.full_like(spread, lossless_bits(data))
     levels = [
-        level("pixels", data.shape, 256, whole, judge.look(images).label, torch.zeros_like(lost)),
+        level("pixels", data.shape, 256, whole, reading.original.label, torch.zeros_like(lost)),
         level("z1", codes[0].shape[1:], model.latent_dim, above[:, 0], said, lost),
     ]
     for number, z in enumerate(codes[1:], start=2):
@@ -112,6 +121,7 @@ def renormalization(model: RGM, judge: Judge, data: ImageSet, *, seed: int = 0) 
             for z, states in zip(codes, model.config.levels, strict=False)
         ),
         usage=codebook_usage(codes[0], model.latent_dim),
+        needed=reading.needed,
         concept_right=PerImage.mean(concept == labels, "share"),
         calibration_error=calibration_error(probabilities, labels),
         code_bits=rates[:, 0],

@@ -6,9 +6,10 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from rgm.data.images import ImageSet, one_of_each, to_unit
+from rgm.data.images import ImageSet, one_of_each
+from rgm.experiments.reading import Reading, read_split
 from rgm.judge import Judge
-from rgm.measures import CodebookUsage, accuracy, codebook_usage, squared_error
+from rgm.measures import CodebookUsage, NeededCodes, accuracy, codebook_usage, squared_error
 from rgm.model.generative import RGM
 from rgm.model.results import Inference
 
@@ -33,7 +34,7 @@ class Abstraction:
     `images`, `labels` and `inference` hold the examples, one a class; the measures are over the whole split, with
     hard codes: `usage` is that of z_1, `coarser_usage` that of the grids above it; `concept_accuracy` and
     `reconstructions_recognised` (by the judge) are shares, None without labels; `squared_error` is in units of the
-    full grey range squared.
+    full grey range squared; `needed` says which codes are needed.
     """
 
     classes: tuple[str, ...]
@@ -44,6 +45,7 @@ class Abstraction:
     atlas: CodeAtlas
     usage: CodebookUsage
     coarser_usage: tuple[CodebookUsage, ...]
+    needed: NeededCodes
     squared_error: float
     concept_accuracy: float | None
     reconstructions_recognised: float | None
@@ -54,6 +56,7 @@ class Abstraction:
             "squared_error": self.squared_error,
             "codes_in_use": float(self.usage.in_use),
             "perplexity": self.usage.perplexity,
+            **self.needed.measures(),
         }
         for level, usage in enumerate(self.coarser_usage, start=2):
             numbers |= {
@@ -67,14 +70,18 @@ class Abstraction:
         return numbers
 
 
-def abstraction(model: RGM, data: ImageSet, judge: Judge | None) -> Abstraction:
-    """Run the model bottom-up over a split; without a judge, reconstructions are not judged."""
-    images = to_unit(data.images)
-    inference = model.infer(images.to(model.device))
-    reconstruction, concept = inference.reconstruction.cpu(), inference.concept.cpu()
+def abstraction(
+    model: RGM, data: ImageSet, judge: Judge | None, reading: Reading | None = None
+) -> Abstraction:
+    """Run the model bottom-up over a split; without a judge, reconstructions are not judged.
+
+    `reading`: what `read_split` gave, where the split has been read already.
+    """
+    reading = reading or read_split(model, data, judge)
+    images, inference = reading.images, reading.inference
     recognised = None
-    if judge is not None and data.labels is not None:
-        recognised = accuracy(judge.look(reconstruction).probabilities, data.labels)
+    if reading.decoded is not None and data.labels is not None:
+        recognised = accuracy(reading.decoded.probabilities, data.labels)
     examples = one_of_each(data)
     return Abstraction(
         classes=data.classes,
@@ -82,18 +89,19 @@ def abstraction(model: RGM, data: ImageSet, judge: Judge | None) -> Abstraction:
         images=images[examples],
         labels=None if data.labels is None else data.labels[examples],
         inference=Inference(
-            codes=tuple(codes.cpu()[examples] for codes in inference.codes),
-            concept=concept[examples],
-            reconstruction=reconstruction[examples],
+            codes=tuple(codes[examples] for codes in inference.codes),
+            concept=inference.concept[examples],
+            reconstruction=inference.reconstruction[examples],
         ),
-        atlas=code_atlas(model, images, inference.z1.cpu()),
+        atlas=code_atlas(model, images, inference.z1),
         usage=codebook_usage(inference.z1, model.latent_dim),
         coarser_usage=tuple(
             codebook_usage(codes, level.states)
             for codes, level in zip(inference.codes[1:], model.config.levels[1:], strict=False)
         ),
-        squared_error=squared_error(reconstruction, images),
-        concept_accuracy=None if data.labels is None else accuracy(concept, data.labels),
+        needed=reading.needed,
+        squared_error=squared_error(inference.reconstruction, images),
+        concept_accuracy=None if data.labels is None else accuracy(inference.concept, data.labels),
         reconstructions_recognised=recognised,
     )
 

@@ -16,6 +16,15 @@ HALVES = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
+class Judged:
+    """What the judge says of `count` samples: the share that show their concept, over all and by concept."""
+
+    count: int
+    share: float
+    by_concept: Float[Tensor, " classes"]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Completion:
     """Images whose upper rows of cells are kept and the rest drawn anew, given those and the concept that was read.
 
@@ -34,21 +43,22 @@ class Completion:
 class Instantiation:
     """Samples of every concept, ancestral, temperature 1, none rejected; and images whose lower half is drawn anew.
 
-    `sheet[c, i]` is the i-th sample of concept c; `recognised` the share of all `count` samples a concept that
-    the judge takes for their concept, by concept; None without a judge.
+    `sheet[c, i]` is the i-th sample of concept c. `count` samples were drawn in all: `samples_recognised` is the share
+    of them that the judge takes for their concept, `recognised` the same by concept; None without a judge.
     """
 
     classes: tuple[str, ...]
     count: int
     sheet: Float[Tensor, "classes columns channels rows_px columns_px"]
+    samples_recognised: float | None
     recognised: Float[Tensor, " classes"] | None
     completion: Completion
 
     def measures(self) -> dict[str, float]:
         """Return the numbers by name."""
         found = {}
-        if self.recognised is not None:
-            found["samples_recognised"] = float(self.recognised.mean())
+        if self.samples_recognised is not None and self.recognised is not None:
+            found["samples_recognised"] = self.samples_recognised
             found["worst_concept_recognised"] = float(self.recognised.min())
         if self.completion.recognised is not None:
             found["completions_recognised"] = self.completion.recognised
@@ -62,22 +72,31 @@ def instantiation(
     *,
     count: int = 500,
     columns: int = 10,
+    judged: Judged | None = None,
     seed: int = 0,
 ) -> Instantiation:
-    """Draw `count` samples of every concept and the lower halves of a split's images, and ask the judge about both."""
+    """Draw `count` samples of every concept and the lower halves of a split's images, and ask the judge about both.
+
+    `judged`: what the judge says of samples that have been drawn already; then no more are than the sheet shows.
+    """
     generator = torch.Generator(model.device).manual_seed(seed)
+    drawn = columns if judged else max(count, columns)
     shown, shares = [], []
     for concept in range(model.num_classes):
-        samples: Samples = model.sample(concept, max(count, columns), generator=generator)
+        samples: Samples = model.sample(concept, drawn, generator=generator)
         images = samples.images.cpu()
         shown.append(images[:columns])
-        if judge is not None:
+        if judge is not None and judged is None:
             shares.append((judge.look(images).label == concept).float().mean())
+    if shares:
+        by_concept = torch.stack(shares)
+        judged = Judged(count=drawn * len(shares), share=float(by_concept.mean()), by_concept=by_concept)
     return Instantiation(
         classes=data.classes,
-        count=max(count, columns),
+        count=judged.count if judged else drawn * model.num_classes,
         sheet=torch.stack(shown),
-        recognised=torch.stack(shares) if shares else None,
+        samples_recognised=judged.share if judged else None,
+        recognised=judged.by_concept if judged else None,
         completion=completion(model, data, judge, generator=generator),
     )
 

@@ -99,12 +99,22 @@ def _row(finding: Finding, others: Sequence[Claim], held: Mapping[str, str]) -> 
         beside="; ".join(beside),
         meaning=meaning_of(finding.name, estimate),
         interval=interval_of(finding.name, finding.found.low, finding.found.high),
-        asked=_asked(finding) if isinstance(finding, Measure) else "",
+        asked=threshold_of(finding) if isinstance(finding, Measure) else "",
         verdict=finding.verdict if isinstance(finding, Measure) else "",
     )
 
 
-def _asked(measure: Measure) -> str:
+def shown(finding: Finding) -> str:
+    """Return a finding's estimate and interval as people read them: `96.4 % (95.9 to 96.8)`."""
+    found, text = finding.found, value_of(finding.name, finding.found.estimate)
+    if not interval_of(finding.name, found.low, found.high):
+        return text
+    low, high = (value_of(finding.name, bound).partition(" ")[0] for bound in (found.low, found.high))
+    return f"{text} ({low} to {high})"
+
+
+def threshold_of(measure: Measure) -> str:
+    """Return a measure's threshold as people read it: `at least 95.0 %`."""
     limit = measure.threshold
     low, high = (value_of(measure.name, bound) for bound in (limit.low, limit.high))
     match limit.side:

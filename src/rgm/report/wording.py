@@ -41,6 +41,8 @@ _NAMES: dict[str, str] = {
     "squared_error": "squared error",
     "codes_in_use": "codes in use",
     "perplexity": "codebook perplexity",
+    "needed_codes": "codes needed",
+    "needed_perplexity": "perplexity of the codes needed",
     "reconstructions_recognised": "repainted images recognised",
     "samples_recognised": "samples recognised",
     "worst_concept_recognised": "samples recognised, worst concept",
@@ -90,7 +92,9 @@ _NAMES: dict[str, str] = {
 _MEANINGS: dict[str, str] = {
     "concept_accuracy": "Test images whose most probable concept is their true class.",
     "codes_in_use": "Codes that occur at all among the test images.",
-    "perplexity": "As varied as if this many codes were all used equally often.",
+    "perplexity": "As varied as if this many codes were all used equally often; duplicates count.",
+    "needed_codes": "Codes that no other code can replace everywhere at a negligible cost in squared error.",
+    "needed_perplexity": "The same after every code that is not needed has been merged with its replacement.",
     "reconstructions_recognised": "Images repainted from their codes alone that the judge takes for their true class.",
     "samples_recognised": "Drawn images that the judge takes for the concept they were drawn from.",
     "worst_concept_recognised": "The lowest such share among the concepts.",
@@ -172,9 +176,9 @@ def value_of(name: str, value: float) -> str:
     match _split(name)[1]:
         case "squared_error":
             return f"{value:.4f}"
-        case "codes_in_use":
+        case "codes_in_use" | "needed_codes":
             return f"{value:.0f}"
-        case "perplexity":
+        case "perplexity" | "needed_perplexity":
             return f"{value:.1f}"
         case "displacement_px":
             return f"{value:.2f} px"
@@ -223,6 +227,7 @@ def beside(
     }
     found |= {
         "codes_in_use": f"of {states}",
+        "needed_codes": f"of {states}",
         "perplexity": f"at most {states}",
         "concept_accuracy": f"guessing: {percent(1 / len(instantiation.sheet))}",
         "own_patch_share": f"its share of the area: {percent(tall * wide / (rows_px * columns_px))}",
@@ -261,7 +266,7 @@ def findings(
             f"right concept from them. {again}"
         )
 
-    second = f"Here, {instantiation.count:,} samples of each concept were drawn."
+    second = f"Here, {instantiation.count:,} samples were drawn."
     if instantiation.recognised is not None:
         shares = instantiation.measures()
         worst = int(instantiation.recognised.argmin())

@@ -16,7 +16,7 @@ from rgm.errors import RGMError
 from rgm.processes import current
 from rgm.progress import Callback, EpochRecord, StepRecord, Watch
 from rgm.training.engine import Engine
-from rgm.training.loop import summary
+from rgm.training.summary import summary
 
 PROBE = 200
 """Training images whose evidence is the loss of a step."""

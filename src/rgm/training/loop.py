@@ -18,16 +18,15 @@ from rgm.data.jitter import jitter, posed, random_pose
 from rgm.data.labels import HIDDEN, typical
 from rgm.device import hold_memory
 from rgm.errors import RGMError
-from rgm.measures import accuracy, codebook_usage, matching, squared_error
-from rgm.model.generative import RGM
 from rgm.model.spatial import SpatialRGM
 from rgm.noise import Share, Source, integers
-from rgm.processes import current, gathered, total
+from rgm.processes import current
 from rgm.progress import Callback, EpochRecord, StepRecord, Watch
 from rgm.training.engine import Engine
 from rgm.training.muon import Muon
 from rgm.training.objective import Loss, loss
 from rgm.training.recipe import Recipe, Stage, Weights
+from rgm.training.summary import summary
 
 
 class _Objective(nn.Module):
@@ -405,35 +404,6 @@ def shifted(
     windows = padded.unfold(2, height, 1).unfold(3, width, 1)
     down, right = (integers(0, 2 * reach + 1, (count,), generator, images.device) for _ in range(2))
     return windows[torch.arange(count, device=images.device), :, down, right]
-
-
-def summary(model: RGM, images: ImageSet, *, clusters: bool = False) -> dict[str, float]:
-    """Return the measures that training watches, by name, on a split: with hard codes throughout.
-
-    `clusters`: the concepts have no names yet, and are scored by the optimal matching with the classes.
-    """
-    processes, dtype = current(), model.dtype
-    z1, concepts, error = list[Tensor](), list[Tensor](), 0.0
-    for batch in images.images.tensor_split(processes.count)[processes.rank].split(4096):
-        unit = to_unit(batch).to(dtype)
-        result = model.infer(unit.to(model.device))
-        z1.append(result.z1)
-        concepts.append(result.concept)
-        error += squared_error(result.reconstruction.cpu(), unit) * len(unit)
-    usage = codebook_usage(torch.cat(gathered(torch.cat(z1))), model.latent_dim)
-    errors = total(torch.tensor(error, dtype=torch.float64, device=model.device))
-    measures = {
-        "squared_error": float(errors) / len(images),
-        "codes_in_use": usage.in_use,
-        "perplexity": usage.perplexity,
-    }
-    if images.labels is not None:
-        concept = torch.cat(gathered(torch.cat(concepts))).cpu()
-        if clusters:
-            classes = matching(concept.argmax(dim=1), images.labels, model.num_classes)
-            concept = torch.zeros_like(concept).index_copy_(1, classes, concept)
-        measures["concept_accuracy"] = accuracy(concept, images.labels)
-    return measures
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,7 @@ from rgm.data.load import joined, load_data
 from rgm.device import resolve_device
 from rgm.errors import RGMError
 from rgm.files import claimed, write_json
-from rgm.measures import matching
+from rgm.measures import NeededCodes, matching
 from rgm.model.catalogue import COUNTING
 from rgm.model.config import preset
 from rgm.model.spatial import SpatialRGM
@@ -28,8 +28,9 @@ from rgm.training.config import RunConfig
 from rgm.training.counting import CountingTraining
 from rgm.training.engine import Engine
 from rgm.training.folder import VERSION, RunFolder
-from rgm.training.loop import Training, summary
+from rgm.training.loop import Training
 from rgm.training.recipe import recipe
+from rgm.training.summary import codes_needed, summary
 
 CLUSTERS = 10
 """Concepts of a model of images without labels."""
@@ -37,13 +38,17 @@ CLUSTERS = 10
 
 @dataclass(frozen=True, kw_only=True)
 class RunResult:
-    """A finished training: its folder, its model (in evaluation mode), its history and its test measures."""
+    """A finished training: its folder, its model (in evaluation mode), its history and its test measures.
+
+    `needed` says which codes the test images need; None in a process that does not write.
+    """
 
     folder: Path
     model: Model
     origin: Origin
     history: tuple[EpochRecord, ...]
     test: dict[str, float]
+    needed: NeededCodes | None
     elapsed_s: float
 
 
@@ -95,8 +100,10 @@ class Plan:
                 read = model.read(to_unit(validation.images).to(model.device))[-1].flatten()
                 assert isinstance(model, SpatialRGM)  # the other kind needs labels
                 model.rename_concepts(matching(read, validation.labels, model.num_classes))
-            measures = summary(model, test)
+            measures, needed = summary(model, test), None
             if first:
+                needed = codes_needed(model, test)
+                measures |= needed.measures()
                 folder.finish(training)
                 save_model(out / FILE, model, self.origin)
                 write_json(out / "metrics.json", self._metrics(measures))
@@ -106,6 +113,7 @@ class Plan:
                 origin=self.origin,
                 history=tuple(training.history),
                 test=measures,
+                needed=needed,
                 elapsed_s=time.perf_counter() - start,
             )
 

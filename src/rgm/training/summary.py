@@ -1,0 +1,50 @@
+"""What a training is worth on a split: the measures that are watched at every epoch, and which codes are needed."""
+
+import torch
+from torch import Tensor
+
+from rgm.data.images import ImageSet, to_unit
+from rgm.measures import NeededCodes, accuracy, codebook_usage, matching, needed_codes, squared_error
+from rgm.model.generative import RGM
+from rgm.processes import current, gathered, total
+
+NEEDED_IMAGES = 2_000
+"""Images on which it is measured which codes are needed: at most so many, drawn at random, the same ones each time."""
+
+
+def summary(model: RGM, images: ImageSet, *, clusters: bool = False) -> dict[str, float]:
+    """Return the measures that training watches, by name, on a split: with hard codes throughout.
+
+    `clusters`: the concepts have no names yet, and are scored by the optimal matching with the classes.
+    """
+    processes, dtype = current(), model.dtype
+    z1, concepts, error = list[Tensor](), list[Tensor](), 0.0
+    for batch in images.images.tensor_split(processes.count)[processes.rank].split(4096):
+        unit = to_unit(batch).to(dtype)
+        result = model.infer(unit.to(model.device))
+        z1.append(result.z1)
+        concepts.append(result.concept)
+        error += squared_error(result.reconstruction.cpu(), unit) * len(unit)
+    usage = codebook_usage(torch.cat(gathered(torch.cat(z1))), model.latent_dim)
+    errors = total(torch.tensor(error, dtype=torch.float64, device=model.device))
+    measures = {
+        "squared_error": float(errors) / len(images),
+        "codes_in_use": usage.in_use,
+        "perplexity": usage.perplexity,
+    }
+    if images.labels is not None:
+        concept = torch.cat(gathered(torch.cat(concepts))).cpu()
+        if clusters:
+            classes = matching(concept.argmax(dim=1), images.labels, model.num_classes)
+            concept = torch.zeros_like(concept).index_copy_(1, classes, concept)
+        measures["concept_accuracy"] = accuracy(concept, images.labels)
+    return measures
+
+
+@torch.no_grad()
+def codes_needed(model: RGM, images: ImageSet) -> NeededCodes:
+    """Return which codes a model needs for a split, on at most 2,000 of its images; see `NeededCodes`."""
+    chosen = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))[:NEEDED_IMAGES]
+    unit = to_unit(images.images[chosen.sort().values if images.on_disk else chosen]).to(model.dtype)
+    unit = unit.to(model.device)
+    return needed_codes(model.decode, model.read(unit)[0], unit, model.latent_dim)
