@@ -1,33 +1,49 @@
 # `make demo` and `make test` do all the set-up themselves; see README.md.
-PYTHON ?= python3
-VENV ?= .venv
-# On Linux without a GPU, TORCH_INDEX=https://download.pytorch.org/whl/cpu saves gigabytes of CUDA libraries.
-TORCH_INDEX ?=
+export PYTHON ?= python3
+export VENV ?= .venv
+# Where PyTorch is taken from; else its CPU build on Linux without an NVIDIA driver, and the usual index elsewhere.
+export TORCH_INDEX ?=
 BIN := $(VENV)/bin
-STAMP := $(VENV)/.installed
 
-.PHONY: install demo test onnxruntime-web check bench bench-explorer bench-import judge pretrained bench-estimators notebooks evidence fuzz package clean
+# Idle threads sleep soon, so that programs side by side do not slow each other down; see docs/larger.md.
+ifndef OMP_WAIT_POLICY
+export GOMP_SPINCOUNT ?= 10000
+endif
 
-install: $(STAMP)
+.PHONY: install install-dev demo test test-all onnxruntime-web check bench bench-explorer bench-import judge pretrained bench-estimators notebooks evidence fuzz package clean
 
-$(STAMP): pyproject.toml constraints.txt
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@echo "Installing into $(VENV) (PyTorch is large: a few minutes the first time)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
-	@touch $(STAMP)
+install: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml constraints.txt scripts/install.sh
+	@scripts/install.sh
+	@touch $@
+
+install-dev: $(VENV)/.installed-dev
+
+$(VENV)/.installed-dev: pyproject.toml constraints.txt scripts/install.sh
+	@scripts/install.sh dev
+	@touch $@ $(VENV)/.installed
 
 demo: install
 	@$(BIN)/rgm run --out runs/demo
 
-test: install
-	@$(BIN)/python -m pytest
+# A worker a core, each of one thread; worksteal keeps neighbours together, so that they share what they made.
+WORKERS ?= logical
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8 --dist worksteal
+
+# All but what is long by nature: minutes.
+test: install-dev
+	@RGM_FUZZ=20 $(PYTEST) -m "not slow"
+
+# Everything: what CI runs.
+test-all: install-dev
+	@$(PYTEST)
 
 # What a page without a program behind it needs: two files of an npm package.
 onnxruntime-web:
 	@test -d node_modules/onnxruntime-web || npm install --prefix . --no-save --no-audit --no-fund --silent onnxruntime-web@1.30.0
 
-check: install
+check: install-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -45,11 +61,11 @@ pretrained: install
 	@$(BIN)/python benchmarks/results.py mnist
 
 # The estimators compared: docs/estimators.json and docs/estimators.md (34 trainings, half an hour of one core).
-bench-estimators: install
+bench-estimators: install-dev
 	@$(BIN)/python benchmarks/estimators.py
 
 # The notebooks with their outputs: notebooks/*.ipynb, from the scripts beside them (ten minutes on two cores).
-notebooks: install
+notebooks: install-dev
 	@$(BIN)/jupytext --quiet --to ipynb notebooks/*.py
 	@PYTHONWARNINGS=ignore $(BIN)/jupyter-execute --inplace --timeout=-1 --NotebookClient.record_timing=False notebooks/*.ipynb
 
@@ -58,25 +74,25 @@ evidence: install
 	@$(BIN)/python benchmarks/evidence.py mnist
 
 # Speed beside the notebook's loop: docs/benchmarks.json and docs/benchmarks.md (nine minutes on two cores).
-bench: install
+bench: install-dev
 	@$(BIN)/python benchmarks/speed.py
 
 # Wheel and sdist: what is in them, and a smoke test in a fresh environment (a minute or two), or in one of each of
 # PYTHONS="python3.12 python3.13".
 PYTHONS ?=
-package: install
+package: install-dev
 	@.ci/package $(abspath $(BIN))/python $(PYTHONS)
 
 # What importing costs beyond PyTorch (a minute).
-bench-import: install
+bench-import: install-dev
 	@$(BIN)/python benchmarks/imports.py
 
 # Files and requests from strangers, 120,000 of them, none like the last time's (ten minutes on one core).
-fuzz: install
+fuzz: install-dev
 	@RGM_FUZZ=10000 $(BIN)/python -m pytest -s tests/test_hostile.py
 
 # How fast the explorer answers, in a real browser (half a minute).
-bench-explorer: install
+bench-explorer: install-dev
 	@$(BIN)/python benchmarks/explorer.py
 
 clean:

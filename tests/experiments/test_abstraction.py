@@ -5,6 +5,7 @@ import torch
 from rgm.data.images import ImageSet, to_unit
 from rgm.experiments.abstraction import abstraction, code_atlas
 from rgm.judge import Judge
+from rgm.measures import needed_codes
 from rgm.model.spatial import SpatialRGM
 
 
@@ -18,10 +19,14 @@ def test_measures_are_those_of_a_plain_loop(model: SpatialRGM, few: ImageSet, ju
     errors = ((inference.reconstruction - images) ** 2).flatten().double()
     frequency = torch.bincount(inference.z1.flatten(), minlength=32) / inference.z1.numel()
     perplexity = float(torch.exp(-(frequency * frequency.clamp_min(1e-30).log()).sum()))
+    some = torch.randperm(
+        len(few), generator=torch.Generator().manual_seed(0)
+    )  # as `codes_needed` takes them
     expected = {
         "squared_error": float(errors.mean()),
         "codes_in_use": float((frequency > 0).sum()),
         "perplexity": perplexity,
+        **needed_codes(model.decode, inference.z1[some], images[some], 32).measures(),
         "concept_accuracy": sum(right) / len(right),
         "reconstructions_recognised": float((seen == few.labels).double().mean()),
     }
@@ -41,7 +46,13 @@ def test_without_labels_and_judge(model: SpatialRGM, few: ImageSet) -> None:
     result = abstraction(model, replace(few, labels=None, classes=()), None)
     assert result.concept_accuracy is None
     assert result.reconstructions_recognised is None
-    assert set(result.measures()) == {"squared_error", "codes_in_use", "perplexity"}
+    assert set(result.measures()) == {
+        "squared_error",
+        "codes_in_use",
+        "perplexity",
+        "needed_codes",
+        "needed_perplexity",
+    }
 
 
 def test_the_atlas_averages_the_patches_of_a_code(model: SpatialRGM) -> None:

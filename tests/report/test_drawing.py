@@ -13,7 +13,7 @@ from rgm.evidence.information import MutualInformation
 from rgm.evidence.renormalization import Level, Renormalization
 from rgm.evidence.statistics import PerImage
 from rgm.experiments.abstraction import Abstraction
-from rgm.measures import CodebookUsage
+from rgm.measures import CodebookUsage, NeededCodes
 from rgm.progress import EpochRecord
 from rgm.report.canvas import drawable, mosaic
 from rgm.report.change import change_figure, spread_figure
@@ -97,6 +97,7 @@ def test_the_renormalization_picture_tells_each_level_and_cell(
         levels=tuple(levels),
         cells=tuple(cells),
         usage=CodebookUsage(counts=torch.ones(2, dtype=torch.int64), in_use=2, perplexity=2.0),
+        needed=NeededCodes(images=20, cost=torch.ones(2), replacement=torch.arange(2), perplexity=2.0),
         concept_right=share,
         calibration_error=share.estimate(),
         code_bits=torch.ones(20),

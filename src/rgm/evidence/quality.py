@@ -204,8 +204,8 @@ def classification_accuracy_score(images: Images, labels: Labels, test: ImageSet
 class Reference:
     """Real images, measured once for all models and controls whose samples are held against them.
 
-    `images` are the test images that samples are compared with, `known` all training images, `draws` the sets of
-    training images in the place of samples. See `reference`.
+    `features` are the judge's of the test images that samples are compared with, `known` all training images, `draws`
+    the sets of training images in the place of samples. See `reference`.
     """
 
     judge: Judge
@@ -213,8 +213,8 @@ class Reference:
     seed: int
     thorough: bool
     per_concept: Int64[Tensor, " classes"]
-    known: Images
-    features: Float[Tensor, "n d"]
+    known: Float[Tensor, "known channels height width"]
+    features: Float[Tensor, "images d"]
     diversity: float
     nearest: float
     draws: "tuple[_Draw, ...]"
