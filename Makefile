@@ -6,7 +6,7 @@ TORCH_INDEX ?=
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo test onnxruntime-web check bench bench-explorer bench-import judge pretrained bench-estimators notebooks evidence fuzz package clean
+.PHONY: install install-dev demo test test-all onnxruntime-web check bench bench-explorer bench-import judge pretrained bench-estimators notebooks evidence fuzz package clean
 
 install: $(STAMP)
 
@@ -17,11 +17,22 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $(STAMP)
 
+install-dev: install
+
 demo: install
 	@$(BIN)/rgm run --out runs/demo
 
-test: install
-	@$(BIN)/python -m pytest
+# A worker a core, each of one thread; worksteal keeps neighbours together, so that they share what they made.
+WORKERS ?= logical
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8 --dist worksteal
+
+# All but what is long by nature: minutes.
+test: install-dev
+	@RGM_FUZZ=20 $(PYTEST) -m "not slow"
+
+# Everything: what CI runs.
+test-all: install-dev
+	@$(PYTEST)
 
 # What a page without a program behind it needs: two files of an npm package.
 onnxruntime-web:
