@@ -1,7 +1,7 @@
 """Files and requests from strangers: our own error, or a result, and nothing else.
 
-`make fuzz` puts more than 100,000 inputs to these tests, the whole suite a few hundred, `make test` a few dozen. What is
-accepted is counted, too: a parser that refuses everything would pass otherwise.
+`make fuzz` puts more than 100,000 inputs to these tests, the whole suite a few hundred, `make test` a few dozen. What
+is accepted is counted, too: a parser that refuses everything would pass otherwise.
 """
 
 import copy
@@ -50,7 +50,7 @@ from rgm.training.recipe import Recipe, Stage, Weights
 EXAMPLES = int(os.environ.get("RGM_FUZZ", "60"))
 """Inputs for each test."""
 LEAST = 0.05
-"""The share of its inputs that each target accepts, at least: one in six is whole, and some that are not are harmless."""
+"""The share of its inputs that each target accepts, at least: one in six is whole, and some others are harmless."""
 TARGETS = {
     "idx",
     "checkpoint bytes",
