@@ -22,6 +22,7 @@ from filelock import FileLock  # noqa: E402
 
 from rgm.data.images import ImageSet  # noqa: E402
 from rgm.data.load import load_data  # noqa: E402
+from rgm.judge import Judge, load_judge, save_judge, train_judge  # noqa: E402
 
 Make = Callable[[Path], object]
 
@@ -85,3 +86,18 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Make], Path
 @pytest.fixture(scope="session")
 def digits() -> ImageSet:
     return load_data("digits", "train")
+
+
+@pytest.fixture(scope="session")
+def judge_file(once: Callable[[str, Make], Path], digits: ImageSet) -> Path:
+    """The judge of the embedded digits, which takes as long to train as a small model."""
+
+    def make(folder: Path) -> None:
+        save_judge(folder / "judge.safetensors", train_judge(digits, seed=0))
+
+    return once("judge", make) / "judge.safetensors"
+
+
+@pytest.fixture(scope="session")
+def digits_judge(judge_file: Path) -> Judge:
+    return load_judge(judge_file)

@@ -32,6 +32,7 @@ def test_all_three_claims_hold_for_a_model_that_has_learned(
         assert claim.verdict == "supported", (claim.reason, claim.measures)
 
 
+@pytest.mark.slow
 def test_every_control_fails_by_what_it_lacks(
     learned: SpatialRGM, digits_judge: Judge, digits: ImageSet, test_digits: ImageSet
 ) -> None:

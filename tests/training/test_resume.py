@@ -71,6 +71,7 @@ def _progress(process: BaseProcess, out: Path, before: set[str], moment: float) 
     time.sleep(moment)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_killed_twenty_times_it_ends_the_same(
     starts: multiprocessing.context.ForkServerContext, whole: Path, tmp_path: Path
