@@ -1,7 +1,7 @@
 """A real browser on the page, once with its server and once alone.
 
-Alone, the page has another engine. It is held to the first by tests of its own, in every run; that all else goes the same
-way with it is slow.
+Alone, the page has another engine. It is held to the first by tests of its own, in every run; that all else goes the
+same way with it is slow.
 """
 
 import functools
