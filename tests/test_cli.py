@@ -16,6 +16,7 @@ from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import numpy as np
@@ -109,6 +110,21 @@ def one_line(code: int, said: str) -> str:
     return lines[0]
 
 
+def assert_evidence(found: dict[str, Any]) -> None:
+    assert (found["version"], found["data"]) == (1, "digits")
+    assert [(c["claim"], c["subject"]) for c in found["claims"]] == [
+        ("abstraction", "model"),
+        ("instantiation", "model"),
+        ("locality", "model"),
+    ]
+    for claim in found["claims"]:
+        assert claim["verdict"] in ("supported", "not supported", "undecided")
+        for measure in claim["measures"]:
+            assert measure["low"] <= measure["estimate"] <= measure["high"]
+            assert measure["side"] in ("above", "below", "between", "equals")
+        assert {"calibration_error", "frechet_ratio", "seen_area"} & {one["name"] for one in claim["context"]}
+
+
 def test_a_run_leaves_everything(run: Path) -> None:
     names = {"config.json", FILE, "metrics.json", "metrics.jsonl", "timing.jsonl", "report.html"}
     assert names | {"evidence.json", "figures", "checkpoints", "judge.safetensors"} == {
@@ -130,6 +146,7 @@ def test_a_run_leaves_everything(run: Path) -> None:
     config = json.loads((run / "config.json").read_text())
     assert config["run"]["preset"] == "standard"
     assert [part["split"] for part in config["data"]] == ["train", "validation", "test"]
+    assert_evidence(json.loads((run / "evidence.json").read_text()))
 
 
 @pytest.mark.slow
@@ -214,6 +231,7 @@ def test_complete_keeps_what_it_is_told(run: Path, tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_evaluate(run: Path, tmp_path: Path) -> None:
     done("evaluate", run, "--split", "validation", "--samples", 2, "--out", tmp_path)
     found = json.loads((tmp_path / "evaluation.json").read_text())
@@ -223,26 +241,18 @@ def test_evaluate(run: Path, tmp_path: Path) -> None:
     assert "at least one sample" in refused("evaluate", run, "--samples", 0)
 
 
+@pytest.mark.slow
 def test_claims_are_put_to_a_model_and_written(run: Path, tmp_path: Path) -> None:
     text = done("evaluate", run, "--claims", "--samples", 1, "--out", tmp_path)
     found = json.loads((tmp_path / "evidence.json").read_text())
-    assert (found["version"], found["data"]) == (1, "digits")
-    assert [(c["claim"], c["subject"]) for c in found["claims"]] == [
-        ("abstraction", "model"),
-        ("instantiation", "model"),
-        ("locality", "model"),
-    ]
     for claim in found["claims"]:
         assert f"{claim['claim']} · model: {claim['verdict']}" in text
-        assert claim["verdict"] in ("supported", "not supported", "undecided")
-        for measure in claim["measures"]:
-            assert measure["low"] <= measure["estimate"] <= measure["high"]
-            assert measure["side"] in ("above", "below", "between", "equals")
-        assert {"calibration_error", "frechet_ratio", "seen_area"} & {one["name"] for one in claim["context"]}
+    assert_evidence(found)
     drawn = {path.name for path in (tmp_path / "figures").iterdir()}
     assert {"renormalization.png", "locality-atlas.png"} <= drawn
 
 
+@pytest.mark.slow
 def test_models_are_compared_side_by_side(run: Path, tmp_path: Path) -> None:
     packed = tmp_path / "packed.safetensors"
     done("pack", run, "--out", packed)
@@ -477,6 +487,7 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     assert "cannot write" in line
 
 
+@pytest.mark.slow
 def test_a_folder_of_images_end_to_end(tmp_path: Path) -> None:
     from PIL import Image
 
