@@ -508,11 +508,9 @@ def test_a_folder_of_images_end_to_end(tmp_path: Path) -> None:
 TRAINED = ("train", "--data", "digits", "--preset", "seed", "--epochs", 8)
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("undisturbed")
-    outside(*TRAINED, "--out", out)
-    return out
+@pytest.fixture(scope="session")
+def undisturbed(once: Callable[..., Path]) -> Path:
+    return once("undisturbed", lambda folder: outside(*TRAINED, "--out", folder))
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -606,14 +604,17 @@ def test_a_store_is_made_and_trained_on(tmp_path: Path) -> None:
     assert "4 to 4,096 pixels" in refused("store", pictures, "--out", tmp_path / "other", "--size", 2)
 
 
-@pytest.fixture(scope="module")
-def counted(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tree counted on the digits, beside the judge of the other run."""
-    out = tmp_path_factory.mktemp("counted") / "run"
-    said = done("train", "--data", "digits", "--preset", "counting", "--epochs", 9, "--out", out)
-    assert f"Model: {out}" in said
-    (out / "judge.safetensors").write_bytes((run / "judge.safetensors").read_bytes())
-    return out
+@pytest.fixture(scope="session")
+def counted(once: Callable[..., Path], judge_file: Path) -> Path:
+    """A tree counted on the digits, beside their judge."""
+
+    def make(folder: Path) -> None:
+        out = folder / "run"
+        said = done("train", "--data", "digits", "--preset", "counting", "--epochs", 9, "--out", out)
+        assert f"Model: {out}" in said
+        shutil.copy(judge_file, out)
+
+    return once("counted", make) / "run"
 
 
 def test_every_command_takes_a_counted_model(counted: Path, tmp_path: Path) -> None:
