@@ -286,7 +286,10 @@ def test_claims_about_other_classes_are_undecided_and_say_why(run: Path, tmp_pat
     assert all(claim["measures"] == [] for claim in found)
 
 
-@pytest.mark.parametrize("name", ["abstraction", "instantiation", "locality"])
+LONG = [pytest.param(name, marks=pytest.mark.slow) for name in ("instantiation", "locality")]
+
+
+@pytest.mark.parametrize("name", ["abstraction", *LONG])
 def test_experiment(run: Path, tmp_path: Path, name: str) -> None:
     done("experiment", name, run, "--out", tmp_path)
     numbers = json.loads((tmp_path / f"{name}.json").read_text())["measures"]
