@@ -4,6 +4,8 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 HEAD = """
 import json, gc, torch
 def resident():
@@ -52,12 +54,14 @@ def _resident(program: str) -> list[int]:
     return found
 
 
+@pytest.mark.slow
 def test_two_hundred_epochs_leave_memory_flat() -> None:
     seen = _resident(EPOCHS)
     assert len(seen) == 20
     assert max(seen[2:]) < 1.05 * seen[1]
 
 
+@pytest.mark.slow
 def test_a_thousand_requests_leave_memory_flat() -> None:
     seen = _resident(REQUESTS)
     assert len(seen) == 20

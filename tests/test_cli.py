@@ -4,15 +4,19 @@ import io
 import json
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import numpy as np
@@ -24,53 +28,77 @@ from rgm.checkpoint import FILE, Origin, save_model
 from rgm.counting.model import CountingRGM
 
 
-def rgm(*arguments: object, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
+def outside(*arguments: object, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Run a command in a process of its own, as a user does."""
     result = subprocess.run(
-        [sys.executable, "-m", "rgm", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        env=os.environ | environment,
-        timeout=240,
+        [sys.executable, "-m", "rgm", *map(str, arguments)], capture_output=True, text=True, timeout=240
     )
     if check:
         assert result.returncode == 0, result.stderr
     return result
 
 
+@dataclass
+class Said:
+    """What a command answered: its exit code, what it printed, and what it said or logged beside."""
+
+    code: int
+    out: str
+    errors: str
+
+
+def inside(*arguments: object, **environment: str) -> Said:
+    """Run a command in this process: starting Python anew takes longer than most of them."""
+    terminated, out, errors = signal.getsignal(signal.SIGTERM), io.StringIO(), io.StringIO()
+    logged = logging.StreamHandler(errors)
+    logging.getLogger("rgm").addHandler(logged)
+    try:
+        with (
+            patch.dict(os.environ, environment),
+            patch.object(sys, "argv", ["rgm", *map(str, arguments)]),
+            redirect_stdout(out),
+            redirect_stderr(errors),
+            pytest.raises(SystemExit) as ended,
+        ):
+            cli.main()
+    finally:
+        logging.getLogger("rgm").removeHandler(logged)
+        signal.signal(signal.SIGTERM, terminated)
+    code = ended.value.code or 0
+    assert isinstance(code, int)
+    return Said(code, out.getvalue(), errors.getvalue())
+
+
+def done(*arguments: object, **environment: str) -> str:
+    """Run a command in this process that ends well, and return what it printed."""
+    said = inside(*arguments, **environment)
+    assert said.code == 0, said.errors
+    return said.out
+
+
 @pytest.fixture(scope="session")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A whole run on the embedded digits, short of everything but its shape."""
-    out = tmp_path_factory.mktemp("runs") / "first"
-    result = rgm("run", "--data", "digits", "--epochs", 3, "--no-controls", "--out", out)
-    assert f"Report: {out / 'report.html'}" in result.stdout
-    return out
+def run(once: Callable[..., Path], judge_file: Path) -> Path:
+    """A whole run on the embedded digits, short of everything but its shape, that finds its judge there."""
+
+    def make(folder: Path) -> None:
+        out = folder / "first"
+        out.mkdir()
+        shutil.copy(judge_file, out)
+        result = outside("run", "--data", "digits", "--epochs", 3, "--no-controls", "--out", out)
+        assert f"Report: {out / 'report.html'}" in result.stdout
+
+    return once("run", make) / "first"
 
 
 def refused(*arguments: object, **environment: str) -> str:
-    """Run a command that the user can mend: exit code 2, one line, no traceback.
-
-    In this process: starting Python anew takes longer than to be refused. What is logged counts as said.
-    """
-    terminated, said = signal.getsignal(signal.SIGTERM), io.StringIO()
-    logged = logging.StreamHandler(said)
-    logging.getLogger("rgm").addHandler(logged)
-    with (
-        patch.dict(os.environ, environment),
-        patch.object(sys, "argv", ["rgm", *map(str, arguments)]),
-        redirect_stdout(io.StringIO()),
-        redirect_stderr(said),
-        pytest.raises(SystemExit) as ended,
-    ):
-        cli.main()
-    logging.getLogger("rgm").removeHandler(logged)
-    signal.signal(signal.SIGTERM, terminated)
-    assert isinstance(ended.value.code, int)
-    return one_line(ended.value.code, said.getvalue())
+    """Run a command that the user can mend: exit code 2, one line, no traceback."""
+    said = inside(*arguments, **environment)
+    return one_line(said.code, said.errors)
 
 
 def refused_outside(*arguments: object) -> str:
     """Do the same in a process of its own, where shapes are not checked before our own code sees them."""
-    result = rgm(*arguments, check=False)
+    result = outside(*arguments, check=False)
     return one_line(result.returncode, result.stderr)
 
 
@@ -80,6 +108,21 @@ def one_line(code: int, said: str) -> str:
     assert len(lines) == 1, said
     assert lines[0].startswith("rgm: ")
     return lines[0]
+
+
+def assert_evidence(found: dict[str, Any]) -> None:
+    assert (found["version"], found["data"]) == (1, "digits")
+    assert [(c["claim"], c["subject"]) for c in found["claims"]] == [
+        ("abstraction", "model"),
+        ("instantiation", "model"),
+        ("locality", "model"),
+    ]
+    for claim in found["claims"]:
+        assert claim["verdict"] in ("supported", "not supported", "undecided")
+        for measure in claim["measures"]:
+            assert measure["low"] <= measure["estimate"] <= measure["high"]
+            assert measure["side"] in ("above", "below", "between", "equals")
+        assert {"calibration_error", "frechet_ratio", "seen_area"} & {one["name"] for one in claim["context"]}
 
 
 def test_a_run_leaves_everything(run: Path) -> None:
@@ -103,10 +146,12 @@ def test_a_run_leaves_everything(run: Path) -> None:
     config = json.loads((run / "config.json").read_text())
     assert config["run"]["preset"] == "standard"
     assert [part["split"] for part in config["data"]] == ["train", "validation", "test"]
+    assert_evidence(json.loads((run / "evidence.json").read_text()))
 
 
+@pytest.mark.slow
 def test_equal_runs_give_equal_files(run: Path, tmp_path: Path) -> None:
-    rgm("train", "--data", "digits", "--epochs", 3, "--out", tmp_path)
+    outside("train", "--data", "digits", "--epochs", 3, "--out", tmp_path)
     for name in (FILE, "metrics.jsonl"):
         same = (tmp_path / name).read_bytes() == (run / name).read_bytes()
         assert same, f"{name} differs"
@@ -140,8 +185,8 @@ def test_the_report_stands_alone(run: Path) -> None:
 
 
 def test_encode_then_decode(run: Path, tmp_path: Path) -> None:
-    rgm("encode", run, "--split", "test", "--out", tmp_path / "codes.npz")
-    rgm("decode", run, tmp_path / "codes.npz", "--out", tmp_path / "images.npz")
+    done("encode", run, "--split", "test", "--out", tmp_path / "codes.npz")
+    done("decode", run, tmp_path / "codes.npz", "--out", tmp_path / "images.npz")
     codes, images = np.load(tmp_path / "codes.npz"), np.load(tmp_path / "images.npz")["images"]
     n = len(codes["labels"])
     assert codes["z1"].shape == (n, 7, 7)
@@ -158,27 +203,27 @@ def test_encode_then_decode(run: Path, tmp_path: Path) -> None:
 
 
 def test_sample_one_concept_and_all(run: Path, tmp_path: Path) -> None:
-    rgm("sample", run, "--concept", 3, "--count", 4, "--seed", 1, "--out", tmp_path / "a.npz")
-    rgm("sample", run, "--concept", 3, "--count", 4, "--seed", 1, "--out", tmp_path / "b.npz")
+    done("sample", run, "--concept", 3, "--count", 4, "--seed", 1, "--out", tmp_path / "a.npz")
+    done("sample", run, "--concept", 3, "--count", 4, "--seed", 1, "--out", tmp_path / "b.npz")
     assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
     found = np.load(tmp_path / "a.npz")
     assert found["images"].shape == (4, 1, 28, 28)
     assert found["concept"].tolist() == [3] * 4
-    rgm("sample", run, "--concept", "all", "--count", 2, "--out", tmp_path / "all.npz")
+    done("sample", run, "--concept", "all", "--count", 2, "--out", tmp_path / "all.npz")
     assert np.load(tmp_path / "all.npz")["concept"].tolist() == [c for c in range(10) for _ in range(2)]
 
 
 def test_complete_keeps_what_it_is_told(run: Path, tmp_path: Path) -> None:
-    rgm("encode", run, "--out", tmp_path / "codes.npz")
+    done("encode", run, "--out", tmp_path / "codes.npz")
     codes = np.load(tmp_path / "codes.npz")
     keep = np.zeros((7, 7), dtype=bool)
     keep[:4] = True
     np.savez(tmp_path / "half.npz", z1=codes["z1"][:5], concept=codes["concept"][:5], keep=keep)
-    rgm("complete", run, tmp_path / "half.npz", "--out", tmp_path / "a.npz")
+    done("complete", run, tmp_path / "half.npz", "--out", tmp_path / "a.npz")
     found = np.load(tmp_path / "a.npz")
     np.testing.assert_array_equal(found["z1"][:, :4], codes["z1"][:5, :4])
     np.testing.assert_array_equal(found["concept"], codes["concept"][:5].argmax(1))
-    rgm("complete", run, tmp_path / "half.npz", "--concept", 7, "--out", tmp_path / "b.npz")
+    done("complete", run, tmp_path / "half.npz", "--concept", 7, "--out", tmp_path / "b.npz")
     assert np.load(tmp_path / "b.npz")["concept"].tolist() == [7] * 5
     np.savez(tmp_path / "bad.npz", z1=codes["z1"][:5], concept=codes["concept"][:5], keep=keep[:3])
     assert "must be a mask of shape (5, 7, 7)" in refused_outside(
@@ -186,8 +231,9 @@ def test_complete_keeps_what_it_is_told(run: Path, tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_evaluate(run: Path, tmp_path: Path) -> None:
-    rgm("evaluate", run, "--split", "validation", "--samples", 2, "--out", tmp_path)
+    done("evaluate", run, "--split", "validation", "--samples", 2, "--out", tmp_path)
     found = json.loads((tmp_path / "evaluation.json").read_text())
     assert (found["data"], found["split"]) == ("digits", "validation")
     bound = found["measures"]["free_energy_nats"]
@@ -195,30 +241,22 @@ def test_evaluate(run: Path, tmp_path: Path) -> None:
     assert "at least one sample" in refused("evaluate", run, "--samples", 0)
 
 
+@pytest.mark.slow
 def test_claims_are_put_to_a_model_and_written(run: Path, tmp_path: Path) -> None:
-    text = rgm("evaluate", run, "--claims", "--samples", 1, "--out", tmp_path).stdout
+    text = done("evaluate", run, "--claims", "--samples", 1, "--out", tmp_path)
     found = json.loads((tmp_path / "evidence.json").read_text())
-    assert (found["version"], found["data"]) == (1, "digits")
-    assert [(c["claim"], c["subject"]) for c in found["claims"]] == [
-        ("abstraction", "model"),
-        ("instantiation", "model"),
-        ("locality", "model"),
-    ]
     for claim in found["claims"]:
         assert f"{claim['claim']} · model: {claim['verdict']}" in text
-        assert claim["verdict"] in ("supported", "not supported", "undecided")
-        for measure in claim["measures"]:
-            assert measure["low"] <= measure["estimate"] <= measure["high"]
-            assert measure["side"] in ("above", "below", "between", "equals")
-        assert {"calibration_error", "frechet_ratio", "seen_area"} & {one["name"] for one in claim["context"]}
+    assert_evidence(found)
     drawn = {path.name for path in (tmp_path / "figures").iterdir()}
     assert {"renormalization.png", "locality-atlas.png"} <= drawn
 
 
+@pytest.mark.slow
 def test_models_are_compared_side_by_side(run: Path, tmp_path: Path) -> None:
     packed = tmp_path / "packed.safetensors"
-    rgm("pack", run, "--out", packed)
-    text = rgm("compare", run, packed, "--out", tmp_path, COLUMNS="200").stdout
+    done("pack", run, "--out", packed)
+    text = done("compare", run, packed, "--out", tmp_path, COLUMNS="200")
     assert "concept accuracy" in text
     kept = json.loads((tmp_path / "comparison.json").read_text())
     assert kept["models"] == [str(run), str(packed)]
@@ -241,16 +279,19 @@ def test_claims_about_other_classes_are_undecided_and_say_why(run: Path, tmp_pat
             for index in range(4):
                 Image.new("L", (28, 28), 30 * index).save(folder / f"{index}.png")
     out = tmp_path / "out"
-    rgm("evaluate", run, "--data", tmp_path / "pets", "--claims", "--samples", 1, "--out", out)
+    done("evaluate", run, "--data", tmp_path / "pets", "--claims", "--samples", 1, "--out", out)
     found = json.loads((out / "evidence.json").read_text())["claims"]
     assert [claim["verdict"] for claim in found] == ["undecided"] * 3
     assert all("none that are the model's" in claim["reason"] for claim in found)
     assert all(claim["measures"] == [] for claim in found)
 
 
-@pytest.mark.parametrize("name", ["abstraction", "instantiation", "locality"])
+LONG = [pytest.param(name, marks=pytest.mark.slow) for name in ("instantiation", "locality")]
+
+
+@pytest.mark.parametrize("name", ["abstraction", *LONG])
 def test_experiment(run: Path, tmp_path: Path, name: str) -> None:
-    rgm("experiment", name, run, "--out", tmp_path)
+    done("experiment", name, run, "--out", tmp_path)
     numbers = json.loads((tmp_path / f"{name}.json").read_text())["measures"]
     whole = json.loads((run / "metrics.json").read_text())["test"]
     assert numbers == {key: pytest.approx(whole[key], abs=1e-5) for key in numbers}
@@ -259,12 +300,9 @@ def test_experiment(run: Path, tmp_path: Path, name: str) -> None:
 
 def test_a_packed_run_is_half_as_large_and_the_same_model(run: Path, tmp_path: Path) -> None:
     out = tmp_path / "small.safetensors"
-    rgm("pack", run, "--out", out)
+    done("pack", run, "--out", out)
     assert out.stat().st_size < 0.6 * (run / FILE).stat().st_size
-    told = [
-        [line for line in rgm("info", path).stdout.splitlines() if line.startswith("│")]
-        for path in (out, run)
-    ]
+    told = [[line for line in done("info", path).splitlines() if line.startswith("│")] for path in (out, run)]
     assert told[0] == told[1] != []
     assert "no model at nowhere" in refused("pack", "nowhere", "--out", out)
 
@@ -274,7 +312,7 @@ def test_a_tree_is_written_for_pymdp_and_networks_are_not(tmp_path: Path) -> Non
     origin = Origin(classes=("a", "b"), preset="counting", data="digits", seed=0)
     save_model(tmp_path / FILE, model, origin)
     out = tmp_path / "new" / "tree.npz"
-    assert f"Wrote {out}" in rgm("export", tmp_path, "--pymdp", out).stdout
+    assert f"Wrote {out}" in done("export", tmp_path, "--pymdp", out)
     with np.load(out, allow_pickle=False) as arrays:
         assert arrays["A_2"].shape == (4, 128, 600)
     assert "made of networks" in refused("export", "mnist", "--pymdp", tmp_path / "x.npz")
@@ -284,44 +322,57 @@ def test_a_tree_is_written_for_pymdp_and_networks_are_not(tmp_path: Path) -> Non
 
 
 def test_packaged_weights_sample_by_their_name(tmp_path: Path) -> None:
-    rgm("sample", "mnist", "--concept", "3", "--count", 2, "--out", tmp_path / "threes.npz")
+    outside("sample", "mnist", "--concept", "3", "--count", 2, "--out", tmp_path / "threes.npz")
     assert np.load(tmp_path / "threes.npz")["images"].shape == (2, 1, 28, 28)
-    assert "pretrained" in rgm("info", "mnist").stdout
+    assert "pretrained" in outside("info", "mnist").stdout
 
 
 def test_info_and_version(run: Path) -> None:
-    text = rgm("info", run).stdout
+    text = done("info", run)
     assert "standard" in text
     assert "7 × 7 grid of 32 states" in text
-    assert rgm("--version").stdout.strip() == "0.1.0"
+    assert done("--version").strip() == "0.1.0"
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        "run",
-        "train",
-        "experiment",
-        "evaluate",
-        "encode",
-        "decode",
-        "sample",
-        "complete",
-        "info",
-        "pack",
-        "judge",
-    ],
+COMMANDS = (
+    "run",
+    "train",
+    "experiment",
+    "evaluate",
+    "encode",
+    "decode",
+    "sample",
+    "complete",
+    "info",
+    "pack",
+    "judge",
 )
-def test_help_shows_an_example_and_imports_no_torch(command: str) -> None:
-    script = (
-        "import sys; from rgm.cli import app\n"
-        f"try: app([{command!r}, '--help'])\n"
-        "except SystemExit: pass\n"
-        "assert 'torch' not in sys.modules and 'matplotlib' not in sys.modules"
+HELP = """
+import contextlib, io, json, sys
+from rgm.cli import app
+told = {}
+for command in sys.argv[1:]:
+    with contextlib.redirect_stdout(io.StringIO()) as said, contextlib.suppress(SystemExit):
+        app([command, "--help"])
+    told[command] = said.getvalue()
+    assert "torch" not in sys.modules and "matplotlib" not in sys.modules, command
+print(json.dumps(told))
+"""
+
+
+@pytest.fixture(scope="module")
+def helps() -> dict[str, str]:
+    result = subprocess.run(
+        [sys.executable, "-c", HELP, *COMMANDS], capture_output=True, text=True, check=False
     )
-    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
-    assert f"Example: rgm {command}" in " ".join(result.stdout.split())
+    found: dict[str, str] = json.loads(result.stdout)
+    return found
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_shows_an_example_and_imports_no_torch(helps: dict[str, str], command: str) -> None:
+    assert f"Example: rgm {command}" in " ".join(helps[command].split())
 
 
 @pytest.mark.parametrize(
@@ -392,10 +443,10 @@ def test_images_of_other_classes_are_taken_as_unlabelled(run: Path, tmp_path: Pa
             path = tmp_path / "images" / name / f"{index}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(np.full((28, 28), 20 * index, dtype=np.uint8)).save(path)
-    told = rgm("evaluate", run, "--data", tmp_path / "images", "--samples", 1, "--out", tmp_path).stderr
+    told = inside("evaluate", run, "--data", tmp_path / "images", "--samples", 1, "--out", tmp_path).errors
     assert told.count("are not the model's concepts: it is taken as unlabelled") == 1
     assert json.loads((tmp_path / "evaluation.json").read_text())["measures"]["concept_accuracy"] is None
-    rgm("experiment", "locality", run, "--data", tmp_path / "images", "--out", tmp_path)
+    done("experiment", "locality", run, "--data", tmp_path / "images", "--out", tmp_path)
     assert (
         "changed_concept_recognised" not in json.loads((tmp_path / "locality.json").read_text())["measures"]
     )
@@ -439,6 +490,7 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     assert "cannot write" in line
 
 
+@pytest.mark.slow
 def test_a_folder_of_images_end_to_end(tmp_path: Path) -> None:
     from PIL import Image
 
@@ -449,8 +501,8 @@ def test_a_folder_of_images_end_to_end(tmp_path: Path) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             pixels = rng.integers(100 * label, 100 * label + 60, (12, 12, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(path)
-    rgm("run", "--data", tmp_path / "images", "--epochs", 2, "--out", tmp_path / "run")
-    rgm("sample", tmp_path / "run", "--concept", "light", "--count", 2, "--out", tmp_path / "x.npz")
+    done("run", "--data", tmp_path / "images", "--epochs", 2, "--out", tmp_path / "run")
+    done("sample", tmp_path / "run", "--concept", "light", "--count", 2, "--out", tmp_path / "x.npz")
     assert np.load(tmp_path / "x.npz")["images"].shape == (2, 3, 12, 12)
     line = refused("sample", tmp_path / "run", "--concept", "lihgt", "--out", tmp_path / "y.npz")
     assert "did you mean 'light'" in line
@@ -459,11 +511,9 @@ def test_a_folder_of_images_end_to_end(tmp_path: Path) -> None:
 TRAINED = ("train", "--data", "digits", "--preset", "seed", "--epochs", 8)
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("undisturbed")
-    rgm(*TRAINED, "--out", out)
-    return out
+@pytest.fixture(scope="session")
+def undisturbed(once: Callable[..., Path]) -> Path:
+    return once("undisturbed", lambda folder: outside(*TRAINED, "--out", folder))
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -480,8 +530,8 @@ def test_an_interrupted_training_leaves_a_checkpoint_and_goes_on(
     _, errors = process.communicate(timeout=60)
     assert process.returncode == code, errors
     assert "Traceback" not in errors
-    rgm("info", tmp_path / "a")
-    rgm(*arguments, "--resume")
+    done("info", tmp_path / "a")
+    outside(*arguments, "--resume")
     for name in (FILE, "metrics.jsonl"):
         same = (tmp_path / "a" / name).read_bytes() == (undisturbed / name).read_bytes()
         assert same, f"{name} differs"  # a comparison that pytest does not spell out byte by byte
@@ -530,11 +580,11 @@ def test_a_store_is_made_and_trained_on(tmp_path: Path) -> None:
         place.parent.mkdir(parents=True, exist_ok=True)
         Image.new("L", (20, 20), 6 * number).save(place)
     out = tmp_path / "stored"
-    assert f"Store: {out}" in rgm("store", pictures, "--out", out, "--size", 8).stdout
+    assert f"Store: {out}" in done("store", pictures, "--out", out, "--size", 8)
     assert "holds images of 1 × 8 × 8" in refused(
         "train", "--data", out, "--size", 16, "--out", tmp_path / "run"
     )
-    rgm(
+    done(
         "train",
         "--data",
         out,
@@ -557,28 +607,17 @@ def test_a_store_is_made_and_trained_on(tmp_path: Path) -> None:
     assert "4 to 4,096 pixels" in refused("store", pictures, "--out", tmp_path / "other", "--size", 2)
 
 
-def done(*arguments: object) -> str:
-    """Run a command in this process, and return what it printed."""
-    terminated, said = signal.getsignal(signal.SIGTERM), io.StringIO()
-    with (
-        patch.object(sys, "argv", ["rgm", *map(str, arguments)]),
-        redirect_stdout(said),
-        pytest.raises(SystemExit) as ended,
-    ):
-        cli.main()
-    assert not ended.value.code
-    signal.signal(signal.SIGTERM, terminated)
-    return said.getvalue()
+@pytest.fixture(scope="session")
+def counted(once: Callable[..., Path], judge_file: Path) -> Path:
+    """A tree counted on the digits, beside their judge."""
 
+    def make(folder: Path) -> None:
+        out = folder / "run"
+        said = done("train", "--data", "digits", "--preset", "counting", "--epochs", 9, "--out", out)
+        assert f"Model: {out}" in said
+        shutil.copy(judge_file, out)
 
-@pytest.fixture(scope="module")
-def counted(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tree counted on the digits, beside the judge of the other run."""
-    out = tmp_path_factory.mktemp("counted") / "run"
-    said = done("train", "--data", "digits", "--preset", "counting", "--epochs", 9, "--out", out)
-    assert f"Model: {out}" in said
-    (out / "judge.safetensors").write_bytes((run / "judge.safetensors").read_bytes())
-    return out
+    return once("counted", make) / "run"
 
 
 def test_every_command_takes_a_counted_model(counted: Path, tmp_path: Path) -> None:

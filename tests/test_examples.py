@@ -29,6 +29,7 @@ def _run(name: str, options: list[str], where: Path) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RUNS)
 def test_an_example_runs(name: str, tmp_path: Path) -> None:
     options, said, written = RUNS[name]
@@ -36,6 +37,7 @@ def test_an_example_runs(name: str, tmp_path: Path) -> None:
     assert not written or (tmp_path / written).stat().st_size > 500
 
 
+@pytest.mark.slow
 @pytest.mark.mnist
 def test_the_example_on_mnist_runs(tmp_path: Path) -> None:
     said = _run("2_prove_it", ["--images", "500", "--out", "out"], tmp_path)

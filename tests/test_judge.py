@@ -19,9 +19,8 @@ from rgm.judge import (
 )
 
 
-def test_learns_the_embedded_digits(digits: ImageSet) -> None:
-    trained = train_judge(digits, epochs=8, seed=0)
-    assert judge_accuracy(trained, load_data("digits", "test")) > 0.93
+def test_learns_the_embedded_digits(digits_judge: Judge) -> None:
+    assert judge_accuracy(digits_judge, load_data("digits", "test")) > 0.93
 
 
 def test_equal_seeds_train_equal_judges(digits: ImageSet) -> None:

@@ -29,6 +29,7 @@ def shortened(notebook: NotebookNode) -> NotebookNode:
     return notebook
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", ["01_rgm_fundamentals", "02_your_own_images"])
 def test_a_notebook_runs_and_shows_its_figures_and_verdicts(

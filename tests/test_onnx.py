@@ -32,15 +32,34 @@ def bounded() -> SpatialRGM:
     )
 
 
-@pytest.fixture(scope="module", params=["pretrained", "seed", "three-level", "bounded"])
-def pair(request: pytest.FixtureRequest) -> tuple[SpatialRGM, Runs]:
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("pretrained", "three-level", "bounded")]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The graphs of the notebook's network, and beside them its weights."""
     torch.manual_seed(0)
-    if request.param == "pretrained":
+    model, out = SpatialRGM().eval(), tmp_path_factory.mktemp("graphs")
+    torch.save(model.state_dict(), out / "weights")
+    assert set(export(model, out)) == set(out.glob("*.onnx"))
+    return out
+
+
+@pytest.fixture(scope="module", params=["seed", *SLOW])
+def pair(request: pytest.FixtureRequest, folder: Path) -> tuple[SpatialRGM, Runs]:
+    """A model and its graphs; exporting takes long, so that quick runs look at one model alone."""
+    torch.manual_seed(0)
+    if request.param == "seed":
+        model = SpatialRGM().eval()
+        model.load_state_dict(torch.load(folder / "weights"))
+        found = {path.stem: path.read_bytes() for path in folder.glob("*.onnx")}
+    elif request.param == "pretrained":
         model = SpatialRGM.from_pretrained("mnist")
+        found = dict(graphs(model))
     else:
         model = bounded() if request.param == "bounded" else SpatialRGM.from_preset(request.param)
-    sessions = {name: onnxruntime.InferenceSession(graph) for name, graph in graphs(model.eval())}
-    return model, Runs(sessions)
+        found = dict(graphs(model.eval()))
+    return model, Runs({name: onnxruntime.InferenceSession(graph) for name, graph in found.items()})
 
 
 @pytest.mark.parametrize("count", [1, 5])
@@ -88,9 +107,10 @@ def test_priors_are_the_models_however_the_cells_are_dealt_out(pair: tuple[Spati
         torch.testing.assert_close(torch.cat(found, dim=1), expected, **SAME)
 
 
-def test_a_model_becomes_a_folder_of_graphs(tmp_path: Path) -> None:
-    paths = export(SpatialRGM().eval(), tmp_path)
-    assert sorted(path.name for path in paths) == [
+def test_a_model_becomes_a_folder_of_graphs(folder: Path) -> None:
+    assert SpatialRGM().config == SpatialRGM.from_preset("seed").config
+    paths = sorted(folder.glob("*.onnx"))
+    assert [path.name for path in paths] == [
         *("decoder.onnx", "prior-1.onnx", "recognition-1.onnx", "recognition-2.onnx"),
     ]
     assert all(path.stat().st_size > 1000 for path in paths)

@@ -12,6 +12,7 @@ from rgm.training.config import RunConfig
 from rgm.training.run import plan_run
 
 
+@pytest.mark.slow
 def test_a_run_without_labels_ends_with_a_report(tmp_path: Path) -> None:
     finished = run(RunConfig(data="digits", labels=0, epochs=1.0), tmp_path, controls=False)
     metrics = json.loads((tmp_path / "metrics.json").read_text())
@@ -29,6 +30,7 @@ def test_a_training_with_few_labels_says_how_many(tmp_path: Path) -> None:
     assert labels_known(None, train) == f"all {len(train):,}"
 
 
+@pytest.mark.slow
 def test_a_folder_without_classes_gives_clusters(tmp_path: Path) -> None:
     digits = load_data("digits", "train")
     (tmp_path / "images").mkdir()

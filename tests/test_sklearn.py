@@ -38,6 +38,7 @@ print(json.dumps({"counts": collections.Counter(check["status"] for check in fou
 """
 
 
+@pytest.mark.slow
 def test_it_is_an_estimator() -> None:
     """In a process of its own: scikit-learn hands it arguments of wrong types, which the suite's checker refuses."""
     done = subprocess.run([sys.executable, "-c", CHECK], capture_output=True, text=True, timeout=280)

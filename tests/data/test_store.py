@@ -226,6 +226,7 @@ finally:
 """
 
 
+@pytest.mark.slow
 def test_twenty_gigabytes_are_trained_on_in_little_memory(tmp_path: Path) -> None:
     """A sparse store of 1.6 million colour images, against one of a thousand: the same steps, the same memory."""
 

@@ -203,6 +203,7 @@ def test_quality_of_an_untrained_model(
     assert found.real.nearest_ratio.estimate == pytest.approx(1, abs=0.1)
 
 
+@pytest.mark.slow
 def test_a_memoriser_looks_real_but_for_the_nearest_training_image(
     model: SpatialRGM,
     judge: Judge,
@@ -231,6 +232,7 @@ def test_a_memoriser_looks_real_but_for_the_nearest_training_image(
     assert abs(found.samples.accuracy_gap.estimate) < 15
 
 
+@pytest.mark.slow
 def test_a_set_is_as_large_as_the_training_images_allow(
     model: SpatialRGM,
     judge: Judge,

@@ -46,6 +46,7 @@ def test_each_level_keeps_the_class_and_lets_go_of_the_pixels(
     assert found.squared_error.estimate().estimate == pytest.approx(lost, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_what_a_concept_says_of_the_pixels_is_its_mean_image(
     learned: SpatialRGM, digits_judge: Judge, test_digits: ImageSet
 ) -> None:

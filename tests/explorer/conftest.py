@@ -1,4 +1,8 @@
-"""A real browser on the page, once with its server and once alone."""
+"""A real browser on the page, once with its server and once alone.
+
+Alone, the page has another engine. It is held to the first by tests of its own, in every run; that all else goes the
+same way with it is slow.
+"""
 
 import functools
 import http.server
@@ -6,7 +10,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -117,24 +121,27 @@ def served(explorer: Explorer) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def alone(explorer: Explorer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    running = Alone(exported(explorer, tmp_path_factory.mktemp("alone")))
+def alone(explorer: Explorer, once: Callable[..., Path]) -> Iterator[str]:
+    running = Alone(once("alone", lambda folder: exported(explorer, folder)))
     yield running.address
     running.stop()
 
 
-@pytest.fixture(scope="module", params=["served", "alone"])
+ENGINES = ["served", pytest.param("alone", marks=pytest.mark.slow)]
+
+
+@pytest.fixture(scope="module", params=ENGINES)
 def address(request: pytest.FixtureRequest) -> str:
     found: str = request.getfixturevalue(request.param)
     return found
 
 
-@pytest.fixture(scope="module", params=["served", "alone"])
-def deep_address(
-    request: pytest.FixtureRequest, deep: Explorer, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[str]:
+@pytest.fixture(scope="module", params=ENGINES)
+def deep_address(request: pytest.FixtureRequest, deep: Explorer, once: Callable[..., Path]) -> Iterator[str]:
     running = (
-        Served(deep) if request.param == "served" else Alone(exported(deep, tmp_path_factory.mktemp("deep")))
+        Served(deep)
+        if request.param == "served"
+        else Alone(once("deep", lambda folder: exported(deep, folder)))
     )
     yield running.address
     running.stop()

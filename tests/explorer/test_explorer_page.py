@@ -340,6 +340,58 @@ def test_both_engines_say_the_same(page: Page, served: str, alone: str) -> None:
     assert np.abs(np.array(one["painted"]) - two["painted"]).max() <= 1
 
 
+def test_what_the_engine_without_a_server_draws_is_what_the_server_would(
+    page: Page, served: str, alone: str
+) -> None:
+    """Noise is each engine's own; what is drawn is painted, kept and read the same, and a sure draw is the same."""
+    draw = """async () => { const { engine } = await import("./engine.js");
+        const about = await engine.about(), ask = { concept: 6, count: 4, seed: 5, temperature: 0.5 };
+        const { z1: first } = await engine.pick(3);
+        const cold = { z1: first, concept: 4, drawn: [[3, 2]], seed: 1, temperature: 0.001 };
+        const plain = (found) => ({ ...found, painted: [...found.painted] });
+        const all = (found) => ({ ...found, painted: found.painted.map((one) => [...one]) });
+        return { about: { ...about, codes: about.codes.map((one) => [...one]) }, first,
+                 sample: all(await engine.sample(ask)), again: all(await engine.sample(ask)),
+                 morph: all(await engine.morph({ start: 1, end: 8, count: 3, seed: 2, temperature: 0.5 })),
+                 some: plain(await engine.complete({ ...cold, drawn: [[0, 0], [6, 6]], temperature: 1 })),
+                 cold: plain(await engine.complete(cold)) }; }"""
+    look = """async (grids) => { const { engine } = await import("./engine.js"), seen = [];
+        for (const z1 of grids) { const found = await engine.paint(z1); seen.push([...found.painted]); }
+        return seen; }"""
+    answers = []
+    for place in (served, alone):
+        page.goto(place)
+        answers.append(page.evaluate(draw))
+    theirs, ours = answers
+    for name in ("image", "grid", "states", "patch", "fields", "classes", "name", "measured"):
+        assert ours["about"].get(name) == theirs["about"].get(name), name
+    assert np.abs(np.array(ours["about"]["codes"]) - theirs["about"]["codes"]).max() <= 1
+    assert ours["sample"] == ours["again"]
+    assert ours["cold"]["z1"] == theirs["cold"]["z1"]
+    assert np.abs(np.array(ours["cold"]["painted"]) - theirs["cold"]["painted"]).max() <= 1
+    changed = np.argwhere(np.array(ours["some"]["z1"]) != ours["first"]).tolist()
+    assert all(place in ([0, 0], [6, 6]) for place in changed)
+    grids = [*ours["sample"]["z1"], *ours["morph"]["z1"], ours["some"]["z1"]]
+    painted = [*ours["sample"]["painted"], *ours["morph"]["painted"], ours["some"]["painted"]]
+    assert len(grids) == 4 + 3 + 1
+    page.goto(served)
+    assert np.abs(np.array(page.evaluate(look, grids)) - painted).max() <= 1
+
+
+def test_the_page_alone_can_be_used(page: Page, alone: str) -> None:
+    """The shortest way through it; in the whole suite everything else is done on it, too."""
+    hand = Hand(page).open(alone)
+    page.locator("#clear").click()
+    hand.changing(lambda: hand.stroke((0.5, 0.15), (0.5, 0.85)))
+    hand.wait(lambda: hand.concept() == 1)
+    link, before = page.url, hand.codes()
+    hand.cell(3, 3).click()
+    hand.choose_code(3)
+    assert np.argwhere(hand.codes() != before).tolist() == [[3, 3]]
+    hand.changing(lambda: page.keyboard.press("Control+z"))
+    assert page.url == link
+
+
 def test_a_deep_models_levels_show_their_children(page: Page, deep_address: str) -> None:
     hand = Hand(page).open(deep_address)
     assert page.locator("#pick").is_hidden()

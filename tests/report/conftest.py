@@ -6,8 +6,14 @@ from made_results import KINDS, Results, results_of
 
 from rgm.experiments.abstraction import Abstraction
 
+COMMON = ("grey", "colour, hostile names, not square", "unlabelled")
+"""The kinds that are drawn in quick runs, too: drawing a report takes seconds."""
 
-@pytest.fixture(scope="session", params=KINDS)
+
+@pytest.fixture(
+    scope="session",
+    params=[kind if kind in COMMON else pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS],
+)
 def results(request: pytest.FixtureRequest) -> Results:
     return results_of(request.param)
 

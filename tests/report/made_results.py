@@ -1,5 +1,6 @@
 """Results of untrained models, small but of every kind that a report must stand."""
 
+import functools
 from dataclasses import dataclass
 
 import torch
@@ -17,7 +18,7 @@ HOSTILE = ("<script>alert(1)</script>", 'costs $5 or $6, & "more" of it\'s kind'
 KINDS = ("grey", "colour, hostile names, not square", "unlabelled", "many classes and codes", "a fine grid")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Results:
     abstraction: Abstraction
     instantiation: Instantiation
@@ -28,6 +29,7 @@ class Results:
         return self.abstraction, self.instantiation, self.locality
 
 
+@functools.cache
 def results_of(name: str) -> Results:
     torch.manual_seed(0)
     classes: tuple[str, ...] = tuple("0123456789")

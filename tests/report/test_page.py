@@ -1,5 +1,7 @@
 import base64
+import functools
 import io
+import tempfile
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -123,8 +125,15 @@ def written(tmp_path: Path, report: Report) -> str:
     return path.read_text(encoding="utf-8")
 
 
-def test_the_page_stands_alone_and_holds_the_results_numbers(results: Results, tmp_path: Path) -> None:
-    text = written(tmp_path, report_of(results))
+@functools.cache
+def told(results: Results) -> str:
+    """Return the page of some results, which takes seconds to draw."""
+    with tempfile.TemporaryDirectory() as folder:
+        return written(Path(folder), report_of(results))
+
+
+def test_the_page_stands_alone_and_holds_the_results_numbers(results: Results) -> None:
+    text = told(results)
     page = Page(text)
     assert len(text.encode()) < 6_000_000
     assert len(page.images) == 10
@@ -150,9 +159,9 @@ def test_the_page_stands_alone_and_holds_the_results_numbers(results: Results, t
 
 
 def test_the_verdicts_come_first_with_what_decided_them_and_the_controls_beside(
-    grey: Results, tmp_path: Path
+    grey: Results,
 ) -> None:
-    text = Page(written(tmp_path, report_of(grey))).text
+    text = Page(told(grey)).text
     assert text.index("Do the claims hold?") < text.index("Experiment 1")
     assert "All 1 measures lie where they must" in text
     assert "Too close to call: recall over that of real images." in text
@@ -165,14 +174,14 @@ def test_the_verdicts_come_first_with_what_decided_them_and_the_controls_beside(
     assert "The control “untrained” passed" not in text
 
 
-def test_what_could_not_be_decided_says_why(tmp_path: Path) -> None:
-    text = Page(written(tmp_path, report_of(results_of("unlabelled")))).text
+def test_what_could_not_be_decided_says_why() -> None:
+    text = Page(told(results_of("unlabelled"))).text
     assert text.count("Nothing can be said: no <classes>.") == 3
     assert "passed" not in text
 
 
-def test_what_comes_from_outside_is_text_and_never_markup(hostile: Results, tmp_path: Path) -> None:
-    text = written(tmp_path, report_of(hostile))
+def test_what_comes_from_outside_is_text_and_never_markup(hostile: Results) -> None:
+    text = told(hostile)
     page = Page(text)
     assert text.count("<script>") == 1
     assert "alert(1)" not in text.split("<script>")[1]
@@ -192,7 +201,7 @@ def test_a_page_about_stand_in_data_says_so_and_one_without_history_has_no_curve
 
 
 def test_equal_reports_give_equal_pages(hostile: Results, tmp_path: Path) -> None:
-    assert written(tmp_path, report_of(hostile)) == written(tmp_path, report_of(hostile))
+    assert written(tmp_path, report_of(hostile)) == told(hostile)
 
 
 def test_every_measure_is_explained(grey: Results) -> None:

@@ -45,6 +45,7 @@ def test_bfloat16_gives_the_same_losses_within_two_percent(preset: str) -> None:
     assert {weight.dtype for weight in run.model.parameters()} == {torch.float32}
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # the compiler's own
 def test_compiled_networks_give_the_same_losses_but_for_rounding() -> None:
     exact, compiled = losses(training("seed")), losses(training("seed", Engine(compile=True)))
@@ -80,6 +81,7 @@ for preset in sys.argv[1:]:
 """
 
 
+@pytest.mark.slow
 def test_no_network_breaks_into_several_graphs() -> None:
     """In a process of its own: checks of shapes, which tests have, are no part of a graph."""
     presets = ("seed", "standard", "pretrained", "three-level")

@@ -102,13 +102,24 @@ def test_steps_and_epochs_are_counted_over_stages(few: ImageSet) -> None:
     assert history[0].loss == pytest.approx(sum(first) / 4)
 
 
-@pytest.mark.parametrize("stop_at", [1, 4, 6, 9])
-@pytest.mark.parametrize("name", ["seed", "standard", "pretrained"])
-def test_a_training_taken_up_at_any_step_ends_the_same(few: ImageSet, name: str, stop_at: int) -> None:
-    plan = two_stages() if name == "seed" else recipe(name).adjusted(epochs=2.5, batch_size=64)
-    whole = Training(new_model(name), few, few, plan, seed=2)
-    whole.run(lambda _: None, lambda *_: None)
+def plan_of(name: str) -> Recipe:
+    return two_stages() if name == "seed" else recipe(name).adjusted(epochs=2.5, batch_size=64)
 
+
+@pytest.fixture(scope="module", params=["seed", "standard", "pretrained"])
+def whole(request: pytest.FixtureRequest, few: ImageSet) -> tuple[str, Training]:
+    """A training that nothing stopped."""
+    done = Training(new_model(request.param), few, few, plan_of(request.param), seed=2)
+    done.run(lambda _: None, lambda *_: None)
+    return request.param, done
+
+
+@pytest.mark.parametrize("stop_at", [1, 4, 6, 9])
+def test_a_training_taken_up_at_any_step_ends_the_same(
+    few: ImageSet, whole: tuple[str, Training], stop_at: int
+) -> None:
+    name, undisturbed = whole
+    plan = plan_of(name)
     broken = Training(new_model(name), few, few, plan, seed=2)
     kept: list[tuple[object, object, dict[str, torch.Tensor]]] = []
 
@@ -128,8 +139,10 @@ def test_a_training_taken_up_at_any_step_ends_the_same(few: ImageSet, name: str,
     resumed.model.load_state_dict(weights)
     resumed.restore(numbers, tensors)  # type: ignore[arg-type]
     resumed.run(lambda _: None, lambda *_: None)
-    assert resumed.history == whole.history
-    for one, two in zip(whole.model.state_dict().values(), resumed.model.state_dict().values(), strict=True):
+    assert resumed.history == undisturbed.history
+    for one, two in zip(
+        undisturbed.model.state_dict().values(), resumed.model.state_dict().values(), strict=True
+    ):
         assert torch.equal(one, two)
 
 

@@ -84,6 +84,7 @@ def test_more_processes_than_images_are_refused(monkeypatch: pytest.MonkeyPatch)
         Training(SpatialRGM(), data, None, recipe("seed"), seed=0)
 
 
+@pytest.mark.slow
 def test_two_processes_end_with_the_weights_of_one(tmp_path: Path) -> None:
     """Every preset's recipe, ten steps in float64: weights and losses within 1e-9, measures to the digit."""
     places = [tmp_path / "one", tmp_path / "two"]
@@ -102,6 +103,7 @@ def test_two_processes_end_with_the_weights_of_one(tmp_path: Path) -> None:
             )
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_stops_the_others_and_one_goes_on_alone(tmp_path: Path) -> None:
     out = tmp_path / "run"
     options = [

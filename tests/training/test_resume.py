@@ -5,7 +5,7 @@ import random
 import shutil
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -44,16 +44,16 @@ def starts() -> multiprocessing.context.ForkServerContext:
 
 
 @pytest.fixture(scope="module")
-def whole(
-    starts: multiprocessing.context.ForkServerContext, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+def whole(starts: multiprocessing.context.ForkServerContext, once: Callable[..., Path]) -> Path:
     """A training that nothing disturbed."""
-    out = tmp_path_factory.mktemp("whole")
-    process = starts.Process(target=_train, args=(out, False))
-    process.start()
-    process.join(120)
-    assert process.exitcode == 0
-    return out
+
+    def make(folder: Path) -> None:
+        process = starts.Process(target=_train, args=(folder, False))
+        process.start()
+        process.join(120)
+        assert process.exitcode == 0
+
+    return once("whole", make)
 
 
 def same(one: Path, two: Path) -> None:
@@ -71,6 +71,7 @@ def _progress(process: BaseProcess, out: Path, before: set[str], moment: float) 
     time.sleep(moment)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_killed_twenty_times_it_ends_the_same(
     starts: multiprocessing.context.ForkServerContext, whole: Path, tmp_path: Path
