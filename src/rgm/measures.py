@@ -105,6 +105,18 @@ def needed_codes(decode: Decode, z1: Codes, images: Images, states: int) -> Need
     return replace(needed, perplexity=codebook_usage(merged, states).perplexity)
 
 
+@torch.no_grad()
+def least_needed(decode: Decode, z1: Codes, images: Images, states: int) -> tuple[int, float]:
+    """Return the code that is needed least, and an estimate of its cost in `NeededCodes`.
+
+    `n_k · min_j ‖P_k − P_j‖² / E`, with n_k cells of code k and P_k the patch that it decodes to among its like.
+    """
+    error = (decode(z1) - images).square().sum().clamp_min(torch.finfo(images.dtype).tiny)
+    apart = _patches_apart(decode, states, z1).square().amin(dim=1)
+    cost = torch.bincount(z1.flatten(), minlength=states).cpu() * apart / error.cpu()
+    return int(cost.argmin()), float(cost.min())
+
+
 @dataclass
 class _Swaps:
     """What it costs to give every cell of one code another."""

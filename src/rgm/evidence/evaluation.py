@@ -13,6 +13,7 @@ from rgm.data.images import ImageSet, to_unit
 from rgm.evidence.statistics import Estimate, PerImage, bootstrap_mean, calibration_error
 from rgm.measures import codebook_usage
 from rgm.model.generative import RGM
+from rgm.training.summary import codes_needed
 
 BATCH = 100
 """Images at once: the prior's activations of more do not fit a CPU's caches."""
@@ -44,6 +45,8 @@ class Evaluation:
     rate_ratio: Estimate
     codes_in_use: int
     perplexity: float
+    needed_codes: int
+    needed_perplexity: float
     concept_accuracy: Estimate | None
     calibration_error: Estimate | None
 
@@ -68,7 +71,7 @@ def evaluate(
     weighted = importance_bound(model, few, samples, generator)
     unit = "nats" if model.is_density else "nats of a loss"
     result = model.infer(to_unit(data.images).to(model.device))
-    usage = codebook_usage(result.z1, model.latent_dim)
+    usage, needed = codebook_usage(result.z1, model.latent_dim), codes_needed(model, data)
     errors = (result.reconstruction.cpu() - to_unit(data.images)).square().flatten(1).mean(dim=1)
     bits = code_rate_bits(model, data)
     compared = code_rate_bits(model, train, count=len(data))
@@ -91,6 +94,8 @@ def evaluate(
         rate_ratio=PerImage(parts=bits[: len(compared)], wholes=compared, unit="ratio").estimate(),
         codes_in_use=usage.in_use,
         perplexity=usage.perplexity,
+        needed_codes=needed.count,
+        needed_perplexity=needed.perplexity,
         concept_accuracy=None if right is None else bootstrap_mean(right, "share"),
         calibration_error=None if data.labels is None else calibration_error(probabilities, data.labels),
     )

@@ -167,14 +167,20 @@ class CodebookHead(nn.Module):
         self.usage.copy_(torch.where(dead, 1.0, _MEMORY * self.usage + (1 - _MEMORY) * share))
 
     def _picked(self, e: Float[Tensor, "batch d h w"], source: Source) -> Float[Tensor, "states d"]:
-        """Return embeddings of this batch, as many as there are entries, drawn at random from all processes' cells."""
-        flat = e.movedim(1, -1).flatten(0, 2)
-        whole = source if not isinstance(source, Share) else source.generator
-        cells = len(flat) if not isinstance(source, Share) else source.total * e.shape[2] * e.shape[3]
-        picked = torch.randint(cells, self.usage.shape, generator=whole, device=e.device)
+        """Return as many embeddings of this batch as there are entries, from all processes' cells.
+
+        They are drawn in proportion to the squared distance from their entry, as k-means++ draws its centres (Arthur
+        and Vassilvitskii 2007): most cells of a picture may look alike, and are served well already.
+        """
+        flat, away = e.movedim(1, -1).flatten(0, 2), -self._logits(e).amax(dim=1).flatten(1) / self.sharpness
+        away = away.clamp_min(torch.finfo(away.dtype).tiny)
         if not isinstance(source, Share):
-            return flat[picked]
-        row, cell = picked // (e.shape[2] * e.shape[3]), picked % (e.shape[2] * e.shape[3])
+            return flat[torch.multinomial(away.flatten(), len(self.usage), True, generator=source)]
+        everywhere = away.new_zeros(source.total, away.shape[1])
+        everywhere[source.rows] = away
+        weights = total(everywhere).flatten()
+        picked = torch.multinomial(weights, len(self.usage), True, generator=source.generator)
+        row, cell = picked // away.shape[1], picked % away.shape[1]
         mine = source.rows[:, None] == row
         found = e.flatten(2)[mine.long().argmax(dim=0), :, cell]
         return total(torch.where(mine.any(dim=0)[:, None], found, 0.0))

@@ -18,6 +18,7 @@ from rgm.data.jitter import jitter, posed, random_pose
 from rgm.data.labels import HIDDEN, typical
 from rgm.device import hold_memory
 from rgm.errors import RGMError
+from rgm.model.estimator import CodebookHead
 from rgm.model.spatial import SpatialRGM
 from rgm.noise import Share, Source, integers
 from rgm.processes import current
@@ -25,7 +26,8 @@ from rgm.progress import Callback, EpochRecord, StepRecord, Watch
 from rgm.training.engine import Engine
 from rgm.training.muon import Muon
 from rgm.training.objective import Loss, loss
-from rgm.training.recipe import Recipe, Stage, Weights
+from rgm.training.recipe import Recipe, Relocation, Stage, Weights
+from rgm.training.relocation import IMAGES, relocate
 from rgm.training.summary import summary
 
 
@@ -164,9 +166,18 @@ class Training:
 
     def _weights(self) -> Weights:
         stage, done = self.stage, self.position.step / self._steps(self.stage)
-        if done >= stage.warm_up:
-            return stage.weights
-        return replace(stage.weights, rate=stage.weights.rate * done / stage.warm_up)
+        weights = stage.weights
+        if done < stage.warm_up:
+            weights = replace(weights, rate=weights.rate * done / stage.warm_up)
+        if self._relocation and done >= self._relocation.start:
+            weights = replace(weights, usage=0.0)
+        return weights
+
+    @property
+    def _relocation(self) -> Relocation | None:
+        """When the stage moves codes; None for an estimator without a codebook, which has none to move."""
+        has_codebook = isinstance(self.model.recognition(1).head, CodebookHead)
+        return self.stage.relocation if has_codebook else None
 
     def _generator(self, *key: int) -> torch.Generator:
         """Return a generator that depends on the seed and a key alone."""
@@ -270,6 +281,9 @@ class Training:
             optimizer.step()
         self.position.step += 1
         self.position.batches += 1
+        relocation = self._relocation
+        if relocation and relocation.due(self.position.step, self._steps(self.stage)):
+            self._relocate(relocation)
         for name, value in {"loss": total, **terms}.items():
             self.position.sums[name] = self.position.sums.get(name, 0.0) + value
         return StepRecord(
@@ -280,6 +294,16 @@ class Training:
             loss=total,
             terms=terms,
         )
+
+    def _relocate(self, relocation: Relocation) -> None:
+        """Give up a code that is hardly needed, if one is: the same in every process."""
+        shape = (min(IMAGES, len(self.images)),)
+        generator = self._generator(self.position.stage, self.position.step, 2)
+        some = torch.randint(len(self.images), shape, generator=generator, device=self.device)
+        images = to_unit(self.images[some.to(self.images.device)].to(self.device)).to(self.dtype)
+        self.model.eval()
+        relocate(self.model, images, relocation.need)
+        self.model.train()
 
     def _not_finite(self, total: float, terms: dict[str, float], index: Tensor) -> RGMError:
         """Return the error for a loss that is no number: the step, the batch and the terms to blame."""

@@ -43,6 +43,32 @@ class Weights:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Relocation:
+    """From `start` to `stop`, shares of a stage, every `every` steps, one code of z_1 that is hardly needed is moved.
+
+    Hardly needed is a code whose place another can take at less than `need` / (3K) of the squared error, K codes in
+    all. From `start` on the usage term no longer counts: it spreads what looks alike over several codes.
+    """
+
+    start: float = 0.3
+    stop: float = 0.65
+    every: int = 50
+    need: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Raise RGMError for shares that are none, or steps that never come."""
+        if not 0 <= self.start <= self.stop <= 1 or self.every < 1:
+            raise RGMError(
+                f"codes are moved between two shares of a stage, every so many steps, not between {self.start} and "
+                f"{self.stop} every {self.every}"
+            )
+
+    def due(self, step: int, steps: int) -> bool:
+        """Return whether a code may be moved after `step` of `steps`."""
+        return step % self.every == 0 and self.start * steps <= step < self.stop * steps
+
+
+@dataclass(frozen=True, kw_only=True)
 class Stage:
     """One stretch of training with Adam at one loss.
 
@@ -55,7 +81,7 @@ class Stage:
     nothing, so that codes are used before they are priced. `labelled`: images with a known label that are added to
     every batch, where most labels are hidden. `looks`: how far the second look at an image is turned, scaled and
     shifted, in units of `jitter`; 0 for no second look. `posed`: the share of a batch that is so turned, scaled and
-    shifted itself, the prior being told how.
+    shifted itself, the prior being told how. `relocation`: when codes that are hardly needed are moved.
     """
 
     name: str
@@ -71,6 +97,7 @@ class Stage:
     labelled: int = 0
     looks: float = 0.0
     posed: float = 0.0
+    relocation: Relocation | None = None
     weights: Weights
 
 
@@ -137,21 +164,24 @@ def seed() -> Recipe:
 
 
 def standard() -> Recipe:
-    """Return the default recipe: first the codes and the concept, then the prior over the codes that have settled."""
-    weights = Weights(reconstruction=10.0, concept=0.3, codebook=1.0, usage=0.005, locality=40.0)
-    stage = Stage(
+    """Return the default recipe: the codes and the concept, the prior over the codes that have settled, and that prior
+    once more, tolerating outliers.
+    """
+    weights = Weights(reconstruction=10.0, concept=0.3, codebook=1.0, usage=0.005, locality=15.0)
+    codes = Stage(
         name="codes",
-        epochs=4,
-        least_steps=800,
+        epochs=3,
+        least_steps=700,
         learning_rate=3e-3,
         batch_size=64,
         schedule="one-cycle",
         shift=1,
+        relocation=Relocation(),
         weights=weights,
     )
     prior = Stage(
         name="prior",
-        epochs=0.85,
+        epochs=1,
         least_steps=400,
         learning_rate=3e-3,
         muon=0.02,
@@ -160,14 +190,32 @@ def standard() -> Recipe:
         trains="prior",
         weights=Weights(reconstruction=0.0, prior=1.0),
     )
-    return Recipe(stages=(stage, prior))
+    return Recipe(stages=(codes, prior, _tolerating(prior, outliers=0.005, epochs=0.2)))
+
+
+def _tolerating(prior: Stage, *, outliers: float, epochs: float) -> Stage:
+    """Return a short stage after a prior's, at a quarter of its rates, in which outliers are tolerated."""
+    return replace(
+        prior,
+        name="outliers",
+        epochs=epochs,
+        least_steps=100,
+        learning_rate=5e-4,
+        muon=0.005,
+        weights=replace(prior.weights, outliers=outliers),
+    )
+
+
+def _unmoved(codes: Stage, **weights: float) -> Stage:
+    """Return a stage of codes in which none is moved for its cost, with other weights."""
+    return replace(codes, relocation=None, weights=replace(codes.weights, **weights))
 
 
 def quick() -> Recipe:
     """Return the recipe for a first result: codes that settle soon, the concept read from them, a short prior."""
-    codes, prior = standard().stages
-    weights = replace(codes.weights, usage=0.05, locality=0.0)
-    codes = replace(codes, epochs=0.4, least_steps=400, learning_rate=6e-3, shift=0, weights=weights)
+    codes, prior, _ = standard().stages
+    codes = _unmoved(codes, usage=0.05, locality=0.0)
+    codes = replace(codes, epochs=0.4, least_steps=400, learning_rate=6e-3, shift=0)
     concept = replace(
         codes,
         name="concept",
@@ -186,18 +234,9 @@ def pretrained() -> Recipe:
     scaled and shifted images, too, told how; the same with outliers tolerated; and the concept read once more, from
     codes that have settled.
     """
-    codes, prior = standard().stages
-    codes = replace(codes, epochs=12, weights=replace(codes.weights, locality=5.0))
+    codes, prior, _ = standard().stages
+    codes = replace(_unmoved(codes, locality=5.0), epochs=12, least_steps=800)
     prior = replace(prior, epochs=14, batch_size=128, posed=0.8)
-    tolerant = replace(
-        prior,
-        name="outliers",
-        epochs=0.5,
-        least_steps=100,
-        learning_rate=5e-4,
-        muon=0.005,
-        weights=replace(prior.weights, outliers=0.005),
-    )
     concept = Stage(
         name="concept",
         epochs=6,
@@ -209,14 +248,14 @@ def pretrained() -> Recipe:
         looks=1.0,
         weights=Weights(reconstruction=0.0, concept=0.5, pseudo_label=0.5),
     )
-    return Recipe(stages=(codes, prior, tolerant, concept))
+    return Recipe(stages=(codes, prior, _tolerating(prior, outliers=0.005, epochs=0.5), concept))
 
 
 def pyramid() -> Recipe:
     """Return the recipe of models with several grids: all codes and the concept, then the priors over them."""
-    codes, prior = standard().stages
-    weights = replace(codes.weights, children=0.3, usage=0.0, locality=10.0)
-    return Recipe(stages=(replace(codes, weights=weights), replace(prior, epochs=1.5)))
+    codes, prior, _ = standard().stages
+    codes = replace(_unmoved(codes, children=0.3, usage=0.0, locality=10.0), epochs=4, least_steps=800)
+    return Recipe(stages=(codes, replace(prior, epochs=1.5)))
 
 
 def likelihood() -> Recipe:

@@ -1,0 +1,103 @@
+"""A code that another can replace at no cost is given up, and moved to where the codes serve badly."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from rgm.data.images import ImageSet, to_unit
+from rgm.errors import RGMError
+from rgm.measures import least_needed
+from rgm.model.config import preset
+from rgm.model.estimator import CodebookHead
+from rgm.model.spatial import SpatialRGM
+from rgm.training.loop import Training
+from rgm.training.recipe import Recipe, Relocation, Stage, Weights
+from rgm.training.relocation import relocate
+
+
+def _model(estimator: str | None = None) -> SpatialRGM:
+    torch.manual_seed(0)
+    return SpatialRGM(config=preset("standard", (1, 28, 28), 10, estimator=estimator))
+
+
+def test_the_least_needed_code_is_the_cheapest_to_replace_by_its_nearest() -> None:
+    grey = torch.tensor([0.0, 0.4, 0.5, 1.0])
+    z1 = torch.tensor([0, 0, 1, 1, 1, 2, 2, 2, 3]).reshape(1, 3, 3)
+
+    def decode(codes: torch.Tensor) -> torch.Tensor:
+        return grey[codes][:, None]
+
+    code, cost = least_needed(decode, z1, decode(z1) + 0.2, 4)
+    assert code == 1  # three cells, 0.1 from code 2; the first of equals
+    assert cost == pytest.approx(3 * 0.1**2 / (9 * 0.2**2))
+
+
+def test_a_duplicate_is_given_up_and_moved_by_the_next_step(digits: ImageSet) -> None:
+    model = _model()
+    head = model.recognition(1).head
+    assert isinstance(head, CodebookHead)
+    with torch.no_grad():
+        head.codebook[5] = head.codebook[4]
+    images = to_unit(digits.images[:64])
+    given_up = relocate(model.eval(), images, need=1.0)
+    assert given_up is not None
+    assert head.usage[given_up] == 0
+    before = head.codebook.detach().clone()
+    model.train().relax(images, torch.Generator().manual_seed(0))
+    moved = (head.codebook.detach() != before).any(dim=1)
+    assert moved.nonzero().flatten().tolist() == [given_up]
+    embeddings = head.project(model.recognition(1).features(images)).movedim(1, -1).flatten(0, 2)
+    apart = torch.cdist(head.codebook[given_up][None], embeddings)
+    assert float(apart.detach().min()) < 1e-3
+    assert head.usage[given_up] == 1
+
+
+def test_no_code_is_given_up_where_none_costs_so_little(digits: ImageSet) -> None:
+    model = _model().eval()
+    assert relocate(model, to_unit(digits.images[:64]), need=0.0) is None
+    head = model.recognition(1).head
+    assert isinstance(head, CodebookHead)
+    assert bool((head.usage == 1).all())
+
+
+def test_codes_are_moved_between_two_shares_of_the_stage_and_the_usage_term_ends(digits: ImageSet) -> None:
+    relocation = Relocation(start=0.25, stop=0.75, every=2)
+    assert [step for step in range(1, 17) if relocation.due(step, 16)] == [4, 6, 8, 10]
+    stage = Stage(
+        name="codes",
+        epochs=1,
+        batch_size=128,
+        relocation=relocation,
+        weights=Weights(usage=0.5, codebook=1.0),
+    )
+    few = replace(digits, images=digits.images[:64], labels=None, classes=())
+    weights: list[float] = []
+    for estimator in ("vector-quantised", "gumbel"):  # the latter has no codebook
+        training = Training(_model(estimator), few, None, Recipe(stages=(stage,)), seed=0)
+        training.run(lambda _, t=training: weights.append(t._weights().usage), lambda *_: None)  # type: ignore[misc]
+    assert weights == [0.5, *[0.0] * 7] + [0.5] * 8
+
+
+def test_codes_revived_are_drawn_by_squared_distance() -> None:
+    """χ² of which embeddings are drawn, against their squared distances from the nearest entry."""
+    head = _model().recognition(1).head
+    assert isinstance(head, CodebookHead)
+    with torch.no_grad():
+        head.codebook.zero_()
+    lengths = torch.tensor([0.0, 1.0, 2.0, 3.0])
+    e = torch.zeros(1, head.codebook.shape[1], 2, 2)
+    e[0, 0] = lengths.reshape(2, 2)
+    generator = torch.Generator().manual_seed(0)
+    drawn = torch.cat([head._picked(e, generator)[:, 0] for _ in range(100)]).round().long()
+    counts = torch.bincount(drawn, minlength=4).double()
+    expected = len(drawn) * lengths.double() ** 2 / float((lengths**2).sum())
+    assert counts[0] == 0
+    assert (
+        float(((counts - expected)[1:] ** 2 / expected[1:]).sum()) < 13.8
+    )  # 0.1 % at two degrees of freedom
+
+
+def test_shares_that_are_none_are_refused() -> None:
+    with pytest.raises(RGMError, match="between two shares"):
+        Relocation(start=0.5, stop=0.4)
