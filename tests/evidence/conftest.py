@@ -27,7 +27,7 @@ def learned(once: Callable[..., Path], digits: ImageSet) -> SpatialRGM:
     def make(folder: Path) -> None:
         torch.manual_seed(1)
         model = SpatialRGM.from_preset("standard")
-        codes, prior = recipe("standard").stages
+        codes, prior, *_ = recipe("standard").stages
         short = (
             replace(codes, epochs=1, least_steps=400, batch_size=32),
             replace(prior, least_steps=300, batch_size=32, muon=0.0),

@@ -67,7 +67,7 @@ def test_codes_are_moved_between_two_shares_of_the_stage_and_the_usage_term_ends
     stage = Stage(
         name="codes",
         epochs=1,
-        batch_size=128,
+        batch_size=8,
         relocation=relocation,
         weights=Weights(usage=0.5, codebook=1.0),
     )
