@@ -123,7 +123,7 @@ def _concept(
 def atlas_figure(result: Abstraction) -> Figure:
     """Return, for each code, the mean patch seen under it and what it paints, with its share of all cells.
 
-    Codes stand in the order of how much they paint.
+    Codes stand in the order of how much they paint; under one that is not needed stands the code that serves as well.
     """
     atlas = result.atlas
     states = len(atlas.counts)
@@ -169,7 +169,12 @@ def atlas_figure(result: Abstraction) -> Figure:
         )
         share = _share(int(atlas.counts[code]), total)
         axes.text(left + 2.06, top - 0.24, share, fontsize=size, color=INK, ha="right", va="center")
-    for offset, word in enumerate(("seen", "paints")):  # said once, under the first pair
+        if int(atlas.counts[code]) and not result.needed.needed[code]:
+            like = f"like {int(result.needed.replacement[code])}"
+            axes.text(left + 2.06, top + aspect + 0.04, like, fontsize=size, color=INK, ha="right", va="top")
+    first = listed[0] if listed else 0
+    words = ("seen", "paints") if result.needed.needed[first] else ("seen",)
+    for offset, word in enumerate(words):  # said once, under the first pair
         axes.text(
             1.06 * offset + 0.5,
             0.5 + aspect + 0.04,
