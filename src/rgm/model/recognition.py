@@ -116,6 +116,10 @@ class Recognition(nn.Module):
         """Return what the level above and the decoder see of this level's codes."""
         return self.head.read(z)
 
+    def hidden(self) -> list[nn.Parameter]:
+        """Return the kernels between its layers."""
+        return [weight for weight in self.features.parameters() if weight.ndim == 4]
+
     def unsure(self, below: Bool[Tensor, "n height_below width_below"]) -> Bool[Tensor, "n height width"]:
         """Return the cells whose code can depend on any of the cells (or pixels) marked beneath."""
         marked = below[:, None].float()

@@ -124,12 +124,12 @@ class SpatialRGM(RGM):
     def _fields(self, images: Images) -> list[CategoricalField]:
         """Return every level's q(z_ℓ | z_{ℓ−1}) with the most probable codes beneath it."""
         first = self.recognition(1).field(images)
-        return [first, *self._fields_above(first.mode())]
+        return [first, *self._fields_above(first.mode(), self.depth)]
 
-    def _fields_above(self, z1: Codes) -> list[CategoricalField]:
-        """Return q(z_ℓ | z_{ℓ−1}) of the levels above z_1, with the most probable codes beneath each."""
+    def _fields_above(self, z1: Codes, top: int) -> list[CategoricalField]:
+        """Return q(z_ℓ | z_{ℓ−1}) of the levels from 2 to `top`, with the most probable codes beneath each."""
         codes, fields = z1, []
-        for level in range(2, self.depth + 1):
+        for level in range(2, top + 1):
             fields.append(self.recognition(level).field(self._told(codes, level - 1)))
             codes = fields[-1].mode()
         return fields
@@ -140,13 +140,19 @@ class SpatialRGM(RGM):
         return [field.mode() for field in self._fields(images)]
 
     @torch.no_grad()
+    def read_grids(self, images: Images) -> list[Codes]:
+        """Return the most probable codes of every grid, as `read` does; the concept is not read."""
+        z1 = self.recognition(1).field(images).mode()
+        return [z1, *(field.mode() for field in self._fields_above(z1, self.depth - 1))]
+
+    @torch.no_grad()
     def infer_above(self, z1: Codes) -> Inference:
         """Return what `infer` does of images that have these codes: read upwards from them, and painted.
 
         Raises RGMError for a grid of another shape or codes out of range.
         """
         self._check_codes(z1)
-        return self._inference(z1.to(self.device), self._fields_above(z1.to(self.device)))
+        return self._inference(z1.to(self.device), self._fields_above(z1.to(self.device), self.depth))
 
     @torch.no_grad()
     def cell_logits(self, images: Images) -> Float[Tensor, "n states height width"]:
@@ -219,7 +225,7 @@ class SpatialRGM(RGM):
         self._check_codes(z1)
         self._check_keep(keep, z1)
         concepts = self._concept_of_each(concept, len(z1))
-        codes = [z1, *(field.mode() for field in self._fields_above(z1)[:-1])]
+        codes = [z1, *(field.mode() for field in self._fields_above(z1, self.depth - 1))]
         kept = [keep.expand_as(z1)]
         for level in range(2, self.depth):
             kept.append(~self.recognition(level).unsure(~kept[-1]))
@@ -246,7 +252,7 @@ class SpatialRGM(RGM):
         self._check_cell(row, column)
         z1, concepts = z1.to(self.device), self._concepts(concept)
         parent = (
-            self._fields_above(z1)[0].mode() if self.depth > 2 else concepts.expand(len(z1))[:, None, None]
+            self._fields_above(z1, 2)[0].mode() if self.depth > 2 else concepts.expand(len(z1))[:, None, None]
         )
         return self.prior(1).cell_log_probs(self._one_hot(z1, 1), self._told(parent, 2), row, column)
 

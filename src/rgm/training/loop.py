@@ -135,15 +135,17 @@ class Training:
         return max(stage.least_steps, round(stage.epochs * self._batches(stage)))
 
     def _optimise(self, stage: Stage) -> None:
-        """Make the stage's optimisers: Adam, and Muon for the matrices between a prior's hidden layers."""
+        """Make the stage's optimisers: Adam, and Muon for what lies between hidden layers."""
         parts = {"everything": self.model, "prior": self.model.priors, "concept": self.model.recognitions[-1]}
-        rest, hidden = list(parts[stage.trains].parameters()), []
+        rest, hidden = list(parts[stage.trains].parameters()), list[nn.Parameter]()
         moving = {id(weight) for weight in rest}
         for weight in self.free:  # no gradient is worked out for what does not move
             weight.requires_grad_(id(weight) in moving)
         if stage.muon:
-            hidden = [w for level in range(1, self.model.depth) for w in self.model.prior(level).hidden()]
-            rest = [w for w in rest if not any(w is taken for taken in hidden)]
+            found = [w for level in range(1, self.model.depth) for w in self.model.prior(level).hidden()]
+            found += self.model.recognition(self.model.depth).hidden()
+            hidden = [weight for weight in found if id(weight) in moving]
+            rest = [weight for weight in rest if not any(weight is taken for taken in hidden)]
         self.optimizers: list[torch.optim.Optimizer] = [
             torch.optim.Adam(rest, lr=stage.learning_rate, fused=True),
             *([Muon(hidden, lr=stage.muon)] if hidden else []),

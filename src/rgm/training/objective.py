@@ -142,13 +142,15 @@ def _prior(
 
     Where the concept is hidden it is drawn from q(z_L | z_{L−1}), which sums it out in expectation.
     """
-    codes = model.read(images)
+    codes = model.read_grids(images)
     if labels is None or _some_hidden(labels):
-        below = one_hot(codes[-2], model.config.levels[-2].states, dtype=images.dtype)
+        below = one_hot(codes[-1], model.config.levels[-2].states, dtype=images.dtype)
         top = model.recognition(model.depth).field(model.recognition(model.depth - 1).read(below))
-        codes[-1] = top.sample(generator)
-    if labels is not None:
-        codes[-1] = torch.where(labels == HIDDEN, codes[-1][:, 0, 0], labels)[:, None, None]
+        drawn = top.sample(generator)
+        known = torch.full_like(drawn, HIDDEN) if labels is None else labels[:, None, None]
+        codes.append(torch.where(known == HIDDEN, drawn, known))
+    else:
+        codes.append(labels[:, None, None])
     hard = [
         one_hot(z, level.states, dtype=images.dtype)
         for z, level in zip(codes, model.config.levels, strict=True)

@@ -72,11 +72,11 @@ class Relocation:
 class Stage:
     """One stretch of training with Adam at one loss.
 
-    `muon`: the learning rate of Muon (Jordan et al. 2024) for the matrices between a prior's hidden layers, which
-    Adam then leaves to it; 0 for Adam alone. `schedule`: `constant`, or `one-cycle` (a rise over the first tenth to
-    the learning rates, then a cosine to nothing). `shift`: each image is moved by up to as many pixels on either
-    axis, edges repeated. Where `epochs` would be fewer than `least_steps` steps, as on a small set, the stage goes on
-    to that many.
+    `muon`: the learning rate of Muon (Jordan et al. 2024) for the matrices between a prior's hidden layers and the
+    kernels that read the concept, which Adam then leaves to it; 0 for Adam alone. `schedule`: `constant`, or
+    `one-cycle` (a rise over the first tenth to the learning rates, then a cosine to nothing). `shift`: each image is
+    moved by up to as many pixels on either axis, edges repeated. Where `epochs` would be fewer than `least_steps`
+    steps, as on a small set, the stage goes on to that many.
     `trains`: the parts whose parameters move. `warm_up`: the share of the stage in which `weights.rate` rises from
     nothing, so that codes are used before they are priced. `labelled`: images with a known label that are added to
     every batch, where most labels are hidden. `looks`: how far the second look at an image is turned, scaled and
