@@ -50,10 +50,10 @@ class Relocation:
     all. From `start` on the usage term no longer counts: it spreads what looks alike over several codes.
     """
 
-    start: float = 0.3
-    stop: float = 0.65
-    every: int = 50
-    need: float = 1.0
+    start: float = 0.25
+    stop: float = 0.6
+    every: int = 60
+    need: float = 1.2
 
     def __post_init__(self) -> None:
         """Raise RGMError for shares that are none, or steps that never come."""
@@ -167,55 +167,57 @@ def standard() -> Recipe:
     """Return the default recipe: the codes and the concept, the prior over the codes that have settled, and that prior
     once more, tolerating outliers.
     """
-    weights = Weights(reconstruction=10.0, concept=0.3, codebook=1.0, usage=0.005, locality=15.0)
-    codes = Stage(
+    codes = replace(
+        _codes(locality=12.0), epochs=2.4, least_steps=700, batch_size=32, relocation=Relocation()
+    )
+    prior = replace(_prior(), least_steps=250)
+    return Recipe(stages=(codes, prior, _tolerating(prior, epochs=0.2, least_steps=60)))
+
+
+def _codes(**weights: float) -> Stage:
+    """Return a stage that learns codes and concept together, with these weights."""
+    usual = Weights(reconstruction=10.0, concept=0.3, codebook=1.0, usage=0.005)
+    return Stage(
         name="codes",
-        epochs=3,
-        least_steps=700,
+        epochs=4,
+        least_steps=800,
         learning_rate=3e-3,
-        batch_size=64,
         schedule="one-cycle",
         shift=1,
-        relocation=Relocation(),
-        weights=weights,
+        weights=replace(usual, **weights),
     )
-    prior = Stage(
+
+
+def _prior() -> Stage:
+    """Return a stage that learns the prior alone."""
+    return Stage(
         name="prior",
-        epochs=1,
+        epochs=0.85,
         least_steps=400,
         learning_rate=3e-3,
         muon=0.02,
-        batch_size=64,
         schedule="one-cycle",
         trains="prior",
         weights=Weights(reconstruction=0.0, prior=1.0),
     )
-    return Recipe(stages=(codes, prior, _tolerating(prior, outliers=0.005, epochs=0.2)))
 
 
-def _tolerating(prior: Stage, *, outliers: float, epochs: float) -> Stage:
-    """Return a short stage after a prior's, at a quarter of its rates, in which outliers are tolerated."""
+def _tolerating(prior: Stage, *, epochs: float, least_steps: int) -> Stage:
+    """Return a short stage after a prior's, at low rates, in which outliers are tolerated."""
     return replace(
         prior,
         name="outliers",
         epochs=epochs,
-        least_steps=100,
+        least_steps=least_steps,
         learning_rate=5e-4,
         muon=0.005,
-        weights=replace(prior.weights, outliers=outliers),
+        weights=replace(prior.weights, outliers=0.005),
     )
-
-
-def _unmoved(codes: Stage, **weights: float) -> Stage:
-    """Return a stage of codes in which none is moved for its cost, with other weights."""
-    return replace(codes, relocation=None, weights=replace(codes.weights, **weights))
 
 
 def quick() -> Recipe:
     """Return the recipe for a first result: codes that settle soon, the concept read from them, a short prior."""
-    codes, prior, _ = standard().stages
-    codes = _unmoved(codes, usage=0.05, locality=0.0)
-    codes = replace(codes, epochs=0.4, least_steps=400, learning_rate=6e-3, shift=0)
+    codes = replace(_codes(usage=0.05), epochs=0.4, least_steps=400, learning_rate=6e-3, shift=0)
     concept = replace(
         codes,
         name="concept",
@@ -224,19 +226,18 @@ def quick() -> Recipe:
         trains="concept",
         weights=Weights(reconstruction=0.0, concept=1.0),
     )
-    return Recipe(stages=(codes, concept, replace(prior, epochs=0.5)))
+    return Recipe(stages=(codes, concept, replace(_prior(), epochs=0.5)))
 
 
 def pretrained() -> Recipe:
-    """Return the recipe of the packaged weights: `standard`, longer, in four stages.
+    """Return the recipe of the packaged weights, in four stages.
 
-    The codes with less weight on locality, which their decoder gives by itself; a prior that learns from turned,
+    The codes with little weight on locality, which their decoder gives by itself; a prior that learns from turned,
     scaled and shifted images, too, told how; the same with outliers tolerated; and the concept read once more, from
     codes that have settled.
     """
-    codes, prior, _ = standard().stages
-    codes = replace(_unmoved(codes, locality=5.0), epochs=12, least_steps=800)
-    prior = replace(prior, epochs=14, batch_size=128, posed=0.8)
+    codes = replace(_codes(locality=5.0), epochs=12)
+    prior = replace(_prior(), epochs=14, batch_size=128, posed=0.8)
     concept = Stage(
         name="concept",
         epochs=6,
@@ -248,14 +249,14 @@ def pretrained() -> Recipe:
         looks=1.0,
         weights=Weights(reconstruction=0.0, concept=0.5, pseudo_label=0.5),
     )
-    return Recipe(stages=(codes, prior, _tolerating(prior, outliers=0.005, epochs=0.5), concept))
+    tolerating = _tolerating(prior, epochs=0.5, least_steps=100)
+    return Recipe(stages=(codes, prior, tolerating, concept))
 
 
 def pyramid() -> Recipe:
     """Return the recipe of models with several grids: all codes and the concept, then the priors over them."""
-    codes, prior, _ = standard().stages
-    codes = replace(_unmoved(codes, children=0.3, usage=0.0, locality=10.0), epochs=4, least_steps=800)
-    return Recipe(stages=(codes, replace(prior, epochs=1.5)))
+    codes = _codes(children=0.3, usage=0.0, locality=10.0)
+    return Recipe(stages=(codes, replace(_prior(), epochs=1.5)))
 
 
 def likelihood() -> Recipe:
