@@ -36,7 +36,13 @@ def two_stages() -> Recipe:
     return Recipe(stages=(first, replace(first, name="second", epochs=1)))
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+SHORT = ("seed", "quick", "standard")
+"""The presets that quick runs train, too."""
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in SHORT else pytest.param(name, marks=pytest.mark.slow) for name in NETWORKS]
+)
 def test_every_preset_learns(name: str) -> None:
     size = 32 if name.startswith("colour") else 28
     channels = 3 if name.startswith("colour") else 1
