@@ -508,7 +508,7 @@ def test_a_folder_of_images_end_to_end(tmp_path: Path) -> None:
     assert "did you mean 'light'" in line
 
 
-TRAINED = ("train", "--data", "digits", "--preset", "seed", "--epochs", 5)
+TRAINED = ("train", "--data", "digits", "--preset", "seed", "--epochs", 8)
 
 
 @pytest.fixture(scope="session")
@@ -516,10 +516,8 @@ def undisturbed(once: Callable[..., Path]) -> Path:
     return once("undisturbed", lambda folder: outside(*TRAINED, "--out", folder))
 
 
-@pytest.mark.parametrize(
-    ("number", "code"),
-    [pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow), (signal.SIGTERM, 143)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupted_training_leaves_a_checkpoint_and_goes_on(
     undisturbed: Path, tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
@@ -648,6 +646,7 @@ def test_every_command_takes_a_counted_model(counted: Path, tmp_path: Path) -> N
         assert (read["z1"][:, 4:] != z1[:6, 4:]).any()
 
 
+@pytest.mark.slow
 def test_a_counted_model_is_evaluated_and_its_exactness_shown(counted: Path, tmp_path: Path) -> None:
     done("evaluate", counted, "--samples", 1, "--out", tmp_path)
     measures = json.loads((tmp_path / "evaluation.json").read_text())["measures"]
