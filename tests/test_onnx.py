@@ -14,6 +14,8 @@ from rgm.model.spatial import SpatialRGM
 from rgm.model.transformer import TransformerPrior
 from rgm.onnx import export, graphs, past_shape
 
+pytestmark = pytest.mark.slow
+"""Exporting takes long: in quick runs, the explorer's second engine shows that graphs give what PyTorch gives."""
 SAME = {"atol": 1e-5, "rtol": 0.0}
 
 
@@ -32,9 +34,6 @@ def bounded() -> SpatialRGM:
     )
 
 
-SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("pretrained", "three-level", "bounded")]
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The graphs of the notebook's network, and beside them its weights."""
@@ -45,9 +44,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-@pytest.fixture(scope="module", params=["seed", *SLOW])
+@pytest.fixture(scope="module", params=["seed", "pretrained", "three-level", "bounded"])
 def pair(request: pytest.FixtureRequest, folder: Path) -> tuple[SpatialRGM, Runs]:
-    """A model and its graphs; exporting takes long, so that quick runs look at one model alone."""
     torch.manual_seed(0)
     if request.param == "seed":
         model = SpatialRGM().eval()

@@ -1,4 +1,4 @@
-"""A small model that has learned the embedded digits, for the tests of verdicts."""
+"""A small model that has learned the embedded digits, for the tests of verdicts; and one that need not be trained."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -40,3 +40,9 @@ def learned(once: Callable[..., Path], digits: ImageSet) -> SpatialRGM:
     found = load_checkpoint(once("learned", make)).model
     assert isinstance(found, SpatialRGM)
     return found
+
+
+@pytest.fixture(scope="session")
+def shipped() -> SpatialRGM:
+    """The packaged weights: for what holds of any model."""
+    return SpatialRGM.from_pretrained("mnist")

@@ -20,6 +20,7 @@ def failed(claim: Claim) -> set[str]:
     return {measure.name for measure in claim.measures if measure.verdict == "not supported"}
 
 
+@pytest.mark.slow
 def test_all_three_claims_hold_for_a_model_that_has_learned(
     learned: SpatialRGM, digits_judge: Judge, digits: ImageSet, test_digits: ImageSet
 ) -> None:
@@ -75,30 +76,30 @@ def test_a_flat_model_paints_everywhere(digits: ImageSet, monkeypatch: pytest.Mo
     assert model.latent_dim == 32
 
 
-def test_an_untrained_control_is_seeded_and_leaves_the_seed_alone(learned: SpatialRGM) -> None:
+def test_an_untrained_control_is_seeded_and_leaves_the_seed_alone(shipped: SpatialRGM) -> None:
     before = torch.get_rng_state()
-    one, two = (untrained(learned, seed=3) for _ in range(2))
+    one, two = (untrained(shipped, seed=3) for _ in range(2))
     assert torch.equal(before, torch.get_rng_state())
-    assert one.config == learned.config
+    assert one.config == shipped.config
     for first, second in zip(one.parameters(), two.parameters(), strict=True):
         assert torch.equal(first, second)
 
 
 def test_a_memoriser_replays_and_a_shuffler_renames(
-    learned: SpatialRGM, digits: ImageSet, generator: torch.Generator
+    shipped: SpatialRGM, digits: ImageSet, generator: torch.Generator
 ) -> None:
-    known = learned.infer(to_unit(digits.images)).reconstruction
-    replayed = Memoriser(learned, digits).sample(torch.tensor([3, 7]), 5, generator=generator)
+    known = shipped.infer(to_unit(digits.images)).reconstruction
+    replayed = Memoriser(shipped, digits).sample(torch.tensor([3, 7]), 5, generator=generator)
     assert replayed.concept.tolist() == [3] * 5 + [7] * 5
     assert float(nearest_distance(replayed.images, known).max()) < 1e-5
-    renamed = Shuffled(learned).sample(torch.tensor([9, 2]), generator=torch.Generator().manual_seed(5))
-    plain = learned.sample(torch.tensor([0, 3]), generator=torch.Generator().manual_seed(5))
+    renamed = Shuffled(shipped).sample(torch.tensor([9, 2]), generator=torch.Generator().manual_seed(5))
+    plain = shipped.sample(torch.tensor([0, 3]), generator=torch.Generator().manual_seed(5))
     assert torch.equal(renamed.images, plain.images)
     assert renamed.concept.tolist() == [9, 2]
 
 
 def test_what_does_not_allow_a_verdict_is_undecided_with_the_reason(
-    learned: SpatialRGM, digits_judge: Judge, digits: ImageSet, test_digits: ImageSet
+    shipped: SpatialRGM, digits_judge: Judge, digits: ImageSet, test_digits: ImageSet
 ) -> None:
     assert test_digits.labels is not None
     few = replace(test_digits, images=test_digits.images[:20], labels=test_digits.labels[:20])
@@ -111,9 +112,9 @@ def test_what_does_not_allow_a_verdict_is_undecided_with_the_reason(
         (unlabelled, "the claims are about classes"),
     ):
         for claim in (
-            abstraction_claim(learned, digits_judge, data, DIGITS),
-            instantiation_claim(learned, references(digits_judge, digits, data), data, DIGITS),
-            locality_claim(learned, digits_judge, data, DIGITS),
+            abstraction_claim(shipped, digits_judge, data, DIGITS),
+            instantiation_claim(shipped, references(digits_judge, digits, data), data, DIGITS),
+            locality_claim(shipped, digits_judge, data, DIGITS),
         ):
             assert claim.verdict == "undecided"
             assert reason in claim.reason

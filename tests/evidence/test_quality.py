@@ -173,6 +173,7 @@ def judge() -> Judge:
     return Judge(JudgeConfig(channels=1, classes=10, width=4)).eval()
 
 
+@pytest.mark.slow
 def test_quality_of_an_untrained_model(
     model: SpatialRGM,
     judge: Judge,

@@ -14,6 +14,7 @@ from rgm.measures import squared_error
 from rgm.model.spatial import SpatialRGM
 
 
+@pytest.mark.slow
 def test_each_level_keeps_the_class_and_lets_go_of_the_pixels(
     learned: SpatialRGM, digits_judge: Judge, test_digits: ImageSet
 ) -> None:

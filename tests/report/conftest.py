@@ -6,7 +6,7 @@ from made_results import KINDS, Results, results_of
 
 from rgm.experiments.abstraction import Abstraction
 
-COMMON = ("grey", "colour, hostile names, not square", "unlabelled")
+COMMON = ("grey", "colour, hostile names, not square")
 """The kinds that are drawn in quick runs, too: drawing a report takes seconds."""
 
 

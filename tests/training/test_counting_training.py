@@ -54,7 +54,10 @@ def test_a_saved_model_is_the_same_model(whole):
     assert loaded.unfinished is None
 
 
-@pytest.mark.parametrize("after", [3, 8, 19])  # within the states, at their end, at the end of all
+LATER = [pytest.param(after, marks=pytest.mark.slow) for after in (8, 19)]
+
+
+@pytest.mark.parametrize("after", [3, *LATER])  # within the states, at their end, at the end of all
 def test_stopped_and_resumed_it_ends_in_the_same_bytes(whole, tmp_path, after):
     def stop(record: StepRecord) -> None:
         if record.step == after:

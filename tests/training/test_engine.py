@@ -35,7 +35,7 @@ def losses(run: Training) -> list[float]:
     return found
 
 
-@pytest.mark.parametrize("preset", ["seed", "standard", "likelihood"])
+@pytest.mark.parametrize("preset", ["seed", "standard", pytest.param("likelihood", marks=pytest.mark.slow)])
 def test_bfloat16_gives_the_same_losses_within_two_percent(preset: str) -> None:
     exact, rounded = losses(training(preset)), losses(training(preset, Engine(precision="bfloat16")))
     assert exact != rounded

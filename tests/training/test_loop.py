@@ -36,7 +36,13 @@ def two_stages() -> Recipe:
     return Recipe(stages=(first, replace(first, name="second", epochs=1)))
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+SHORT = ("seed", "quick", "standard")
+"""The presets that quick runs train, too."""
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in SHORT else pytest.param(name, marks=pytest.mark.slow) for name in NETWORKS]
+)
 def test_every_preset_learns(name: str) -> None:
     size = 32 if name.startswith("colour") else 28
     channels = 3 if name.startswith("colour") else 1
@@ -106,7 +112,9 @@ def plan_of(name: str) -> Recipe:
     return two_stages() if name == "seed" else recipe(name).adjusted(epochs=2.5, batch_size=64)
 
 
-@pytest.fixture(scope="module", params=["seed", "standard", "pretrained"])
+@pytest.fixture(
+    scope="module", params=["seed", "standard", pytest.param("pretrained", marks=pytest.mark.slow)]
+)
 def whole(request: pytest.FixtureRequest, few: ImageSet) -> tuple[str, Training]:
     """A training that nothing stopped."""
     done = Training(new_model(request.param), few, few, plan_of(request.param), seed=2)
@@ -211,7 +219,7 @@ def test_hidden_labels_teach_nothing(few: ImageSet) -> None:
     assert all(torch.equal(one, two) for one, two in zip(found[0].values(), found[1].values(), strict=True))
 
 
-@pytest.mark.parametrize("count", [20, 0])
+@pytest.mark.parametrize("count", [20, pytest.param(0, marks=pytest.mark.slow)])
 def test_a_training_with_few_labels_is_taken_up_where_it_stood(few: ImageSet, count: int) -> None:
     data = few_labels(few, count, seed=0)
     whole = Training(new_model("standard"), data, few, plan_for_hidden_labels(), seed=2)
