@@ -7,6 +7,7 @@ from rgm.data.images import ImageSet, to_unit
 from rgm.errors import RGMError
 from rgm.evidence.quality import (
     Quality,
+    _low_frequencies,
     classification_accuracy_score,
     coverage,
     diversity,
@@ -255,3 +256,22 @@ def test_a_set_is_as_large_as_the_training_images_allow(
         reference(judge, replace(digits, images=digits.images[:50], labels=digits.labels[:50]), test_digits)
     with pytest.raises(RGMError, match="no label"):
         reference(judge, replace(digits, labels=None, classes=()), test_digits)
+
+
+def test_the_nearest_are_those_of_a_plain_search(digits: ImageSet, test_digits: ImageSet) -> None:
+    """Of real images, of noise (whose low frequencies rule nothing out), of images that are among the known."""
+    known, real = to_unit(digits.images[:600]), to_unit(test_digits.images[:40])
+    noise = torch.rand(5, *real.shape[1:], generator=torch.Generator().manual_seed(0))
+    images = torch.cat([real, noise, known[:5]])
+    plain = (images[:, None] - known[None]).square().flatten(2).mean(dim=2).sqrt()
+    found = nearest_distance(images, known)
+    assert torch.allclose(found, plain.amin(dim=1), atol=1e-6)
+    assert found[-5:].tolist() == [0.0] * 5
+    assert torch.allclose(nearest_distance(images, known, rank=2), plain.sort(dim=1).values[:, 1], atol=1e-6)
+
+
+def test_low_frequencies_lie_no_farther_apart_than_images(digits: ImageSet) -> None:
+    images = to_unit(digits.images[:50])
+    low, whole = torch.pdist(_low_frequencies(images)), torch.pdist(images.flatten(1))
+    assert bool((low <= whole * (1 + 1e-6)).all())
+    assert float((low / whole).mean()) > 0.7

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from pydantic import Discriminator
 from torch import Tensor, nn
 
@@ -141,10 +141,13 @@ class CodebookHead(nn.Module):
         while a level's sample stays a one-hot field for whoever else looks at it.
         """
         e = self.project(features)
-        if self.training:
-            self._revive(e.detach(), generator)
+        dead = self.usage < _DEAD
+        if self.training and bool(dead.any()):
+            self._move(dead, e.detach(), generator)
         logits = self._logits(e)
         hard = hard_argmax(logits)
+        if self.training:
+            self._count(hard, dead)
         nearest = self.read(hard)
         cost = F.mse_loss(nearest, e.detach()) + self.commitment * F.mse_loss(e, nearest.detach())
         # C⁺ by the normal equations, a little ridge keeping them solvable; far cheaper than a decomposition.
@@ -155,16 +158,16 @@ class CodebookHead(nn.Module):
         return logits, sample, cost
 
     @torch.no_grad()
-    def _revive(self, e: Float[Tensor, "batch d h w"], generator: Source) -> None:
-        """Move entries that are hardly ever nearest onto embeddings of this batch.
+    def _move(self, dead: Bool[Tensor, " states"], e: Float[Tensor, "batch d h w"], source: Source) -> None:
+        """Move entries that are hardly ever nearest onto embeddings of this batch."""
+        self.codebook.copy_(torch.where(dead[:, None], self._picked(e, source), self.codebook))
 
-        `usage` is the running mean of each entry's share, times the number of entries: 1 where all are used alike.
-        """
-        dead = self.usage < _DEAD
-        self.codebook.copy_(torch.where(dead[:, None], self._picked(e, generator), self.codebook))
-        counts = total(torch.bincount(self._logits(e).argmax(dim=1).flatten(), minlength=len(dead)))
-        share = counts * len(dead) / counts.sum()
-        self.usage.copy_(torch.where(dead, 1.0, _MEMORY * self.usage + (1 - _MEMORY) * share))
+    @torch.no_grad()
+    def _count(self, hard: Float[Tensor, "batch states h w"], moved: Bool[Tensor, " states"]) -> None:
+        """Keep the running mean of each entry's share, times the number of entries: 1 where all are used alike."""
+        counts = total(hard.sum(dim=(0, 2, 3)))
+        share = counts * len(moved) / counts.sum()
+        self.usage.copy_(torch.where(moved, 1.0, _MEMORY * self.usage + (1 - _MEMORY) * share))
 
     def _picked(self, e: Float[Tensor, "batch d h w"], source: Source) -> Float[Tensor, "states d"]:
         """Return as many embeddings of this batch as there are entries, from all processes' cells.

@@ -168,10 +168,10 @@ def standard() -> Recipe:
     once more, tolerating outliers.
     """
     codes = replace(
-        _codes(locality=12.0), epochs=2.4, least_steps=700, batch_size=32, relocation=Relocation()
+        _codes(concept=0.5, locality=12.0), epochs=3, least_steps=700, batch_size=32, relocation=Relocation()
     )
-    prior = replace(_prior(), least_steps=250)
-    return Recipe(stages=(codes, prior, _tolerating(prior, epochs=0.2, least_steps=60)))
+    prior = replace(_prior(), epochs=0.8, least_steps=250)
+    return Recipe(stages=(codes, prior, _tolerating(prior, epochs=0.16, least_steps=60)))
 
 
 def _codes(**weights: float) -> Stage:
