@@ -9,7 +9,7 @@ from rgm.data.images import ImageSet, to_unit
 from rgm.evidence import controls
 from rgm.evidence.claims import DIGITS, Claim
 from rgm.evidence.controls import Memoriser, Shuffled, control_claims, flat, untrained
-from rgm.evidence.hypotheses import abstraction_claim, instantiation_claim, locality_claim
+from rgm.evidence.hypotheses import abstraction_claim, instantiation_claim, locality_claim, references
 from rgm.evidence.quality import nearest_distance
 from rgm.judge import Judge
 from rgm.model.receptive import Box
