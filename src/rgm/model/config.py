@@ -99,7 +99,7 @@ def standard(image: Shape = (1, 28, 28), classes: int = 10) -> ModelConfig:
         grid=_quarter(image),
         states=32,
         recognition=ConvRecognition(widths=(32, 64), refine=1, estimator=VectorQuantised()),
-        prior=OrderedPrior(raster=0.9, activation="relu"),
+        prior=OrderedPrior(raster=0.9),
     )
     concept = LevelConfig(
         grid=(1, 1),

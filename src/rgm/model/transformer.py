@@ -29,7 +29,6 @@ class OrderedPrior:
     A cell sees between `context` and 2 · `context` − 1 of the cells drawn before it (all of them, in a grid of at
     most twice `context` cells). `raster` is the share of training images whose cells are taken in reading order;
     the others' order is random. `poses`: whether training may tell it how an image was turned, scaled and shifted.
-    `activation`: the hidden layers'; ReLU takes a tenth less time on a CPU.
     """
 
     kind: Literal["ordered"] = "ordered"
@@ -39,7 +38,6 @@ class OrderedPrior:
     context: Size = 256
     raster: Share = 0.5
     poses: bool = False
-    activation: Literal["gelu", "relu"] = "gelu"
 
 
 class TransformerPrior(Prior):
@@ -70,7 +68,7 @@ class TransformerPrior(Prior):
         kernel = 1 if parent[1:] == (1, 1) else 3
         self.condition = nn.Conv2d(parent[0], width, kernel, padding=kernel // 2)
         self.pose = nn.Parameter(torch.zeros(width, 4)) if config.poses else None
-        self.blocks = nn.ModuleList(_Block(config) for _ in range(config.layers))
+        self.blocks = nn.ModuleList(_Block(width, config.heads, config.context) for _ in range(config.layers))
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, child[0])
 
@@ -225,15 +223,14 @@ class _Cache:
 class _Block(nn.Module):
     """Causal self-attention over the block of cells under way and the one before it, and a two-layer network."""
 
-    def __init__(self, config: OrderedPrior) -> None:
+    def __init__(self, width: int, heads: int, context: int) -> None:
         super().__init__()
-        width, self.heads, self.context = config.width, config.heads, config.context
-        activation = nn.GELU() if config.activation == "gelu" else nn.ReLU()
+        self.heads, self.context = heads, context
         self.norm = nn.LayerNorm(width)
         self.inputs = nn.Linear(width, 3 * width, bias=False)
         self.output = nn.Linear(width, width, bias=False)
         self.mlp = nn.Sequential(
-            nn.LayerNorm(width), nn.Linear(width, 4 * width), activation, nn.Linear(4 * width, width)
+            nn.LayerNorm(width), nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
         )
 
     def _split(self, x: Tokens) -> tuple[Tensor, Tensor, Tensor]:

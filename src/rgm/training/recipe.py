@@ -170,8 +170,8 @@ def standard() -> Recipe:
     codes = replace(
         _codes(concept=0.5, locality=12.0), epochs=3, least_steps=700, batch_size=32, relocation=Relocation()
     )
-    prior = replace(_prior(), epochs=0.8, least_steps=250)
-    return Recipe(stages=(codes, prior, _tolerating(prior, epochs=0.16, least_steps=60)))
+    prior = replace(_prior(), least_steps=250)
+    return Recipe(stages=(codes, prior, _tolerating(prior, outliers=0.02, epochs=0.2, least_steps=60)))
 
 
 def _codes(**weights: float) -> Stage:
@@ -202,7 +202,7 @@ def _prior() -> Stage:
     )
 
 
-def _tolerating(prior: Stage, *, epochs: float, least_steps: int) -> Stage:
+def _tolerating(prior: Stage, *, outliers: float, epochs: float, least_steps: int) -> Stage:
     """Return a short stage after a prior's, at low rates, in which outliers are tolerated."""
     return replace(
         prior,
@@ -211,7 +211,7 @@ def _tolerating(prior: Stage, *, epochs: float, least_steps: int) -> Stage:
         least_steps=least_steps,
         learning_rate=5e-4,
         muon=0.005,
-        weights=replace(prior.weights, outliers=0.005),
+        weights=replace(prior.weights, outliers=outliers),
     )
 
 
@@ -249,7 +249,7 @@ def pretrained() -> Recipe:
         looks=1.0,
         weights=Weights(reconstruction=0.0, concept=0.5, pseudo_label=0.5),
     )
-    tolerating = _tolerating(prior, epochs=0.5, least_steps=100)
+    tolerating = _tolerating(prior, outliers=0.005, epochs=0.5, least_steps=100)
     return Recipe(stages=(codes, prior, tolerating, concept))
 
 
