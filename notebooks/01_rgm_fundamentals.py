@@ -40,7 +40,7 @@ import torch
 from rgm import SpatialRGM, fit, load_data
 from rgm.evidence.claims import thresholds
 from rgm.evidence.controls import control_claims
-from rgm.evidence.hypotheses import abstraction_claim, instantiation_claim, locality_claim
+from rgm.evidence.hypotheses import abstraction_claim, instantiation_claim, locality_claim, references
 from rgm.experiments.abstraction import abstraction
 from rgm.experiments.instantiation import instantiation
 from rgm.experiments.locality import locality
@@ -116,7 +116,7 @@ figures(perturbed, "locality-atlas")
 limits = thresholds(test.name)
 claims = [
     abstraction_claim(model, judge, test, limits),
-    instantiation_claim(model, judge, train, test, limits),
+    instantiation_claim(model, references(judge, train, test), test, limits),
     locality_claim(model, judge, test, limits),
     *control_claims(model, judge, train, test, limits, seed=1),
 ]

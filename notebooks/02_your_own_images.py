@@ -83,12 +83,12 @@ figures(locality(model, test, judge, count=64, concepts=200), "locality")
 
 # %%
 from rgm.evidence.claims import MNIST, above
-from rgm.evidence.hypotheses import abstraction_claim, instantiation_claim, locality_claim
+from rgm.evidence.hypotheses import abstraction_claim, instantiation_claim, locality_claim, references
 
 limits = {**MNIST, "concept_accuracy": above(0.9), "samples_recognised": above(0.85)}
 claims = [
     abstraction_claim(model, judge, test, limits),
-    instantiation_claim(model, judge, train, test, limits),
+    instantiation_claim(model, references(judge, train, test), test, limits),
     locality_claim(model, judge, test, limits),
 ]
 verdicts(claims)

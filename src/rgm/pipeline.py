@@ -200,7 +200,11 @@ def experiment(
         case "abstraction":
             return abstraction(model, test, judge)
         case "instantiation":
-            return instantiation(model, test, judge, seed=seed)
+            drawn = None
+            if judge is not None:
+                against = references(judge, train, test, seed=seed)
+                drawn = instantiation_claim(model, against, test, thresholds(test.name)).source
+            return instantiation(model, test, judge, judged=_judged(drawn), seed=seed)
         case "locality":
             return locality(model, test, judge, seed=seed)
         case "exactness":

@@ -25,7 +25,7 @@ def measure_table(title: str, measures: Mapping[str, float]) -> Table:
     """Return measures by name."""
     table = plain_table(title)
     for name, value in measures.items():
-        table.add_row(name_of(name), value_of(name, value))
+        table.add_row(name_of(name), value_of(name, float(value)))
     return table
 
 
@@ -75,7 +75,7 @@ def short_table(measures: Mapping[str, float], claims: Sequence[Claim]) -> Table
         if name in found:
             table.add_row(name_of(name), shown(found[name]))
         elif name in measures:
-            table.add_row(name_of(name), value_of(name, measures[name]))
+            table.add_row(name_of(name), value_of(name, float(measures[name])))
     return table
 
 

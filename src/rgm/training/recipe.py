@@ -113,8 +113,8 @@ class Recipe:
 
     @property
     def epochs(self) -> int | float:
-        """All stages' epochs."""
-        return sum(stage.epochs for stage in self.stages)
+        """All stages' epochs; shares of a whole number add up to it."""
+        return round(sum(stage.epochs for stage in self.stages), 9)
 
     def adjusted(self, *, epochs: int | float | None = None, batch_size: int | None = None) -> "Recipe":
         """Return the recipe with another number of epochs, shared in proportion, and another batch size.
