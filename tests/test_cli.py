@@ -137,11 +137,11 @@ def test_a_run_leaves_everything(run: Path) -> None:
         1,
         3,
     )
-    expected = {"concept_accuracy", "squared_error", "codes_in_use", "perplexity", "samples_recognised"}
+    expected = {"concept_accuracy", "squared_error", "codes_in_use", "needed_codes", "samples_recognised"}
     assert expected | {"own_patch_share", "patch_plus_2_share"} <= metrics["test"].keys()
     assert metrics["test"]["receptive_field_share"] == 1
     history = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    epochs = [("codes", 1), ("codes", 2), ("codes", 3), ("prior", 1)]
+    epochs = [("codes", 1), ("codes", 2), ("codes", 3), ("prior", 1), ("outliers", 1)]
     assert [(record["stage"], record["epoch"]) for record in history] == epochs
     config = json.loads((run / "config.json").read_text())
     assert config["run"]["preset"] == "standard"
