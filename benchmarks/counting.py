@@ -25,16 +25,18 @@ from cyclopts import App
 from rgm.counting.exemplars import Exemplars, PaperLearner
 from rgm.counting.learning import Expectation
 from rgm.counting.model import CountingRGM
+from rgm.counting.updating import partial_fit
 from rgm.data.images import ImageSet, to_unit
 from rgm.data.load import joined, load_data
-from rgm.evidence.exactness import Exactness, exactness
-from rgm.evidence.statistics import Estimate, bootstrap_mean
-from rgm.files import write_json, write_text
-from rgm.judge import judge_of
+from rgm.evaluation.exactness import Exactness, exactness
+from rgm.evaluation.judge import judge_of
+from rgm.evaluation.statistics import Estimate, bootstrap_mean
 from rgm.model.generative import RGM
 from rgm.model.spatial import SpatialRGM
 from rgm.pipeline import other_kinds
 from rgm.report.wording import interval_of, name_of, value_of
+from rgm.storage.files import write_json, write_text
+from rgm.training.fit import fit
 from rgm.training.loop import train as trained
 from rgm.training.recipe import recipe
 
@@ -117,7 +119,7 @@ def counting(size: int, **how: Any) -> dict[str, Any]:
     assert train.labels is not None
     model = CountingRGM.from_preset("counting", images=size)
     start = time.perf_counter()
-    model.fit(train.images, train.labels, recipe=Expectation(**how), seed=1)
+    fit(model, train.images, train.labels, recipe=Expectation(**how), seed=1)
     spent = time.perf_counter() - start
     start = time.perf_counter()
     _, share = accuracy(model, test)
@@ -158,13 +160,13 @@ def online(select: bool) -> dict[str, Any]:
     train, test = data(55_000)
     assert train.labels is not None
     model = CountingRGM.from_preset("counting", images=ONLINE)
-    model.fit(train.images[:ONLINE], train.labels[:ONLINE], recipe=Expectation(passes=0), seed=1)
+    fit(model, train.images[:ONLINE], train.labels[:ONLINE], recipe=Expectation(passes=0), seed=1)
     before = accuracy(model, test)[1]
     start = time.perf_counter()
     for images, labels in zip(
         train.images[ONLINE:].split(500), train.labels[ONLINE:].split(500), strict=True
     ):
-        model.partial_fit(images, labels, select=select)
+        partial_fit(model, images, labels, select=select)
     spent = time.perf_counter() - start
     return {
         "before": asdict(before),

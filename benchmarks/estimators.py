@@ -28,10 +28,10 @@ from scipy import stats
 
 from rgm.data.images import ImageSet
 from rgm.data.load import load_data
-from rgm.files import write_json, write_text
 from rgm.model.config import ModelConfig, preset
 from rgm.model.estimator import Estimator, Gumbel, ReinMax, StraightThrough, VectorQuantised
 from rgm.model.spatial import SpatialRGM
+from rgm.storage.files import write_json, write_text
 from rgm.training.loop import train
 from rgm.training.recipe import Recipe, recipe
 from rgm.training.summary import summary

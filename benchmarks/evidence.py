@@ -18,13 +18,14 @@ import torch
 from cyclopts import App, Parameter
 
 from rgm import pipeline
-from rgm.checkpoint import PACKAGED, load_checkpoint, packaged
+from rgm.claims.claim import Claim, Finding, Measure, record
+from rgm.claims.controls import TEST_IMAGES
+from rgm.cli.terminal import progress
 from rgm.data.load import load_data
-from rgm.evidence.claims import Claim, Finding, Measure, record
-from rgm.evidence.controls import TEST_IMAGES
-from rgm.files import write_json, write_text
+from rgm.loading import load_checkpoint
 from rgm.report.wording import interval_of, name_of, value_of
-from rgm.terminal import progress
+from rgm.storage.checkpoint import PACKAGED, packaged
+from rgm.storage.files import write_json, write_text
 
 app = App(help=__doc__)
 
@@ -70,7 +71,7 @@ def main(
     start, own, decided, paths = time.perf_counter(), 0.0, list[Claim](), list[Path]()
     with progress() as watch:
         for claim in pipeline.claims(
-            checkpoint.model, train, test, folder=Path(model), controls=True, seed=seed, watch=watch
+            checkpoint.model, train, test, folder=checkpoint.run, controls=True, seed=seed, watch=watch
         ):
             decided.append(claim)
             paths += pipeline.write_evidence(decided, test.name, out.with_suffix(""))

@@ -22,10 +22,10 @@ from cyclopts import App, Parameter
 
 from rgm.data.labels import few_labels
 from rgm.data.load import load_data
-from rgm.files import write_json
 from rgm.measures import matching
 from rgm.model.spatial import SpatialRGM
-from rgm.training.loop import Training
+from rgm.storage.files import write_json
+from rgm.training.loop import NeuralTrainer
 from rgm.training.recipe import Recipe, recipe
 from rgm.training.summary import summary
 
@@ -55,7 +55,7 @@ def main(
         model = SpatialRGM.from_preset("standard")
         start = time.process_time()
         known = few_labels(images, labels, seed=seed)
-        training = Training(model, known, validation, Recipe(stages=(codes,)), seed=seed)
+        training = NeuralTrainer(model, known, validation, Recipe(stages=(codes,)), seed=seed)
         training.run(lambda _: None, lambda _, record: print(record, flush=True))
         seconds = time.process_time() - start
         if not labels:

@@ -19,15 +19,15 @@ from typing import Annotated
 import torch
 from cyclopts import App, Parameter
 
-from rgm.checkpoint import load_checkpoint
 from rgm.data.images import to_unit
 from rgm.data.load import load_data
-from rgm.evidence.evaluation import evaluate
-from rgm.evidence.quality import quality, reference
-from rgm.evidence.statistics import Estimate, PerImage, bootstrap_mean, exactly
-from rgm.experiments.locality import locality
-from rgm.files import write_json, write_text
-from rgm.judge import judge_accuracy, judge_of
+from rgm.evaluation.bound import evaluate
+from rgm.evaluation.judge import judge_accuracy, judge_of
+from rgm.evaluation.locality import locality
+from rgm.evaluation.sample_quality import quality, reference
+from rgm.evaluation.statistics import Estimate, PerImage, bootstrap_mean, exactly
+from rgm.loading import load_checkpoint
+from rgm.storage.files import write_json, write_text
 
 
 @dataclass(frozen=True, kw_only=True)

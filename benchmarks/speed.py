@@ -35,8 +35,8 @@ from rgm.data.load import from_arrays, load_data  # noqa: E402
 from rgm.model import config as configuration  # noqa: E402
 from rgm.model.config import ModelConfig  # noqa: E402
 from rgm.model.spatial import SpatialRGM  # noqa: E402
-from rgm.progress import EpochRecord  # noqa: E402
-from rgm.training.loop import Training  # noqa: E402
+from rgm.runtime.progress import EpochRecord  # noqa: E402
+from rgm.training.loop import NeuralTrainer  # noqa: E402
 from rgm.training.recipe import Recipe, recipe  # noqa: E402
 from rgm.training.summary import summary  # noqa: E402
 
@@ -54,10 +54,10 @@ def timed(work: Callable[[], object], items: int) -> float:
     return items / (time.perf_counter() - start)
 
 
-def training(config: ModelConfig, images: ImageSet, chosen: Recipe) -> Training:
+def training(config: ModelConfig, images: ImageSet, chosen: Recipe) -> NeuralTrainer:
     """Return a training at its beginning."""
     torch.manual_seed(0)
-    return Training(SpatialRGM.from_config(config), images, None, chosen, seed=0)
+    return NeuralTrainer(SpatialRGM.from_config(config), images, None, chosen, seed=0)
 
 
 def one_stage(name: str, stage: int, batch_size: int) -> Recipe:
@@ -175,7 +175,7 @@ def time_to_quality(side: Side, seed: int) -> dict[str, float]:
     chosen = replace(
         chosen, stages=chosen.stages[:2]
     )  # the prior comes after, and has no part in either measure
-    ours = Training(SpatialRGM.from_preset("quick"), train, validation, chosen, seed=seed)
+    ours = NeuralTrainer(SpatialRGM.from_preset("quick"), train, validation, chosen, seed=seed)
     ours.run(lambda _: None, lambda *_: None)
     record = ours.history[-1]
     assert isinstance(record, EpochRecord)

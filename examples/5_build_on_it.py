@@ -11,7 +11,7 @@ from sklearn.pipeline import make_pipeline
 
 import rgm
 from rgm.data.images import to_unit
-from rgm.progress import EpochRecord, StepRecord
+from rgm.runtime.progress import EpochRecord, StepRecord
 from rgm.sklearn import SpatialRGMClassifier
 
 parser = argparse.ArgumentParser(description=__doc__)

@@ -37,13 +37,13 @@ import os
 import torch
 
 from rgm import SpatialRGM, fit, load_data
-from rgm.evidence.claims import thresholds
-from rgm.evidence.controls import control_claims
-from rgm.evidence.hypotheses import abstraction_claim, instantiation_claim, locality_claim, references
-from rgm.experiments.abstraction import abstraction
-from rgm.experiments.instantiation import instantiation
-from rgm.experiments.locality import locality
-from rgm.judge import judge_of
+from rgm.claims.claim import thresholds
+from rgm.claims.controls import control_claims
+from rgm.claims.hypotheses import abstraction_claim, instantiation_claim, locality_claim, references
+from rgm.evaluation.abstraction import abstraction
+from rgm.evaluation.instantiation import instantiation
+from rgm.evaluation.locality import locality
+from rgm.evaluation.judge import judge_of
 from rgm.report.notebook import figures, verdicts
 
 name = os.environ.get("RGM_NOTEBOOK_DATA", "auto")

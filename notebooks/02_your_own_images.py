@@ -63,10 +63,10 @@ print(f"last loss {fitted.history[-1].loss:.4f}")
 # The judge is a classifier trained on the same training images, apart from the model.
 
 # %%
-from rgm.experiments.abstraction import abstraction
-from rgm.experiments.instantiation import instantiation
-from rgm.experiments.locality import locality
-from rgm.judge import judge_accuracy, judge_of
+from rgm.evaluation.abstraction import abstraction
+from rgm.evaluation.instantiation import instantiation
+from rgm.evaluation.locality import locality
+from rgm.evaluation.judge import judge_accuracy, judge_of
 from rgm.report.notebook import figures, verdicts
 
 judge = judge_of(train)
@@ -82,8 +82,8 @@ figures(locality(model, test, judge, count=64, concepts=200), "locality")
 # data, and a claim needs no more than a mapping from a measure's name to its limit.
 
 # %%
-from rgm.evidence.claims import MNIST, above
-from rgm.evidence.hypotheses import abstraction_claim, instantiation_claim, locality_claim, references
+from rgm.claims.claim import MNIST, above
+from rgm.claims.hypotheses import abstraction_claim, instantiation_claim, locality_claim, references
 
 limits = {**MNIST, "concept_accuracy": above(0.9), "samples_recognised": above(0.85)}
 claims = [
@@ -101,7 +101,8 @@ verdicts(claims)
 
 # %%
 from rgm import load
-from rgm.checkpoint import Origin, save_model
+from rgm.storage.checkpoint import Origin
+from rgm.loading import save_model
 
 saved = folder.parent / "mine.safetensors"
 save_model(saved, model, Origin(preset="standard", data=str(folder), classes=train.classes, seed=1))

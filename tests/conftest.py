@@ -4,6 +4,7 @@ import os
 import resource
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,12 @@ from filelock import FileLock  # noqa: E402
 
 from rgm.data.images import ImageSet  # noqa: E402
 from rgm.data.load import load_data  # noqa: E402
-from rgm.judge import Judge, load_judge, save_judge, train_judge  # noqa: E402
+from rgm.evaluation.judge import Judge, load_judge, save_judge, train_judge  # noqa: E402
+from rgm.loading import load_checkpoint, save_model  # noqa: E402
+from rgm.model.spatial import SpatialRGM  # noqa: E402
+from rgm.storage.checkpoint import FILE, Origin  # noqa: E402
+from rgm.training.loop import train  # noqa: E402
+from rgm.training.recipe import Recipe, recipe  # noqa: E402
 
 Make = Callable[[Path], object]
 
@@ -101,3 +107,36 @@ def judge_file(once: Callable[[str, Make], Path], digits: ImageSet) -> Path:
 @pytest.fixture(scope="session")
 def digits_judge(judge_file: Path) -> Judge:
     return load_judge(judge_file)
+
+
+@pytest.fixture(scope="session")
+def test_digits() -> ImageSet:
+    return load_data("digits", "test")
+
+
+@pytest.fixture(scope="session")
+def learned(once: Callable[..., Path], digits: ImageSet) -> SpatialRGM:
+    """Trained as is usual, but for a prior of half the batch, without Muon: enough for every claim to hold."""
+
+    def make(folder: Path) -> None:
+        torch.manual_seed(1)
+        model = SpatialRGM.from_preset("standard")
+        codes, prior, *_ = recipe("standard").stages
+        short = (
+            replace(codes, epochs=1),
+            replace(prior, least_steps=300, batch_size=32, muon=0.0),
+        )
+        trained = train(model, digits, Recipe(stages=short), seed=1).model
+        save_model(
+            folder / FILE, trained, Origin(preset="standard", data="digits", classes=digits.classes, seed=1)
+        )
+
+    found = load_checkpoint(once("learned", make)).model
+    assert isinstance(found, SpatialRGM)
+    return found
+
+
+@pytest.fixture(scope="session")
+def shipped() -> SpatialRGM:
+    """The packaged weights: for what holds of any model."""
+    return SpatialRGM.from_pretrained("mnist")

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch.distributions import Bernoulli, Categorical, Independent, Normal, kl_divergence
 
-from rgm.categorical import CategoricalField, one_hot, reinmax
+from rgm.distributions.categorical import CategoricalField, one_hot, reinmax
 from rgm.measures import codebook_usage, squared_error
-from rgm.model.catalogue import NETWORKS
 from rgm.model.spatial import SpatialRGM
+from rgm.presets import NETWORKS
 
 
 def fields(generator: torch.Generator, scale: float) -> tuple[CategoricalField, CategoricalField]:

@@ -23,8 +23,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from starlette.testclient import TestClient
 
-from rgm.arrays import completed, decoded, read_codes
-from rgm.checkpoint import FILE, Origin, Unfinished, load_checkpoint, save_model
+from rgm.claims.claim import estimates
 from rgm.data.folder import File, read_images
 from rgm.data.idx import read_idx
 from rgm.data.images import ImageSet
@@ -32,10 +31,11 @@ from rgm.data.load import from_arrays
 from rgm.data.shards import list_shards
 from rgm.data.store import build_store, open_store
 from rgm.errors import RGMError
-from rgm.evidence.claims import estimates
+from rgm.evaluation.judge import Judge, JudgeConfig, load_judge, save_judge
 from rgm.explorer.server import HOST, application
 from rgm.explorer.service import Explorer
-from rgm.judge import Judge, JudgeConfig, load_judge, save_judge
+from rgm.export.arrays import completed, decoded, read_codes
+from rgm.loading import load_checkpoint, save_model
 from rgm.model.config import LevelConfig, ModelConfig
 from rgm.model.decoder import TransposedDecoder
 from rgm.model.estimator import Gumbel
@@ -43,8 +43,9 @@ from rgm.model.factorised import DensePrior
 from rgm.model.likelihood import Gaussian
 from rgm.model.recognition import ConvRecognition, DenseRecognition
 from rgm.model.spatial import SpatialRGM
-from rgm.tensors import read_tensors, write_tensors
-from rgm.training.loop import Training
+from rgm.storage.checkpoint import FILE, Origin, Unfinished
+from rgm.storage.tensors import read_tensors, write_tensors
+from rgm.training.loop import NeuralTrainer
 from rgm.training.recipe import Recipe, Stage, Weights
 
 EXAMPLES = int(os.environ.get("RGM_FUZZ", "60"))
@@ -222,15 +223,15 @@ def images() -> ImageSet:
 
 
 @pytest.fixture(scope="module")
-def training(model: SpatialRGM, images: ImageSet) -> Training:
+def training(model: SpatialRGM, images: ImageSet) -> NeuralTrainer:
     stage = Stage(name="all", epochs=2, batch_size=4, weights=Weights(concept=1.0), muon=0.0)
-    made = Training(copy.deepcopy(model), images, None, Recipe(stages=(stage,)), seed=0)
+    made = NeuralTrainer(copy.deepcopy(model), images, None, Recipe(stages=(stage,)), seed=0)
     made.run(lambda _: None, lambda *_: None)
     return made
 
 
 @pytest.fixture(scope="module")
-def checkpoint(training: Training, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def checkpoint(training: NeuralTrainer, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("checkpoint") / FILE
     origin = Origin(preset="seed", data="digits", classes=("0", "1"), seed=0)
     numbers, tensors = training.state()
@@ -266,7 +267,7 @@ def test_checkpoint_bytes(place: Path, checkpoint: Path, how: list[Edit]) -> Non
 @fuzzed
 @given(changes)
 @example([])
-def test_checkpoint_headers(place: Path, checkpoint: Path, training: Training, how: list[Any]) -> None:
+def test_checkpoint_headers(place: Path, checkpoint: Path, training: NeuralTrainer, how: list[Any]) -> None:
     """A whole file with a checksum that is right, but a header that a stranger wrote."""
     header, tensors = read_tensors(checkpoint, "rgm")
     wrong = changed(header, how)
@@ -284,7 +285,7 @@ def test_checkpoint_headers(place: Path, checkpoint: Path, training: Training, h
 @fuzzed
 @given(changes)
 @example([])
-def test_training_states(checkpoint: Path, training: Training, how: list[Any]) -> None:
+def test_training_states(checkpoint: Path, training: NeuralTrainer, how: list[Any]) -> None:
     header, tensors = read_tensors(checkpoint, "rgm")
     kept = {name.removeprefix("training/"): value for name, value in tensors.items() if "/" in name}
     wrong = changed(header["training"], how)

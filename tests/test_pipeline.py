@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from rgm.checkpoint import load_checkpoint
 from rgm.data.load import load_data
 from rgm.errors import RGMError
+from rgm.loading import load_checkpoint
 from rgm.pipeline import labels_known, run
 from rgm.training.config import RunConfig
 from rgm.training.run import plan_run

@@ -3,14 +3,15 @@
 import pytest
 import torch
 
-from rgm.checkpoint import load_checkpoint, packaged
 from rgm.data.images import to_unit
 from rgm.data.load import load_data
-from rgm.evidence.evaluation import code_rate_bits
-from rgm.experiments.locality import locality
-from rgm.judge import judge_of
+from rgm.evaluation.bound import code_rate_bits
+from rgm.evaluation.judge import judge_of
+from rgm.evaluation.locality import locality
+from rgm.loading import load_checkpoint
 from rgm.measures import accuracy, codebook_usage, needed_codes, squared_error
 from rgm.model.spatial import SpatialRGM
+from rgm.storage.checkpoint import packaged
 
 
 def test_they_are_small_and_know_where_they_come_from() -> None:

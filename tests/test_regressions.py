@@ -10,14 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rgm.arrays import read_codes
-from rgm.checkpoint import load_checkpoint, packaged
+from rgm.claims.claim import estimates
 from rgm.data.idx import read_idx
 from rgm.errors import RGMError
-from rgm.evidence.claims import estimates
-from rgm.hub import save_folder
-from rgm.judge import Judge, JudgeConfig, load_judge
-from rgm.tensors import read_tensors, write_tensors
+from rgm.evaluation.judge import Judge, JudgeConfig, load_judge
+from rgm.export.arrays import read_codes
+from rgm.export.hub import save_folder
+from rgm.loading import load_checkpoint
+from rgm.model.spatial import SpatialRGM
+from rgm.storage.checkpoint import packaged
+from rgm.storage.tensors import read_tensors, write_tensors
 
 
 def test_codes_whose_header_claims_more_than_the_file_holds(tmp_path: Path) -> None:
@@ -89,9 +91,10 @@ def test_judges_that_are_none(tmp_path: Path, wrong: dict[str, int]) -> None:
 def test_evidence_whose_numbers_are_none(tmp_path: Path, wrong: dict[str, Any]) -> None:
     measure = {"name": "share", "unit": "share", "estimate": 0.5, "low": 0.4, "high": 0.6} | wrong
     claims = [{"claim": "locality", "subject": "model", "measures": [measure]}]
-    (tmp_path / "evidence.json").write_text(json.dumps({"claims": claims}))
+    run = SpatialRGM.from_pretrained("mnist").save_pretrained(tmp_path / "run")
+    (run / "evidence.json").write_text(json.dumps({"claims": claims}))
     with pytest.raises(RGMError, match="no evidence that can be read"):
-        save_folder(tmp_path / "hub", load_checkpoint("mnist"), tmp_path / "evidence.json")
+        save_folder(tmp_path / "hub", load_checkpoint(run))
     assert not (tmp_path / "hub").exists()
 
 

@@ -7,11 +7,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rgm import judge
-    from rgm.checkpoint import load
     from rgm.counting.model import CountingRGM
     from rgm.data.load import load_data
     from rgm.errors import RGMError
+    from rgm.evaluation import judge
+    from rgm.loading import load
     from rgm.model.spatial import SpatialRGM
     from rgm.training.fit import fit
 
@@ -20,7 +20,7 @@ _HOMES = {
     "RGMError": "rgm.errors",
     "SpatialRGM": "rgm.model.spatial",
     "fit": "rgm.training.fit",
-    "load": "rgm.checkpoint",
+    "load": "rgm.loading",
     "load_data": "rgm.data.load",
 }
 
@@ -29,7 +29,7 @@ __all__ = ["CountingRGM", "RGMError", "SpatialRGM", "fit", "judge", "load", "loa
 
 def __getattr__(name: str) -> Any:
     if name == "judge":  # a room of its own, not a name in one
-        return importlib.import_module("rgm.judge")
+        return importlib.import_module("rgm.evaluation.judge")
     if name not in _HOMES:
         raise AttributeError(f"module 'rgm' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)

@@ -12,29 +12,29 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from rgm.claims.claim import CLAIMS, Claim, record, thresholds
+from rgm.claims.controls import control_claims
+from rgm.claims.hypotheses import abstraction_claim, instantiation_claim, locality_claim, references, unfit
 from rgm.counting.model import CountingRGM
 from rgm.data.images import ImageSet
 from rgm.data.letters import letters
 from rgm.data.load import load_data
 from rgm.data.named import NAMED, at_hand
 from rgm.errors import RGMError
-from rgm.evidence.claims import CLAIMS, Claim, record, thresholds
-from rgm.evidence.controls import control_claims
-from rgm.evidence.exactness import Exactness, exactness
-from rgm.evidence.hypotheses import abstraction_claim, instantiation_claim, locality_claim, references, unfit
-from rgm.evidence.quality import Quality
-from rgm.evidence.renormalization import Renormalization
-from rgm.experiments.abstraction import Abstraction, abstraction
-from rgm.experiments.instantiation import Instantiation, Judged, instantiation
-from rgm.experiments.locality import Locality, locality
-from rgm.experiments.reading import Reading, read_split
-from rgm.files import claimed, write_bytes, write_json
-from rgm.judge import Judge, judge_of
-from rgm.model.catalogue import PRESETS
+from rgm.evaluation.abstraction import Abstraction, abstraction
+from rgm.evaluation.exactness import Exactness, exactness
+from rgm.evaluation.instantiation import Instantiation, Judged, instantiation
+from rgm.evaluation.judge import Judge, judge_of
+from rgm.evaluation.levels import Renormalization
+from rgm.evaluation.locality import Locality, locality
+from rgm.evaluation.reading import Reading, read_split
+from rgm.evaluation.sample_quality import Quality
 from rgm.model.generative import RGM
-from rgm.progress import Callback, Say, Watch
+from rgm.presets import PRESETS
 from rgm.report.figures import experiment_figures, experiment_motions, png
 from rgm.report.page import Report, write_report
+from rgm.runtime.progress import Callback, Say, Watch
+from rgm.storage.files import claimed, write_bytes, write_json
 from rgm.training.config import RunConfig
 from rgm.training.run import Plan, RunResult, plan_run
 
@@ -132,7 +132,7 @@ def _examined(
         fallback=config.data == "auto" and test.name == "digits",
         sets=[(part.split, len(part), part.sha256) for part in (train, validation, test)],
         preset=config.preset,
-        preset_summary=PRESETS[config.preset],
+        preset_summary=PRESETS[config.preset].help,
         command=command,
         facts={
             "seed": str(config.seed),
@@ -184,17 +184,17 @@ def experiment(
     train: ImageSet,
     test: ImageSet,
     *,
-    folder: Path,
+    folder: Path | None,
     seed: int = 0,
     watch: Watch = lambda _: None,
 ) -> Result:
     """Run one experiment on a test split.
 
-    The judge is the data set's: packaged, or kept in the model's `folder`, or else trained on `train`.
+    The judge is the data set's: packaged, or kept in `folder`, the model's run folder, or else trained on `train`.
     """
     judge: Judge | None = None
     if train.labels is not None:
-        kept = folder / JUDGE if folder.is_dir() else None
+        kept = folder / JUDGE if folder else None
         judge = judge_of(train, kept=kept, seed=seed, watch=watch)
     match name:
         case "abstraction":
@@ -232,7 +232,7 @@ def claims(
     train: ImageSet,
     test: ImageSet,
     *,
-    folder: Path,
+    folder: Path | None,
     reading: Reading | None = None,
     controls: bool = False,
     seed: int = 0,
@@ -249,7 +249,7 @@ def claims(
         for name in CLAIMS:
             yield Claim(claim=name, subject="model", measures=(), undecided=reason)
         return
-    judge = judge_of(train, kept=folder / JUDGE if folder.is_dir() else None, seed=seed, watch=watch)
+    judge = judge_of(train, kept=folder / JUDGE if folder else None, seed=seed, watch=watch)
     limits = thresholds(test.name)
     say("claim 1 of 3: abstraction")
     yield abstraction_claim(model, judge, test, limits, reading=reading)

@@ -9,13 +9,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
-from toys import Enumerated, assert_drawn_from, config, ranked, toy
+from toys import Enumerated, assert_drawn_from, config, fitted, ranked, toy
 
 from rgm.counting import model as module
 from rgm.counting.config import CountingConfig, CountingLevel, PixelSymbols, Smoothing, counting_preset
 from rgm.counting.exemplars import Exemplars
 from rgm.counting.model import CountingRGM
-from rgm.counting.updating import expected_counts
+from rgm.counting.updating import expected_counts, partial_fit
 from rgm.errors import RGMError
 from rgm.model.generative import RGM
 
@@ -34,7 +34,7 @@ def learned(paper: Callable[[], CountingRGM], few: tuple[Tensor, Tensor]) -> tup
     """Return the paper's model after a few images of three classes, and images."""
     images, labels = few
     recipe = Exemplars(images=40, exemplars=3)
-    return paper().fit(images, labels, recipe=recipe), images.double() / 255
+    return fitted(paper(), images, labels, recipe=recipe), images.double() / 255
 
 
 def pictures(model: CountingRGM, count: int, seed: int = 0) -> Tensor:
@@ -602,7 +602,7 @@ def test_every_configuration_answers_everything(
     visible = torch.zeros(3, *images.shape[2:], dtype=torch.bool)
     assert model.complete_pixels(images, visible).images.shape == images.shape
     assert model.morph(0, 1, 4).images.shape == (4, *images.shape[1:])
-    model.partial_fit(images, torch.tensor([0, 1, 0]), select=True)
+    partial_fit(model, images, torch.tensor([0, 1, 0]), select=True)
     assert all(counts.isfinite().all() and (counts >= 0).all() for counts in model.counts)
 
 
@@ -631,10 +631,10 @@ def test_every_configuration_answers_everything(
             lambda m: m.complete(torch.zeros(1, 2, 2).long(), torch.ones(1, 2, 2, dtype=torch.bool), 2),
             "concepts are 0 … 1",
         ),
-        (lambda m: m.partial_fit(torch.zeros(1, 1, 8, 8), torch.tensor([0])), "images of shape"),
-        (lambda m: m.partial_fit(torch.zeros(1, 1, 4, 4), torch.tensor([2])), "a label is 2"),
-        (lambda m: m.partial_fit(torch.zeros(1, 1, 4, 4), torch.tensor([-1])), "every image's label"),
-        (lambda m: m.partial_fit(torch.zeros(1, 1, 4, 4), None), "every image's label"),
+        (lambda m: partial_fit(m, torch.zeros(1, 1, 8, 8), torch.tensor([0])), "images of shape"),
+        (lambda m: partial_fit(m, torch.zeros(1, 1, 4, 4), torch.tensor([2])), "a label is 2"),
+        (lambda m: partial_fit(m, torch.zeros(1, 1, 4, 4), torch.tensor([-1])), "every image's label"),
+        (lambda m: partial_fit(m, torch.zeros(1, 1, 4, 4), None), "every image's label"),
     ],
 )
 def test_requests_that_cannot_be(ask: Callable, message: str) -> None:
@@ -681,7 +681,7 @@ def test_configurations_that_cannot_be(
 def test_presets() -> None:
     assert CountingRGM.from_preset("paper", classes=3).grids == ((4, 4), (2, 2), (1, 1))
     assert counting_preset("counting", (3, 32, 32), 4).levels[0].grid == (8, 8)
-    with pytest.raises(RGMError, match="unknown counting preset"):
+    with pytest.raises(RGMError, match="unknown preset 'papers': did you mean 'paper'"):
         counting_preset("papers", (1, 28, 28), 10)
     with pytest.raises(RGMError, match="at least 2 classes"):
         counting_preset("paper", (1, 28, 28), 1)

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
-from toys import config
+from toys import config, fitted
 
 from rgm.counting import online
 from rgm.counting.exemplars import Exemplars, PaperLearner, _distinct
@@ -170,7 +170,7 @@ def test_batches_are_taken_in_together(structure: CountingRGM, paper: Make, few:
 
 
 def test_learning_helps_on_images_that_were_not_seen(paper: Make, few: Few) -> None:
-    model = paper().fit(*few, recipe=RECIPE)
+    model = fitted(paper(), *few, recipe=RECIPE)
     images, labels = few[0][60:].double() / 255, few[1][60:]
     assert float((model.infer(images).concept.argmax(dim=1) == labels).double().mean()) > 0.9
 
@@ -182,7 +182,7 @@ def test_only_symbols_that_are_each_in_one_level_are_seen_one_by_one(paper: Make
     assert not Sequential.suits(pixels)
     images = (torch.rand(6, 1, 4, 4, generator=torch.Generator().manual_seed(0)) * 255).to(torch.uint8)
     labels = torch.arange(6) % 2
-    pixels.fit(images, labels, recipe=Exemplars(exemplars=2))
+    fitted(pixels, images, labels, recipe=Exemplars(exemplars=2))
     twin = CountingRGM(pixels.config).double()
     PaperLearner(twin, Exemplars(exemplars=2), images, labels).step(0)
     for image, label in zip(images.split(1), labels.split(1), strict=True):

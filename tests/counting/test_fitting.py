@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from toys import ranked, toy
+from toys import fitted, ranked, toy
 
 from rgm.counting.exemplars import Exemplars, PaperLearner
 from rgm.counting.fitting import Recipe, Steps, adjusted, learner, usual
@@ -63,6 +63,6 @@ def test_what_a_user_can_mend(ask: Callable, message: str) -> None:
 
 
 def test_the_default_recipe_learns(few: tuple[torch.Tensor, torch.Tensor]) -> None:
-    model = toy("flat").fit(few[0][:, :, 10:14, 10:14], few[1].clamp(max=1))
+    model = fitted(toy("flat"), few[0][:, :, 10:14, 10:14], few[1].clamp(max=1))
     assert isinstance(model, CountingRGM)
     assert all(counts.isfinite().all() for counts in model.counts)

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import Tensor
-from toys import config, toy
+from toys import config, fitted, toy
 
 from rgm.counting.learning import Expectation, Learner, members
 from rgm.counting.mixture import KEEP, Fit, Mixture
@@ -29,7 +29,7 @@ def unit(images: Tensor) -> Tensor:
 def learned(
     recipe: Expectation = RECIPE, *, seed: int = 0, labels: Tensor = LABELS, **options: float
 ) -> CountingRGM:
-    return toy("flat", **options).fit(pictures(len(labels)), labels, recipe=recipe, seed=seed)
+    return fitted(toy("flat", **options), pictures(len(labels)), labels, recipe=recipe, seed=seed)
 
 
 def assert_same(ours: CountingRGM, theirs: CountingRGM, **tolerance: float) -> None:
@@ -199,8 +199,8 @@ def test_a_learning_goes_on_from_the_counts_alone() -> None:
 
 def test_fitting_is_afresh_and_reproducible() -> None:
     once = learned()
-    twice = (
-        learned().fit(pictures(seed=5), LABELS, recipe=RECIPE, seed=3).fit(pictures(), LABELS, recipe=RECIPE)
+    twice = fitted(
+        fitted(learned(), pictures(seed=5), LABELS, recipe=RECIPE, seed=3), pictures(), LABELS, recipe=RECIPE
     )
     assert_same(twice, once, rtol=0, atol=0)
     other = learned(seed=1)
@@ -209,14 +209,14 @@ def test_fitting_is_afresh_and_reproducible() -> None:
 
 def test_bytes_and_floats_are_learned_alike() -> None:
     images = pictures()
-    ours = toy("flat").fit(images, LABELS, recipe=RECIPE)
+    ours = fitted(toy("flat"), images, LABELS, recipe=RECIPE)
     for given_in in (unit(images), unit(images).numpy(), images.numpy(), images[:, 0]):
-        assert_same(toy("flat").fit(given_in, LABELS.tolist(), recipe=RECIPE), ours, rtol=0, atol=0)
+        assert_same(fitted(toy("flat"), given_in, LABELS.tolist(), recipe=RECIPE), ours, rtol=0, atol=0)
 
 
 def test_every_stage_is_told() -> None:
     heard: list[str] = []
-    toy("flat").fit(pictures(), LABELS, recipe=RECIPE, watch=heard.append)
+    fitted(toy("flat"), pictures(), LABELS, recipe=RECIPE, watch=lambda record: heard.append(record.stage))
     assert heard == ["states"] * 3 + ["prototypes"] * 2 + ["pass 1", "pass 2"]
     assert RECIPE.epochs == 3 + 1 + 2
 
@@ -227,7 +227,7 @@ def test_every_stage_is_told() -> None:
 @pytest.mark.parametrize("count", [2, 3, 5])
 def test_fewer_images_than_states_are_enough(count: int) -> None:
     recipe = replace(RECIPE, images_a_prototype=1)
-    model = toy("flat", states=9, roots=20).fit(pictures(count), LABELS[:count], recipe=recipe)
+    model = fitted(toy("flat", states=9, roots=20), pictures(count), LABELS[:count], recipe=recipe)
     assert all(counts.isfinite().all() for counts in model.counts)
     used = (model.counts[-1] > 0).sum(dim=1)
     assert (
@@ -241,9 +241,9 @@ def test_fewer_images_than_states_are_enough(count: int) -> None:
 
 def test_a_prototype_stands_for_so_many_images() -> None:
     model = toy("flat", roots=12)
-    model.fit(pictures(), LABELS, recipe=replace(RECIPE, images_a_prototype=7))
+    fitted(model, pictures(), LABELS, recipe=replace(RECIPE, images_a_prototype=7))
     assert (model.counts[-1] > 0).sum(dim=1).tolist() == [2, 2]
-    model.fit(pictures(), LABELS, recipe=replace(RECIPE, images_a_prototype=1000))
+    fitted(model, pictures(), LABELS, recipe=replace(RECIPE, images_a_prototype=1000))
     assert (model.counts[-1] > 0).sum(dim=1).tolist() == [1, 1]
 
 
@@ -251,7 +251,7 @@ def test_a_prototype_stands_for_so_many_images() -> None:
 @pytest.mark.parametrize("grey", [0, 90, 255])
 def test_images_that_are_all_alike(grey: int, outliers: float) -> None:
     images = torch.full((12, 1, 4, 4), grey, dtype=torch.uint8)
-    model = toy("flat", outliers=outliers).fit(images, LABELS[:12], recipe=RECIPE)
+    model = fitted(toy("flat", outliers=outliers), images, LABELS[:12], recipe=RECIPE)
     assert all(counts.isfinite().all() for counts in model.counts)
     result = model.infer(unit(images))
     torch.testing.assert_close(result.concept, torch.full((12, 2), 0.5, dtype=torch.float64))
@@ -269,7 +269,9 @@ def test_patterns_are_learned_as_they_are() -> None:
     flips = torch.rand(400, 1, 8, 8, generator=generator) < 0.02
     images = ((patterns[kind] - flips.float()).abs() * 255).to(torch.uint8)
     model = CountingRGM(config(side=4, states=8)).double()
-    model.fit(images[:300], kind[:300] // 2, recipe=Expectation(state_passes=6, prototype_passes=6), seed=1)
+    fitted(
+        model, images[:300], kind[:300] // 2, recipe=Expectation(state_passes=6, prototype_passes=6), seed=1
+    )
     test = unit(images[300:])
     result = model.infer(test)
     assert torch.equal(result.concept.argmax(dim=1), kind[300:] // 2)
@@ -286,7 +288,7 @@ def test_patterns_are_learned_as_they_are() -> None:
 def test_digits_are_told_apart(few: tuple[Tensor, Tensor]) -> None:
     images, labels = few
     model = CountingRGM(config(((7, 7), (1, 1)), side=4, states=12, roots=12, classes=3))
-    model.fit(images[:60], labels[:60], recipe=replace(RECIPE, state_passes=5))
+    fitted(model, images[:60], labels[:60], recipe=replace(RECIPE, state_passes=5))
     right = model.infer(images[60:].float() / 255).concept.argmax(dim=1) == labels[60:]
     assert float(right.float().mean()) > 0.9
 
@@ -307,7 +309,7 @@ def _fits() -> Iterator[tuple[Tensor, Tensor | None, str]]:
 @pytest.mark.parametrize(("images", "labels", "message"), list(_fits()))
 def test_labels_and_images_that_cannot_be(images: Tensor, labels: Tensor | None, message: str) -> None:
     with pytest.raises(RGMError, match=message):
-        toy("flat").fit(images, labels, recipe=RECIPE)
+        fitted(toy("flat"), images, labels, recipe=RECIPE)
 
 
 def test_grids_between_are_the_papers() -> None:

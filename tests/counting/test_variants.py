@@ -2,14 +2,15 @@
 
 import pytest
 import torch
+from toys import fitted
 
+from rgm.claims import controls
 from rgm.counting.config import CountingConfig, CountingLevel, PixelSymbols
 from rgm.counting.model import CountingRGM
 from rgm.counting.variants import Scattered, factorised
 from rgm.data.images import to_unit
 from rgm.data.load import load_data
-from rgm.evidence import controls
-from rgm.experiments.locality import locality
+from rgm.evaluation.locality import locality
 from rgm.model.receptive import Box
 
 DEEP = CountingConfig(
@@ -79,7 +80,7 @@ def test_the_controls_of_a_tree_are_trees_and_locality_tells_them_apart() -> Non
     train, test = load_data("digits", "train"), load_data("digits", "test")
     few = slice(400)
     train = controls.replace(train, images=train.images[few], labels=train.labels[few])
-    model = CountingRGM.from_preset("counting", images=400).fit(train.images, train.labels)
+    model = fitted(CountingRGM.from_preset("counting", images=400), train.images, train.labels)
     blank = controls.untrained(model, seed=1)
     assert all(
         torch.equal(one, two)

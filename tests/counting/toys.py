@@ -2,6 +2,7 @@
 
 import math
 from itertools import pairwise
+from typing import Any
 
 import torch
 from scipy.stats import chi2
@@ -10,10 +11,18 @@ from torch import Tensor
 from rgm.counting.config import CountingConfig, CountingLevel, PixelSymbols, RankedSymbols, Smoothing
 from rgm.counting.model import CountingRGM
 from rgm.counting.tree import Grid, Tree
+from rgm.training.fit import fit
 
 FLAT = ((2, 2), (1, 1))
 DEEP = ((4, 2), (2, 1), (1, 1))
 GRIDS = {"flat": FLAT, "deep": DEEP}
+
+
+def fitted(model: CountingRGM, images: Any, labels: Any, **options: Any) -> CountingRGM:
+    """Return a model after `rgm.fit`."""
+    result = fit(model, images, labels, device="cpu", **options).model
+    assert result is model
+    return model
 
 
 def nearest(place: int, fine: int, coarse: int) -> int:

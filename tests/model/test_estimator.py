@@ -8,13 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rgm import categorical
-from rgm.categorical import hard_argmax, reinmax, straight_through
+from rgm.distributions import categorical
+from rgm.distributions.categorical import hard_argmax, reinmax, straight_through
 from rgm.errors import RGMError
-from rgm.model.catalogue import ESTIMATORS
 from rgm.model.config import preset
 from rgm.model.estimator import Gumbel, LogitsHead, ReinMax, Sampled, StraightThrough, named_estimator
 from rgm.model.spatial import SpatialRGM
+from rgm.presets import ESTIMATORS
 
 LOGITS = torch.tensor([0.7, -0.4, 1.3], dtype=torch.float64)
 SLOPE = torch.tensor([1.5, -2.0, 0.3], dtype=torch.float64)

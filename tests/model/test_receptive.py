@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from rgm.model.catalogue import NETWORKS
 from rgm.model.receptive import Box
 from rgm.model.spatial import SpatialRGM
+from rgm.presets import NETWORKS
 
 
 def changed_box(change: torch.Tensor) -> Box:

@@ -7,9 +7,8 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from rgm.categorical import one_hot
+from rgm.distributions.categorical import one_hot
 from rgm.errors import RGMError
-from rgm.model.catalogue import NETWORKS
 from rgm.model.config import LevelConfig, ModelConfig, preset
 from rgm.model.decoder import TransposedDecoder
 from rgm.model.estimator import Gumbel
@@ -17,6 +16,7 @@ from rgm.model.factorised import DensePrior
 from rgm.model.likelihood import Gaussian
 from rgm.model.recognition import ConvRecognition, DenseRecognition
 from rgm.model.spatial import SpatialRGM
+from rgm.presets import NETWORKS
 
 
 @pytest.fixture(params=[name for name in NETWORKS if name != "colour64"])  # whose grids need 32 × 32 at least

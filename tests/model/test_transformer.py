@@ -4,7 +4,7 @@ import math
 import pytest
 import torch
 
-from rgm.categorical import one_hot
+from rgm.distributions.categorical import one_hot
 from rgm.errors import RGMError
 from rgm.model.transformer import OrderedPrior, TransformerPrior, _Block
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from made_results import KINDS, Results, results_of
 
-from rgm.experiments.abstraction import Abstraction
+from rgm.evaluation.abstraction import Abstraction
 
 COMMON = ("grey", "colour, hostile names, not square")
 """The kinds that are drawn in quick runs, too: drawing a report takes seconds."""

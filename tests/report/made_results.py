@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import torch
 
 from rgm.data.images import ImageSet
-from rgm.experiments.abstraction import Abstraction, abstraction
-from rgm.experiments.instantiation import Instantiation, instantiation
-from rgm.experiments.locality import Locality, locality
-from rgm.judge import Judge, JudgeConfig
+from rgm.evaluation.abstraction import Abstraction, abstraction
+from rgm.evaluation.instantiation import Instantiation, instantiation
+from rgm.evaluation.judge import Judge, JudgeConfig
+from rgm.evaluation.locality import Locality, locality
 from rgm.model.config import seed, standard
 from rgm.model.spatial import SpatialRGM
 

@@ -2,9 +2,9 @@ from pathlib import Path
 
 import torch
 
-from rgm.evidence.claims import Claim, Finding, Measure, above
-from rgm.evidence.comparison import Comparison, compare
-from rgm.evidence.statistics import Estimate, PerImage
+from rgm.claims.claim import Claim, Finding, Measure, above
+from rgm.claims.comparison import Comparison, compare
+from rgm.evaluation.statistics import Estimate, PerImage
 from rgm.report.comparison import write_comparison
 
 

@@ -9,12 +9,11 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from PIL import Image
 
-from rgm.evidence.information import MutualInformation
-from rgm.evidence.renormalization import Level, Renormalization
-from rgm.evidence.statistics import PerImage
-from rgm.experiments.abstraction import Abstraction
+from rgm.evaluation.abstraction import Abstraction
+from rgm.evaluation.information import MutualInformation
+from rgm.evaluation.levels import Level, Renormalization
+from rgm.evaluation.statistics import PerImage
 from rgm.measures import CodebookUsage, NeededCodes
-from rgm.progress import EpochRecord
 from rgm.report.canvas import drawable, mosaic
 from rgm.report.change import change_figure, spread_figure
 from rgm.report.codes import abstraction_figure, atlas_figure
@@ -22,6 +21,7 @@ from rgm.report.curve import curve_figure
 from rgm.report.figures import experiment_figures, png
 from rgm.report.palette import SECOND, code_colours
 from rgm.report.samples import sheet_figure, strip_figure
+from rgm.runtime.progress import EpochRecord
 
 STEMS = {
     "abstraction",

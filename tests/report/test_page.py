@@ -11,11 +11,11 @@ import torch
 from made_results import HOSTILE, Results, results_of
 from PIL import Image
 
-from rgm.evidence.claims import CLAIMS, MNIST, Claim, Finding, Measure
-from rgm.evidence.statistics import Estimate, PerImage
-from rgm.progress import EpochRecord
+from rgm.claims.claim import CLAIMS, MNIST, Claim, Finding, Measure
+from rgm.evaluation.statistics import Estimate, PerImage
 from rgm.report.page import Report, write_report
 from rgm.report.wording import beside, percent, rows
+from rgm.runtime.progress import EpochRecord
 
 STAND_IN = "These are not MNIST's numbers."
 VOID = {"meta", "img", "br", "hr", "link", "input"}

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from rgm.experiments.abstraction import CodeAtlas
+from rgm.evaluation.abstraction import CodeAtlas
 from rgm.report.palette import code_colours, legible_on, plain_colours
 
 

@@ -7,7 +7,7 @@ import torch
 
 from rgm.data.load import from_arrays
 from rgm.model.spatial import SpatialRGM
-from rgm.training.loop import Training
+from rgm.training.loop import NeuralTrainer
 from rgm.training.recipe import recipe
 from rgm.training.summary import summary
 
@@ -35,7 +35,7 @@ def test_a_gpu_trains_as_the_cpu_does(preset: str, device: str) -> None:
     found = []
     for place in ("cpu", device):
         torch.manual_seed(0)
-        run = Training(SpatialRGM.from_preset(preset).to(place), data, None, chosen, seed=1)
+        run = NeuralTrainer(SpatialRGM.from_preset(preset).to(place), data, None, chosen, seed=1)
         losses: list[float] = []
         # The order of the images is drawn by the device's generator, too: the same image in every place.
         run.images = run.images[:1].expand(64, -1, -1, -1).contiguous()

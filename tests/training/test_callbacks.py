@@ -6,11 +6,11 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import rgm
-from rgm.checkpoint import CHECKPOINTS, step_files
 from rgm.data.images import ImageSet
 from rgm.errors import RGMError
 from rgm.model.spatial import SpatialRGM
-from rgm.progress import EpochRecord, StepRecord
+from rgm.runtime.progress import EpochRecord, StepRecord
+from rgm.storage.checkpoint import CHECKPOINTS, step_files
 from rgm.training.config import RunConfig
 from rgm.training.run import plan_run
 from rgm.training.tensorboard import TensorBoard

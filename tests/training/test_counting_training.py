@@ -6,13 +6,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from rgm.checkpoint import load_checkpoint
 from rgm.counting.exemplars import Exemplars, PaperLearner
 from rgm.counting.fitting import adjusted
 from rgm.counting.learning import Expectation
 from rgm.counting.model import CountingRGM
 from rgm.errors import RGMError
-from rgm.progress import StepRecord
+from rgm.loading import load_checkpoint
+from rgm.runtime.progress import StepRecord
 from rgm.training.config import RunConfig
 from rgm.training.run import plan_run
 

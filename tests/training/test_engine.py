@@ -14,11 +14,11 @@ from rgm.data.load import from_arrays
 from rgm.errors import RGMError
 from rgm.model.spatial import SpatialRGM
 from rgm.training.engine import Engine
-from rgm.training.loop import Training
+from rgm.training.loop import NeuralTrainer
 from rgm.training.recipe import recipe
 
 
-def training(preset: str, engine: Engine = Engine(), *, stage: int = 0, batch: int = 16) -> Training:  # noqa: B008
+def training(preset: str, engine: Engine = Engine(), *, stage: int = 0, batch: int = 16) -> NeuralTrainer:  # noqa: B008
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(256, (4 * batch, 28, 28), generator=generator, dtype=torch.uint8)
     data = from_arrays(pixels, torch.arange(4 * batch) % 10)
@@ -26,10 +26,10 @@ def training(preset: str, engine: Engine = Engine(), *, stage: int = 0, batch: i
     short = replace(chosen.stages[stage], epochs=1, least_steps=1, batch_size=batch)
     torch.manual_seed(0)
     model = SpatialRGM.from_preset(preset)
-    return Training(model, data, None, replace(chosen, stages=(short,)), seed=1, engine=engine)
+    return NeuralTrainer(model, data, None, replace(chosen, stages=(short,)), seed=1, engine=engine)
 
 
-def losses(run: Training) -> list[float]:
+def losses(run: NeuralTrainer) -> list[float]:
     found: list[float] = []
     run.run(lambda record: found.append(record.loss), lambda *_: None)
     return found

@@ -8,10 +8,11 @@ from rgm.data.images import ImageSet
 from rgm.data.labels import HIDDEN, few_labels
 from rgm.data.load import load_data
 from rgm.errors import RGMError
-from rgm.model.catalogue import NETWORKS
 from rgm.model.spatial import SpatialRGM
-from rgm.progress import StepRecord
-from rgm.training.loop import Training, shifted, train
+from rgm.presets import NETWORKS
+from rgm.runtime.progress import StepRecord
+from rgm.training.batches import shifted
+from rgm.training.loop import NeuralTrainer, train
 from rgm.training.recipe import Recipe, Stage, Weights, recipe
 
 
@@ -115,23 +116,23 @@ def plan_of(name: str) -> Recipe:
 @pytest.fixture(
     scope="module", params=["seed", "standard", pytest.param("pretrained", marks=pytest.mark.slow)]
 )
-def whole(request: pytest.FixtureRequest, few: ImageSet) -> tuple[str, Training]:
+def whole(request: pytest.FixtureRequest, few: ImageSet) -> tuple[str, NeuralTrainer]:
     """A training that nothing stopped."""
-    done = Training(new_model(request.param), few, few, plan_of(request.param), seed=2)
+    done = NeuralTrainer(new_model(request.param), few, few, plan_of(request.param), seed=2)
     done.run(lambda _: None, lambda *_: None)
     return request.param, done
 
 
 @pytest.mark.parametrize("stop_at", [1, 4, 6, 9])
 def test_a_training_taken_up_at_any_step_ends_the_same(
-    few: ImageSet, whole: tuple[str, Training], stop_at: int
+    few: ImageSet, whole: tuple[str, NeuralTrainer], stop_at: int
 ) -> None:
     name, undisturbed = whole
     plan = plan_of(name)
-    broken = Training(new_model(name), few, few, plan, seed=2)
+    broken = NeuralTrainer(new_model(name), few, few, plan, seed=2)
     kept: list[tuple[object, object, dict[str, torch.Tensor]]] = []
 
-    def keep(training: Training, _record: object) -> None:
+    def keep(training: NeuralTrainer, _record: object) -> None:
         weights = {name: value.clone() for name, value in training.model.state_dict().items()}
         numbers, tensors = training.state()
         kept.append((numbers, {name: value.clone() for name, value in tensors.items()}, weights))
@@ -143,7 +144,7 @@ def test_a_training_taken_up_at_any_step_ends_the_same(
     with pytest.raises(StopError):
         broken.run(watch, keep)
     numbers, tensors, weights = kept[-1]
-    resumed = Training(new_model(name), few, few, plan, seed=2)
+    resumed = NeuralTrainer(new_model(name), few, few, plan, seed=2)
     resumed.model.load_state_dict(weights)
     resumed.restore(numbers, tensors)  # type: ignore[arg-type]
     resumed.run(lambda _: None, lambda *_: None)
@@ -164,7 +165,7 @@ def test_a_loss_that_is_not_finite_stops_with_step_and_terms(few: ImageSet) -> N
 
 
 def test_weights_that_are_not_finite_are_never_a_checkpoint(few: ImageSet) -> None:
-    training = Training(new_model(), few, None, recipe("seed"), seed=0)
+    training = NeuralTrainer(new_model(), few, None, recipe("seed"), seed=0)
     with torch.no_grad():
         training.model.likelihood.net[0].bias[3] = float("inf")
     with pytest.raises(RGMError, match=r"weights likelihood.net.0.bias are no longer finite after step 0"):
@@ -172,10 +173,10 @@ def test_weights_that_are_not_finite_are_never_a_checkpoint(few: ImageSet) -> No
 
 
 def test_the_state_of_another_training_is_refused(few: ImageSet) -> None:
-    training = Training(new_model(), few, None, two_stages(), seed=0)
+    training = NeuralTrainer(new_model(), few, None, two_stages(), seed=0)
     training.run(lambda _: None, lambda *_: None)
     numbers, tensors = training.state()
-    fresh = Training(new_model(), few, None, two_stages(), seed=0)
+    fresh = NeuralTrainer(new_model(), few, None, two_stages(), seed=0)
     for wrong in ({"stage": 2}, {"step": -1}, {"step": 10**9}, {"epoch": 40}, {"step": "many"}):
         with pytest.raises(RGMError, match="state of another training"):
             fresh.restore(numbers | {"position": numbers["position"] | wrong}, tensors)
@@ -222,17 +223,17 @@ def test_hidden_labels_teach_nothing(few: ImageSet) -> None:
 @pytest.mark.parametrize("count", [20, pytest.param(0, marks=pytest.mark.slow)])
 def test_a_training_with_few_labels_is_taken_up_where_it_stood(few: ImageSet, count: int) -> None:
     data = few_labels(few, count, seed=0)
-    whole = Training(new_model("standard"), data, few, plan_for_hidden_labels(), seed=2)
+    whole = NeuralTrainer(new_model("standard"), data, few, plan_for_hidden_labels(), seed=2)
     states: list[tuple[object, object, dict[str, torch.Tensor]]] = []
 
-    def keep(training: Training, _record: object) -> None:
+    def keep(training: NeuralTrainer, _record: object) -> None:
         numbers, tensors = training.state()
         weights = {name: value.clone() for name, value in training.model.state_dict().items()}
         states.append((numbers, {name: value.clone() for name, value in tensors.items()}, weights))
 
     whole.run(lambda _: None, keep)
     numbers, tensors, weights = states[1]
-    resumed = Training(new_model("standard"), data, few, plan_for_hidden_labels(), seed=2)
+    resumed = NeuralTrainer(new_model("standard"), data, few, plan_for_hidden_labels(), seed=2)
     resumed.model.load_state_dict(weights)
     resumed.restore(numbers, tensors)  # type: ignore[arg-type]
     resumed.run(lambda _: None, lambda *_: None)
@@ -278,7 +279,7 @@ def test_what_the_user_froze_stays_as_it_is(digits: ImageSet) -> None:
     few = replace(
         digits, images=digits.images[:64], labels=digits.labels[:64] if digits.labels is not None else None
     )
-    Training(model, few, None, recipe("quick").adjusted(epochs=3), seed=0).run(
+    NeuralTrainer(model, few, None, recipe("quick").adjusted(epochs=3), seed=0).run(
         lambda _: None, lambda *_: None
     )
     assert torch.equal(frozen, before)

@@ -6,12 +6,12 @@ import torch
 import torch.nn.functional as F
 from torch.distributions import Categorical, kl_divergence
 
-from rgm.categorical import CategoricalField, one_hot
 from rgm.data.labels import HIDDEN
-from rgm.model.catalogue import ESTIMATORS
+from rgm.distributions.categorical import CategoricalField, one_hot
 from rgm.model.config import preset
 from rgm.model.recognition import Relaxed
 from rgm.model.spatial import SpatialRGM
+from rgm.presets import ESTIMATORS
 from rgm.training.objective import loss, mutual_information, pseudo_label, spill, tolerant, usage
 from rgm.training.recipe import Weights, recipe
 

@@ -11,7 +11,7 @@ from rgm.measures import least_needed
 from rgm.model.config import preset
 from rgm.model.estimator import CodebookHead
 from rgm.model.spatial import SpatialRGM
-from rgm.training.loop import Training
+from rgm.training.loop import NeuralTrainer
 from rgm.training.recipe import Recipe, Relocation, Stage, Weights
 from rgm.training.relocation import relocate
 
@@ -72,11 +72,11 @@ def test_codes_are_moved_between_two_shares_of_the_stage_and_the_usage_term_ends
         weights=Weights(usage=0.5, codebook=1.0),
     )
     few = replace(digits, images=digits.images[:64], labels=None, classes=())
-    weights: list[float] = []
+    counted: list[bool] = []
     for estimator in ("vector-quantised", "gumbel"):  # the latter has no codebook
-        training = Training(_model(estimator), few, None, Recipe(stages=(stage,)), seed=0)
-        training.run(lambda _, t=training: weights.append(t._weights().usage), lambda *_: None)  # type: ignore[misc]
-    assert weights == [0.5, *[0.0] * 7] + [0.5] * 8
+        training = NeuralTrainer(_model(estimator), few, None, Recipe(stages=(stage,)), seed=0)
+        training.run(lambda record: counted.append("usage" in record.terms), lambda *_: None)
+    assert counted == [True] * 2 + [False] * 6 + [True] * 8
 
 
 def test_codes_revived_are_drawn_by_squared_distance() -> None:

@@ -5,9 +5,9 @@ from typing import Annotated, Literal
 
 from pydantic import Discriminator, Field
 
-from rgm.errors import RGMError, unknown
+from rgm.errors import RGMError
 from rgm.model.bounds import Positive, Share, Size
-from rgm.model.catalogue import COUNTING
+from rgm.presets import preset_of
 
 Shape = tuple[int, int, int]
 
@@ -100,8 +100,15 @@ class CountingConfig:
             )
 
 
-def paper(image: Shape = (1, 28, 28), classes: int = 10) -> CountingConfig:
-    """Return the paper's tree: 8 × 8 tiles in 4 × 4 groups, 2 × 2 groups, one, each of 13 exemplars a class."""
+def paper(
+    image: Shape = (1, 28, 28),
+    classes: int = 10,
+    images: int | None = None,  # noqa: ARG001 - as `counting` has it
+) -> CountingConfig:
+    """Return the paper's tree: 8 × 8 tiles in 4 × 4 groups, 2 × 2 groups, one, each of 13 exemplars a class.
+
+    It is the same for any number of images.
+    """
     states = 13 * classes
     return CountingConfig(
         image=image,
@@ -134,8 +141,8 @@ def counting(image: Shape = (1, 28, 28), classes: int = 10, images: int | None =
 
 def counting_preset(name: str, image: Shape, classes: int, images: int | None = None) -> CountingConfig:
     """Return the counting model of a named preset, for so many images; raise RGMError for what cannot be."""
-    if name not in COUNTING:
-        raise unknown("counting preset", name, COUNTING)
+    maker = preset_of(name, "counting").make_model()
     if classes < 2:
         raise RGMError(f"a concept needs at least 2 classes to choose from, but the data have {classes}")
-    return paper(image, classes) if name == "paper" else counting(image, classes, images)
+    found: CountingConfig = maker(image, classes, images)
+    return found

@@ -2,10 +2,9 @@
 
 import math
 import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -15,14 +14,11 @@ from rgm.counting.config import CountingConfig, PixelSymbols, counting_preset
 from rgm.counting.emission import Emission, emission
 from rgm.counting.symbols import leaves
 from rgm.counting.tree import Message, Pairs, Tree, Upward
+from rgm.distributions.noise import bernoulli, exponential
 from rgm.errors import RGMError
 from rgm.model.generative import IMAGES, RGM, Parents
 from rgm.model.receptive import Box
 from rgm.model.results import FreeEnergy, Inference, Samples, concatenate
-from rgm.noise import bernoulli, exponential
-
-if TYPE_CHECKING:
-    from rgm.counting.fitting import Recipe
 
 LARGEST = 2**24
 """Numbers in the largest message of a batch that is looked at together."""
@@ -65,6 +61,10 @@ class CountingRGM(RGM):
     """
 
     config: CountingConfig
+    kind = "counting"
+    config_type = CountingConfig
+    exact_weights = ("leaves.",)  # what symbols are measured with decides which they are
+    packed_type = torch.bfloat16  # counts run to tens of thousands
 
     def __init__(self, config: CountingConfig) -> None:
         super().__init__()
@@ -111,67 +111,6 @@ class CountingRGM(RGM):
         `images`: how many it will learn from, so that `counting` has no more prototypes than these can fill.
         """
         return cls(counting_preset(name, image, classes, images))
-
-    def fit(
-        self,
-        images: Any,
-        labels: Any,
-        *,
-        recipe: "Recipe | None" = None,
-        seed: int = 0,
-        watch: Callable[[str], None] = lambda _: None,
-    ) -> "CountingRGM":
-        """Learn from labelled images, afresh, and return the model.
-
-        `images`: (n, channels, height, width) or (n, height, width), uint8 or floats in [0, 1];
-        `labels`: (n,) whole numbers from 0, every class among them;
-        `recipe`: how (`Expectation`, `Exemplars`), else the usual one of the model's symbols;
-        `watch` hears of every step, by its stage.
-
-        Raises RGMError for arrays that are no images, images or
-        labels that are not the model's, or a class without images.
-        """
-        from rgm.counting.fitting import learner, usual
-
-        pixels, known = self._labelled(images, labels)
-        steps = learner(self, recipe or usual(self.config), pixels, known, seed=seed)
-        for number, stage in enumerate(steps.stages):
-            watch(stage)
-            steps.step(number)
-        return self
-
-    def partial_fit(self, images: Any, labels: Any, *, select: bool = False) -> "CountingRGM":
-        """Count more labelled images, in one batch, and return the model: online learning.
-
-        Each image adds its expected counts under p(z | x, c). With `select`, the paper's rule keeps what raises the
-        mutual information of each array and lets old counts fade (`rgm.counting.updating.take_in`). Raises RGMError
-        as `fit` does, but for classes without images.
-        """
-        from rgm.counting.updating import update
-
-        pixels, known = self._labelled(images, labels)
-        update(self, pixels.to(self.device).float().div_(255), known.to(self.device), select=select)
-        return self
-
-    def _labelled(self, images: Any, labels: Any) -> tuple[Tensor, Tensor]:
-        """Return a caller's arrays as bytes and labels that are the model's."""
-        from rgm.data.load import from_arrays
-
-        data = from_arrays(images, labels)
-        if data.labels is None or int(data.labels.min()) < 0:
-            raise RGMError(
-                "a counting model learns every class from its own images: it needs every image's label"
-            )
-        if data.shape != self.config.image:
-            raise RGMError(
-                f"the model takes images of shape {self.config.image}, but these have {data.shape}: resize them, or "
-                "take a model for that shape"
-            )
-        if len(data.classes) > self.num_classes:
-            raise RGMError(
-                f"the model's concepts are 0 … {self.num_classes - 1}, but a label is {len(data.classes) - 1}"
-            )
-        return data.images, data.labels
 
     @property
     def counts(self) -> list[Tensor]:

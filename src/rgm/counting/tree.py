@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from rgm.noise import Source, exponential
+from rgm.distributions.noise import Source, exponential
 
 Grid = tuple[int, int]
 Log = Float[Tensor, "cells n states"]

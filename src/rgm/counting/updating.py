@@ -1,5 +1,7 @@
 """Counting more images: expected counts of a batch, and the paper's rule for which of them to keep."""
 
+from typing import Any
+
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
@@ -7,6 +9,7 @@ from torch import Tensor
 from rgm.counting.emission import expected_symbols
 from rgm.counting.model import CountingRGM
 from rgm.counting.tree import expected_pairs
+from rgm.data.load import arrays_for
 
 PRECISION = 512.0
 """How sharply the paper's rule chooses, and how many images its counts remember."""
@@ -88,3 +91,17 @@ def update(
     mine[0].copy_(take_in(mine[0].transpose(1, 2), symbols.transpose(1, 2), count).transpose(1, 2))
     for counts, more in zip(mine[1:], (*links, top), strict=True):
         counts.copy_(take_in(counts, more, count))
+
+
+def partial_fit(model: CountingRGM, images: Any, labels: Any, *, select: bool = False) -> CountingRGM:
+    """Count more labelled images, in one batch, and return the model: online learning.
+
+    `images` and `labels` as for `rgm.fit`, of any classes of the model. Each image adds its expected counts under
+    p(z | x, c). With `select`, the paper's rule keeps what raises the mutual information of each array and lets old
+    counts fade (`take_in`). Raises RGMError for images or labels that are not the model's.
+    """
+    data = arrays_for(images, labels, shape=model.config.image, classes=model.num_classes, labelled=True)
+    assert data.labels is not None
+    pixels = data.images.to(model.device).float().div_(255)
+    update(model, pixels, data.labels.to(model.device), select=select)
+    return model

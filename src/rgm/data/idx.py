@@ -12,7 +12,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from rgm.errors import RGMError
-from rgm.files import DENSEST
+from rgm.storage.files import DENSEST
 
 _UINT8 = 0x08
 

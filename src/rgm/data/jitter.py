@@ -7,10 +7,11 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from rgm.model.prior import Pose
-from rgm.noise import Source, uniform
+from rgm.distributions.noise import Source, uniform
 
 Images = Float[Tensor, "n channels height width"]
+Pose = Float[Tensor, "batch 4"]
+"""How an image was rotated, scaled and shifted; all zero where it was not."""
 
 
 def jitter(images: Images, generator: Source, *, strength: float = 1.0) -> Images:

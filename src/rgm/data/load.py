@@ -20,7 +20,7 @@ from rgm.data.names import DATA_NAMES
 from rgm.data.split import held_out, stratified
 from rgm.data.store import build_store, is_store, open_store
 from rgm.errors import RGMError, unknown
-from rgm.progress import Watch
+from rgm.runtime.progress import Watch
 
 log = logging.getLogger("rgm")
 
@@ -66,6 +66,23 @@ def load_data(
     else:
         raise unknown("data set", name, [*DATA_NAMES, "a folder of images"])
     return _fitted(found, shape, channels)
+
+
+def natural_size(data: str, preset: str, side: int | None) -> int | None:
+    """Return the side that a folder's pictures are resized to for a preset, and say so; None where they are not.
+
+    Named sets and stores keep their size.
+    """
+    root = Path(data)
+    if side is None or data in (*NAMED, "digits", "auto") or not root.is_dir() or is_store(root):
+        return None
+    first = listed(root, "train").paths[:1]
+    if folder.image_shape(first, size=None, channels=1)[:2] != (side, side):
+        log.warning(
+            "the pictures in %s are resized to %d × %d pixels, the size of the preset %s: --size chooses another",
+            *(root, side, side, preset),
+        )
+    return side
 
 
 @lru_cache(maxsize=16)
@@ -249,6 +266,29 @@ def from_arrays(images: Any, labels: Any = None, *, name: str = "arrays", split:
         )
     classes = tuple(str(label) for label in range(int(targets.max()) + 1))
     return image_set(name, split, pixels, targets, classes, "arrays of the user's own")
+
+
+def arrays_for(
+    images: Any, labels: Any, *, shape: tuple[int, int, int], classes: int, labelled: bool = False
+) -> ImageSet:
+    """Return the user's own arrays as training images of a model; see `from_arrays`.
+
+    `shape`: of the model's images; `classes`: its number of concepts; `labelled`: whether it needs every label.
+    Raises RGMError where they do not fit.
+    """
+    data = from_arrays(images, labels)
+    if labelled and (data.labels is None or int(data.labels.min()) < 0):
+        raise RGMError(
+            "a counting model learns every class from its own images: it needs every image's label"
+        )
+    if data.shape != shape:
+        raise RGMError(
+            f"the model takes images of shape {shape}, but these have {data.shape}: resize them, or take a model for "
+            "that shape"
+        )
+    if len(data.classes) > classes:
+        raise RGMError(f"the model's concepts are 0 … {classes - 1}, but a label is {len(data.classes) - 1}")
+    return data
 
 
 def _tensor(values: Any, what: str) -> Tensor:

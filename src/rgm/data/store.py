@@ -19,8 +19,8 @@ from torch import Tensor
 from rgm.data.folder import File, Listing, image_shape, read_images
 from rgm.data.images import ImageSet, Split
 from rgm.errors import RGMError
-from rgm.files import writable_folder, write_json
-from rgm.progress import StepRecord, Watch
+from rgm.runtime.progress import StepRecord, Watch
+from rgm.storage.files import writable_folder, write_json
 
 log = logging.getLogger("rgm")
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rgm.data.images import ImageSet, to_unit
 from rgm.errors import RGMError
-from rgm.experiments.abstraction import painted_codes
+from rgm.evaluation.abstraction import painted_codes
 from rgm.model.generative import RGM
 from rgm.model.results import Inference, Samples
 

@@ -10,10 +10,10 @@ from rgm.data.images import to_unit
 from rgm.errors import RGMError
 from rgm.explorer.server import PAGE, SHARED
 from rgm.explorer.service import Explorer, as_text
-from rgm.files import writable_folder, write_bytes
+from rgm.export.onnx import export
 from rgm.model.spatial import SpatialRGM
 from rgm.model.transformer import TransformerPrior
-from rgm.onnx import export
+from rgm.storage.files import writable_folder, write_bytes
 
 RUNTIME = ("ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm")
 """ONNX Runtime Web's files: its program, and the kernels that it loads."""

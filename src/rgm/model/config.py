@@ -5,9 +5,8 @@ from typing import Annotated, Literal
 
 from pydantic import Discriminator, Field
 
-from rgm.errors import RGMError, unknown
+from rgm.errors import RGMError
 from rgm.model.bounds import Size
-from rgm.model.catalogue import COUNTING, NETWORKS
 from rgm.model.decoder import BlendedDecoder, DecoderConfig, PatchDecoder, TransposedDecoder
 from rgm.model.estimator import Gumbel, StraightThrough, VectorQuantised, named_estimator
 from rgm.model.factorised import DensePrior, LocalPrior
@@ -20,6 +19,7 @@ from rgm.model.recognition import (
     Shape,
 )
 from rgm.model.transformer import OrderedPrior
+from rgm.presets import preset_of
 
 PriorConfig = Annotated[DensePrior | LocalPrior | OrderedPrior, Discriminator("kind")]
 
@@ -236,25 +236,10 @@ def preset(
     `binarise` replaces the preset's, for one with Bernoulli pixels; `estimator`, by name, that of every grid.
     Raises RGMError for what cannot be.
     """
-    makers = {
-        "standard": standard,
-        "quick": quick,
-        "pretrained": pretrained,
-        "seed": seed,
-        "three-level": three_level,
-        "likelihood": likelihood,
-        "colour32": colour32,
-        "colour64": colour64,
-    }
-    if name not in makers:
-        if name in COUNTING:
-            raise RGMError(
-                f"the preset {name} is no network: CountingRGM.from_preset({name!r}) and its fit learn it"
-            )
-        raise unknown("preset", name, NETWORKS)
+    maker = preset_of(name, "network").make_model()
     if classes < 2:
         raise RGMError(f"a concept needs at least 2 classes to choose from, but the data have {classes}")
-    config = makers[name](image, classes)
+    config: ModelConfig = maker(image, classes)
     if estimator is not None:
         config = _estimated(config, estimator)
     if binarise is None:

@@ -9,12 +9,12 @@ from jaxtyping import Bool, Float
 from pydantic import Discriminator
 from torch import Tensor, nn
 
-from rgm.categorical import gumbel_noise, gumbel_softmax, hard_argmax, reinmax, straight_through
+from rgm.distributions.categorical import gumbel_noise, gumbel_softmax, hard_argmax, reinmax, straight_through
+from rgm.distributions.noise import Share, Source
 from rgm.errors import unknown
 from rgm.model.bounds import Positive, Size
-from rgm.model.catalogue import ESTIMATORS
-from rgm.noise import Share, Source
-from rgm.processes import total
+from rgm.presets import ESTIMATORS
+from rgm.runtime.distributed import total
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,12 +7,13 @@ from typing import Literal
 import torch
 from torch import nn
 
-from rgm.categorical import CategoricalField
+from rgm.data.jitter import Pose
+from rgm.distributions.categorical import CategoricalField
+from rgm.distributions.noise import Source
 from rgm.model.bounds import Size
 from rgm.model.decoder import PatchDecoder, decoder
-from rgm.model.prior import Child, Codes, Keep, Parent, PerCell, PerCode, PerImage, Pose, Prior
+from rgm.model.prior import Child, Codes, Keep, Parent, PerCell, PerCode, PerImage, Prior
 from rgm.model.recognition import Shape
-from rgm.noise import Source
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,20 +2,27 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int64
+from pydantic import ConfigDict, ValidationError, create_model
 from torch import Tensor, nn
 
 from rgm.errors import RGMError
 from rgm.model.receptive import Box
 from rgm.model.results import FreeEnergy, Inference, Samples, concatenate
+from rgm.storage.checkpoint import FILE, Origin, Stored, find_model, read_model, unreadable, write_model
+from rgm.storage.files import writable_folder, write_json
+from rgm.storage.tensors import misfits
 
 M = TypeVar("M", bound="RGM")
+_STRICT = ConfigDict(extra="forbid")
+LARGEST_TABLES = 2**28
+"""Bytes that a model may need beside its weights, in tables that follow from its configuration alone."""
 AT_ONCE, IMAGES = 512, 64
 """Images that are read or painted together; images whose cell is painted with every code together."""
 
@@ -46,7 +53,9 @@ class Level(Protocol):
 
 @runtime_checkable
 class Levels(Protocol):
-    """What a model's configuration says of any model."""
+    """What a model's configuration, a frozen dataclass, says of any model."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
 
     @property
     def image(self) -> tuple[int, int, int]:
@@ -67,6 +76,14 @@ class RGM(nn.Module, ABC):
     """
 
     config: Levels
+    kind: ClassVar[str]
+    """The kind of configuration, as a file's header names it."""
+    config_type: ClassVar[Any]
+    """The class of the configuration."""
+    exact_weights: ClassVar[tuple[str, ...]] = ()
+    """How the names of tensors begin that are never stored in fewer bits."""
+    packed_type: ClassVar[torch.dtype] = torch.float16
+    """The type in which a model is stored in half the room."""
 
     @property
     def depth(self) -> int:
@@ -98,45 +115,86 @@ class RGM(nn.Module, ABC):
         """Number of parameters, all levels together."""
         return sum(weights.numel() for weights in self.parameters())
 
-    # Files: another room's, which these three calls alone look into
+    # Files
 
     @classmethod
-    def from_pretrained(cls: type[M], name: str | Path) -> M:
-        """Return a trained model in evaluation mode, by what ships with the package, a path, or the Hub.
+    @abstractmethod
+    def from_config(cls: type[M], config: Any) -> M:
+        """Return an untrained model of a configuration."""
 
-        `name`: packaged weights (`mnist`); or a file, a run folder or one that `save_pretrained` wrote; or a repository
-        of the Hugging Face Hub as `owner/name`, which needs the extra `hub`. Raises RGMError where it is none, or
-        another kind of model.
+    @classmethod
+    def from_pretrained(
+        cls: type[M], name: str | Path, *, revision: str | None = None, token: str | None = None
+    ) -> M:
+        """Return a trained model in evaluation mode.
+
+        `name`: a run folder, a file, or a folder that `save_pretrained` wrote; packaged weights (`mnist`); or
+        `owner/name` on the Hugging Face Hub, which needs the extra `hub` (`revision` and `token` are the Hub's).
+        Raises RGMError where it is none of these, or another kind of model.
         """
-        from rgm.checkpoint import load_checkpoint, packaged
-
-        if not Path(name).exists() and str(name).count("/") == 1:
-            from rgm.hub import fetch
-
-            found = fetch(str(name))
-        else:
-            found = load_checkpoint(name if Path(name).exists() else packaged(str(name))).model
-        if not isinstance(found, cls):
+        stored = read_model(find_model(name, revision=revision, token=token))
+        if stored.kind != cls.kind:
             raise RGMError(
-                f"{name} holds a {type(found).__name__}, not a {cls.__name__}: rgm.load reads either"
+                f"{name} holds a model of the kind {stored.kind!r}, not a {cls.__name__}: rgm.load reads any"
             )
-        return found
+        return cls.from_stored(stored)
+
+    @classmethod
+    def from_stored(cls: type[M], stored: Stored) -> M:
+        """Return the model of a file's content; raise RGMError where weights and configuration do not fit."""
+        file = stored.file
+        try:
+            # Within a model that forbids unknown keys, all dataclasses forbid them.
+            header = create_model("Header", __config__=_STRICT, model=(cls.config_type, ...))
+            config = header(model=stored.config).model  # type: ignore[attr-defined]
+            with torch.device("meta"):  # shapes alone: a header that claims too much must not take the memory
+                shapes = cls.from_config(config)
+                expected = shapes.state_dict()
+                tables = sum(buffer.nbytes for name, buffer in shapes.named_buffers() if name not in expected)
+        except (
+            ValidationError,
+            RuntimeError,
+            ValueError,
+            TypeError,
+            OverflowError,
+            ZeroDivisionError,
+        ) as error:
+            raise unreadable(file, error) from error
+        if tables > LARGEST_TABLES:
+            raise RGMError(
+                f"{file} describes a model that would need {tables / 2**20:,.0f} MiB beside its weights, where "
+                f"{LARGEST_TABLES / 2**20:.0f} are allowed: its grids are larger than any image's"
+            )
+        problems = misfits(expected, stored.weights)
+        if problems:
+            raise RGMError(
+                f"the weights in {file} do not fit the architecture in its header: {problems[0]}"
+                f"{f' (and {len(problems) - 1} more)' if len(problems) > 1 else ''}"
+            )
+        model = cls.from_config(config)
+        model.load_state_dict(stored.weights)
+        return model.eval()
+
+    def weights(self, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
+        """Return the tensors that a file holds, in a type; those of `exact_weights` stay as they are."""
+        return {
+            name: tensor if name.startswith(self.exact_weights) else tensor.to(dtype)
+            for name, tensor in self.state_dict().items()
+        }
 
     def save_pretrained(self, folder: str | Path) -> Path:
-        """Write `model.safetensors`, `config.json` and a card, which `from_pretrained` and the Hub read."""
-        from rgm.hub import save_folder, unnamed
+        """Write `model.safetensors` and `config.json`, and return the folder; `from_pretrained` reads it.
 
-        return save_folder(Path(folder), unnamed(self))
-
-    def push_to_hub(self, repository: str, *, private: bool = False, token: str | None = None) -> str:
-        """Upload what `save_pretrained` writes to `owner/name` on the Hugging Face Hub, and return its address.
-
-        `rgm export MODEL --hub DIR` writes a folder whose card has the model's origin and evidence.
+        `rgm.export.hub` adds a card with the evidence, and uploads it.
         """
-        from rgm.hub import push, save_folder, unnamed
-
-        with TemporaryDirectory() as folder:
-            return push(save_folder(Path(folder), unnamed(self)), repository, private=private, token=token)
+        folder = writable_folder(Path(folder))
+        classes = tuple(map(str, range(self.num_classes)))
+        origin = Origin(preset="own", data="own images", classes=classes, seed=0)
+        config = asdict(self.config)
+        write_model(folder / FILE, config, self.weights(), origin)
+        record = {"version": 1, "library": "rgm", "model": config, "origin": asdict(origin)}
+        write_json(folder / "config.json", record)
+        return folder
 
     # Bottom-up
 

@@ -10,10 +10,10 @@ from jaxtyping import Float
 from pydantic import Discriminator
 from torch import Tensor, nn
 
+from rgm.distributions.noise import Source, bernoulli
 from rgm.model.bounds import Positive
 from rgm.model.decoder import DecoderConfig, decoder
 from rgm.model.recognition import Shape
-from rgm.noise import Source, bernoulli
 
 Images = Float[Tensor, "batch channels height width"]
 Z1 = Float[Tensor, "batch states height_1 width_1"]

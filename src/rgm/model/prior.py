@@ -6,7 +6,8 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from rgm.noise import Source
+from rgm.data.jitter import Pose
+from rgm.distributions.noise import Source
 
 Parent = Float[Tensor, "batch parents height_above width_above"]
 Child = Float[Tensor, "batch states height width"]
@@ -15,8 +16,6 @@ Keep = Bool[Tensor, "batch height width"]
 PerImage = Float[Tensor, " batch"]
 PerCell = Float[Tensor, "batch cells"]
 PerCode = Float[Tensor, "batch states"]
-Pose = Float[Tensor, "batch 4"]
-"""How an image was turned, scaled and shifted from what it was; all zero where it was not (`rgm.data.jitter`)."""
 
 
 class Prior(nn.Module, ABC):

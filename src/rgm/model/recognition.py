@@ -9,11 +9,11 @@ from jaxtyping import Bool, Float
 from pydantic import Discriminator, Field
 from torch import Tensor, nn
 
-from rgm.categorical import CategoricalField
+from rgm.distributions.categorical import CategoricalField
+from rgm.distributions.noise import Source
 from rgm.errors import RGMError
 from rgm.model.bounds import Layers, Size
 from rgm.model.estimator import CodebookHead, Estimator, LogitsHead, VectorQuantised
-from rgm.noise import Source
 
 Shape = tuple[Size, Size, Size]
 """Channels (or states), height and width of a field."""

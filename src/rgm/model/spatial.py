@@ -8,7 +8,8 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from rgm.categorical import CategoricalField, gumbel_softmax, hard_argmax, one_hot
+from rgm.distributions.categorical import CategoricalField, gumbel_softmax, hard_argmax, one_hot
+from rgm.distributions.noise import Source
 from rgm.errors import RGMError
 from rgm.model import config as configuration
 from rgm.model.config import ModelConfig, PriorConfig
@@ -20,7 +21,6 @@ from rgm.model.receptive import Box, needed, reached
 from rgm.model.recognition import Recognition, Relaxed, Shape
 from rgm.model.results import FreeEnergy, Inference, Samples
 from rgm.model.transformer import OrderedPrior, TransformerPrior
-from rgm.noise import Source
 
 NEGLIGIBLE = 1e-6
 """Concepts less probable than this are left out of an evaluation's sums: each is worth less than 0.001 nats."""
@@ -38,6 +38,8 @@ class SpatialRGM(RGM):
     """
 
     config: ModelConfig
+    kind = "network"
+    config_type = ModelConfig
 
     def __init__(
         self, latent_dim: int = 32, num_classes: int = 10, *, config: ModelConfig | None = None

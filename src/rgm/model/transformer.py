@@ -9,12 +9,13 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from rgm.categorical import gumbel_noise
+from rgm.data.jitter import Pose
+from rgm.distributions.categorical import gumbel_noise
+from rgm.distributions.noise import Source, uniform
 from rgm.errors import RGMError
 from rgm.model.bounds import Layers, Share, Size
-from rgm.model.prior import Child, Codes, Keep, Parent, PerCell, PerCode, PerImage, Pose, Prior
+from rgm.model.prior import Child, Codes, Keep, Parent, PerCell, PerCode, PerImage, Prior
 from rgm.model.recognition import Shape
-from rgm.noise import Source, uniform
 
 Tokens = Float[Tensor, "batch cells width"]
 Order = Int64[Tensor, "batch cells"]

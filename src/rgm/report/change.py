@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from rgm.experiments.locality import MARGIN, Locality
+from rgm.evaluation.locality import MARGIN, Locality
 from rgm.model.receptive import Box
 from rgm.report.canvas import (
     LABEL,

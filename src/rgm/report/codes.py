@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
-from rgm.experiments.abstraction import Abstraction
+from rgm.evaluation.abstraction import Abstraction
 from rgm.report.canvas import (
     LABEL,
     SMALL,

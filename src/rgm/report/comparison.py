@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from rgm.evidence.comparison import Comparison, Difference, Line
-from rgm.files import write_text
+from rgm.claims.comparison import Comparison, Difference, Line
 from rgm.report.page import template
 from rgm.report.wording import interval_of, meaning_of, name_of, value_of
+from rgm.storage.files import write_text
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,9 +6,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from rgm.progress import EpochRecord
 from rgm.report.canvas import LABEL, TITLE, new_figure, plain, verbatim
 from rgm.report.palette import ACCENT, INK, QUIET, SECOND
+from rgm.runtime.progress import EpochRecord
 
 _WATCHED = "squared_error"
 _DECADES = 30

@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from rgm.evidence.exactness import Exactness, Quadrants, Surprise
+from rgm.evaluation.exactness import Exactness, Quadrants, Surprise
 from rgm.model.receptive import Box
 from rgm.report.canvas import (
     LABEL,

@@ -6,11 +6,11 @@ from functools import singledispatch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from rgm.evidence.exactness import Exactness
-from rgm.evidence.renormalization import Renormalization
-from rgm.experiments.abstraction import Abstraction
-from rgm.experiments.instantiation import Instantiation
-from rgm.experiments.locality import Locality
+from rgm.evaluation.abstraction import Abstraction
+from rgm.evaluation.exactness import Exactness
+from rgm.evaluation.instantiation import Instantiation
+from rgm.evaluation.levels import Renormalization
+from rgm.evaluation.locality import Locality
 from rgm.report.change import change_figure, maps_figure, spread_figure
 from rgm.report.codes import abstraction_figure, atlas_figure
 from rgm.report.exact import evidence_figure, quadrants_figure, selective_figure, surprise_figure

@@ -6,8 +6,8 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from rgm.evidence.information import MutualInformation
-from rgm.evidence.renormalization import Level, Renormalization
+from rgm.evaluation.information import MutualInformation
+from rgm.evaluation.levels import Level, Renormalization
 from rgm.report.canvas import LABEL, SMALL, TITLE, bare, new_figure, plain, subscript
 from rgm.report.palette import ACCENT, INK, QUIET, RULE, SECOND, TRACK, legible_on
 from rgm.report.wording import percent

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from rgm.experiments.instantiation import Instantiation
-from rgm.experiments.locality import Locality
+from rgm.evaluation.instantiation import Instantiation
+from rgm.evaluation.locality import Locality
 from rgm.model.receptive import Box
 from rgm.report.canvas import mosaic
 from rgm.report.palette import CHANGE, SECOND

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from rgm.evidence.claims import Claim
+from rgm.claims.claim import Claim
 from rgm.report.figures import experiment_figures, png
 from rgm.report.verdicts import evidence_rows, of_the_model, reason_of
 

@@ -9,20 +9,20 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from matplotlib.figure import Figure
 
-from rgm.evidence.claims import CLAIMS, Claim, ClaimName
-from rgm.evidence.exactness import Exactness
-from rgm.evidence.renormalization import Renormalization
-from rgm.experiments.abstraction import Abstraction
-from rgm.experiments.instantiation import Instantiation
-from rgm.experiments.locality import Locality
-from rgm.files import write_text
-from rgm.progress import EpochRecord
+from rgm.claims.claim import CLAIMS, Claim, ClaimName
+from rgm.evaluation.abstraction import Abstraction
+from rgm.evaluation.exactness import Exactness
+from rgm.evaluation.instantiation import Instantiation
+from rgm.evaluation.levels import Renormalization
+from rgm.evaluation.locality import Locality
 from rgm.report.canvas import drawable, subscript
 from rgm.report.curve import curve_figure
 from rgm.report.figures import experiment_figures, png
 from rgm.report.samples import LONGEST, strip_concept
 from rgm.report.verdicts import controls, estimate_rows, evidence_rows, of_the_model, reason_of
 from rgm.report.wording import beside, findings
+from rgm.runtime.progress import EpochRecord
+from rgm.storage.files import write_text
 
 
 @dataclass(frozen=True, kw_only=True)

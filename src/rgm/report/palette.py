@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
 from numpy.typing import NDArray
 
-from rgm.experiments.abstraction import CodeAtlas
+from rgm.evaluation.abstraction import CodeAtlas
 
 INK, QUIET, RULE = "#1f2933", "#5d6975", "#c9d1d8"
 """Text, secondary text, thin lines."""

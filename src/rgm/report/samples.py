@@ -3,7 +3,7 @@
 import torch
 from matplotlib.figure import Figure
 
-from rgm.experiments.instantiation import Instantiation
+from rgm.evaluation.instantiation import Instantiation
 from rgm.report.canvas import LABEL, TITLE, WIDTH, bare, drawable, mosaic, new_figure, show, verbatim
 from rgm.report.palette import INK, QUIET
 

@@ -6,7 +6,7 @@ from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from rgm.experiments.abstraction import Abstraction
+from rgm.evaluation.abstraction import Abstraction
 from rgm.report.canvas import LABEL, SMALL, TITLE, WIDTH, drawable, new_figure, subscript, verbatim
 from rgm.report.palette import ACCENT, INK, QUIET, RULE, SECOND, code_colours, plain_colours
 

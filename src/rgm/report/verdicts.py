@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from rgm.evidence.claims import CLAIMS, Claim, ClaimName, Finding, Measure, Verdict
-from rgm.evidence.statistics import Estimate
+from rgm.claims.claim import CLAIMS, Claim, ClaimName, Finding, Measure, Verdict
+from rgm.evaluation.statistics import Estimate
 from rgm.report.wording import Row, interval_of, meaning_of, name_of, rows, value_of
 
 CONTROLS: dict[str, str] = {

@@ -4,9 +4,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from rgm.experiments.abstraction import Abstraction
-from rgm.experiments.instantiation import Instantiation
-from rgm.experiments.locality import MARGIN, VISIBLE, Locality
+from rgm.evaluation.abstraction import Abstraction
+from rgm.evaluation.instantiation import Instantiation
+from rgm.evaluation.locality import MARGIN, VISIBLE, Locality
 from rgm.report.canvas import subscript
 
 

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -13,20 +13,24 @@ from rgm.counting.fitting import Recipe, learner
 from rgm.counting.model import CountingRGM
 from rgm.data.images import ImageSet, to_unit
 from rgm.errors import RGMError
-from rgm.processes import current
-from rgm.progress import Callback, EpochRecord, StepRecord, Watch
+from rgm.runtime.distributed import current
+from rgm.runtime.progress import Callback, EpochRecord, StepRecord, Watch
 from rgm.training.engine import Engine
+from rgm.training.optimisers import another_training
 from rgm.training.summary import summary
+from rgm.training.trainer import Save
 
 PROBE = 200
 """Training images whose evidence is the loss of a step."""
 
 
-class CountingTraining:
-    """The steps of `rgm.counting.fitting`, with what `Training` has for a run folder.
+class CountingTrainer:
+    """The steps of `rgm.counting.fitting`, as a training.
 
     What a step leaves is in the model's counts alone, so that a checkpoint needs no more than how many are done.
     """
+
+    saves_start = True
 
     def __init__(
         self,
@@ -55,21 +59,17 @@ class CountingTraining:
     def run(
         self,
         watch: Watch,
-        keep: "Callable[[CountingTraining, EpochRecord | None], None]",
+        save: Save,
         *,
-        keep_every: float = math.inf,
+        save_every_s: float = math.inf,
         callbacks: Sequence[Callback] = (),
     ) -> None:
-        """Go on to the end.
-
-        `watch` and `callbacks` see every step; `keep` and `callbacks` every stage; `keep` the state every `keep_every`
-        seconds within one, and where one of the others interrupts by raising.
-        """
-        stages, kept = self.steps.stages, time.monotonic()
+        """Go on to the end; see `Trainer.run`. An epoch is a stage here."""
+        stages, saved = self.steps.stages, time.monotonic()
         done, looked = self.steps_done, self.history[-1].step if self.history else 0
         if looked < done and stages[done - 1] not in stages[done:]:
             self.history.append(self._looked_at(stages[done - 1], self._loss()))
-            keep(self, self.history[-1])  # it was stopped between a stage's last step and the look at it
+            save(self, self.history[-1])  # it was stopped between a stage's last step and the look at it
         while self.steps_done < len(stages):
             stage = stages[self.steps_done]
             self.steps.step(self.steps_done)
@@ -87,16 +87,16 @@ class CountingTraining:
                 for callback in callbacks:
                     callback.on_step(record)
             except BaseException:
-                keep(self, None)
+                save(self, None)
                 raise
             if stage in stages[self.steps_done :]:
-                if time.monotonic() > kept + keep_every:
-                    keep(self, None)
-                    kept = time.monotonic()
+                if time.monotonic() > saved + save_every_s:
+                    save(self, None)
+                    saved = time.monotonic()
                 continue
             self.history.append(self._looked_at(stage, record.loss))
-            keep(self, self.history[-1])
-            kept = time.monotonic()
+            save(self, self.history[-1])
+            saved = time.monotonic()
             for callback in callbacks:
                 callback.on_epoch(self.history[-1])
 
@@ -133,11 +133,7 @@ class CountingTraining:
             done = TypeAdapter(int).validate_python(numbers.get("steps_done"))
             self.history = TypeAdapter(list[EpochRecord]).validate_python(numbers.get("history"))
         except ValidationError as error:
-            raise RGMError(
-                f"the checkpoint holds the state of another training: {' '.join(str(error).split())}"
-            ) from error
+            raise another_training(" ".join(str(error).split())) from error
         if tensors or not 0 <= done <= len(self.steps.stages):
-            raise RGMError(
-                f"the checkpoint holds the state of another training than this recipe's: step {done}"
-            )
+            raise another_training(f"step {done}")
         self.steps_done = done

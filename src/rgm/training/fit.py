@@ -3,24 +3,30 @@
 from collections.abc import Sequence
 from typing import Any
 
+from rgm.counting.fitting import Recipe as CountingRecipe
+from rgm.counting.fitting import adjusted, usual
+from rgm.counting.model import CountingRGM
 from rgm.data.images import ImageSet
 from rgm.data.labels import HIDDEN
-from rgm.data.load import from_arrays
-from rgm.device import resolve_device
+from rgm.data.load import arrays_for
 from rgm.errors import RGMError
+from rgm.model.generative import RGM
 from rgm.model.spatial import SpatialRGM
-from rgm.progress import Callback, Watch
-from rgm.training.loop import FitResult, train
+from rgm.runtime.device import resolve_device
+from rgm.runtime.progress import Callback, Watch
+from rgm.training.counting import CountingTrainer
+from rgm.training.loop import NeuralTrainer
 from rgm.training.recipe import Recipe
 from rgm.training.recipe import recipe as named_recipe
+from rgm.training.trainer import FitResult, Trainer, finished
 
 
 def fit(
-    model: SpatialRGM,
+    model: RGM,
     images: Any,
     labels: Any = None,
     *,
-    recipe: str | Recipe = "standard",
+    recipe: str | Recipe | CountingRecipe | None = None,
     epochs: int | float | None = None,
     batch_size: int | None = None,
     seed: int = 0,
@@ -32,42 +38,41 @@ def fit(
     """Train a model in place on tensors or arrays of the user's own, and return it with its history.
 
     `images`: (n, channels, height, width) or (n, height, width), uint8 or floats in [0, 1]; `labels`: (n,) whole
-    numbers from 0, −1 where the class is not known; without any, the concepts are clusters; `recipe`: a preset's
-    name or a `Recipe`; `validation`: images and labels that the history's measures are taken on; `callbacks` hear of
-    every step and epoch (`rgm.progress.Callback`). The model stays on the device that it was trained on. Raises
-    RGMError for arrays that are no images, images or labels that are not the model's, or a loss that is no longer
-    finite.
+    numbers from 0. For a `SpatialRGM`, −1 where the class is not known, and without any labels the concepts are
+    clusters; a `CountingRGM` needs every label and learns afresh. `recipe`: a preset's name or a recipe, by default
+    that of `standard`, or the one for a counting model's symbols; `validation`: images and labels that the history's
+    measures are taken on; `callbacks` are called after every step and epoch (`rgm.runtime.progress.Callback`). The
+    model stays on the device that it was trained on. Raises RGMError for arrays that are no images, images or labels
+    that are not the model's, or a loss that is no longer finite.
     """
-    if not isinstance(model, SpatialRGM):
-        raise RGMError(f"a {type(model).__name__} is not trained but counted: model.fit(images, labels)")
-    data = _fitting(model, images, labels)
-    held_out = None if validation is None else _fitting(model, *validation)
-    chosen = named_recipe(recipe) if isinstance(recipe, str) else recipe
-    known = 0 if data.labels is None else int((data.labels != HIDDEN).sum())
-    if known < len(data):
-        chosen = chosen.with_hidden_labels()
+
+    def checked(images: Any, labels: Any) -> ImageSet:
+        labelled = isinstance(model, CountingRGM)
+        return arrays_for(
+            images, labels, shape=model.config.image, classes=model.num_classes, labelled=labelled
+        )
+
+    data = checked(images, labels)
+    held_out = None if validation is None else checked(*validation)
     model.to(resolve_device(device))
-    return train(
-        model,
-        data,
-        chosen.adjusted(epochs=epochs, batch_size=batch_size),
-        seed=seed,
-        validation=held_out,
-        watch=watch,
-        callbacks=callbacks,
-    )
-
-
-def _fitting(model: SpatialRGM, images: Any, labels: Any) -> ImageSet:
-    """Return arrays as a set; raise RGMError where a model has other images or fewer concepts."""
-    data = from_arrays(images, labels)
-    if data.shape != model.config.image:
-        raise RGMError(
-            f"the model takes images of shape {model.config.image}, but these have {data.shape}: resize them, or "
-            "take a model for that shape"
-        )
-    if len(data.classes) > model.num_classes:
-        raise RGMError(
-            f"the model's concepts are 0 … {model.num_classes - 1}, but a label is {len(data.classes) - 1}"
-        )
-    return data
+    trainer: Trainer
+    match model:
+        case SpatialRGM():
+            chosen = named_recipe(recipe or "standard") if isinstance(recipe, str | None) else recipe
+            if not isinstance(chosen, Recipe):
+                raise RGMError(f"a SpatialRGM is trained by a recipe of stages, not {type(chosen).__name__}")
+            known = 0 if data.labels is None else int((data.labels != HIDDEN).sum())
+            if known < len(data):
+                chosen = chosen.with_hidden_labels()
+            chosen = chosen.adjusted(epochs=epochs, batch_size=batch_size)
+            trainer = NeuralTrainer(model, data, held_out, chosen, seed=seed)
+        case CountingRGM():
+            if isinstance(recipe, str | Recipe):
+                raise RGMError(
+                    "a CountingRGM is fitted by Expectation(…) or Exemplars(…): leave `recipe` out"
+                )
+            counts = adjusted(recipe or usual(model.config), epochs=epochs, batch_size=batch_size)
+            trainer = CountingTrainer(model, data, held_out, counts, seed=seed)
+        case _:
+            raise RGMError(f"there is no training of a {type(model).__name__}")
+    return finished(trainer, watch, callbacks)

@@ -10,23 +10,14 @@ from pathlib import Path
 
 import torch
 
-from rgm.checkpoint import (
-    CHECKPOINTS,
-    FILE,
-    Origin,
-    Unfinished,
-    load_newest,
-    save_model,
-    step_file,
-    step_files,
-)
 from rgm.data.images import ImageSet
 from rgm.errors import RGMError
-from rgm.files import write_json, write_text
-from rgm.progress import EpochRecord
+from rgm.loading import load_newest, save_model
+from rgm.runtime.progress import EpochRecord
+from rgm.storage.checkpoint import CHECKPOINTS, FILE, Origin, Unfinished, step_file, step_files
+from rgm.storage.files import write_json, write_text
 from rgm.training.config import RunConfig
-from rgm.training.counting import CountingTraining
-from rgm.training.loop import Training
+from rgm.training.trainer import Trainer
 
 VERSION = 1
 KEPT = 3
@@ -53,7 +44,7 @@ class RunFolder:
         out: Path,
         origin: Origin,
         config: RunConfig,
-        training: Training | CountingTraining,
+        training: Trainer,
         sets: tuple[ImageSet, ...],
     ) -> None:
         self.out, self.origin = out, origin
@@ -83,7 +74,7 @@ class RunFolder:
             "machine": {"system": platform.platform(), "threads": torch.get_num_threads()},
         }
 
-    def keep(self, training: Training | CountingTraining, record: EpochRecord | None) -> None:
+    def keep(self, training: Trainer, record: EpochRecord | None) -> None:
         """Leave a checkpoint, and the metrics up to it; the first one replaces an earlier run's results.
 
         The last `KEPT` checkpoints stay. Of several processes the first alone writes.
@@ -119,12 +110,12 @@ class RunFolder:
         self._last, self._steps = now, record.step
         write_text(self.out / "timing.jsonl", _lines(self._timings))
 
-    def finish(self, training: Training | CountingTraining) -> None:
+    def finish(self, training: Trainer) -> None:
         """Write what a process that was killed after the last checkpoint may not have come to write."""
         write_json(self.out / "config.json", self._config)
         self._write_history(training)
 
-    def restore(self, training: Training | CountingTraining) -> None:
+    def restore(self, training: Trainer) -> None:
         """Put a training where the newest whole checkpoint left it, if there is one.
 
         Raises RGMError where the checkpoint belongs to another run, or where none that is there is whole.
@@ -155,7 +146,7 @@ class RunFolder:
             except ValueError as error:
                 raise RGMError(f"{timing} is damaged: remove it, and resume without its times") from error
 
-    def _write_history(self, training: Training | CountingTraining) -> None:
+    def _write_history(self, training: Trainer) -> None:
         write_text(self.out / "metrics.jsonl", _lines([asdict(record) for record in training.history]))
 
 

@@ -10,14 +10,14 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from rgm.categorical import one_hot
+from rgm.data.jitter import Pose
 from rgm.data.labels import HIDDEN
+from rgm.distributions.categorical import one_hot
+from rgm.distributions.noise import Share, Source, integers
 from rgm.model.factorised import FactorisedPrior
-from rgm.model.prior import Pose
 from rgm.model.recognition import Relaxed
 from rgm.model.spatial import SpatialRGM
-from rgm.noise import Share, Source, integers
-from rgm.processes import mean, total
+from rgm.runtime.distributed import mean, total
 from rgm.training.recipe import Weights
 
 Scalar = Float[Tensor, ""]
@@ -53,7 +53,7 @@ def loss(
     The free energy is given by its parts, in nats per image: `distortion_nats`, and `rate_ℓ_nats` for every level.
 
     Where processes share a batch, these are its rows in this process, `weight` is what they weigh, and every term is
-    that of the whole batch: see `rgm.processes.mean`.
+    that of the whole batch: see `rgm.runtime.distributed.mean`.
     """
     whole = partial(mean, weight=weight)
     if replace(weights, prior=0.0, outliers=0.0) == Weights(reconstruction=0.0):  # nothing to relax

@@ -4,8 +4,8 @@ import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from rgm.errors import RGMError, unknown
-from rgm.model.catalogue import COUNTING, NETWORKS
+from rgm.errors import RGMError
+from rgm.presets import preset_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +99,24 @@ class Stage:
     posed: float = 0.0
     relocation: Relocation | None = None
     weights: Weights
+
+    def rate_at(self, done: float) -> float:
+        """Return the share of the learning rates that holds after a share of the stage."""
+        if self.schedule == "constant":
+            return 1.0
+        warm = 0.1
+        if done < warm:
+            return 0.04 + 0.96 * done / warm
+        return 0.5 * (1 + math.cos(math.pi * (done - warm) / (1 - warm)))
+
+    def weights_at(self, done: float, *, relocates: bool) -> Weights:
+        """Return the weights of the loss that hold after a share of the stage, in which codes are relocated or not."""
+        weights = self.weights
+        if done < self.warm_up:
+            weights = replace(weights, rate=weights.rate * done / self.warm_up)
+        if self.relocation and relocates and done >= self.relocation.start:
+            weights = replace(weights, usage=0.0)
+        return weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -287,20 +305,5 @@ def likelihood() -> Recipe:
 
 def recipe(name: str) -> Recipe:
     """Return the recipe of a named preset; raise RGMError for an unknown one."""
-    makers = {
-        "standard": standard,
-        "quick": quick,
-        "pretrained": pretrained,
-        "seed": seed,
-        "three-level": pyramid,
-        "likelihood": likelihood,
-        "colour32": pyramid,
-        "colour64": pyramid,
-    }
-    if name not in makers:
-        if name in COUNTING:
-            raise RGMError(
-                f"the preset {name} is no network: CountingRGM.from_preset({name!r}) and its fit learn it"
-            )
-        raise unknown("preset", name, NETWORKS)
-    return makers[name]()
+    found: Recipe = preset_of(name, "network").make_recipe()
+    return found

@@ -9,28 +9,31 @@ from typing import get_args
 
 import torch
 
-from rgm.checkpoint import FILE, Model, Origin, save_model
 from rgm.counting.config import counting_preset
-from rgm.counting.fitting import adjusted, usual
+from rgm.counting.fitting import adjusted
 from rgm.counting.model import CountingRGM
 from rgm.data.images import ImageSet, Split, to_unit
 from rgm.data.labels import few_labels
-from rgm.data.load import joined, load_data
-from rgm.device import resolve_device
+from rgm.data.load import joined, load_data, natural_size
 from rgm.errors import RGMError
-from rgm.files import claimed, write_json
+from rgm.loading import save_model
 from rgm.measures import NeededCodes, matching
-from rgm.model.catalogue import COUNTING
-from rgm.model.config import preset
+from rgm.model.config import preset as model_config
+from rgm.model.generative import RGM
 from rgm.model.spatial import SpatialRGM
-from rgm.progress import Callback, EpochRecord, Watch
+from rgm.presets import preset_of
+from rgm.runtime.device import resolve_device
+from rgm.runtime.progress import Callback, EpochRecord, Watch
+from rgm.storage.checkpoint import FILE, Origin
+from rgm.storage.files import claimed, write_json
 from rgm.training.config import RunConfig
-from rgm.training.counting import CountingTraining
+from rgm.training.counting import CountingTrainer
 from rgm.training.engine import Engine
 from rgm.training.folder import VERSION, RunFolder
-from rgm.training.loop import Training
+from rgm.training.loop import NeuralTrainer
 from rgm.training.recipe import recipe
 from rgm.training.summary import codes_needed, summary
+from rgm.training.trainer import Trainer
 
 CLUSTERS = 10
 """Concepts of a model of images without labels."""
@@ -44,7 +47,7 @@ class RunResult:
     """
 
     folder: Path
-    model: Model
+    model: RGM
     origin: Origin
     history: tuple[EpochRecord, ...]
     test: dict[str, float]
@@ -62,7 +65,7 @@ class Plan:
 
     config: RunConfig
     origin: Origin
-    training: Training | CountingTraining
+    training: Trainer
     sets: tuple[ImageSet, ImageSet, ImageSet]
     labels: int | None
 
@@ -72,12 +75,12 @@ class Plan:
         *,
         resume: bool = False,
         watch: Watch = lambda _: None,
-        keep_every: float = 30.0,
+        save_every_s: float = 30.0,
         callbacks: Sequence[Callback] = (),
     ) -> RunResult:
         """Train, once, and leave a run folder.
 
-        A checkpoint is left at every epoch, every `keep_every` seconds within one and where `watch` interrupts;
+        A checkpoint is left at every epoch, every `save_every_s` seconds within one and where `watch` interrupts;
         `resume` goes on from the newest that is whole, or starts afresh where there is none: the results are equal,
         byte for byte, to those of a training that was never stopped. An earlier run in the folder is replaced when the
         first checkpoint of this one is whole. Started by `torchrun`, processes share every batch, and the first one
@@ -91,11 +94,9 @@ class Plan:
             if resume:
                 folder.restore(training)
             start = time.perf_counter()
-            if isinstance(training, CountingTraining) and not training.steps_done:
-                folder.keep(
-                    training, None
-                )  # its first step may be long: what stops it leaves something to go on from
-            training.run(watch, folder.keep, keep_every=keep_every, callbacks=callbacks if first else ())
+            if training.saves_start and not training.steps_done:
+                folder.keep(training, None)
+            training.run(watch, folder.keep, save_every_s=save_every_s, callbacks=callbacks if first else ())
             if self.labels == 0 and validation.labels is not None:
                 read = model.read(to_unit(validation.images).to(model.device))[-1].flatten()
                 assert isinstance(model, SpatialRGM)  # the other kind needs labels
@@ -132,26 +133,43 @@ class Plan:
 
 def plan_run(config: RunConfig) -> Plan:
     """Return the training of a preset on a data set; raise RGMError for what the user can mend. Nothing is written."""
-    counted = config.preset in COUNTING
-    chosen = None if counted else recipe(config.preset)
+    preset = preset_of(config.preset)
     device = resolve_device(config.device)
+    size = config.size if config.size is not None else natural_size(config.data, config.preset, preset.size)
     images, validation, test = (
-        load_data(config.data, split, data_dir=config.data_dir, size=config.size) for split in get_args(Split)
+        load_data(config.data, split, data_dir=config.data_dir, size=size) for split in get_args(Split)
     )
     data = images.name if config.data == "auto" else config.data
-    if chosen is None:
-        return _plan_counting(config, data, device, (images, validation, test))
-    count = config.labels if config.labels is not None or images.labels is not None else 0
     classes = images.classes or tuple(f"cluster {number}" for number in range(CLUSTERS))
-    known = joined(images, validation) if chosen.with_validation and not images.on_disk else images
-    if count is not None:
+    known = config.labels if config.labels is not None or images.labels is not None else 0
+    plan = _plan_counting if preset.kind == "counting" else _plan_network
+    return Plan(
+        config=config,
+        origin=Origin(preset=config.preset, data=data, classes=classes, seed=config.seed),
+        training=plan(config, images, validation, classes, known, device),
+        sets=(images, validation, test),
+        labels=known,
+    )
+
+
+def _plan_network(
+    config: RunConfig,
+    images: ImageSet,
+    validation: ImageSet,
+    classes: tuple[str, ...],
+    labels: int | None,
+    device: torch.device,
+) -> Trainer:
+    """Return the training of a model of networks that knows so many labels, or all."""
+    chosen = recipe(config.preset)
+    train = joined(images, validation) if chosen.with_validation and not images.on_disk else images
+    if labels is not None:
         chosen = chosen.with_hidden_labels()
-        known = few_labels(known, count, seed=config.seed) if images.labels is not None or count else known
+        train = few_labels(train, labels, seed=config.seed) if images.labels is not None or labels else train
     chosen = chosen.adjusted(epochs=config.epochs, batch_size=config.batch_size)
-    origin = Origin(preset=config.preset, data=data, classes=classes, seed=config.seed)
     torch.manual_seed(config.seed)  # the layers' initial weights have no other way to be seeded
     model = SpatialRGM(
-        config=preset(
+        config=model_config(
             config.preset,
             images.shape,
             len(classes),
@@ -159,22 +177,18 @@ def plan_run(config: RunConfig) -> Plan:
             estimator=config.estimator,
         )
     )
-    training = Training(
-        model.to(device),
-        known,
-        validation,
-        chosen,
-        seed=config.seed,
-        engine=Engine(precision=config.precision, compile=config.compile, deterministic=config.deterministic),
-    )
-    return Plan(
-        config=config, origin=origin, training=training, sets=(images, validation, test), labels=count
-    )
+    engine = Engine(precision=config.precision, compile=config.compile, deterministic=config.deterministic)
+    return NeuralTrainer(model.to(device), train, validation, chosen, seed=config.seed, engine=engine)
 
 
 def _plan_counting(
-    config: RunConfig, data: str, device: torch.device, sets: tuple[ImageSet, ImageSet, ImageSet]
-) -> Plan:
+    config: RunConfig,
+    images: ImageSet,
+    validation: ImageSet,
+    classes: tuple[str, ...],
+    _labels: int | None,
+    device: torch.device,
+) -> Trainer:
     """Return the learning of a counting model; raise RGMError for what is of networks alone."""
     networks = {
         "--estimator": config.estimator,
@@ -189,21 +203,15 @@ def _plan_counting(
             f"{', '.join(given)} is for presets that train networks: leave it out for the preset {config.preset}, "
             "which counts labelled images"
         )
-    images, validation, _ = sets
     if images.labels is None:
         raise RGMError(
             f"the preset {config.preset} learns every class from its own images, but there are no labels in "
             f"{images.source}"
         )
     torch.manual_seed(config.seed)  # the counts before anything is learned
-    model = CountingRGM(counting_preset(config.preset, images.shape, len(images.classes), len(images)))
-    training = CountingTraining(
-        model.to(device),
-        images,
-        validation,
-        adjusted(usual(model.config), epochs=config.epochs, batch_size=config.batch_size),
-        seed=config.seed,
-        engine=Engine(deterministic=config.deterministic),
+    model = CountingRGM(counting_preset(config.preset, images.shape, len(classes), len(images)))
+    steps = adjusted(
+        preset_of(config.preset).make_recipe(), epochs=config.epochs, batch_size=config.batch_size
     )
-    origin = Origin(preset=config.preset, data=data, classes=images.classes, seed=config.seed)
-    return Plan(config=config, origin=origin, training=training, sets=sets, labels=None)
+    engine = Engine(deterministic=config.deterministic)
+    return CountingTrainer(model.to(device), images, validation, steps, seed=config.seed, engine=engine)

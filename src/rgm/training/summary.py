@@ -6,7 +6,7 @@ from torch import Tensor
 from rgm.data.images import ImageSet, to_unit
 from rgm.measures import NeededCodes, accuracy, codebook_usage, matching, needed_codes, squared_error
 from rgm.model.generative import RGM
-from rgm.processes import current, gathered, total
+from rgm.runtime.distributed import current, gathered, total
 
 NEEDED_IMAGES = 2_000
 """Images on which it is measured which codes are needed: at most so many, drawn at random, the same ones each time."""

@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rgm.errors import RGMError
-from rgm.files import writable_folder
-from rgm.progress import EpochRecord, StepRecord
+from rgm.runtime.progress import EpochRecord, StepRecord
+from rgm.storage.files import writable_folder
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard.writer import SummaryWriter

@@ -1,0 +1,1 @@
+"""The three claims as hypotheses: thresholds, verdicts, controls, comparison."""

@@ -1,0 +1,235 @@
+"""Controls: what must fail, so that a claim that holds says something."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+from rgm.claims.claim import Claim, Thresholds
+from rgm.claims.hypotheses import Scope, abstraction_claim, instantiation_claim, locality_claim, references
+from rgm.counting import variants as trees
+from rgm.counting.config import CountingConfig
+from rgm.counting.fitting import Recipe as CountingRecipe
+from rgm.counting.fitting import learner, usual
+from rgm.counting.learning import Expectation
+from rgm.counting.model import CountingRGM
+from rgm.data.images import ImageSet, to_unit
+from rgm.evaluation.judge import Judge
+from rgm.evaluation.sample_quality import Sampler
+from rgm.model.config import ModelConfig
+from rgm.model.decoder import DenseDecoder
+from rgm.model.estimator import Gumbel, VectorQuantised
+from rgm.model.factorised import DensePrior
+from rgm.model.generative import RGM
+from rgm.model.recognition import DenseRecognition
+from rgm.model.results import Samples
+from rgm.model.spatial import SpatialRGM
+from rgm.runtime.progress import Say, Watch
+from rgm.training.loop import train as trained
+from rgm.training.recipe import Recipe, Stage, Weights
+
+TEST_IMAGES, SCOPE = 2_000, Scope(samples=600, cells=64, concepts=512)
+"""Test images, samples and changes on which a control is judged: at most so many."""
+FLAT_IMAGES = 5_000
+"""Training images of the counted model without a grid, which is counted anew: at most so many."""
+Concepts = int | Int64[Tensor, " n"]
+
+
+@dataclass(frozen=True)
+class Shuffled:
+    """A model that takes every concept for the next one: what it draws is as good, and not what was asked for."""
+
+    model: RGM
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model draws."""
+        return self.model.device
+
+    def sample(
+        self, concept: Concepts, count: int = 1, *, generator: torch.Generator | None = None
+    ) -> Samples:
+        """Return samples of the next concepts under the names of those asked for."""
+        asked = torch.as_tensor(concept).reshape(-1)
+        drawn = self.model.sample((asked + 1) % self.model.num_classes, count, generator=generator)
+        return replace(drawn, concept=asked.repeat_interleave(count))
+
+
+@dataclass(frozen=True)
+class Memoriser:
+    """A model that replays the codes of training images: they look right, and nothing about them is new."""
+
+    model: RGM
+    train: ImageSet
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model decodes."""
+        return self.model.device
+
+    def sample(
+        self, concept: Concepts, count: int = 1, *, generator: torch.Generator | None = None
+    ) -> Samples:
+        """Return training images of each concept, decoded from their codes."""
+        assert self.train.labels is not None
+        asked = torch.as_tensor(concept).reshape(-1).cpu().repeat_interleave(count)
+        picked = torch.empty_like(asked)
+        for label in asked.unique():
+            places = (self.train.labels == label).nonzero().flatten()
+            wanted = asked == label
+            drawn = torch.randint(
+                len(places), (int(wanted.sum()),), generator=generator, device=self.device
+            ).cpu()
+            picked[wanted] = places[drawn]
+        z1 = self.model.read(to_unit(self.train.images[picked]).to(self.device))[0]
+        return Samples(images=self.model.decode(z1), concept=asked, codes=(z1.cpu(),))
+
+
+def untrained(model: RGM, *, seed: int) -> RGM:
+    """Return a model of the same configuration that has learned nothing."""
+    match model:
+        case SpatialRGM():
+            return _fresh(model.config, seed).eval()
+        case CountingRGM():
+            with _seeded(seed):
+                return CountingRGM.from_config(model.config).eval()
+        case _:
+            raise _no_control("untrained", model)
+
+
+def factorised(model: RGM, train: ImageSet, *, seed: int, watch: Watch = lambda _: None) -> RGM:
+    """Return the model with a prior over z_{L−1} that draws every cell on its own, trained on the model's codes."""
+    match model:
+        case SpatialRGM():
+            *grids, coarsest, concept = model.config.levels
+            levels = (*grids, replace(coarsest, prior=DensePrior(width=64)), concept)
+            other = _fresh(replace(model.config, levels=levels), seed)
+            own = f"priors.{len(model.priors) - 1}."
+            kept = {name: value for name, value in model.state_dict().items() if not name.startswith(own)}
+            other.load_state_dict(other.state_dict() | kept)
+            stage = Stage(
+                name="factorised",
+                epochs=0.5,
+                least_steps=300,
+                learning_rate=3e-3,
+                schedule="one-cycle",
+                trains="prior",
+                weights=Weights(reconstruction=0.0, prior=1.0),
+            )
+            return _trained(other.to(model.device), train, stage, seed, watch)
+        case CountingRGM():  # summed, not learned
+            return trees.factorised(model)
+        case _:
+            raise _no_control("factorised", model)
+
+
+def flat(model: RGM, train: ImageSet, *, seed: int, watch: Watch = lambda _: None) -> RGM:
+    """Return a model with as many latent bits but no grid: every code reads all pixels and paints all of them."""
+    match model:
+        case SpatialRGM():
+            first, *_, concept = model.config.levels
+            z1 = replace(
+                first,
+                recognition=DenseRecognition(width=256, estimator=VectorQuantised()),
+                prior=DensePrior(width=64),
+            )
+            top = replace(concept, recognition=DenseRecognition(width=64, estimator=Gumbel()))
+            config = replace(model.config, levels=(z1, top), decoder=DenseDecoder(width=256))
+            stage = Stage(
+                name="flat",
+                epochs=0.75,
+                least_steps=600,
+                learning_rate=1e-3,
+                schedule="one-cycle",
+                weights=Weights(reconstruction=10.0, concept=0.3, codebook=1.0, usage=0.005, prior=0.1),
+            )
+            return _trained(_fresh(config, seed).to(model.device), train, stage, seed, watch)
+        case CountingRGM():
+            assert train.labels is not None
+            with _seeded(seed):
+                scattered = trees.Scattered(model.config, seed=seed).to(model.device)
+            share = max(1, FLAT_IMAGES // model.num_classes)
+            few = torch.cat(
+                [(train.labels == label).nonzero().flatten()[:share] for label in range(model.num_classes)]
+            )
+            steps = learner(scattered, _short(model.config), train.images[few], train.labels[few], seed=seed)
+            for number in range(len(steps.stages)):
+                steps.step(number)
+            return scattered.eval()
+        case _:
+            raise _no_control("flat", model)
+
+
+def control_claims(
+    model: RGM,
+    judge: Judge,
+    train: ImageSet,
+    test: ImageSet,
+    thresholds: Thresholds,
+    *,
+    seed: int,
+    watch: Watch = lambda _: None,
+    say: Say = lambda _: None,
+) -> Iterator[Claim]:
+    """Yield, one by one, the claims that each control is put to, on fewer images than the model: it fails by far."""
+    test = _some(test, TEST_IMAGES, seed)
+    against = references(judge, train, test, scope=SCOPE, seed=seed)
+
+    def instantiation(control: Sampler, subject: str) -> Claim:
+        say(f"control {subject}: instantiation")
+        return instantiation_claim(control, against, test, thresholds, subject=subject)
+
+    def locality(control: RGM, subject: str) -> Claim:
+        say(f"control {subject}: locality")
+        return locality_claim(control, judge, test, thresholds, subject=subject, scope=SCOPE, seed=seed)
+
+    nothing = untrained(model, seed=seed).to(model.device)
+    say("control untrained: abstraction")
+    yield abstraction_claim(nothing, judge, test, thresholds, subject="untrained")
+    yield instantiation(nothing, "untrained")
+    yield locality(nothing, "untrained")
+    yield locality(flat(model, train, seed=seed, watch=watch), "flat")
+    yield instantiation(factorised(model, train, seed=seed, watch=watch), "factorised")
+    yield instantiation(Shuffled(model), "shuffled")
+    yield instantiation(Memoriser(model, train), "memoriser")
+
+
+def _some(data: ImageSet, count: int, seed: int) -> ImageSet:
+    """Return so many images of a labelled split, taken at random."""
+    assert data.labels is not None
+    places = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))[:count]
+    return replace(data, images=data.images[places], labels=data.labels[places])
+
+
+def _fresh(config: ModelConfig, seed: int) -> SpatialRGM:
+    """Return an untrained model; the seed of everything else stays as it was."""
+    with _seeded(seed):
+        return SpatialRGM.from_config(config)
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Seed what is drawn inside, and nothing outside: initial weights have no other way to be seeded."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
+
+
+def _short(config: CountingConfig) -> CountingRecipe:
+    """Return a short way to learn a counting model, on few images."""
+    usually = usual(config)
+    if isinstance(usually, Expectation):
+        return replace(usually, sample=2_000, state_passes=4, prototype_passes=4)
+    return replace(usually, batch_size=100)
+
+
+def _trained(model: SpatialRGM, train: ImageSet, stage: Stage, seed: int, watch: Watch) -> SpatialRGM:
+    trained(model, train, Recipe(stages=(stage,)), seed=seed, watch=watch)
+    return model
+
+
+def _no_control(name: str, model: RGM) -> TypeError:
+    return TypeError(f"there is no {name} {type(model).__name__} yet: add its case")

@@ -1,0 +1,143 @@
+"""What the command line prints: measures, claims and comparisons as tables."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
+
+from rgm.claims.claim import Claim
+from rgm.claims.comparison import Comparison, Difference
+from rgm.report.verdicts import of_the_model, shown, threshold_of
+from rgm.report.wording import name_of, value_of
+
+
+def plain_table(title: str) -> Table:
+    """Return an empty table of names and values."""
+    table = Table(title=title, show_header=False, title_justify="left")
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    return table
+
+
+def measure_table(title: str, measures: Mapping[str, float]) -> Table:
+    """Return measures by name."""
+    table = plain_table(title)
+    for name, value in measures.items():
+        table.add_row(name_of(name), value_of(name, float(value)))
+    return table
+
+
+STYLES = {"supported": "bold green", "not supported": "bold red", "undecided": "bold yellow"}
+
+
+def verdict_lines(claims: Sequence[Claim]) -> list[Text]:
+    """Return the verdicts on a model in a line each, with the measure that decides, and whether the controls fail."""
+    lines = []
+    for claim in of_the_model(claims).values():
+        measure = claim.deciding
+        reason = claim.undecided
+        if measure is not None and not reason:
+            reason = f"{name_of(measure.name)} {shown(measure)}, {threshold_of(measure)}"
+        parts = (f"{claim.claim:15}", (f"{claim.verdict:15}", STYLES[claim.verdict]), reason)
+        lines.append(Text.assemble(*parts))
+    others = [claim for claim in claims if claim.subject != "model"]
+    if others:
+        passed = [f"{one.subject} ({one.claim})" for one in others if one.verdict != "not supported"]
+        verdict = f"not rejected: {', '.join(passed)}" if passed else f"all {len(others)} not supported"
+        lines.append(Text(f"{'controls':15}{verdict}"))
+    return lines
+
+
+SHORT = (
+    "concept_accuracy",
+    "squared_error",
+    "needed_codes",
+    "reconstructions_recognised",
+    "samples_recognised",
+    "worst_concept_recognised",
+    "own_patch_share",
+    "patch_plus_2_share",
+    "changed_concept_recognised",
+    "negative_log_likelihood",
+    "answered_right_surest_90",
+)
+"""What a run's end shows; all measures are in its report and files."""
+
+
+def short_table(measures: Mapping[str, float], claims: Sequence[Claim]) -> Table:
+    """Return a run's main measures under the report's names, with their intervals where the claims have them."""
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    mine = of_the_model(claims).values()
+    found = {one.name: one for claim in mine for one in (*claim.measures, *claim.context)}
+    for name in SHORT:
+        if name in found:
+            table.add_row(name_of(name), shown(found[name]))
+        elif name in measures:
+            table.add_row(name_of(name), value_of(name, float(measures[name])))
+    return table
+
+
+def evaluation_table(title: str, found: Mapping[str, Any]) -> Table:
+    """Return an evaluation's numbers, each with its interval where it has one."""
+    table = plain_table(title)
+    for name, value in found.items():
+        parts = value if isinstance(value, tuple) else [value]
+        for number, part in enumerate(parts, start=1):
+            label = name_of(name) + (f" z{number}" if isinstance(value, tuple) else "")
+            if isinstance(part, dict):
+                text = f"{part['estimate']:.4f}  ({part['low']:.4f} to {part['high']:.4f} {part['unit']})"
+            else:
+                text = "–" if part is None else part if isinstance(part, str) else f"{part:g}"
+            table.add_row(label, text)
+    return table
+
+
+def claim_table(claim: Claim) -> Table:
+    """Return a claim's measures, each with its interval, its threshold and its verdict, and what stands beside them."""
+    title = f"{claim.claim} · {claim.subject}: {claim.verdict} ({claim.reason})"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1))
+    table.add_column("measure", overflow="fold")
+    table.add_column("estimate (95 % interval)", no_wrap=True)
+    table.add_column("threshold", no_wrap=True)
+    table.add_column("verdict", no_wrap=True)
+    for measure in claim.measures:
+        table.add_row(
+            name_of(measure.name), shown(measure), threshold_of(measure), measure.verdict, style="bold"
+        )
+    for finding in claim.context:
+        table.add_row(name_of(finding.name), shown(finding))
+    return table
+
+
+def comparison_table(result: Comparison) -> Table:
+    """Return models side by side; a difference whose interval leaves out zero is marked with a star."""
+    table = Table(
+        "measure",
+        *result.models,
+        box=SIMPLE_HEAD,
+        title=f"{result.data}: each model, and how it differs from {result.models[0]} (95 % interval)",
+        title_justify="left",
+        caption="* the interval of the difference leaves out zero; ~ not paired: of other images or draws",
+        caption_justify="left",
+    )
+    for claims in result.claims:
+        table.add_section()
+        verdicts = [claim.verdict + (f": {claim.undecided}" if claim.undecided else "") for claim in claims]
+        table.add_row(claims[0].claim, *verdicts, style="bold")
+        for line in (line for line in result.lines if line.claim == claims[0].claim):
+            cells = [
+                "–" if one is None else f"{one.found.estimate:.4g}" + _difference(difference)
+                for one, difference in zip(line.found, line.differences, strict=True)
+            ]
+            table.add_row(name_of(line.name), *cells, style=None if line.decides else "dim")
+    return table
+
+
+def _difference(difference: Difference | None) -> str:
+    if difference is None:
+        return ""
+    found = difference.found
+    mark = (" *" if difference.clear else "") + ("" if difference.paired else " ~")
+    return f"\n{found.estimate:+.3g} ({found.low:+.3g} to {found.high:+.3g}){mark}"

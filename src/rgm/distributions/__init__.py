@@ -1,0 +1,1 @@
+"""Categorical distributions and random numbers."""

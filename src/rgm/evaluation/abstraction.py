@@ -1,0 +1,133 @@
+"""Abstraction: pixels become codes, codes become a concept, and what matters is kept."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from rgm.data.images import ImageSet, one_of_each
+from rgm.evaluation.judge import Judge
+from rgm.evaluation.reading import Reading, read_split
+from rgm.measures import CodebookUsage, NeededCodes, accuracy, codebook_usage, squared_error
+from rgm.model.generative import RGM
+from rgm.model.results import Inference
+
+
+@dataclass(frozen=True, kw_only=True)
+class CodeAtlas:
+    """What each code looks like, in [0, 1].
+
+    `seen` is the mean of the patches that were given the code (blank where `counts` is 0); `painted` is the
+    middle patch of an image whose every cell has the code.
+    """
+
+    seen: Float[Tensor, "states channels side_y side_x"]
+    painted: Float[Tensor, "states channels side_y side_x"]
+    counts: Int64[Tensor, " states"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Abstraction:
+    """The bottom-up half on one split, with examples to look at.
+
+    `images`, `labels` and `inference` hold the examples, one a class; the measures are over the whole split, with
+    hard codes: `usage` is that of z_1, `coarser_usage` that of the grids above it; `concept_accuracy` and
+    `reconstructions_recognised` (by the judge) are shares, None without labels; `squared_error` is in units of the
+    full grey range squared; `needed` says which codes are needed.
+    """
+
+    classes: tuple[str, ...]
+    count: int
+    images: Float[Tensor, "examples channels rows columns"]
+    labels: Int64[Tensor, " examples"] | None
+    inference: Inference
+    atlas: CodeAtlas
+    usage: CodebookUsage
+    coarser_usage: tuple[CodebookUsage, ...]
+    needed: NeededCodes
+    squared_error: float
+    concept_accuracy: float | None
+    reconstructions_recognised: float | None
+
+    def measures(self) -> dict[str, float]:
+        """Return the numbers by name."""
+        numbers = {
+            "squared_error": self.squared_error,
+            "codes_in_use": float(self.usage.in_use),
+            "perplexity": self.usage.perplexity,
+            **self.needed.measures(),
+        }
+        for level, usage in enumerate(self.coarser_usage, start=2):
+            numbers |= {
+                f"z{level}_codes_in_use": float(usage.in_use),
+                f"z{level}_perplexity": usage.perplexity,
+            }
+        if self.concept_accuracy is not None:
+            numbers["concept_accuracy"] = self.concept_accuracy
+        if self.reconstructions_recognised is not None:
+            numbers["reconstructions_recognised"] = self.reconstructions_recognised
+        return numbers
+
+
+def abstraction(
+    model: RGM, data: ImageSet, judge: Judge | None, reading: Reading | None = None
+) -> Abstraction:
+    """Run the model bottom-up over a split; without a judge, reconstructions are not judged.
+
+    `reading`: what `read_split` gave, where the split has been read already.
+    """
+    reading = reading or read_split(model, data, judge)
+    images, inference = reading.images, reading.inference
+    recognised = None
+    if reading.decoded is not None and data.labels is not None:
+        recognised = accuracy(reading.decoded.probabilities, data.labels)
+    examples = one_of_each(data)
+    return Abstraction(
+        classes=data.classes,
+        count=len(data),
+        images=images[examples],
+        labels=None if data.labels is None else data.labels[examples],
+        inference=Inference(
+            codes=tuple(codes[examples] for codes in inference.codes),
+            concept=inference.concept[examples],
+            reconstruction=inference.reconstruction[examples],
+        ),
+        atlas=code_atlas(model, images, inference.z1),
+        usage=codebook_usage(inference.z1, model.latent_dim),
+        coarser_usage=tuple(
+            codebook_usage(codes, level.states)
+            for codes, level in zip(inference.codes[1:], model.config.levels[1:], strict=False)
+        ),
+        needed=reading.needed,
+        squared_error=squared_error(inference.reconstruction, images),
+        concept_accuracy=None if data.labels is None else accuracy(inference.concept, data.labels),
+        reconstructions_recognised=recognised,
+    )
+
+
+def code_atlas(
+    model: RGM,
+    images: Float[Tensor, "n channels rows columns"],
+    z1: Int64[Tensor, "n height width"],
+) -> CodeAtlas:
+    """Return what each code stands for in the images and what it decodes to on its own."""
+    _, height, width = z1.shape
+    _, channels, rows, columns = images.shape
+    side_y, side_x = rows // height, columns // width
+    patches = (
+        images.reshape(-1, channels, height, side_y, width, side_x)
+        .permute(0, 2, 4, 1, 3, 5)
+        .reshape(-1, channels * side_y * side_x)
+    )
+    counts = torch.bincount(z1.flatten(), minlength=model.latent_dim)
+    sums = torch.zeros(model.latent_dim, patches.shape[1]).index_add_(0, z1.flatten(), patches)
+    seen = (sums / counts.clamp_min(1)[:, None]).reshape(-1, channels, side_y, side_x)
+    return CodeAtlas(seen=seen, painted=painted_codes(model), counts=counts)
+
+
+def painted_codes(model: RGM) -> Float[Tensor, "states channels side_y side_x"]:
+    """Return what each code paints: the middle patch of an image whose every cell has it."""
+    height, width = model.config.levels[0].grid
+    everywhere = torch.arange(model.latent_dim, device=model.device)[:, None, None].expand(-1, height, width)
+    return model.decode(everywhere)[..., *model.patch(height // 2, width // 2).slices].cpu()

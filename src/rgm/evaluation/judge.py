@@ -1,0 +1,164 @@
+"""The judge: an independent classifier that says what an image shows, and whose features compare sets of images."""
+
+from dataclasses import asdict, dataclass
+from importlib import resources
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int64
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from torch import Tensor, nn
+
+from rgm.data.images import ImageSet, to_unit
+from rgm.data.jitter import jitter
+from rgm.errors import RGMError
+from rgm.measures import accuracy
+from rgm.model.bounds import Size
+from rgm.runtime.progress import StepRecord, Watch
+from rgm.storage.tensors import misfits, read_tensors, write_tensors
+
+Images = Float[Tensor, "n channels height width"]
+PACKAGED = "judge-mnist.safetensors"
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgeConfig:
+    """The judge's inputs and outputs, the width of its first layers, and the checksum of what it learned from."""
+
+    channels: Size
+    classes: Size
+    width: Size = 24
+    trained_on: str = ""
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opinion:
+    """What the judge says of images: probabilities of each class, and the features behind them."""
+
+    probabilities: Float[Tensor, "n classes"]
+    features: Float[Tensor, "n features"]
+
+    @property
+    def label(self) -> Int64[Tensor, " n"]:
+        """The most probable class."""
+        return self.probabilities.argmax(dim=1)
+
+
+class Judge(nn.Module):
+    """Six 3 × 3 convolutions with batch normalisation, the mean over places, one linear layer."""
+
+    def __init__(self, config: JudgeConfig) -> None:
+        super().__init__()
+        self.config = config
+        layers: list[nn.Module] = []
+        channels, width = config.channels, config.width
+        for factor, stride in ((1, 1), (1, 2), (2, 1), (2, 2), (4, 1), (4, 1)):
+            layers += [
+                nn.Conv2d(channels, factor * width, 3, stride=stride, padding=1, bias=False),
+                nn.BatchNorm2d(factor * width),
+                nn.ReLU(),
+            ]
+            channels = factor * width
+        self.body = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        self.head = nn.Linear(channels, config.classes)
+
+    def forward(self, images: Images) -> Float[Tensor, "n classes"]:
+        """Return logits."""
+        logits: Tensor = self.head(self.body(images))
+        return logits
+
+    @torch.no_grad()
+    def look(self, images: Images, *, batch_size: int = 100) -> Opinion:
+        """Return the opinion of images in [0, 1], a batch at a time."""
+        features = torch.cat([self.body(batch) for batch in images.split(batch_size)])
+        return Opinion(probabilities=F.softmax(self.head(features), dim=1), features=features)
+
+
+def train_judge(
+    train: ImageSet, *, epochs: int | None = None, seed: int = 0, watch: Watch = lambda _: None
+) -> Judge:
+    """Return a judge trained on a labelled split, with small random rotations, scalings and shifts.
+
+    Raises RGMError for images without labels.
+    """
+    if train.labels is None:
+        raise RGMError(f"a judge learns from labels, but {train.source} has none")
+    count = len(train)
+    epochs = epochs or 10
+    batch_size = min(128 if count > 5_000 else 32, count)
+    generator = torch.Generator().manual_seed(seed)
+    torch.manual_seed(seed)  # the layers' initial weights have no other way to be seeded
+    judge = Judge(JudgeConfig(channels=train.shape[0], classes=len(train.classes), trained_on=train.sha256))
+    optimizer = torch.optim.AdamW(judge.parameters(), lr=4e-3, weight_decay=1e-2, fused=True)
+    steps = epochs * (count // batch_size)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=steps, pct_start=0.2)
+    step = 0
+    for _ in range(epochs):
+        order = torch.randperm(count, generator=generator)
+        for index in order[: count // batch_size * batch_size].split(batch_size):
+            images = jitter(to_unit(train.images[index]), generator)
+            cost = F.cross_entropy(judge(images), train.labels[index], label_smoothing=0.05)
+            optimizer.zero_grad(set_to_none=True)
+            cost.backward()
+            optimizer.step()
+            schedule.step()
+            step += 1
+            watch(
+                StepRecord(
+                    stage="judge", step=step, steps=steps, images=batch_size, loss=cost.item(), terms={}
+                )
+            )
+    return judge.eval()
+
+
+def judge_accuracy(judge: Judge, data: ImageSet) -> float:
+    """Return the share of a labelled split that the judge is right on."""
+    if data.labels is None:
+        raise RGMError(f"accuracy needs labels, but {data.source} has none")
+    return accuracy(judge.look(to_unit(data.images)).probabilities, data.labels)
+
+
+def judge_of(
+    data: ImageSet, *, kept: Path | None = None, seed: int = 0, watch: Watch = lambda _: None
+) -> Judge:
+    """Return the judge of a data set: one that was trained on the very same images, else one trained on `data`.
+
+    `data` is the set's training split, known by its checksum. Looked at are the packaged judge, MNIST's, and the
+    file `kept`; a judge that is trained is kept there. Raises RGMError for images without labels.
+    """
+    with resources.as_file(resources.files("rgm") / "weights" / PACKAGED) as packaged:
+        for path in (packaged, kept):
+            if path is not None and path.is_file():
+                judge = load_judge(path)
+                if judge.config.trained_on == data.sha256:
+                    return judge
+    judge = train_judge(data, seed=seed, watch=watch)
+    if kept is not None:
+        save_judge(kept, judge)
+    return judge
+
+
+def save_judge(path: Path, judge: Judge) -> None:
+    """Write a judge as one safetensors file."""
+    write_tensors(path, "judge", asdict(judge.config), judge.state_dict())
+
+
+def load_judge(path: Path) -> Judge:
+    """Return a saved judge; raise RGMError for a file that is damaged or holds none."""
+    header, tensors = read_tensors(path, "judge")
+    try:
+        config = TypeAdapter(JudgeConfig).validate_python(header)
+        with torch.device("meta"):
+            expected = Judge(config).state_dict()
+    except (ValidationError, RuntimeError, ValueError, TypeError, OverflowError) as error:
+        raise RGMError(
+            f"{path} carries a configuration of no judge: {' '.join(str(error).split())}"
+        ) from error
+    problems = misfits(expected, tensors)
+    if problems:
+        raise RGMError(f"the weights in {path} do not fit its judge: {problems[0]}")
+    judge = Judge(config)
+    judge.load_state_dict(tensors)
+    return judge.eval()

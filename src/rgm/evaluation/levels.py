@@ -1,0 +1,167 @@
+"""What each level keeps, of the class and of the pixels, and what it costs: abstraction as information."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from rgm.data.images import ImageSet
+from rgm.errors import RGMError
+from rgm.evaluation.bound import level_rates_bits
+from rgm.evaluation.information import (
+    MutualInformation,
+    class_share,
+    lossless_bits,
+    mutual_information,
+)
+from rgm.evaluation.judge import Judge
+from rgm.evaluation.reading import Reading, read_split
+from rgm.evaluation.statistics import Estimate, PerImage, calibration_error
+from rgm.measures import CodebookUsage, NeededCodes, codebook_usage
+from rgm.model.generative import RGM
+
+DRAWS, SOME = 4, 1000
+"""Draws beneath a code of a grid above z_1, for so many images."""
+OF_A_CONCEPT = 100
+"""Draws whose mean is what a concept says of the pixels."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Level:
+    """A level, from the pixels to the concept.
+
+    `bits` describe an image's codes of this level and of those above it, −Σ_{m ≥ ℓ} log₂ p(z_m | z_{m+1}), or its
+    pixels without loss. `class_share` is I(·; class) / H(class) of what is read from the level: by the judge from the
+    image, or from what the codes paint; from the concept itself. `pixels_explained` is the share of the pixels'
+    variance around the mean image that is explained by what the level paints on average.
+    """
+
+    name: str
+    variables: int
+    states: int
+    bits: PerImage
+    class_share: PerImage
+    pixels_explained: PerImage
+
+
+@dataclass(frozen=True, kw_only=True)
+class Renormalization:
+    """What all levels keep of a labelled split, hard codes; `cells` has I(code; class) of each cell, a map a grid.
+
+    `concept_right` says of every image whether its most probable concept is its class, `code_bits` are
+    −log₂ p(z_1 | z_2), `squared_error` the mean over an image's pixels.
+    """
+
+    levels: tuple[Level, ...]
+    cells: tuple[MutualInformation, ...]
+    usage: CodebookUsage
+    needed: NeededCodes
+    concept_right: PerImage
+    calibration_error: Estimate
+    code_bits: Float[Tensor, " n"]
+    squared_error: PerImage
+    recognised: PerImage
+
+
+@torch.no_grad()
+def renormalization(
+    model: RGM, judge: Judge, data: ImageSet, *, reading: Reading | None = None, seed: int = 0
+) -> Renormalization:
+    """Return what each level keeps of a labelled split; raise RGMError for one without labels.
+
+    `reading`: what `read_split` gave, where the split has been read already.
+    """
+    if data.labels is None:
+        raise RGMError(f"what is kept of the class needs labels, but {data.source} has none")
+    generator = torch.Generator(model.device).manual_seed(seed)
+    reading = reading or read_split(model, data, judge)
+    assert reading.original is not None
+    assert reading.decoded is not None
+    images, labels, classes = reading.images, data.labels, len(data.classes)
+    painted, probabilities = reading.inference.reconstruction, reading.inference.concept
+    concept = probabilities.argmax(dim=1)
+    codes = reading.inference.codes
+    rates = level_rates_bits(model, [*codes, concept[:, None, None]]).cpu().double()
+    above = rates.flip(1).cumsum(dim=1).flip(1)
+    spread = (images - images.mean(dim=0)).square().flatten(1).sum(dim=1).double()
+    lost = (painted - images).square().flatten(1).sum(dim=1).double()
+    said = reading.decoded.label
+
+    def level(
+        name: str, grid: tuple[int, ...], states: int, bits: Tensor, told: Tensor, missed: Tensor
+    ) -> Level:
+        return Level(
+            name=name,
+            variables=math.prod(grid),
+            states=states,
+            bits=PerImage.mean(bits, "bits"),
+            class_share=class_share(told, labels[: len(told)], classes),
+            pixels_explained=PerImage(
+                parts=spread[: len(missed)] - missed, wholes=spread[: len(missed)], unit="share"
+            ),
+        )
+
+    whole = torch.full_like(spread, lossless_bits(data))
+    levels = [
+        level("pixels", data.shape, 256, whole, reading.original.label, torch.zeros_like(lost)),
+        level("z1", codes[0].shape[1:], model.latent_dim, above[:, 0], said, lost),
+    ]
+    for number, z in enumerate(codes[1:], start=2):
+        told, missed = _beneath(model, judge, z[:SOME], number, images, generator)
+        states = model.config.levels[number - 1].states
+        levels.append(level(f"z{number}", z.shape[1:], states, above[:, number - 1], told, missed))
+    missed = _by_concept(model, concept, images, generator)
+    levels.append(level("concept", (1,), model.num_classes, above[:, -1], concept, missed))
+    return Renormalization(
+        levels=tuple(levels),
+        cells=tuple(
+            mutual_information(z, labels, states.states, classes)
+            for z, states in zip(codes, model.config.levels, strict=False)
+        ),
+        usage=codebook_usage(codes[0], model.latent_dim),
+        needed=reading.needed,
+        concept_right=PerImage.mean(concept == labels, "share"),
+        calibration_error=calibration_error(probabilities, labels),
+        code_bits=rates[:, 0],
+        squared_error=PerImage.mean(lost / images[0].numel(), "grey range squared"),
+        recognised=PerImage.mean(said == labels, "share"),
+    )
+
+
+def _beneath(
+    model: RGM,
+    judge: Judge,
+    z: Int64[Tensor, "n height width"],
+    level: int,
+    images: Tensor,
+    generator: torch.Generator,
+) -> tuple[Int64[Tensor, " n"], Float[Tensor, " n"]]:
+    """Return what the judge says of one draw beneath each grid, and the squared error of what they paint on average.
+
+    The mean of a few draws misses more than the mean of all would by their variance over their number, which is taken
+    off.
+    """
+    repeated = z.to(model.device).repeat_interleave(DRAWS, dim=0)
+    drawn = [
+        model.decode(model.instantiate(some, level, generator=generator)[0]).cpu()
+        for some in repeated.split(500)
+    ]
+    painted = torch.cat(drawn).unflatten(0, (len(z), DRAWS))
+    missed = (painted.mean(dim=1) - images[: len(z)]).square().flatten(1).sum(dim=1)
+    noise = painted.var(dim=1).flatten(1).sum(dim=1) / DRAWS
+    return judge.look(painted[:, 0]).label, (missed - noise).double()
+
+
+def _by_concept(
+    model: RGM, concept: Int64[Tensor, " n"], images: Tensor, generator: torch.Generator
+) -> Float[Tensor, " n"]:
+    """Return the squared error of the mean image of each image's concept; see `_beneath`."""
+    missed = torch.zeros(len(images), dtype=torch.float64)
+    for one in concept.unique().tolist():
+        painted = model.sample(one, OF_A_CONCEPT, generator=generator).images.cpu()
+        noise = float(painted.var(dim=0).sum()) / OF_A_CONCEPT
+        alike = concept == one
+        missed[alike] = (images[alike] - painted.mean(dim=0)).square().flatten(1).sum(dim=1).double() - noise
+    return missed

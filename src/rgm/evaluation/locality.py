@@ -1,0 +1,320 @@
+"""Locality: a cell changes its place, a concept changes everything."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int64
+from scipy.stats import spearmanr
+from torch import Tensor
+
+from rgm.data.images import ImageSet, to_unit
+from rgm.evaluation.judge import Judge
+from rgm.model.generative import RGM
+from rgm.model.receptive import Box
+
+VISIBLE = 0.05
+"""A pixel counts as changed where it moves by more than this share of the full grey range."""
+MARGIN = 2
+"""Pixels by which a patch is grown for the second share."""
+_AT_ONCE = 512
+"""Changed images that are painted together."""
+_ROUNDING = 1e-5
+"""What floating-point sums may make of equal logits, as a share of the largest."""
+
+Codes = Int64[Tensor, "n height width"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Example:
+    """One image, one changed cell, one changed concept: what the notebook's third figure shows.
+
+    An illustration, chosen to be seen: of the split's first image the cell whose patch varies most in grey, a cell on
+    a stroke, with the code that changes the patch most. The measures are over all images, cells and codes.
+
+    `original` and `local` are reconstructions before and after code `before` at `cell` became `after`; `globally`
+    is a sample of `new_concept` in the place of `old_concept`. `sweep` is the image with each code in that cell.
+    """
+
+    original: Float[Tensor, "channels rows columns"]
+    local: Float[Tensor, "channels rows columns"]
+    globally: Float[Tensor, "channels rows columns"]
+    sweep: Float[Tensor, "states channels rows columns"]
+    cell: tuple[int, int]
+    before: int
+    after: int
+    old_concept: int
+    new_concept: int
+    patch: Box
+    field: Box
+
+
+@dataclass(frozen=True, kw_only=True)
+class Locality:
+    """Every cell of `count` images given every other code, and every image given another concept.
+
+    Squared changes are summed over codes and cells, an entry an image: `own_change`, `near_change` (patch grown
+    by 2 pixels), `field_change` (the decoder's receptive field) and `total_change`; shares are ratios of their
+    sums. `atlas[i, j]` is the mean squared change of the image by cell (i, j); `aligned` the same, averaged over
+    cells, each moved so that its patch begins at `origin`. `displacement_px` is how far the centre of mass of a
+    cell's squared change lies from the cell's centre, averaged over cells, an entry an image; `rank_correlation` is
+    Spearman's, over all pairs of cells, between how far the cells and how far the centres of their changes lie apart.
+    `local_extent` and `global_extent` are shares of pixels that move by more than 5 % of the grey range, an entry an
+    image. `recognised_as_new` says of each image with a changed concept (there may be more of them) whether the judge
+    takes it for the new one; None without a judge.
+
+    Only the receptive field is painted for every code; what is changed beyond it is measured on whole images for one
+    code a cell and image, and taken for as much for the others. Bottom-up, `read_alone` is the share of an image's
+    cells whose logits stay when all pixels beyond the recognition's receptive field become another image's.
+    `painted_area` and `seen_area` are the mean shares of the image that the fields of decoder and recognition take up.
+    """
+
+    classes: tuple[str, ...]
+    count: int
+    example: Example
+    own_change: Float[Tensor, " n"]
+    near_change: Float[Tensor, " n"]
+    field_change: Float[Tensor, " n"]
+    total_change: Float[Tensor, " n"]
+    atlas: Float[Tensor, "height width rows columns"]
+    aligned: Float[Tensor, "rows_moved columns_moved"]
+    origin: tuple[int, int]
+    patch_size: tuple[int, int]
+    displacement_px: Float[Tensor, " n"]
+    rank_correlation: Float[Tensor, " n"]
+    local_extent: Float[Tensor, " n"]
+    global_extent: Float[Tensor, " n"]
+    read_alone: Float[Tensor, " n"]
+    painted_area: float
+    seen_area: float
+    recognised_as_new: Bool[Tensor, " m"] | None
+
+    def measures(self) -> dict[str, float]:
+        """Return the numbers by name."""
+        total = self.total_change.sum().clamp_min(torch.finfo(torch.float64).tiny)
+        numbers = {
+            "own_patch_share": float(self.own_change.sum() / total),
+            "patch_plus_2_share": float(self.near_change.sum() / total),
+            "receptive_field_share": float(self.field_change.sum() / total),
+            "recognition_field_share": float(self.read_alone.mean()),
+            "displacement_px": float(self.displacement_px.mean()),
+            "rank_correlation": float(self.rank_correlation.mean()),
+            "local_extent": float(self.local_extent.mean()),
+            "global_extent": float(self.global_extent.mean()),
+        }
+        if self.recognised_as_new is not None:
+            numbers["changed_concept_recognised"] = float(self.recognised_as_new.double().mean())
+        return numbers
+
+
+@dataclass
+class _Sums:
+    """Sums over cells and codes, an entry an image; `centres`, of each cell's change, in pixels down and across."""
+
+    own: Tensor
+    near: Tensor
+    field: Tensor
+    total: Tensor
+    visible: Tensor
+    kept: Tensor
+    centres: Tensor
+
+
+@torch.no_grad()
+def locality(
+    model: RGM,
+    data: ImageSet,
+    judge: Judge | None,
+    *,
+    count: int = 256,
+    concepts: int = 2_048,
+    seed: int = 0,
+) -> Locality:
+    """Change every cell of the split's first `count` images to every other code, and the concept of `concepts` images.
+
+    The concept of `count` images is changed at least.
+    """
+    images = to_unit(data.images[: max(count, concepts)]).to(model.device)
+    inference = model.infer(images)
+    images, z1, base = images[:count], inference.z1[:count], inference.reconstruction[:count]
+    count = len(images)
+    height, width = model.config.levels[0].grid
+    rows, columns = model.config.image[1:]
+    atlas = torch.zeros(height, width, rows, columns, dtype=torch.float64)
+    own, near, field, total, visible, kept = torch.zeros(6, count, dtype=torch.float64)
+    centres = torch.zeros(count, height, width, 2, dtype=torch.float64)
+    sums = _Sums(own, near, field, total, visible, kept, centres)
+    cells = [(row, column) for row in range(height) for column in range(width)]
+    logits = model.cell_logits(images)
+    for cell in cells:
+        atlas[cell] = _change_cell(model, z1, base, cell, sums)
+        sums.kept += _read_alone(model, images, logits, cell)
+
+    generator = torch.Generator(model.device).manual_seed(seed)
+    old = inference.concept.argmax(dim=1)
+    new = (old + 1) % model.num_classes
+    changed = torch.cat([model.sample(some, generator=generator).images for some in new.split(_AT_ONCE)])
+    tall, wide = rows // height, columns // width
+    displacement, correlation = _topology(sums.centres, tall, wide)
+
+    def area(field: Callable[[int, int], Box]) -> float:
+        return sum(field(*cell).area for cell in cells) / (len(cells) * rows * columns)
+
+    return Locality(
+        classes=data.classes,
+        count=count,
+        example=_example(model, z1, base, changed, old, new),
+        own_change=sums.own,
+        near_change=sums.near,
+        field_change=sums.field,
+        total_change=sums.total,
+        atlas=atlas.float(),
+        aligned=_align(atlas, tall, wide).float(),
+        origin=((height - 1) * tall, (width - 1) * wide),
+        patch_size=(tall, wide),
+        displacement_px=displacement,
+        rank_correlation=correlation,
+        local_extent=sums.visible / len(cells),
+        global_extent=_visible(changed[:count] - base).double().mean(dim=(1, 2)).cpu(),
+        read_alone=sums.kept / len(cells),
+        painted_area=area(model.painted_by),
+        seen_area=area(model.seen_by),
+        recognised_as_new=None if judge is None else judge.look(changed.cpu()).label == new.cpu(),
+    )
+
+
+def _visible(change: Float[Tensor, "*n channels rows columns"]) -> Bool[Tensor, "*n rows columns"]:
+    return (change.abs() > VISIBLE).any(dim=-3)
+
+
+def _change_cell(
+    model: RGM, z1: Tensor, base: Tensor, cell: tuple[int, int], sums: _Sums
+) -> Float[Tensor, "rows columns"]:
+    """Give a cell every other code in every image; add to the sums, and return the mean squared change."""
+    row, column = cell
+    rows, columns = model.config.image[1:]
+    field = model.painted_by(row, column)
+    own = model.patch(row, column)
+    parts = [box.inside(field).slices for box in (own, own.grown(MARGIN, (rows, columns)))]
+    others = model.latent_dim - 1
+    leaked = _leaked(model, z1, base, cell, field) * others
+    everywhere: list[Tensor] = []
+    for painted in model.painted_with(z1, row, column):
+        some = torch.arange(len(painted)) + sum(len(before) for before in everywhere)
+        change = painted - painted[torch.arange(len(some)), z1[some, row, column]][:, None]
+        squared = change.square().sum(dim=(1, 2)).double().cpu()
+        everywhere.append(squared)
+        sums.own[some] += squared[:, *parts[0]].sum(dim=(1, 2))
+        sums.near[some] += squared[:, *parts[1]].sum(dim=(1, 2))
+        sums.field[some] += squared.sum(dim=(1, 2))
+        sums.total[some] += squared.sum(dim=(1, 2)) + leaked[some]
+        sums.visible[some] += _visible(change).sum(dim=(1, 2, 3)).double().cpu() / (others * rows * columns)
+    squared = torch.cat(everywhere)
+    sums.centres[:, row, column] = _centre(squared, field, (rows, columns))
+    atlas = torch.zeros(rows, columns, dtype=torch.float64)
+    atlas[field.slices] = squared.mean(dim=0) / others
+    return atlas
+
+
+def _leaked(model: RGM, z1: Codes, base: Tensor, cell: tuple[int, int], field: Box) -> Float[Tensor, " n"]:
+    """Return the squared change that one other code in a cell makes outside its field, with the whole image painted.
+
+    Another code for each cell and image, all of them in turn.
+    """
+    row, column = cell
+    turn = torch.arange(len(z1), device=z1.device) + 7 * row + column
+    codes = z1.clone()
+    codes[:, row, column] = (z1[:, row, column] + 1 + turn % (model.latent_dim - 1)) % model.latent_dim
+    squared = (model.decode(codes) - base).square().sum(dim=1).double()
+    squared[:, *field.slices] = 0
+    return squared.sum(dim=(1, 2)).cpu()
+
+
+def _read_alone(model: RGM, images: Tensor, logits: Tensor, cell: tuple[int, int]) -> Float[Tensor, " n"]:
+    """Return 1 where a cell's logits stay when all pixels beyond its field become those of another image, else 0."""
+    field = model.seen_by(*cell)
+    mixed = images.roll(1, dims=0)
+    mixed[..., *field.slices] = images[..., *field.slices]
+    change = (model.cell_logits(mixed) - logits)[..., *cell].abs().amax(dim=1)
+    return (change <= _ROUNDING * logits.abs().max()).double().cpu()
+
+
+def _centre(
+    weights: Float[Tensor, "n tall wide"], field: Box, image: tuple[int, int]
+) -> Float[Tensor, "n 2"]:
+    """Return the centre of mass in pixels from the image's corner; the image's middle where there is no mass."""
+    down = torch.arange(field.top, field.bottom, dtype=weights.dtype) + 0.5
+    across = torch.arange(field.left, field.right, dtype=weights.dtype) + 0.5
+    mass = weights.sum(dim=(1, 2))
+    found = torch.stack([weights.sum(dim=2) @ down, weights.sum(dim=1) @ across], dim=1) / mass[:, None]
+    middle = torch.tensor([image[0] / 2, image[1] / 2], dtype=weights.dtype)
+    return torch.where(mass[:, None] > 0, found, middle)
+
+
+def _topology(
+    centres: Float[Tensor, "n height width 2"], tall: int, wide: int
+) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
+    """Return the mean displacement in pixels, and the rank correlation of distances, of each image."""
+    _, height, width, _ = centres.shape
+    down = (torch.arange(height, dtype=centres.dtype) + 0.5) * tall
+    across = (torch.arange(width, dtype=centres.dtype) + 0.5) * wide
+    cells = torch.stack(torch.meshgrid(down, across, indexing="ij"), dim=-1)
+    displacement = (centres - cells).norm(dim=-1).mean(dim=(1, 2))
+    apart = F.pdist(cells.flatten(0, 1))
+    correlations = []
+    for moved in map(F.pdist, centres.flatten(1, 2)):
+        # Changes that all lie in one place have no order: that is no correlation, not an unknown one.
+        ordered = len(moved) > 1 and float(moved.min()) < float(moved.max())
+        correlations.append(float(spearmanr(apart, moved).statistic) if ordered else 0.0)
+    return displacement, torch.tensor(correlations, dtype=centres.dtype)
+
+
+def _align(atlas: Float[Tensor, "height width rows columns"], tall: int, wide: int) -> Tensor:
+    """Return the mean over cells of their maps, each moved so that its patch begins at one place."""
+    height, width, rows, columns = atlas.shape
+    canvas = torch.zeros(rows + (height - 1) * tall, columns + (width - 1) * wide, dtype=atlas.dtype)
+    seen = torch.zeros_like(canvas)
+    for row in range(height):
+        for column in range(width):
+            top, left = (height - 1 - row) * tall, (width - 1 - column) * wide
+            canvas[top : top + rows, left : left + columns] += atlas[row, column]
+            seen[top : top + rows, left : left + columns] += 1
+    return canvas / seen.clamp_min(1)
+
+
+def _example(
+    model: RGM,
+    z1: Tensor,
+    base: Tensor,
+    changed: Tensor,
+    old: Int64[Tensor, " n"],
+    new: Int64[Tensor, " n"],
+) -> Example:
+    """Return the first image with the code of its most varied cell exchanged; ties go to the first cell and code."""
+    height, width = z1.shape[1:]
+    boxes = {(row, column): model.patch(row, column) for row in range(height) for column in range(width)}
+    cell, box = max(boxes.items(), key=lambda item: float(_inside(base[0], item[1]).var(correction=0)))
+    before = int(z1[0][cell])
+    codes = z1[:1].repeat(model.latent_dim, 1, 1)
+    codes[:, *cell] = torch.arange(model.latent_dim, device=z1.device)
+    painted = torch.cat([model.decode(batch) for batch in codes.split(_AT_ONCE)])
+    change = (_inside(painted, box) - _inside(base[0], box)).square().sum(dim=(1, 2, 3)).tolist()
+    after = max((code for code in range(model.latent_dim) if code != before), key=change.__getitem__)
+    return Example(
+        original=base[0].cpu(),
+        local=painted[after].cpu(),
+        globally=changed[0].cpu(),
+        sweep=painted.cpu(),
+        cell=cell,
+        before=before,
+        after=after,
+        old_concept=int(old[0]),
+        new_concept=int(new[0]),
+        patch=box,
+        field=model.painted_by(*cell),
+    )
+
+
+def _inside(images: Float[Tensor, "*n channels rows columns"], box: Box) -> Tensor:
+    return images[..., *box.slices]

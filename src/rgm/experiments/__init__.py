@@ -1,1 +1,0 @@
-"""The three experiments: a model and images in, a frozen result out."""

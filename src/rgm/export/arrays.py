@@ -1,0 +1,170 @@
+"""Codes and images as .npz files that NumPy reads without us."""
+
+import io
+import math
+import struct
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Int64
+from numpy.typing import NDArray
+from torch import Tensor
+
+from rgm.data.images import ImageSet, to_unit
+from rgm.errors import RGMError, unknown
+from rgm.model.generative import RGM
+from rgm.model.results import Samples
+from rgm.storage.files import DENSEST, write_bytes
+
+Arrays = dict[str, NDArray[np.generic]]
+
+
+def write(path: Path, arrays: Arrays) -> None:
+    """Write arrays as one .npz file in one step; raise RGMError where it cannot be written."""
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **arrays)
+    write_bytes(path, buffer.getvalue())
+
+
+def encoded(model: RGM, data: ImageSet) -> Arrays:
+    """Return `z1` (and `z2` … below the concept), `concept`, `reconstruction` and, where known, `labels`."""
+    result = model.infer(to_unit(data.images).to(model.device))
+    arrays: Arrays = {f"z{level}": codes.cpu().numpy() for level, codes in enumerate(result.codes, start=1)}
+    arrays["concept"] = result.concept.cpu().numpy()
+    arrays["reconstruction"] = result.reconstruction.cpu().numpy()
+    if data.labels is not None:
+        arrays["labels"] = data.labels.numpy()
+    return arrays
+
+
+def decoded(model: RGM, z1: Int64[Tensor, "n height width"]) -> Arrays:
+    """Return the `images` of codes; raise RGMError for codes that the model does not have."""
+    return {"images": model.decode(z1.to(model.device)).cpu().numpy()}
+
+
+def sampled(model: RGM, concepts: list[int], count: int, seed: int) -> Arrays:
+    """Return `images`, `concept` and `z1` of `count` samples of each concept."""
+    generator = torch.Generator(model.device).manual_seed(seed)
+    return _drawn(model.sample(torch.tensor(concepts), count, generator=generator))
+
+
+def concepts_named(name: str, classes: tuple[str, ...]) -> list[int]:
+    """Return the concepts that a name means: `all`, a class's name, or its number.
+
+    Raises RGMError for any other, with the nearest right name.
+    """
+    if name == "all":
+        return list(range(len(classes)))
+    if name in classes:
+        return [classes.index(name)]
+    if name.isdecimal() and int(name) < len(classes):
+        return [int(name)]
+    raise unknown("concept", name, [*classes, "all"])
+
+
+def completed(model: RGM, path: Path, concepts: list[int] | None, seed: int) -> Arrays:
+    """Return `images`, `concept` and `z1` of a file's codes, its `keep` kept and the rest drawn.
+
+    The concept is the one given, or each grid's own in the file. Raises RGMError for arrays that do not fit.
+    """
+    z1, mask = read_codes(path), _array(path, "keep")
+    if mask.dtype != np.bool_:
+        raise RGMError(f"`keep` in {path} must be true or false for each cell, but is {mask.dtype}")
+    keep = torch.from_numpy(mask)
+    if concepts is None:
+        chosen = _concepts(path, model.num_classes)
+    elif len(concepts) == 1:
+        chosen = torch.tensor(concepts)
+    else:
+        raise RGMError("a completion needs one concept: name it with --concept")
+    generator = torch.Generator(model.device).manual_seed(seed)
+    place = model.device
+    keep = keep[None] if keep.ndim == 2 else keep
+    return _drawn(model.complete(z1.to(place), keep.to(place), chosen.to(place), generator=generator))
+
+
+def _drawn(samples: Samples) -> Arrays:
+    return {
+        "images": samples.images.cpu().numpy(),
+        "concept": samples.concept.cpu().numpy(),
+        "z1": samples.z1.cpu().numpy(),
+    }
+
+
+def _concepts(path: Path, classes: int) -> Int64[Tensor, " n"]:
+    """Return the `concept` of an .npz file: its numbers, or the most probable ones."""
+    found = _array(path, "concept")
+    if found.ndim == 2 and found.shape[1] == classes and found.dtype.kind in "iuf":
+        return torch.from_numpy(found.argmax(axis=1))
+    if found.ndim != 1 or found.dtype.kind not in "iu":
+        raise RGMError(
+            f"`concept` in {path} must be whole numbers of shape (n,) or probabilities of shape (n, {classes}), "
+            f"but is {found.dtype} of shape {found.shape}"
+        )
+    return torch.from_numpy(found.astype(np.int64))
+
+
+def _array(path: Path, name: str) -> NDArray[np.generic]:
+    """Return one array of an .npz file; raise RGMError where there is none."""
+    if not path.is_file():
+        raise RGMError(f"no codes at {path}: `rgm encode` writes such a file")
+    try:
+        with path.open("rb") as stream:
+            if stream.read(6) == b"\x93NUMPY":
+                raise RGMError(f"{path} is a single array and no .npz file: write it with np.savez")
+            stream.seek(0)
+            opened = np.load(stream, allow_pickle=False)
+            if name not in opened:
+                raise RGMError(f"{path} holds no array `{name}`, only {', '.join(opened) or 'nothing'}")
+            _check_size(opened, name, path.stat().st_size)
+            found: NDArray[np.generic] = opened[name]
+    except RGMError:
+        raise
+    except (
+        OSError,
+        ValueError,
+        EOFError,
+        KeyError,
+        RuntimeError,
+        NotImplementedError,
+        SyntaxError,
+        TypeError,
+        struct.error,
+        zlib.error,
+        zipfile.BadZipFile,
+    ) as error:
+        raise RGMError(f"{path} is not a whole .npz file ({error}): write it again") from error
+    return found
+
+
+def _check_size(opened: "np.lib.npyio.NpzFile", name: str, size: int) -> None:
+    """Raise ValueError where an array's header promises more than a file of `size` bytes can hold.
+
+    NumPy takes the memory for an array before it reads it.
+    """
+    archive = opened.zip
+    assert archive is not None  # it is open
+    member = archive.getinfo(name if name in archive.namelist() else f"{name}.npy")
+    with archive.open(member) as stream:
+        version = np.lib.format.read_magic(stream)
+        if version == (1, 0):
+            shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
+        else:
+            shape, _, dtype = np.lib.format.read_array_header_2_0(stream)
+    most = min(member.file_size, size * (1 if member.compress_type == zipfile.ZIP_STORED else DENSEST))
+    if math.prod(shape) * dtype.itemsize > most:
+        raise ValueError(f"`{name}` claims {' × '.join(map(str, shape))} values, more than it holds")
+
+
+def read_codes(path: Path) -> Int64[Tensor, "n height width"]:
+    """Return the `z1` of an .npz file; raise RGMError for a file without whole numbers under that name."""
+    z1 = _array(path, "z1")
+    if z1.dtype.kind not in "iu" or z1.ndim != 3:
+        raise RGMError(
+            f"`z1` in {path} must be whole numbers of shape (n, height, width), "
+            f"but is {z1.dtype} of shape {z1.shape}"
+        )
+    return torch.from_numpy(z1.astype(np.int64))

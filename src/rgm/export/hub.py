@@ -1,0 +1,122 @@
+"""Models by the conventions of the Hugging Face Hub: a folder with weights, configuration, evidence and a card."""
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from rgm.claims.claim import EvidenceRecord, read_evidence
+from rgm.errors import RGMError
+from rgm.loading import Checkpoint, load_checkpoint, save_model
+from rgm.model.generative import RGM
+from rgm.storage.checkpoint import FILE, hub_library
+from rgm.storage.files import writable_folder, write_bytes, write_json, write_text
+
+EVIDENCE = "evidence.json"
+
+
+def save_folder(folder: Path, checkpoint: Checkpoint) -> Path:
+    """Write `model.safetensors`, `config.json`, the card `README.md` and, where there is one, `evidence.json`.
+
+    Raises RGMError for evidence that cannot be read, or a folder that cannot be written.
+    """
+    evidence = checkpoint.evidence
+    text = card(checkpoint, None if evidence is None else read_evidence(evidence))
+    content = None if evidence is None else evidence.read_bytes()
+    writable_folder(folder)
+    save_model(folder / FILE, checkpoint.model, checkpoint.origin)
+    config = {"model": asdict(checkpoint.model.config), "origin": asdict(checkpoint.origin)}
+    write_json(folder / "config.json", {"version": 1, "library": "rgm", **config})
+    if content is None:
+        (folder / EVIDENCE).unlink(missing_ok=True)  # an earlier model's
+    else:
+        write_bytes(folder / EVIDENCE, content)
+    write_text(folder / "README.md", text)
+    return folder
+
+
+def push(folder: Path, repository: str, *, private: bool = False, token: str | None = None) -> str:
+    """Upload a folder that `save_folder` wrote, making the repository where there is none; return its address.
+
+    Needs the extra `hub`; raises RGMError where it is absent or the Hub refuses.
+    """
+    hub = hub_library("uploading a model")
+    api = hub.HfApi(token=token)
+    try:
+        address = api.create_repo(repository, private=private, exist_ok=True)
+        api.upload_folder(repo_id=repository, folder_path=folder, commit_message="A model of rgm")
+    except (hub.errors.HfHubHTTPError, hub.errors.HFValidationError, OSError) as error:
+        raise RGMError(
+            f"{repository} could not be written on the Hub: {' '.join(str(error).split())}"
+        ) from error
+    return str(address)
+
+
+def push_to_hub(model: RGM, repository: str, *, private: bool = False, token: str | None = None) -> str:
+    """Upload a model as `owner/name` on the Hugging Face Hub with a card, and return its address.
+
+    `rgm export MODEL --hub DIR` writes a folder whose card has the model's origin and evidence; `push` uploads it.
+    """
+    with TemporaryDirectory() as name:
+        folder = model.save_pretrained(name)
+        return push(save_folder(folder, load_checkpoint(folder)), repository, private=private, token=token)
+
+
+def card(checkpoint: Checkpoint, evidence: EvidenceRecord | None = None) -> str:
+    """Return the model's card: what it is, how to load it, and its claims, measure by measure."""
+    origin, config = checkpoint.origin, checkpoint.model.config
+    channels, height, width = config.image
+    grids = ", ".join(
+        f"{level.grid[0]} × {level.grid[1]} cells of {level.states}" for level in config.levels[:-1]
+    )
+    size, kind = checkpoint.model.size, type(checkpoint.model).__name__
+    lines = [
+        "---",
+        "library_name: rgm",
+        "tags: [renormalizing-generative-model, discrete-latents, image-generation, image-classification]",
+        "---",
+        "",
+        f"# A renormalizing generative model of {origin.data}",
+        "",
+        f"Images of {channels} × {height} × {width} pixels, read into {grids} states, and those into one of "
+        f"{len(origin.classes)} concepts ({', '.join(origin.classes)}); the same model paints from the concept down. "
+        f"Preset {origin.preset}, seed {origin.seed}, {size:,} parameters.",
+        "",
+        "```python",
+        f"from rgm import {kind}",
+        "",
+        f'model = {kind}.from_pretrained("…")  # this repository\'s name, or a folder',
+        "codes = model.infer(images).z1           # images (n, channels, height, width) in [0, 1]",
+        "samples = model.sample(concept=3, count=16)",
+        "```",
+        "",
+        "## Evidence",
+        "",
+    ]
+    if evidence is None:
+        return "\n".join(
+            [*lines, "The claims were not put to this model: `rgm evaluate MODEL --claims` does it.", ""]
+        )
+    lines += [
+        f"Measured on {evidence.get('data', origin.data)} by `rgm evaluate MODEL --claims`; 95 % intervals over "
+        "images.",
+        "",
+        "| claim | verdict | measure | estimate | 95 % interval |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    return "\n".join([*lines, *_rows(evidence), ""])
+
+
+def _rows(evidence: EvidenceRecord) -> Iterator[str]:
+    for claim in evidence["claims"]:
+        if claim["subject"] != "model":
+            continue
+        for measure in claim["measures"]:
+            estimate, low, high = (
+                "–" if measure.get(key) is None else f"{measure[key]:.3g}"
+                for key in ("estimate", "low", "high")
+            )
+            yield (
+                f"| {claim['claim']} | {claim.get('verdict', '')} | {measure['name']} | {estimate} "
+                f"{measure.get('unit', '')} | {low} to {high} |"
+            )

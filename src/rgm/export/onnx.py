@@ -1,0 +1,173 @@
+"""A model as ONNX graphs, for programs without PyTorch: one for each recognition and prior, and one decoder."""
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+from torch.export import Dim
+
+from rgm.errors import RGMError
+from rgm.model.factorised import FactorisedPrior
+from rgm.model.spatial import SpatialRGM
+from rgm.model.transformer import Kept, Order, Past, TransformerPrior
+from rgm.storage.files import write_bytes
+
+OPSET = 20
+Codes = Int64[Tensor, "n height width"]
+
+
+class RecognitionGraph(nn.Module):
+    """The level beneath (images in [0, 1], or codes) to a level's most probable codes and their probabilities."""
+
+    def __init__(self, model: SpatialRGM, level: int) -> None:
+        super().__init__()
+        self.model, self.level = model, level
+
+    def forward(self, below: Tensor) -> tuple[Codes, Float[Tensor, "n states height width"]]:
+        """Return argmax and probabilities of q(z_ℓ | z_{ℓ−1})."""
+        if self.level > 1:
+            below = _field(below, self.model.config.levels[self.level - 2].states)
+            below = self.model.recognition(self.level - 1).read(below)
+        field = self.model.recognition(self.level).field(below)
+        return field.mode(), field.probs()
+
+
+class DecoderGraph(nn.Module):
+    """Codes to mean images in [0, 1]."""
+
+    def __init__(self, model: SpatialRGM) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, z1: Codes) -> Float[Tensor, "n channels rows columns"]:
+        """Return the mean of p(x | z_1)."""
+        return self.model.mean_image(_field(z1, self.model.latent_dim))
+
+
+class FactorisedGraph(nn.Module):
+    """A parent's field (one-hot, or shares) to the logits of every cell of its child."""
+
+    def __init__(self, model: SpatialRGM, level: int) -> None:
+        super().__init__()
+        self.read, self.prior = model.recognition(level + 1), model.prior(level)
+
+    def forward(self, parent: Float[Tensor, "n parents h w"]) -> Float[Tensor, "n states height width"]:
+        """Return log p(z_ij = k | parent), up to a constant of each cell."""
+        assert isinstance(self.prior, FactorisedPrior)
+        return self.prior.field(self.read.read(parent)).logits
+
+
+class OrderedGraph(nn.Module):
+    """A parent's field and some cells, with what is kept of those before, to the logits of the next cells.
+
+    See `TransformerPrior.extend`.
+    """
+
+    def __init__(self, model: SpatialRGM, level: int) -> None:
+        super().__init__()
+        self.read, self.prior = model.recognition(level + 1), model.prior(level)
+
+    def forward(
+        self,
+        parent: Float[Tensor, "n parents h w"],
+        code: Order,
+        here: Order,
+        following: Order,
+        keys: Past,
+        values: Past,
+    ) -> tuple[Float[Tensor, "n cells states"], Kept, Kept]:
+        """Return logits, keys and values."""
+        assert isinstance(self.prior, TransformerPrior)
+        return self.prior.extend(self.read.read(parent), code, here, following, keys, values)
+
+
+def export(model: SpatialRGM, folder: Path) -> list[Path]:
+    """Write a model as `recognition-ℓ.onnx`, `decoder.onnx` and `prior-ℓ.onnx`, and return their paths.
+
+    Any number of images at once. Needs the extra `onnx`; raises RGMError where it is absent.
+    """
+    paths = []
+    for name, graph in graphs(model):
+        paths.append(folder / f"{name}.onnx")
+        write_bytes(paths[-1], graph)
+    return paths
+
+
+def graphs(model: SpatialRGM) -> Iterator[tuple[str, bytes]]:
+    """Yield each graph's name and its bytes."""
+    images = torch.rand(2, *model.config.image, generator=torch.Generator().manual_seed(0))
+    codes = model.read(images)
+    below: list[Tensor] = [images, *codes]
+    for level in range(1, model.depth + 1):
+        yield (
+            f"recognition-{level}",
+            _graph(RecognitionGraph(model, level), {"below": below[level - 1]}, ("codes", "probabilities")),
+        )
+    yield "decoder", _graph(DecoderGraph(model), {"z1": codes[0]}, ("image",))
+    for level in range(1, model.depth):
+        parent = _field(codes[level], model.config.levels[level].states)
+        prior = model.prior(level)
+        if isinstance(prior, TransformerPrior):
+            tokens = {name: torch.zeros(2, 3, dtype=torch.int64) for name in ("code", "here", "following")}
+            past = torch.zeros(past_shape(prior, 2, 4))
+            inputs = {"parent": parent, **tokens, "keys": past, "values": past.clone()}
+            yield (
+                f"prior-{level}",
+                _graph(OrderedGraph(model, level), inputs, ("logits", "keys_out", "values_out")),
+            )
+        else:
+            yield f"prior-{level}", _graph(FactorisedGraph(model, level), {"parent": parent}, ("logits",))
+
+
+def past_shape(prior: TransformerPrior, batch: int, cells: int) -> tuple[int, int, int, int, int]:
+    """Return the shape of the keys and of the values of so many cells."""
+    config = prior.config
+    return config.layers, batch, config.heads, cells, config.width // config.heads
+
+
+def _field(codes: Tensor, states: int) -> Tensor:
+    return torch.eye(states, device=codes.device)[codes].movedim(-1, 1)
+
+
+_IMAGE, _TOKEN, _PAST = {0: "n"}, {0: "n", 1: "cells"}, {1: "n", 3: "before"}
+_AXES = {"code": _TOKEN, "here": _TOKEN, "following": _TOKEN, "keys": _PAST, "values": _PAST}
+
+
+def _graph(module: nn.Module, inputs: dict[str, Tensor], outputs: tuple[str, ...]) -> bytes:
+    sizes = {name: Dim(name, min=0 if name == "before" else 1) for name in ("n", "cells", "before")}
+    axes = {name: {a: sizes[size] for a, size in _AXES.get(name, _IMAGE).items()} for name in inputs}
+    try:
+        with _quietly():
+            program = torch.onnx.export(
+                module.eval(),
+                tuple(inputs.values()),
+                input_names=list(inputs),
+                output_names=list(outputs),
+                dynamic_shapes=tuple(axes.values()),
+                opset_version=OPSET,
+                dynamo=True,
+                verbose=False,
+            )
+    except ImportError:
+        raise RGMError("ONNX graphs need two more packages: pip install 'rgm[onnx]'") from None
+    assert program is not None
+    return bytes(program.model_proto.SerializeToString())
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """Keep what the exporter says of its own workings to itself."""
+    level = logging.getLogger("torch.onnx").level
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.getLogger("torch.onnx").setLevel(level)

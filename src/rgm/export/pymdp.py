@@ -1,0 +1,177 @@
+"""The learned tree as the arrays that pymdp's agents take: one agent a level, with its likelihoods, B and prior D."""
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int64
+from numpy.typing import NDArray
+from torch import Tensor
+
+from rgm.counting.emission import emission
+from rgm.counting.model import CountingRGM
+from rgm.counting.tree import parents
+from rgm.errors import RGMError
+from rgm.storage.files import write_bytes
+
+Real = NDArray[np.floating]
+
+
+@dataclass(frozen=True)
+class PymdpLevel:
+    """One level as an agent: its factors are the states of a grid, row by row, its modalities what lies under them.
+
+    `A`: (modalities, outcomes, states), p(outcome | state of the one factor that the modality depends on)
+    `A_dependencies`: (modalities,), that factor
+    `B`: (states, states, 1), of every factor alike: states stay, and there is one action
+    `D`: (factors, states), p(state) as the levels above have it before anything is seen
+    """
+
+    A: Real
+    A_dependencies: NDArray[np.int64]
+    B: Real
+    D: Real
+
+
+@dataclass(frozen=True)
+class PymdpArrays:
+    """A tree as a stack of agents, the finest first: z_1 over its symbols, z_2 over z_1, …, the class over the root.
+
+        A_1[m][o, s] = p(symbol m = o | z_1 = s)      A_ℓ[m][o, s] = p(z_{ℓ−1} of cell m = o | z_ℓ of its parent = s)
+        D_L[c] = 1 / classes                          D_{ℓ−1} of cell m = A_ℓ[m] · D_ℓ of its parent
+
+    Every modality depends on one factor, so that a level's posterior is a product over its factors, and pymdp finds it
+    exactly. Of factors that depend on one another, as all levels' in one agent would, it finds an approximation alone.
+
+    `reading` and `own`, (modalities,), are what each symbol counts where codes and the class are read, and in the
+    probability of an image.
+    """
+
+    levels: tuple[PymdpLevel, ...]
+    reading: Real
+    own: Real
+
+
+@torch.no_grad()
+def pymdp_arrays(model: CountingRGM) -> PymdpArrays:
+    """Return a tree as NumPy arrays in the type of its counts, for pymdp 1.0 and later, which is not needed for it.
+
+    An agent of z_ℓ finds q_ℓ, the posterior given what is under its own cells. To the next it tells q_ℓ / D_ℓ, so that
+
+        p(what is under cell m | parent = s) ∝ Σ_o A_{ℓ+1}[m][o, s] · q_ℓ(o) / D_ℓ(o)  =  h_m(s)
+
+    and the modality m of z_{ℓ+1} becomes [h_m, 1 − h_m], of which the first is seen, with h_m scaled to at most 1. The
+    last posterior, of the class, is then the model's own. (With q_ℓ itself as an observation it is not: pymdp makes
+    Σ_o q_ℓ(o) log A[o, s] of it.)
+
+    Symbols that a group lacks are no modalities. A state without counts has evenly spread likelihoods and D = 0, since
+    nothing leads to it. Raises RGMError where something does.
+    """
+    likelihoods, depends, unused = _symbols(model)
+    stack = [(likelihoods, depends, unused), *_links(model), _top(model)]
+    kind, classes = model.counts[0].dtype, model.num_classes
+    prior = torch.full((1, classes), 1 / classes, dtype=torch.float64)
+    levels: list[PymdpLevel] = []
+    for likelihoods, depends, unused in reversed(stack):
+        if (prior[unused] > 0).any():
+            raise RGMError(
+                "a state without counts is led to from above: these counts are none that a tree has learned"
+            )
+        level = PymdpLevel(
+            A=likelihoods.to(kind).contiguous().numpy(),
+            A_dependencies=depends.numpy(),
+            B=torch.eye(prior.shape[1], dtype=kind)[..., None].numpy(),
+            D=prior.to(kind).numpy(),
+        )
+        levels.insert(0, level)
+        if len(levels) < len(stack):
+            prior = torch.bmm(likelihoods, prior[depends][..., None])[..., 0]
+    weights = (_weights(model, own).to(kind).numpy() for own in (False, True))
+    return PymdpArrays(tuple(levels), *weights)
+
+
+@torch.no_grad()
+def pymdp_observations(
+    model: CountingRGM, images: Float[Tensor, "n channels rows columns"], *, own: bool = False
+) -> Real:
+    """Return what the first level's agent observes of images: (n, modalities, outcomes), for `categorical_obs=True`.
+
+    Each is how probable the outcomes are (grey values are shares of black and white) times what the modality counts:
+    `reading`, or `own` if asked for. pymdp's Σ_o o · log A[o, s] is then log p(symbols | s) as the model weighs it.
+    """
+    exists = _existing(model)
+    symbols = model.symbols(images.to(model.device)).cpu()
+    above = symbols.unflatten(2, (model.leaves.variates, model.leaves.levels - 1))
+    shown = torch.cat([1 - above.sum(dim=3, keepdim=True), above], dim=3).transpose(1, 2)[exists]
+    weighted: Real = (shown * _weights(model, own).to(shown)[:, None, None]).transpose(0, 1).numpy()
+    return weighted
+
+
+def save_pymdp(path: Path, arrays: PymdpArrays) -> None:
+    """Write arrays as one .npz file, without pickles; raise RGMError where it cannot be written.
+
+    Names: `levels`, how many; `A_1`, `A_dependencies_1`, `B_1`, `D_1` of the first, and so on; `reading` and `own`.
+    """
+    named = {"levels": np.array(len(arrays.levels)), "reading": arrays.reading, "own": arrays.own}
+    for number, level in enumerate(arrays.levels, start=1):
+        for name in ("A", "A_dependencies", "B", "D"):
+            named[f"{name}_{number}"] = getattr(level, name)
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **named)
+    write_bytes(path, buffer.getvalue())
+
+
+Part = tuple[
+    Float[Tensor, "modalities outcomes states"], Int64[Tensor, " modalities"], Bool[Tensor, "factors states"]
+]
+"""Likelihoods, the factor of each modality, and which states have no counts."""
+
+
+def _symbols(model: CountingRGM) -> Part:
+    exists = _existing(model)
+    counts = model.counts[0].cpu().double() * model.leaves.exists().cpu()[:, None, :, None]
+    said = emission(counts, outliers=model.config.smoothing.outliers)
+    first = said.base[:, :, None]
+    others = first + said.table.unflatten(1, (model.leaves.variates, -1))
+    likelihoods = torch.cat([first, others], dim=2).exp()
+    likelihoods = likelihoods.masked_fill(said.impossible[:, None, None], 1 / model.leaves.levels)
+    return likelihoods[exists], exists.nonzero()[:, 0], said.impossible
+
+
+def _links(model: CountingRGM) -> list[Part]:
+    found = []
+    for level, (below, above) in enumerate(zip(model.grids, model.grids[1:], strict=False)):
+        likelihoods, lacking = _columns(model.link_counts(level))
+        depends = parents(below, above)
+        unused = torch.zeros(above[0] * above[1], lacking.shape[1]).index_add_(0, depends, lacking.float())
+        found.append((likelihoods, depends, unused > 0))
+    return found
+
+
+def _top(model: CountingRGM) -> Part:
+    likelihoods, lacking = _columns(model.counts[-1][None])
+    return likelihoods, torch.zeros(1, dtype=torch.int64), lacking
+
+
+def _columns(
+    counts: Float[Tensor, "cells states outcomes"],
+) -> tuple[Float[Tensor, "cells outcomes states"], Bool[Tensor, "cells states"]]:
+    """Return p(outcome | state), evenly spread where there are no counts, and where that is."""
+    counts = counts.cpu().double()
+    lacking = counts.sum(dim=2) == 0
+    shares = counts.masked_fill(lacking[..., None], 1.0)
+    return (shares / shares.sum(dim=2, keepdim=True)).transpose(1, 2), lacking
+
+
+def _existing(model: CountingRGM) -> Bool[Tensor, "groups variates"]:
+    """Return which symbols a group has: those that some state has counts for, too."""
+    return model.leaves.exists().cpu() & (model.counts[0].cpu().sum(dim=3) > 0).any(dim=1)
+
+
+def _weights(model: CountingRGM, own: bool) -> Float[Tensor, " modalities"]:
+    """Return what each modality of the first level counts."""
+    exists = _existing(model)
+    weights = model.leaves.own() if own else model.leaves.weights()
+    return weights.cpu().expand(exists.shape)[exists]

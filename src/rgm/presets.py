@@ -1,0 +1,128 @@
+"""The presets: of each its model, its recipe, its natural image size and a line of help.
+
+Models and recipes are named by where they are defined and looked up when they are asked for: this table imports
+nothing, so that `--help` answers at once and every module may read it.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pkgutil import resolve_name
+from typing import Any, Literal
+
+from rgm.errors import RGMError, unknown
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preset:
+    """A model with the recipe that trains it.
+
+    `model` is a function of the image's shape and the number of classes that returns a configuration, `recipe` one that
+    returns a recipe, both as `module:name`; `kind` is the kind of model; `size` is the side in pixels that images of a
+    folder are resized to where no other is asked for, None for any.
+    """
+
+    help: str
+    model: str
+    recipe: str
+    kind: Literal["network", "counting"] = "network"
+    size: int | None = None
+
+    def make_model(self) -> Callable[..., Any]:
+        """Return the function that returns the model's configuration."""
+        found: Callable[..., Any] = resolve_name(self.model)
+        return found
+
+    def make_recipe(self) -> Any:
+        """Return the recipe."""
+        return resolve_name(self.recipe)()
+
+
+_MODELS, _RECIPES = "rgm.model.config", "rgm.training.recipe"
+PRESETS: dict[str, Preset] = {
+    "standard": Preset(
+        help="the default: vector-quantised codes on a 7 × 7 grid, a local decoder, an autoregressive prior",
+        model=f"{_MODELS}:standard",
+        recipe=f"{_RECIPES}:standard",
+        size=28,
+    ),
+    "quick": Preset(
+        help="the notebook's quality in a quarter of its time: a small encoder, a dense classifier of the codes",
+        model=f"{_MODELS}:quick",
+        recipe=f"{_RECIPES}:quick",
+        size=28,
+    ),
+    "pretrained": Preset(
+        help="standard for longer, with a decoder that reaches half a patch and a larger prior",
+        model=f"{_MODELS}:pretrained",
+        recipe=f"{_RECIPES}:pretrained",
+        size=28,
+    ),
+    "seed": Preset(
+        help="the notebook's network and recipe: Gumbel-Softmax, squared error, 3 epochs",
+        model=f"{_MODELS}:seed",
+        recipe=f"{_RECIPES}:seed",
+        size=28,
+    ),
+    "three-level": Preset(
+        help="two grids and a concept: 14 × 14, 7 × 7, one digit; a local prior between the grids",
+        model=f"{_MODELS}:three_level",
+        recipe=f"{_RECIPES}:pyramid",
+        size=28,
+    ),
+    "likelihood": Preset(
+        help="black and white pixels, trained on the free energy alone: nats that compare with the literature",
+        model=f"{_MODELS}:likelihood",
+        recipe=f"{_RECIPES}:likelihood",
+        size=28,
+    ),
+    "colour32": Preset(
+        help="three levels for 32 × 32 colour: 8 × 8, 4 × 4, a concept",
+        model=f"{_MODELS}:colour32",
+        recipe=f"{_RECIPES}:pyramid",
+        size=32,
+    ),
+    "colour64": Preset(
+        help="four levels for 64 × 64 colour: 16 × 16, 8 × 8, 4 × 4, a concept",
+        model=f"{_MODELS}:colour64",
+        recipe=f"{_RECIPES}:pyramid",
+        size=64,
+    ),
+    "paper": Preset(
+        help="the closed-form model of the literature: a tree of exemplars, each image seen once, no gradients",
+        model="rgm.counting.config:paper",
+        recipe="rgm.counting.exemplars:Exemplars",
+        kind="counting",
+        size=28,
+    ),
+    "counting": Preset(
+        help="the same tree fitted better: all images, a few minutes, exact evidence and completions, no gradients",
+        model="rgm.counting.config:counting",
+        recipe="rgm.counting.learning:Expectation",
+        kind="counting",
+        size=28,
+    ),
+}
+NETWORKS = tuple(name for name, preset in PRESETS.items() if preset.kind == "network")
+COUNTING = tuple(name for name, preset in PRESETS.items() if preset.kind == "counting")
+
+ESTIMATORS: dict[str, str] = {
+    "gumbel": "relaxed samples at a temperature: soft in training, hard afterwards (Gumbel-Softmax)",
+    "straight-through": "hard samples with the gradient of the relaxed ones (straight-through Gumbel-Softmax)",
+    "vector-quantised": "the nearest entry of a learned codebook; no noise",
+    "reinmax": "hard samples with a gradient that is right to second order (ReinMax)",
+}
+
+
+def preset_of(name: str, kind: Literal["network", "counting"] | None = None) -> Preset:
+    """Return a preset; raise RGMError for an unknown name, or one of another kind of model."""
+    if name not in PRESETS:
+        among: Iterable[str] = PRESETS if kind is None else NETWORKS if kind == "network" else COUNTING
+        raise unknown("preset", name, among)
+    found = PRESETS[name]
+    if kind not in (None, found.kind):
+        other = "CountingRGM" if found.kind == "counting" else "SpatialRGM"
+        raise RGMError(
+            f"the preset {name} is a {other}: take {other}.from_preset({name!r}), or one of "
+            f"{', '.join(NETWORKS if kind == 'network' else COUNTING)}"
+        )
+    return found

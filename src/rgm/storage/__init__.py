@@ -1,0 +1,1 @@
+"""Files and tensors on disk; nothing here knows a model."""

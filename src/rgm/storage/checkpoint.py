@@ -1,0 +1,187 @@
+"""Where a model's file lies and what is in it, without building the model."""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from torch import Tensor
+
+from rgm.errors import RGMError
+from rgm.storage.tensors import read_tensors, write_tensors
+
+log = logging.getLogger("rgm")
+T = TypeVar("T")
+FILE = "model.safetensors"
+CHECKPOINTS = "checkpoints"
+PACKAGED = ("mnist",)
+"""Names of the weights that ship with the package."""
+_KIND = "rgm"
+_TRAINING = "training/"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """Where a model comes from: the preset, the data set and its classes, the seed."""
+
+    preset: str
+    data: str
+    classes: tuple[str, ...]
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unfinished:
+    """What a training needs to go on: numbers for JSON, and tensors by name."""
+
+    numbers: dict[str, Any]
+    tensors: dict[str, Tensor] = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stored:
+    """What a model file holds: the configuration as it was written, the origin, the weights, the training's state."""
+
+    file: Path
+    config: dict[str, Any]
+    origin: Origin
+    weights: dict[str, Tensor] = field(repr=False)
+    unfinished: Unfinished | None
+
+    @property
+    def kind(self) -> str:
+        """Which kind of model it is; a configuration that names none is a network's."""
+        return str(self.config.get("kind", "network"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Header:
+    """What a file's header says beside its version and checksum."""
+
+    model: dict[str, Any]
+    origin: Origin
+    training: dict[str, Any] | None = None
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+
+def write_model(
+    path: Path,
+    config: Mapping[str, Any],
+    weights: Mapping[str, Tensor],
+    origin: Origin,
+    unfinished: Unfinished | None = None,
+) -> None:
+    """Write a model in one step; equal weights give equal bytes. Raises RGMError where it cannot be written."""
+    tensors = dict(weights)
+    if unfinished:
+        tensors |= {_TRAINING + name: tensor for name, tensor in unfinished.tensors.items()}
+    header = {
+        "model": config,
+        "origin": asdict(origin),
+        "training": unfinished.numbers if unfinished else None,
+    }
+    write_tensors(path, _KIND, header, tensors)
+
+
+def read_model(file: Path) -> Stored:
+    """Return what a model file holds; raise RGMError for one that is damaged, not ours, or of a newer version."""
+    raw, tensors = read_tensors(file, _KIND)
+    try:
+        header = TypeAdapter(_Header).validate_python(raw)
+    except ValidationError as error:
+        raise unreadable(file, error) from error
+    weights = {name: tensor for name, tensor in tensors.items() if not name.startswith(_TRAINING)}
+    unfinished = None
+    if header.training is not None:
+        rest = {name.removeprefix(_TRAINING): tensors[name] for name in tensors.keys() - weights.keys()}
+        unfinished = Unfinished(numbers=header.training, tensors=rest)
+    return Stored(
+        file=file, config=header.model, origin=header.origin, weights=weights, unfinished=unfinished
+    )
+
+
+def unreadable(file: Path, error: Exception) -> RGMError:
+    """Return the error for a header that this version cannot read."""
+    first = str(error).splitlines() or [type(error).__name__]
+    detail = " ".join(line.strip() for line in first[1:3]) or first[0]
+    return RGMError(f"{file} carries a configuration that this rgm cannot read: {detail}")
+
+
+def step_file(folder: Path, step: int) -> Path:
+    """Return the file of a training's checkpoint after a number of steps."""
+    return folder / f"step-{step:08}.safetensors"
+
+
+def step_files(folder: Path) -> list[Path]:
+    """Return the checkpoints of a training in a folder, the newest first."""
+    return sorted(folder.glob("step-*.safetensors"), reverse=True)
+
+
+def newest_whole(folder: Path, load: Callable[[Path], T]) -> T:
+    """Return the newest checkpoint of a training that `load` can read; name each damaged one in a warning.
+
+    Raises RGMError where none is whole.
+    """
+    errors = []
+    for file in step_files(folder):
+        try:
+            found = load(file)
+        except RGMError as error:
+            errors.append(error)
+            continue
+        for damage in errors:
+            log.warning("%s; the checkpoint before it is taken", damage)
+        return found
+    raise RGMError(f"no checkpoint in {folder} is whole: remove the folder to start afresh; {errors[0]}")
+
+
+def find_model(model: str | Path, *, revision: str | None = None, token: str | None = None) -> Path:
+    """Return the file that MODEL means.
+
+    An existing path comes first: a run folder, a checkpoint folder or a file. Then the name of packaged weights, then
+    `owner/name`, a repository of the Hugging Face Hub, whose file is fetched once. Raises RGMError where there is none.
+    """
+    name, path = str(model), Path(model)
+    if path.is_file():
+        return path
+    for candidate in (path / FILE, *step_files(path / CHECKPOINTS), *step_files(path)):
+        if candidate.is_file():
+            return candidate
+    if name in PACKAGED:
+        return packaged(name)
+    if path.is_dir():
+        raise RGMError(f"no model in the folder {path}: it has no {FILE}; has its training finished?")
+    owner, slash, rest = name.partition("/")
+    if slash and owner.strip(".~") and rest and "/" not in rest and not Path(owner).exists():
+        return _fetch(name, revision, token)
+    raise RGMError(
+        f"no model at {path}: name a run folder, a checkpoint folder, a .safetensors file, packaged weights "
+        f"({', '.join(PACKAGED)}) or owner/name on the Hugging Face Hub"
+    )
+
+
+def packaged(name: str) -> Path:
+    """Return the file of weights that ship with the package."""
+    return Path(str(resources.files("rgm") / "weights" / f"{name}.safetensors"))
+
+
+def hub_library(purpose: str) -> Any:
+    """Return the Hub's own library; raise RGMError where it is not installed."""
+    try:
+        import huggingface_hub  # optional: the extra hub
+    except ImportError:
+        raise RGMError(f"{purpose} needs the Hub's own library: pip install 'rgm[hub]'") from None
+    return huggingface_hub
+
+
+def _fetch(repository: str, revision: str | None, token: str | None) -> Path:
+    hub = hub_library(f"no model at {repository}, and a repository of the Hugging Face Hub of that name")
+    try:
+        return Path(hub.hf_hub_download(repository, FILE, revision=revision, token=token))
+    except (hub.errors.HfHubHTTPError, hub.errors.HFValidationError, OSError) as error:
+        raise RGMError(
+            f"no model at {repository}, and it could not be fetched from the Hub: {' '.join(str(error).split())}"
+        ) from error

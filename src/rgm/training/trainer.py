@@ -1,0 +1,113 @@
+"""What every training answers, whatever kind of model it trains."""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from rgm.model.generative import RGM
+from rgm.runtime.distributed import Processes
+from rgm.runtime.progress import Callback, EpochRecord, Watch
+from rgm.training.engine import Engine
+
+
+@runtime_checkable
+class Epochs(Protocol):
+    """A recipe, as far as every trainer's has it in common: a frozen dataclass with a number of epochs."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def epochs(self) -> int | float:
+        """Passes over the training images."""
+        ...
+
+
+@runtime_checkable
+class Trainer(Protocol):
+    """A model on its way through a recipe, which can be stopped after any step and taken up again."""
+
+    history: list[EpochRecord]
+    saves_start: bool
+    """Whether a checkpoint is due before the first step, which may be long."""
+
+    @property
+    def model(self) -> RGM:
+        """The model that is trained, in place."""
+        ...
+
+    @property
+    def recipe(self) -> Epochs:
+        """How it is trained."""
+        ...
+
+    @property
+    def engine(self) -> Engine:
+        """How it is computed."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where it is computed."""
+        ...
+
+    @property
+    def processes(self) -> Processes:
+        """Which processes share it."""
+        ...
+
+    @property
+    def steps_done(self) -> int:
+        """Steps done so far."""
+        ...
+
+    def run(
+        self,
+        watch: Watch,
+        save: "Save",
+        *,
+        save_every_s: float = math.inf,
+        callbacks: Sequence[Callback] = (),
+    ) -> None:
+        """Go on to the end.
+
+        `watch` and `callbacks` are called after every step; `save` and `callbacks` after every epoch; `save` also every
+        `save_every_s` seconds within an epoch, and where one of the others interrupts by raising.
+        """
+        ...
+
+    def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """Return what is needed to go on beside the model: numbers for JSON, and tensors by name."""
+        ...
+
+    def restore(self, numbers: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+        """Go back to where `state` was taken; the caller restores the model. Raises RGMError for another's state."""
+        ...
+
+
+Save = Callable[[Trainer, EpochRecord | None], None]
+"""Called with the epoch that has just ended, or None within one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitResult:
+    """A trained model (the one handed in) with its history and how long it took."""
+
+    model: RGM
+    history: tuple[EpochRecord, ...]
+    elapsed_s: float
+
+
+def finished(
+    trainer: Trainer, watch: Watch = lambda _: None, callbacks: Sequence[Callback] = ()
+) -> FitResult:
+    """Run a training to its end, in memory alone."""
+    start = time.perf_counter()
+    trainer.run(watch, lambda *_: None, callbacks=callbacks)
+    return FitResult(
+        model=trainer.model, history=tuple(trainer.history), elapsed_s=time.perf_counter() - start
+    )

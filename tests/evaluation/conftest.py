@@ -1,0 +1,26 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from rgm.data.images import ImageSet
+from rgm.evaluation.judge import Judge, JudgeConfig
+from rgm.model.spatial import SpatialRGM
+
+
+@pytest.fixture(scope="session")
+def few(digits: ImageSet) -> ImageSet:
+    assert digits.labels is not None
+    return replace(digits, images=digits.images[:60], labels=digits.labels[:60])
+
+
+@pytest.fixture(scope="session")
+def judge() -> Judge:
+    torch.manual_seed(1)
+    return Judge(JudgeConfig(channels=1, classes=10, width=4)).eval()
+
+
+@pytest.fixture(params=["seed", "standard"])
+def model(request: pytest.FixtureRequest) -> SpatialRGM:
+    torch.manual_seed(0)
+    return SpatialRGM.from_preset(request.param).eval()

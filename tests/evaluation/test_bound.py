@@ -1,0 +1,71 @@
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from rgm.data.images import ImageSet, to_unit
+from rgm.evaluation.bound import code_rate_bits, evaluate, importance_bound, level_rates_bits
+from rgm.model.spatial import SpatialRGM
+
+
+@pytest.fixture(scope="module")
+def few(digits: ImageSet) -> ImageSet:
+    return replace(digits, images=digits.images[:40], labels=digits.labels[:40])  # type: ignore[index]
+
+
+@pytest.fixture
+def model() -> SpatialRGM:
+    torch.manual_seed(0)
+    return SpatialRGM.from_preset("seed").eval()
+
+
+@torch.no_grad()
+def test_the_importance_bound_tightens_with_samples(model: SpatialRGM, few: ImageSet) -> None:
+    images = to_unit(few.images)
+    free = torch.stack(
+        [model.free_energy(images, generator=torch.Generator().manual_seed(s)).total_nats for s in range(20)]
+    ).mean()
+    one, many = (
+        float(importance_bound(model, images, k, torch.Generator().manual_seed(0)).mean()) for k in (1, 64)
+    )
+    assert many < one < float(free) + 3
+
+
+@torch.no_grad()
+def test_rate_is_the_priors_cross_entropy(model: SpatialRGM, few: ImageSet) -> None:
+    result = model.infer(to_unit(few.images))
+    parent = F.one_hot(result.concept.argmax(1), 10).float()
+    log_probs = model.dec2(parent).reshape(-1, 32, 49).log_softmax(1)
+    expected = -log_probs.gather(1, result.z1.reshape(-1, 1, 49)).sum((1, 2)) / math.log(2)
+    torch.testing.assert_close(code_rate_bits(model, few), expected)
+
+
+def test_every_level_has_its_rate(few: ImageSet) -> None:
+    torch.manual_seed(0)
+    model = SpatialRGM.from_preset("three-level").eval()
+    codes = model.read(to_unit(few.images))
+    rates = level_rates_bits(model, codes)
+    assert rates.shape == (40, 3)
+    torch.testing.assert_close(rates[:, 0], code_rate_bits(model, few))
+    assert rates[:, 2].tolist() == pytest.approx([math.log2(10)] * 40)
+    prior, read = model.prior(2), model.recognition(3).read
+    concept = F.one_hot(codes[2], 10).movedim(-1, 1).float()
+    z2 = F.one_hot(codes[1], model.config.levels[1].states).movedim(-1, 1).float()
+    torch.testing.assert_close(rates[:, 1], -prior.log_prob(z2, read(concept)) / math.log(2))
+
+
+def test_an_evaluation_adds_up(model: SpatialRGM, few: ImageSet) -> None:
+    found = evaluate(model, few, few, samples=4, importance_images=10)
+    parts = found.distortion_nats.estimate + sum(rate.estimate for rate in found.level_rates_nats)
+    assert found.free_energy_nats.estimate == pytest.approx(parts, rel=1e-5)
+    assert found.bits_per_dimension.estimate == pytest.approx(
+        found.free_energy_nats.estimate / (784 * math.log(2)), rel=1e-5
+    )
+    assert found.rate_ratio.estimate == found.rate_ratio.low == pytest.approx(1.0)
+    assert found.concept_accuracy is not None
+    assert 0 <= found.concept_accuracy.low <= found.concept_accuracy.high <= 1
+    unlabelled = evaluate(model, replace(few, labels=None, classes=()), few, samples=2, importance_images=5)
+    assert unlabelled.concept_accuracy is None
+    assert unlabelled.calibration_error is None

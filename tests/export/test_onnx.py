@@ -1,0 +1,114 @@
+"""The graphs give what PyTorch gives, whatever the model and however many images."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+
+from rgm.data.images import ImageSet, to_unit
+from rgm.export.onnx import export, graphs, past_shape
+from rgm.model.config import preset
+from rgm.model.spatial import SpatialRGM
+from rgm.model.transformer import TransformerPrior
+
+pytestmark = pytest.mark.slow
+"""Exporting takes long: in quick runs, the explorer's second engine shows that graphs give what PyTorch gives."""
+SAME = {"atol": 1e-5, "rtol": 0.0}
+
+
+class Runs(dict[str, onnxruntime.InferenceSession]):
+    def __call__(self, name: str, **inputs: torch.Tensor) -> list[torch.Tensor]:
+        found = self[name].run(None, {key: value.numpy() for key, value in inputs.items()})
+        return [torch.from_numpy(np.asarray(value)) for value in found]
+
+
+def bounded() -> SpatialRGM:
+    """Return a model whose prior's cells see only a few of those before them."""
+    config = preset("standard", (1, 28, 28), 10)
+    prior = replace(config.levels[0].prior, context=8, width=32, layers=2)
+    return SpatialRGM.from_config(
+        replace(config, levels=(replace(config.levels[0], prior=prior), config.levels[1]))
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The graphs of the notebook's network, and beside them its weights."""
+    torch.manual_seed(0)
+    model, out = SpatialRGM().eval(), tmp_path_factory.mktemp("graphs")
+    torch.save(model.state_dict(), out / "weights")
+    assert set(export(model, out)) == set(out.glob("*.onnx"))
+    return out
+
+
+@pytest.fixture(scope="module", params=["seed", "pretrained", "three-level", "bounded"])
+def pair(request: pytest.FixtureRequest, folder: Path) -> tuple[SpatialRGM, Runs]:
+    torch.manual_seed(0)
+    if request.param == "seed":
+        model = SpatialRGM().eval()
+        model.load_state_dict(torch.load(folder / "weights"))
+        found = {path.stem: path.read_bytes() for path in folder.glob("*.onnx")}
+    elif request.param == "pretrained":
+        model = SpatialRGM.from_pretrained("mnist")
+        found = dict(graphs(model))
+    else:
+        model = bounded() if request.param == "bounded" else SpatialRGM.from_preset(request.param)
+        found = dict(graphs(model.eval()))
+    return model, Runs({name: onnxruntime.InferenceSession(graph) for name, graph in found.items()})
+
+
+@pytest.mark.parametrize("count", [1, 5])
+def test_reading_and_painting_are_the_models(
+    pair: tuple[SpatialRGM, Runs], digits: ImageSet, count: int
+) -> None:
+    model, run = pair
+    images = to_unit(digits.images[:count])
+    read = model.infer(images)
+    below = images
+    for level in range(1, model.depth + 1):
+        codes, probabilities = run(f"recognition-{level}", below=below)
+        if level < model.depth:
+            assert torch.equal(codes, read.codes[level - 1])
+        else:
+            torch.testing.assert_close(probabilities.flatten(1), read.concept, **SAME)
+        below = codes
+    (image,) = run("decoder", z1=read.z1)
+    torch.testing.assert_close(image, read.reconstruction, **SAME)
+
+
+@torch.no_grad()
+def test_priors_are_the_models_however_the_cells_are_dealt_out(pair: tuple[SpatialRGM, Runs]) -> None:
+    model, run = pair
+    drawn = model.sample(torch.tensor([3, 7]), generator=torch.Generator().manual_seed(0))
+    codes = [*drawn.codes, drawn.concept[:, None, None]]
+    for level in range(1, model.depth):
+        prior, z, above = model.prior(level), model._one_hot(codes[level - 1], level), codes[level]
+        told, parent = model._told(above, level + 1), model._one_hot(above, level + 1)
+        if not isinstance(prior, TransformerPrior):
+            (logits,) = run(f"prior-{level}", parent=parent)
+            torch.testing.assert_close(logits, prior.field(told).logits, **SAME)
+            continue
+        order = torch.stack([torch.arange(prior.cells), torch.randperm(prior.cells)])
+        expected = prior._logits(z, told, order)
+        flat = codes[level - 1].flatten(1).gather(1, order)
+        code = torch.cat([torch.full((2, 1), prior.child[0]), flat[:, :-1]], dim=1)
+        here = torch.cat([torch.full((2, 1), prior.cells), order[:, :-1]], dim=1)
+        keys = values = torch.zeros(past_shape(prior, 2, 0))
+        found = []
+        for part in torch.arange(prior.cells).split([1, 1, 5, prior.cells - 8, 1]):
+            tokens = {"code": code[:, part], "here": here[:, part], "following": order[:, part]}
+            logits, keys, values = run(f"prior-{level}", parent=parent, keys=keys, values=values, **tokens)
+            found.append(logits)
+        torch.testing.assert_close(torch.cat(found, dim=1), expected, **SAME)
+
+
+def test_a_model_becomes_a_folder_of_graphs(folder: Path) -> None:
+    assert SpatialRGM().config == SpatialRGM.from_preset("seed").config
+    paths = sorted(folder.glob("*.onnx"))
+    assert [path.name for path in paths] == [
+        *("decoder.onnx", "prior-1.onnx", "recognition-1.onnx", "recognition-2.onnx"),
+    ]
+    assert all(path.stat().st_size > 1000 for path in paths)

@@ -1,0 +1,187 @@
+"""What pymdp gets of a tree says what the tree says: every joint state enumerated from the arrays alone."""
+
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import logsumexp, softmax
+
+from rgm.counting.config import CountingConfig, CountingLevel, PixelSymbols
+from rgm.counting.exemplars import Exemplars
+from rgm.counting.model import CountingRGM
+from rgm.data.images import ImageSet, to_unit
+from rgm.errors import RGMError
+from rgm.export.pymdp import PymdpArrays, pymdp_arrays, pymdp_observations, save_pymdp
+from rgm.training.fit import fit
+
+FLAT = (((2, 2), 3), ((1, 1), 4), ((1, 1), 2))
+DEEP = (((4, 2), 2), ((2, 1), 2), ((1, 1), 4), ((1, 1), 2))
+
+
+def tree(levels: tuple[tuple[tuple[int, int], int], ...]) -> CountingRGM:
+    torch.manual_seed(0)
+    rows, columns = levels[0][0]
+    return CountingRGM(
+        CountingConfig(
+            image=(1, 2 * rows, 2 * columns),
+            symbols=PixelSymbols(side=2),
+            levels=tuple(CountingLevel(grid=grid, states=states) for grid, states in levels),
+        )
+    ).double()
+
+
+def with_unused_states() -> CountingRGM:
+    """Return a tree in whose second cell the last state, and of whose roots the second, has no counts."""
+    model = tree(FLAT)
+    symbols, links, top = model.counts
+    symbols[1, 2] = 0
+    links[1, :, 2] = 0
+    links[:, 1] = 0
+    top[:, 1] = 0
+    return model
+
+
+TREES = {"flat": lambda: tree(FLAT), "deep": lambda: tree(DEEP), "unused": with_unused_states}
+
+
+@pytest.fixture(params=TREES)
+def model(request: pytest.FixtureRequest) -> CountingRGM:
+    return TREES[request.param]()
+
+
+def made(model: CountingRGM, count: int = 3) -> torch.Tensor:
+    return torch.rand(count, *model.config.image, generator=torch.Generator().manual_seed(1))
+
+
+def symbols_said(level, observed: np.ndarray) -> np.ndarray:
+    """Return Σ_m Σ_o o · log A[m][o, s] of each factor, (n, factors, states)."""
+    log = np.log(np.maximum(level.A, np.finfo(level.A.dtype).tiny))
+    said = np.zeros((len(observed), *level.D.shape))
+    np.add.at(said, (slice(None), level.A_dependencies), np.einsum("nmo,mos->nms", observed, log))
+    return said
+
+
+def enumerated(arrays: PymdpArrays, observed: np.ndarray) -> np.ndarray:
+    """Return log p(x, c), (n, classes), summed over every joint state."""
+    said = symbols_said(arrays.levels[0], observed)
+    *_, top = arrays.levels
+    found = [[] for _ in top.D[0]]
+    for codes in product(*(product(range(level.D.shape[1]), repeat=len(level.D)) for level in arrays.levels)):
+        chance = top.D[0, codes[-1][0]]
+        for level, below, above in zip(arrays.levels[1:], codes, codes[1:], strict=False):
+            for cell, factor in enumerate(level.A_dependencies):
+                chance *= level.A[cell, below[cell], above[factor]]
+        if chance > 0:
+            found[codes[-1][0]].append(
+                np.log(chance) + said[:, np.arange(len(codes[0])), codes[0]].sum(axis=1)
+            )
+    return np.stack([logsumexp(terms, axis=0) for terms in found], axis=1)
+
+
+def stacked(arrays: PymdpArrays, observed: np.ndarray) -> np.ndarray:
+    """Return p(c | x), (n, classes), agent by agent, as `pymdp_arrays` says it."""
+    first, *rest = arrays.levels
+    with np.errstate(divide="ignore"):
+        q = softmax(symbols_said(first, observed) + np.log(first.D), axis=2)
+        for below, level in zip(arrays.levels, rest, strict=False):
+            told = np.divide(q, below.D, out=np.zeros_like(q), where=below.D > 0)
+            heard = np.einsum("nmo,mos->nms", told, level.A)
+            heard /= heard.max(axis=2, keepdims=True)
+            log = np.broadcast_to(np.log(level.D), (len(q), *level.D.shape)).copy()
+            np.add.at(log, (slice(None), level.A_dependencies), np.log(heard))
+            q = softmax(log, axis=2)
+    return q[:, 0]
+
+
+def test_evidence_and_class_are_the_models_own(model: CountingRGM) -> None:
+    arrays, images = pymdp_arrays(model), made(model)
+    own = enumerated(arrays, pymdp_observations(model, images, own=True))
+    np.testing.assert_allclose(own, model.log_evidence(images).numpy() - np.log(2), rtol=1e-10)
+    observed = pymdp_observations(model, images)
+    read = enumerated(arrays, observed)
+    np.testing.assert_allclose(
+        read, model.log_evidence(images, own=False).numpy() - np.log(2), rtol=1e-10
+    )  # as symbols are weighed where the class is read
+    concept = model.infer(images).concept.numpy()
+    np.testing.assert_allclose(softmax(read, axis=1), concept, atol=1e-10)
+    np.testing.assert_allclose(stacked(arrays, observed), concept, atol=1e-10)
+
+
+def assert_agents(arrays: PymdpArrays, kind: type) -> None:
+    """Check shapes as pymdp wants them, the type, and that everything is normalised."""
+    for level in arrays.levels:
+        modalities, outcomes, states = level.A.shape
+        assert level.A_dependencies.shape == (modalities,)
+        assert set(level.A_dependencies) == set(range(len(level.D)))
+        assert level.B.shape == (states, states, 1)
+        assert level.D.shape[1] == states
+        for name in ("A", "B", "D"):
+            part = getattr(level, name)
+            assert part.dtype == kind
+            assert (part >= 0).all()
+            np.testing.assert_allclose(part.sum(axis=0 if name == "B" else 1), 1, atol=1e-5)
+        assert (level.B[..., 0] == np.eye(states)).all()
+        assert outcomes >= 2
+    for below, level in zip(arrays.levels, arrays.levels[1:], strict=False):
+        assert level.A.shape[:2] == below.D.shape
+        told = np.einsum("mos,ms->mo", level.A, level.D[level.A_dependencies])
+        np.testing.assert_allclose(below.D, told, atol=1e-6)
+    assert arrays.reading.shape == arrays.own.shape == arrays.levels[0].A.shape[:1]
+
+
+def test_all_is_normalised_in_the_type_of_the_counts(model: CountingRGM) -> None:
+    assert_agents(pymdp_arrays(model), np.float64)
+    assert_agents(pymdp_arrays(model.float()), np.float32)
+
+
+def test_a_state_without_counts_is_spread_evenly_and_nothing_leads_to_it() -> None:
+    model = with_unused_states()
+    groups, roots, _ = pymdp_arrays(model).levels
+    assert (groups.D == 0).nonzero()[0].tolist() == [1]
+    assert groups.D[1, 2] == 0
+    assert (groups.A[groups.A_dependencies == 1][..., 2] == 0.5).all()
+    assert (roots.D[0] == 0).tolist() == [False, True, False, False]
+    np.testing.assert_allclose(roots.A[..., 1], 1 / 3)
+    model.counts[-1][0, 1] = 1
+    with pytest.raises(RGMError, match="is led to from above"):
+        pymdp_arrays(model)
+
+
+def test_observations_are_distributions_times_weights(model: CountingRGM) -> None:
+    arrays, images = pymdp_arrays(model), made(model)
+    for weights, own in ((arrays.reading, False), (arrays.own, True)):
+        observed = pymdp_observations(model, images, own=own)
+        assert observed.shape == (3, *arrays.levels[0].A.shape[:2])
+        np.testing.assert_allclose(
+            observed.sum(axis=2), np.broadcast_to(weights, observed.shape[:2]), atol=1e-12
+        )
+    assert set(arrays.own) == {0, 1}
+    assert set(arrays.reading) == {0.25, 0.5}
+
+
+def test_the_papers_tree_has_symbols_that_groups_lack_and_states_that_none_has(digits: ImageSet) -> None:
+    model = CountingRGM.from_preset("paper")
+    recipe = Exemplars(images=150, exemplars=8, batch_size=25)
+    fit(model, digits.images, digits.labels, recipe=recipe, device="cpu")
+    arrays, images = pymdp_arrays(model), to_unit(digits.images[-40:])
+    assert_agents(arrays, np.float32)
+    assert len(arrays.levels[0].A) == int(model.leaves.exists().sum()) < model.leaves.exists().numel()
+    assert all((level.D == 0).any() for level in arrays.levels[:-1])
+    observed = pymdp_observations(model, images)
+    assert set(np.unique(observed)) == {0, 1}
+    np.testing.assert_allclose(stacked(arrays, observed), model.infer(images).concept.numpy(), atol=1e-3)
+
+
+def test_the_file_is_read_by_numpy_alone(model: CountingRGM, tmp_path: Path) -> None:
+    arrays = pymdp_arrays(model)
+    save_pymdp(tmp_path / "tree.npz", arrays)
+    with np.load(tmp_path / "tree.npz", allow_pickle=False) as read:
+        assert int(read["levels"]) == len(arrays.levels)
+        assert len(read.files) == 3 + 4 * len(arrays.levels)
+        for number, level in enumerate(arrays.levels, start=1):
+            for name in ("A", "A_dependencies", "B", "D"):
+                np.testing.assert_array_equal(read[f"{name}_{number}"], getattr(level, name), strict=True)
+        np.testing.assert_array_equal(read["reading"], arrays.reading, strict=True)
+        np.testing.assert_array_equal(read["own"], arrays.own, strict=True)
