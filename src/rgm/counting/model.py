@@ -188,7 +188,7 @@ class CountingRGM(RGM):
         visible: Visible | None = None,
         roots: slice = slice(None),
     ) -> Upward:
-        """Return the upward pass of one batch; `likelihood` takes the symbols that an image's probability is made of."""
+        """Return the upward pass of one batch; `likelihood` weighs symbols as an image's probability does."""
         tables = self.tables()
         symbols = self.symbols(images)
         seen = None

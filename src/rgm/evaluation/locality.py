@@ -67,7 +67,7 @@ class Locality:
     Only the receptive field is painted for every code; what is changed beyond it is measured on whole images for one
     code a cell and image, and taken for as much for the others. Bottom-up, `encoded_locally` is the share of an image's
     cells whose logits stay when all pixels beyond the recognition's receptive field become another image's.
-    `decoder_area` and `encoder_area` are the mean shares of the image that the fields of decoder and recognition take up.
+    `decoder_area` and `encoder_area` are the mean shares of the image that a cell's two receptive fields cover.
     """
 
     classes: tuple[str, ...]

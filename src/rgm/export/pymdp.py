@@ -99,8 +99,8 @@ def pymdp_observations(
     """Return what the first level's agent observes of images: (n, modalities, outcomes), for `categorical_obs=True`.
 
     Each is how probable the outcomes are (grey values are shares of black and white) times the weight of the modality:
-    that of `weighted`, or with `likelihood` that of `likelihood`. pymdp's Σ_o o · log A[o, s] is then log p(symbols | s)
-    with these weights.
+    that of `weighted`, or of `likelihood` where that is true. pymdp's Σ_o o · log A[o, s] is then log p(symbols | s) with
+    these weights.
     """
     exists = _existing(model)
     symbols = model.symbols(images.to(model.device)).cpu()
@@ -113,7 +113,7 @@ def pymdp_observations(
 def save_pymdp(path: Path, arrays: PymdpArrays) -> None:
     """Write arrays as one .npz file, without pickles; raise RGMError where it cannot be written.
 
-    Names: `levels`, how many; `A_1`, `A_dependencies_1`, `B_1`, `D_1` of the first, and so on; `weighted`, `likelihood`.
+    Names: `levels`, how many; `A_1`, `A_dependencies_1`, `B_1`, `D_1` of the first, …; `weighted`, `likelihood`.
     """
     named = {
         "levels": np.array(len(arrays.levels)),

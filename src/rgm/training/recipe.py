@@ -81,7 +81,7 @@ class Stage:
     nothing, so that codes are used before they are priced. `labelled`: images with a known label that are added to
     every batch, where most labels are hidden. `second_view_strength`: how far the second view of an image is rotated,
     scaled and shifted, in units of `jitter`; 0 for no second view. `augment_share`: the share of a batch that is itself
-    augmented in this way, the prior being conditioned on how. `relocation`: when codes that are hardly needed are moved.
+    augmented so, the prior being conditioned on how. `relocation`: when codes that are hardly needed are moved.
     """
 
     name: str
