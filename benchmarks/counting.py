@@ -30,11 +30,11 @@ from rgm.data.images import ImageSet, to_unit
 from rgm.data.load import joined, load_data
 from rgm.evaluation.exactness import Exactness, exactness
 from rgm.evaluation.judge import judge_of
+from rgm.evaluation.quantities import interval_of, name_of, value_of
 from rgm.evaluation.statistics import Estimate, bootstrap_mean
 from rgm.model.generative import RGM
 from rgm.model.spatial import SpatialRGM
 from rgm.pipeline import other_kinds
-from rgm.report.wording import interval_of, name_of, value_of
 from rgm.storage.files import write_json, write_text
 from rgm.training.fit import fit
 from rgm.training.loop import train as trained

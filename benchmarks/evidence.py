@@ -23,8 +23,8 @@ from rgm.claims.record import record
 from rgm.cli.terminal import progress
 from rgm.data.load import load_data
 from rgm.evaluation.controls import TEST_IMAGES
+from rgm.evaluation.quantities import interval_of, name_of, value_of
 from rgm.loading import load_checkpoint
-from rgm.report.wording import interval_of, name_of, value_of
 from rgm.storage.checkpoint import PACKAGED, packaged
 from rgm.storage.files import write_json, write_text
 
