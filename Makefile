@@ -5,7 +5,7 @@ export VENV ?= .venv
 export TORCH_INDEX ?=
 BIN := $(VENV)/bin
 
-# Idle threads sleep soon, so that programs side by side do not slow each other down; see docs/larger.md.
+# Idle threads sleep soon, so that programs side by side do not slow each other down; see docs/scaling.md.
 ifndef OMP_WAIT_POLICY
 export GOMP_SPINCOUNT ?= 10000
 endif
