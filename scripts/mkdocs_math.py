@@ -11,6 +11,7 @@ from mkdocs.exceptions import PluginError
 
 _INLINE = re.compile(r'<span class="arithmatex">\\\((.*?)\\\)</span>', re.DOTALL)
 _DISPLAY = re.compile(r'<div class="arithmatex">\\\[(.*?)\\\]</div>', re.DOTALL)
+_FUNCTION = re.compile(r"(<m([io])>(?:log|exp|max|min)</m\2>)(?!<mo[^>]*>&#x00028;)")
 
 
 def to_mathml(latex: str, *, display: bool) -> str:
@@ -18,7 +19,7 @@ def to_mathml(latex: str, *, display: bool) -> str:
     found = convert(latex.strip(), display="block" if display else "inline")
     if "\\" in found:
         raise PluginError(f"cannot typeset {latex.strip()!r}: it holds a command that latex2mathml does not know")
-    return found
+    return _FUNCTION.sub(r'\1<mspace width="0.167em"/>', found)
 
 
 def on_page_content(content: str, **_: object) -> str:
