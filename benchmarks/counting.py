@@ -22,8 +22,8 @@ from typing import Any
 import torch
 from cyclopts import App
 
-from rgm.counting.exemplars import Exemplars, PaperLearner
-from rgm.counting.learning import Expectation
+from rgm.counting.exemplars import ExemplarRecipe, PaperLearner
+from rgm.counting.learning import EMRecipe
 from rgm.counting.model import CountingRGM
 from rgm.counting.updating import partial_fit
 from rgm.data.images import ImageSet, to_unit
@@ -83,7 +83,7 @@ def paper(batch_size: int, *, leak: bool = False) -> dict[str, Any]:
     assert train.labels is not None
     learner = PaperLearner(
         model,
-        Exemplars(batch_size=batch_size),
+        ExemplarRecipe(batch_size=batch_size),
         train.images,
         train.labels,
         basis=train.images if leak else None,
@@ -119,7 +119,7 @@ def counting(size: int, **how: Any) -> dict[str, Any]:
     assert train.labels is not None
     model = CountingRGM.from_preset("counting", images=size)
     start = time.perf_counter()
-    fit(model, train.images, train.labels, recipe=Expectation(**how), seed=1)
+    fit(model, train.images, train.labels, recipe=EMRecipe(**how), seed=1)
     spent = time.perf_counter() - start
     start = time.perf_counter()
     _, share = accuracy(model, test)
@@ -160,7 +160,7 @@ def online(select: bool) -> dict[str, Any]:
     train, test = data(55_000)
     assert train.labels is not None
     model = CountingRGM.from_preset("counting", images=ONLINE)
-    fit(model, train.images[:ONLINE], train.labels[:ONLINE], recipe=Expectation(passes=0), seed=1)
+    fit(model, train.images[:ONLINE], train.labels[:ONLINE], recipe=EMRecipe(passes=0), seed=1)
     before = accuracy(model, test)[1]
     start = time.perf_counter()
     for images, labels in zip(

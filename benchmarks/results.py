@@ -126,7 +126,7 @@ def main(
     assert test.labels is not None
     assert codes.concept_accuracy is not None
     painted = rgm.infer(to_unit(test.images)).reconstruction
-    painted_right = bootstrap_mean((judge.look(painted).label == test.labels).double(), "share")
+    painted_right = bootstrap_mean((judge.predict(painted).label == test.labels).double(), "share")
     own, near = (
         PerImage(parts=part, wholes=cells.total_change, unit="share").estimate()
         for part in (cells.own_change, cells.near_change)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import rgm
-from rgm.counting.exemplars import Exemplars
+from rgm.counting.exemplars import ExemplarRecipe
 from rgm.counting.model import CountingRGM
 from rgm.data.images import to_unit
 from rgm.export.pymdp import pymdp_arrays, pymdp_observations, save_pymdp
@@ -34,7 +34,7 @@ Array = NDArray[np.floating]
 # The paper's tree, learned from the digits and written for programs without rgm.
 train, test = (rgm.load_data("digits", split) for split in ("train", "test"))
 model = CountingRGM.from_preset("paper")
-rgm.fit(model, train.images, train.labels, recipe=Exemplars(batch_size=16))
+rgm.fit(model, train.images, train.labels, recipe=ExemplarRecipe(batch_size=16))
 save_pymdp(chosen.out, pymdp_arrays(model))
 images = to_unit(test.images[: chosen.images])
 observed = pymdp_observations(model, images)

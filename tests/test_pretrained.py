@@ -43,10 +43,10 @@ def test_they_hold_what_is_claimed_of_them_on_the_first_test_images() -> None:
     assert squared_error(read.reconstruction, images) < 0.0055
     assert codebook_usage(read.z1, model.latent_dim).in_use == 32
     assert needed_codes(model.decode, read.z1[:400], images[:400], model.latent_dim).count >= 26
-    assert accuracy(judge.look(read.reconstruction).probabilities, labels) > 0.983
+    assert accuracy(judge.predict(read.reconstruction).probabilities, labels) > 0.983
     concepts = torch.arange(10).repeat_interleave(60)
     samples = model.sample(concepts, generator=torch.Generator().manual_seed(0)).images
-    assert accuracy(judge.look(samples).probabilities, concepts) > 0.96
+    assert accuracy(judge.predict(samples).probabilities, concepts) > 0.96
     rates = [float(code_rate_bits(model, split, count=1000).mean()) for split in (test, train)]
     assert rates[0] < 1.06 * rates[1]
     cells = locality(model, test, judge, count=16)

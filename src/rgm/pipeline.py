@@ -14,7 +14,13 @@ from torch import Tensor
 
 from rgm.claims.claim import CLAIMS, Claim, record, thresholds
 from rgm.claims.controls import control_claims
-from rgm.claims.hypotheses import abstraction_claim, instantiation_claim, locality_claim, references, unfit
+from rgm.claims.hypotheses import (
+    abstraction_claim,
+    instantiation_claim,
+    locality_claim,
+    references,
+    undecidable_reason,
+)
 from rgm.counting.model import CountingRGM
 from rgm.data.images import ImageSet
 from rgm.data.letters import letters
@@ -34,13 +40,13 @@ from rgm.presets import PRESETS
 from rgm.report.figures import experiment_figures, experiment_motions, png
 from rgm.report.page import Report, write_report
 from rgm.runtime.progress import Callback, Say, Watch
-from rgm.storage.files import claimed, write_bytes, write_json
+from rgm.storage.files import folder_lock, write_bytes, write_json
 from rgm.training.config import RunConfig
 from rgm.training.run import Plan, RunResult, plan_run
 
 JUDGE = "judge.safetensors"
 Result = Abstraction | Instantiation | Locality | Exactness
-STRANGERS = 2000
+OUT_OF_DISTRIBUTION = 2000
 """Images of each other kind that exact evidence is held against: at most so many."""
 
 
@@ -73,7 +79,7 @@ def run(
     start = time.perf_counter()
     say("reading the data")
     plan = plan_run(config)
-    with claimed(out):
+    with folder_lock(out):
         trained = plan.carry_out(out, resume=resume, watch=watch, callbacks=callbacks)
         return _examined(plan, trained, out, controls, watch, say, command, start)
 
@@ -218,12 +224,14 @@ def experiment(
 
 def other_kinds(test: ImageSet) -> dict[str, Tensor]:
     """Return images of other kinds than a test split's, by name: letters, and the known sets that are at hand."""
-    found = {"letters": letters(min(STRANGERS, len(test)), test.shape)}
+    found = {"letters": letters(min(OUT_OF_DISTRIBUTION, len(test)), test.shape)}
     channels, *size = test.shape
     for name, known in NAMED.items():
         if name != test.name and at_hand(known) and not {name, test.name} <= {"mnist", "digits"}:
             height, width = size
-            found[name] = load_data(name, "test", size=(height, width), channels=channels).images[:STRANGERS]
+            found[name] = load_data(name, "test", size=(height, width), channels=channels).images[
+                :OUT_OF_DISTRIBUTION
+            ]
     return found
 
 
@@ -244,7 +252,7 @@ def claims(
     `reading`: what `read_split` gave of the test split, where it has been read already. The judge is found as in
     `experiment`. Where the images do not allow a verdict, all three are undecided.
     """
-    reason = unfit(test)
+    reason = undecidable_reason(test)
     if reason:
         for name in CLAIMS:
             yield Claim(claim=name, subject="model", measures=(), undecided=reason)

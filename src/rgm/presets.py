@@ -90,14 +90,14 @@ PRESETS: dict[str, Preset] = {
     "paper": Preset(
         help="the closed-form model of the literature: a tree of exemplars, each image seen once, no gradients",
         model="rgm.counting.config:paper",
-        recipe="rgm.counting.exemplars:Exemplars",
+        recipe="rgm.counting.exemplars:ExemplarRecipe",
         kind="counting",
         size=28,
     ),
     "counting": Preset(
         help="the same tree fitted better: all images, a few minutes, exact evidence and completions, no gradients",
         model="rgm.counting.config:counting",
-        recipe="rgm.counting.learning:Expectation",
+        recipe="rgm.counting.learning:EMRecipe",
         kind="counting",
         size=28,
     ),

@@ -112,10 +112,10 @@ def test_thresholds_are_those_that_were_fixed() -> None:
 
 
 def test_findings_beside_a_claim_decide_nothing_and_are_kept() -> None:
-    beside = Finding.of("seen_area", PerImage.mean(torch.tensor([0.25, 0.75]), "share"))
+    beside = Finding.of("encoder_area", PerImage.mean(torch.tensor([0.25, 0.75]), "share"))
     assert beside.images is not None
     with_context = replace(claim("supported"), context=(beside,))
     assert with_context.verdict == "supported"
     (kept,) = record([with_context], "mnist")["claims"][0]["context"]  # type: ignore[index]
-    assert (kept["name"], kept["estimate"], kept["unit"]) == ("seen_area", 0.5, "share")
+    assert (kept["name"], kept["estimate"], kept["unit"]) == ("encoder_area", 0.5, "share")
     assert "threshold" not in kept

@@ -71,7 +71,7 @@ def test_a_flat_model_paints_everywhere(digits: ImageSet, monkeypatch: pytest.Mo
         digits, images=digits.images[:64], labels=None if digits.labels is None else digits.labels[:64]
     )
     model = flat(SpatialRGM.from_preset("standard"), some, seed=0)
-    assert model.painted_by(2, 5) == Box(top=0, bottom=28, left=0, right=28)
+    assert model.decoder_field(2, 5) == Box(top=0, bottom=28, left=0, right=28)
     assert model.config.levels[0].grid == (7, 7)
     assert model.latent_dim == 32
 

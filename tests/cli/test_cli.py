@@ -77,7 +77,7 @@ def done(*arguments: object, **environment: str) -> str:
     return said.out
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(sizes="session")
 def run(once: Callable[..., Path], judge_file: Path) -> Path:
     """A whole run on the embedded digits, short of everything but its shape, that finds its judge there."""
 
@@ -123,7 +123,9 @@ def assert_evidence(found: dict[str, Any]) -> None:
         for measure in claim["measures"]:
             assert measure["low"] <= measure["estimate"] <= measure["high"]
             assert measure["side"] in ("above", "below", "between", "equals")
-        assert {"calibration_error", "frechet_ratio", "seen_area"} & {one["name"] for one in claim["context"]}
+        assert {"calibration_error", "frechet_ratio", "encoder_area"} & {
+            one["name"] for one in claim["context"]
+        }
 
 
 def test_a_run_leaves_everything(run: Path) -> None:
@@ -361,7 +363,7 @@ print(json.dumps(told))
 """
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(sizes="module")
 def helps() -> dict[str, str]:
     result = subprocess.run(
         [sys.executable, "-c", HELP, *COMMANDS], capture_output=True, text=True, check=False
@@ -512,7 +514,7 @@ def test_a_folder_of_images_end_to_end(tmp_path: Path) -> None:
 TRAINED = ("train", "--data", "digits", "--preset", "seed", "--epochs", 8)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(sizes="session")
 def undisturbed(once: Callable[..., Path]) -> Path:
     return once("undisturbed", lambda folder: outside(*TRAINED, "--out", folder))
 
@@ -609,7 +611,7 @@ def test_a_store_is_made_and_trained_on(tmp_path: Path) -> None:
     assert "4 to 4,096 pixels" in refused("store", pictures, "--out", tmp_path / "other", "--size", 2)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(sizes="session")
 def counted(once: Callable[..., Path], judge_file: Path) -> Path:
     """A tree counted on the digits, beside their judge."""
 

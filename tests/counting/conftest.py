@@ -19,13 +19,13 @@ class Few(NamedTuple):
     labels: Tensor
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(sizes="session")
 def few(digits: ImageSet) -> Few:
     known = digits.labels < 3
     return Few(digits.images[known][:100], digits.labels[known][:100])
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(sizes="session")
 def paper(few: Few) -> Callable[[], CountingRGM]:
     """Return what makes models of the paper's kind, in float64, whose patches are fitted already."""
     fitted = ranked(3, EXEMPLARS)

@@ -13,14 +13,14 @@ from toys import Enumerated, assert_drawn_from, config, fitted, ranked, toy
 
 from rgm.counting import model as module
 from rgm.counting.config import CountingConfig, CountingLevel, PixelSymbols, Smoothing, counting_preset
-from rgm.counting.exemplars import Exemplars
+from rgm.counting.exemplars import ExemplarRecipe
 from rgm.counting.model import CountingRGM
 from rgm.counting.updating import expected_counts, partial_fit
 from rgm.errors import RGMError
 from rgm.model.generative import RGM
 
 DRAWS = 20_000
-WHOLE = (1.0, 0.0)
+FULL = (1.0, 0.0)
 """Weights with which codes are read by what the pixels alone say, each whole: as an image's probability has it."""
 
 
@@ -29,11 +29,11 @@ def model(request: pytest.FixtureRequest) -> CountingRGM:
     return toy(request.param)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(sizes="module")
 def learned(paper: Callable[[], CountingRGM], few: tuple[Tensor, Tensor]) -> tuple[CountingRGM, Tensor]:
     """Return the paper's model after a few images of three classes, and images."""
     images, labels = few
-    recipe = Exemplars(images=40, exemplars=3)
+    recipe = ExemplarRecipe(images=40, exemplars=3)
     return fitted(paper(), images, labels, recipe=recipe), images.double() / 255
 
 
@@ -53,11 +53,13 @@ def codes(model: CountingRGM, count: int, seed: int = 0) -> Tensor:
 # Evidence
 
 
-@pytest.mark.parametrize("own", [True, False])
-def test_evidence_is_the_enumerated_sum(model: CountingRGM, own: bool) -> None:
+@pytest.mark.parametrize("likelihood", [True, False])
+def test_evidence_is_the_enumerated_sum(model: CountingRGM, likelihood: bool) -> None:
     exact, images = Enumerated(model), pictures(model, 4)
-    expected = torch.stack([exact.evidence(image, own=own) for image in images])
-    torch.testing.assert_close(model.log_evidence(images, own=own), expected, rtol=1e-10, atol=1e-10)
+    expected = torch.stack([exact.evidence(image, likelihood=likelihood) for image in images])
+    torch.testing.assert_close(
+        model.log_evidence(images, likelihood=likelihood), expected, rtol=1e-10, atol=1e-10
+    )
 
 
 def test_all_black_and_white_images_have_probability_one() -> None:
@@ -77,11 +79,11 @@ def test_free_energy_is_the_evidence_term_by_term(model: CountingRGM, labelled: 
     labels = torch.tensor([1, 0, 1]) if labelled else None
     found, classes, joint = model.free_energy(images, labels), model.num_classes, exact.joint
     for number, image in enumerate(images):
-        log = exact.log(image, own=True) - math.log(classes)
+        log = exact.log(image, likelihood=True) - math.log(classes)
         if labelled:
             log = log[labels[number]][None]
         weights = log.flatten().softmax(dim=0).view_as(log)
-        said = joint.said(exact.leaves(image, own=True))
+        said = joint.said(exact.leaves(image, likelihood=True))
         assert float(found.distortion_nats[number]) == pytest.approx(
             -float((weights * said).sum()), rel=1e-10
         )
@@ -134,10 +136,10 @@ def test_surprise_is_a_cell_given_the_others(model: CountingRGM) -> None:
         for column in range(columns):
             visible = torch.ones(1, *images.shape[2:], dtype=torch.bool)
             visible[:, row * side : (row + 1) * side, column * side : (column + 1) * side] = False
-            upward = model.upward(images, own=True, visible=visible)
+            upward = model.upward(images, likelihood=True, visible=visible)
             rest = (upward.root[:, None] + tables.log_top).logsumexp(dim=(1, 2)) - math.log(2)
             torch.testing.assert_close(found[:, row, column], rest - model.log_weight(images))
-    leaves = exact.leaves(images[0], own=True)
+    leaves = exact.leaves(images[0], likelihood=True)
     joint = (exact.log_top[:, exact.joint.root] + exact.joint.log(leaves)).logsumexp((0, 1))
     leaves[1] = 0
     rest = (exact.log_top[:, exact.joint.root] + exact.joint.log(leaves)).logsumexp((0, 1))
@@ -148,10 +150,10 @@ def test_evidence_of_what_is_visible(model: CountingRGM) -> None:
     exact, images = Enumerated(model), pictures(model, 2)
     visible = torch.rand(2, *images.shape[2:], generator=torch.Generator().manual_seed(1)) < 0.8
     seen = model.leaves.seen(visible)
-    for own in (True, False):
-        root = model.upward(images, own=own, visible=visible).root
+    for likelihood in (True, False):
+        root = model.upward(images, likelihood=likelihood, visible=visible).root
         for number, image in enumerate(images):
-            log = exact.joint.log(exact.leaves(image, own=own, seen=seen[:, number]))
+            log = exact.joint.log(exact.leaves(image, likelihood=likelihood, seen=seen[:, number]))
             torch.testing.assert_close(root[number], exact.joint.by_root(log))
 
 
@@ -172,7 +174,7 @@ def test_codes_and_concepts_are_read_from_the_enumerated_posterior(model: Counti
     result, read, logits = model.infer(images), model.read(images), model.cell_logits(images)
     joint = exact.joint
     for number, image in enumerate(images):
-        log = exact.log(image, own=False)
+        log = exact.log(image, likelihood=False)
         torch.testing.assert_close(result.concept[number], log.logsumexp(dim=1).softmax(dim=0))
         weights = log.flatten().softmax(dim=0).view_as(log).sum(dim=0)
         for level, mode in enumerate(modes(exact, log)):
@@ -188,14 +190,14 @@ def test_a_known_concept_has_its_own_posterior(model: CountingRGM) -> None:
     _, root, pairs = model.posterior(model.upward(images), labels)
     joint = exact.joint
     for number, image in enumerate(images):
-        weights = exact.log(image, own=False)[labels[number]].softmax(dim=0)
+        weights = exact.log(image, likelihood=False)[labels[number]].softmax(dim=0)
         for level, marginal in enumerate([*pairs.marginals, root[None]]):
             torch.testing.assert_close(marginal[:, number], joint.marginal(weights, level))
 
 
 def test_reading_from_codes_is_the_enumerated_posterior(model: CountingRGM) -> None:
     exact, z1 = Enumerated(model), codes(model, 5)
-    result = model.infer_above(z1)
+    result = model.infer_from_codes(z1)
     for number, grid in enumerate(z1):
         log = exact.given(grid, torch.ones_like(grid, dtype=torch.bool))
         torch.testing.assert_close(result.concept[number], log.logsumexp(dim=1).softmax(dim=0))
@@ -215,7 +217,7 @@ def test_images_whose_codes_are_certain_are_read_as_their_codes_are(kind: str) -
     z1 = codes(model, 6)
     images = model.decode(z1)
     certain = model.infer(images)
-    known = model.infer_above(certain.z1)
+    known = model.infer_from_codes(certain.z1)
     assert torch.equal(certain.z1, z1)
     torch.testing.assert_close(model.cell_logits(images).amax(dim=1).exp(), torch.ones(z1.shape).double())
     torch.testing.assert_close(certain.reconstruction, images, rtol=0, atol=1e-6)
@@ -244,9 +246,9 @@ def test_samples_come_concept_by_concept(model: CountingRGM, generator: torch.Ge
 
 def test_instantiating_a_level_below_the_concept(generator: torch.Generator) -> None:
     model = toy("deep")
-    (drawn,) = model.instantiate(torch.ones(DRAWS, 2, 1, dtype=torch.int64), 2, generator=generator)
+    (drawn,) = model.sample_below(torch.ones(DRAWS, 2, 1, dtype=torch.int64), 2, generator=generator)
     assert_drawn_from(drawn[:, 3, 1], model.tables().tree.links[0][7, 1])
-    below, above = model.instantiate(torch.zeros(4, 1, 1, dtype=torch.int64), 3, generator=generator)
+    below, above = model.sample_below(torch.zeros(4, 1, 1, dtype=torch.int64), 3, generator=generator)
     assert (below.shape, above.shape) == ((4, 4, 2), (4, 2, 1))
 
 
@@ -284,7 +286,7 @@ def test_pixel_completions_have_the_exact_conditional(model: CountingRGM, genera
     visible[:, :rows] = True
     seen = model.leaves.seen(visible)[:, 0]
     done = model.complete_pixels(image.expand(DRAWS, -1, -1, -1), visible, generator=generator)
-    chances = exact.log(image[0], own=True, seen=seen).flatten().softmax(dim=0).view(2, -1)
+    chances = exact.log(image[0], likelihood=True, seen=seen).flatten().softmax(dim=0).view(2, -1)
     assert_drawn_from(done.concept, chances.sum(dim=1))
     assert_drawn_from(exact.joint.number(done.z1), exact.joint.numbers.bincount(chances.sum(dim=0)))
     both = done.concept * model.tables().top.shape[1] + done.codes[-1].flatten()
@@ -305,7 +307,7 @@ def test_hidden_pixels_change_nothing(model: CountingRGM) -> None:
     assert torch.equal(draws[0].images, draws[1].images)
     assert all(map(torch.equal, draws[0].codes, draws[1].codes))
     blank = torch.zeros_like(visible)
-    unseen = model.upward(images, own=True, visible=blank).root
+    unseen = model.upward(images, likelihood=True, visible=blank).root
     torch.testing.assert_close(unseen, torch.zeros_like(unseen))
 
 
@@ -373,21 +375,21 @@ def test_painting_every_code_is_the_plain_painting(model: CountingRGM) -> None:
     rows, columns = z1.shape[1:]
     for row in range(rows):
         for column in range(columns):
-            quick = torch.cat(list(model.painted_with(z1, row, column)))
-            plain = torch.cat(list(RGM.painted_with(model, z1, row, column)))
+            quick = torch.cat(list(model.decode_each_code(z1, row, column)))
+            plain = torch.cat(list(RGM.decode_each_code(model, z1, row, column)))
             torch.testing.assert_close(quick, plain, rtol=0, atol=0)
 
 
 def test_painting_every_code_in_colour() -> None:
     model = toy("flat", channels=3, side=4)
     z1 = codes(model, 70)
-    quick, plain = (torch.cat(list(way(z1, 1, 0))) for way in (model.painted_with, _plainly(model)))
+    quick, plain = (torch.cat(list(way(z1, 1, 0))) for way in (model.decode_each_code, _plainly(model)))
     assert quick.shape == (70, 3, 3, 4, 4)
     assert torch.equal(quick, plain)
 
 
 def _plainly(model: CountingRGM) -> Callable:
-    return lambda z1, row, column: RGM.painted_with(model, z1, row, column)
+    return lambda z1, row, column: RGM.decode_each_code(model, z1, row, column)
 
 
 def test_a_field_holds_every_change(model: CountingRGM) -> None:
@@ -398,8 +400,8 @@ def test_a_field_of_ranked_patches_holds_every_change(learned: tuple[CountingRGM
     model, images = learned
     _changes_stay_inside(model, model.infer(images[:1]).z1)
     z1 = model.infer(images[:2]).z1
-    painted = torch.cat(list(model.painted_with(z1, 1, 2)))
-    box = model.painted_by(1, 2)
+    painted = torch.cat(list(model.decode_each_code(z1, 1, 2)))
+    box = model.decoder_field(1, 2)
     own = painted[torch.arange(2), z1[:, 1, 2]]
     torch.testing.assert_close(own, model.decode(z1)[..., *box.slices])
 
@@ -408,7 +410,7 @@ def _changes_stay_inside(model: CountingRGM, z1: Tensor) -> None:
     before = model.decode(z1)
     for row in range(z1.shape[1]):
         for column in range(z1.shape[2]):
-            box = model.painted_by(row, column)
+            box = model.decoder_field(row, column)
             outside = torch.ones(before.shape[2:], dtype=torch.bool)
             outside[box.slices] = False
             other = z1.clone()
@@ -418,7 +420,7 @@ def _changes_stay_inside(model: CountingRGM, z1: Tensor) -> None:
 
 
 def test_every_code_sees_the_whole_image(model: CountingRGM) -> None:
-    box = model.seen_by(0, 0)
+    box = model.encoder_field(0, 0)
     _, rows, columns = model.config.image
     assert (box.top, box.bottom, box.left, box.right) == (0, rows, 0, columns)
 
@@ -451,7 +453,7 @@ def test_what_a_batch_is_divided_into_changes_nothing(
     visible = torch.ones(1, *images.shape[2:], dtype=torch.bool)
 
     def everything() -> list[Tensor]:
-        inferred, above = model.infer(images), model.infer_above(z1)
+        inferred, above = model.infer(images), model.infer_from_codes(z1)
         energies = (model.free_energy(images), model.free_energy(images, labels))
         return [
             *inferred.codes,
@@ -520,13 +522,13 @@ def test_tables_are_not_those_of_tensors_that_are_gone() -> None:
 
 def test_a_code_that_never_occurs_says_nothing(learned: tuple[CountingRGM, Tensor]) -> None:
     model, images = learned
-    unused = model.tables().reading.impossible.nonzero()
+    unused = model.tables().weighted.impossible.nonzero()
     assert len(unused), "some group of a few digits looks alike in two of them"
     cell, state = unused[-1].tolist()
     z1 = model.infer(images[:1]).z1
     other = z1.clone()
     other[0].view(-1)[cell] = state
-    found = model.infer_above(other)
+    found = model.infer_from_codes(other)
     assert found.concept.isfinite().all()
     keep = torch.ones_like(z1, dtype=torch.bool)
     keep[0].view(-1)[cell] = False
@@ -538,7 +540,7 @@ def test_a_code_that_never_occurs_says_nothing(learned: tuple[CountingRGM, Tenso
     # The model never reads, samples or is taught such a code.
     rows, columns = model.grids[0]
     every = model.infer(images).z1.flatten(1), model.sample(torch.arange(3), 200).z1.flatten(1)
-    never = model.tables().reading.impossible
+    never = model.tables().weighted.impossible
     for found in every:
         assert not never[torch.arange(rows * columns), found].any()
     counted = expected_counts(model, images[:9], torch.arange(9) % 3)
@@ -618,8 +620,8 @@ def test_every_configuration_answers_everything(
         (lambda m: m.surprise(torch.zeros(1, 3, 4, 4)), "images of shape"),
         (lambda m: m.free_energy(torch.full((1, 1, 4, 4), -1.0)), r"images in \[0, 1\]"),
         (lambda m: m.free_energy(torch.zeros(1, 1, 4, 4), torch.tensor([2])), "concepts are 0 … 1"),
-        (lambda m: m.infer_above(torch.full((1, 2, 2), 3)), "codes must lie in 0 … 2"),
-        (lambda m: m.infer_above(torch.zeros(1, 2, 3, dtype=torch.int64)), "z1 must have shape"),
+        (lambda m: m.infer_from_codes(torch.full((1, 2, 2), 3)), "codes must lie in 0 … 2"),
+        (lambda m: m.infer_from_codes(torch.zeros(1, 2, 3, dtype=torch.int64)), "z1 must have shape"),
         (lambda m: m.decode(torch.full((1, 2, 2), -1)), "codes must lie in 0 … 2"),
         (lambda m: m.sample(2), "concepts are 0 … 1"),
         (lambda m: m.sample(0, 0), "at least one sample"),

@@ -11,7 +11,7 @@ from torch import Tensor
 from toys import config, fitted
 
 from rgm.counting import online
-from rgm.counting.exemplars import Exemplars, PaperLearner, _distinct
+from rgm.counting.exemplars import ExemplarRecipe, PaperLearner, _distinct
 from rgm.counting.model import CountingRGM
 from rgm.counting.online import Sequential
 from rgm.counting.updating import update
@@ -19,10 +19,10 @@ from rgm.errors import RGMError
 
 Make = Callable[[], CountingRGM]
 Few = tuple[Tensor, Tensor]
-RECIPE = Exemplars(images=60, exemplars=3, images_a_step=20, images_a_stage=40)
+RECIPE = ExemplarRecipe(images=60, exemplars=3, images_a_step=20, images_a_stage=40)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(sizes="module")
 def structure(paper: Make, few: Few) -> CountingRGM:
     model = paper()
     PaperLearner(model, RECIPE, *few).step(0)
@@ -182,9 +182,9 @@ def test_only_symbols_that_are_each_in_one_level_are_seen_one_by_one(paper: Make
     assert not Sequential.suits(pixels)
     images = (torch.rand(6, 1, 4, 4, generator=torch.Generator().manual_seed(0)) * 255).to(torch.uint8)
     labels = torch.arange(6) % 2
-    fitted(pixels, images, labels, recipe=Exemplars(exemplars=2))
+    fitted(pixels, images, labels, recipe=ExemplarRecipe(exemplars=2))
     twin = CountingRGM(pixels.config).double()
-    PaperLearner(twin, Exemplars(exemplars=2), images, labels).step(0)
+    PaperLearner(twin, ExemplarRecipe(exemplars=2), images, labels).step(0)
     for image, label in zip(images.split(1), labels.split(1), strict=True):
         update(twin, image.float().div(255), label, select=True)
     for found, expected in zip(pixels.counts, twin.counts, strict=True):

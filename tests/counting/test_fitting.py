@@ -7,9 +7,9 @@ import pytest
 import torch
 from toys import fitted, ranked, toy
 
-from rgm.counting.exemplars import Exemplars, PaperLearner
-from rgm.counting.fitting import Recipe, Steps, adjusted, learner, usual
-from rgm.counting.learning import Expectation, Learner
+from rgm.counting.exemplars import ExemplarRecipe, PaperLearner
+from rgm.counting.fitting import Recipe, Steps, adjusted, default_recipe, learner
+from rgm.counting.learning import EMRecipe, Learner
 from rgm.counting.model import CountingRGM
 from rgm.errors import RGMError
 
@@ -17,12 +17,12 @@ IMAGES, LABELS = torch.zeros(4, 1, 4, 4, dtype=torch.uint8), torch.arange(4) % 2
 
 
 def test_the_usual_recipe_is_that_of_the_symbols() -> None:
-    assert usual(ranked().config) == Exemplars()
-    assert usual(toy("flat").config) == Expectation()
+    assert default_recipe(ranked().config) == ExemplarRecipe()
+    assert default_recipe(toy("flat").config) == EMRecipe()
 
 
 @pytest.mark.parametrize(
-    ("recipe", "kind"), [(Expectation(), Learner), (Exemplars(exemplars=1), PaperLearner)]
+    ("recipe", "kind"), [(EMRecipe(), Learner), (ExemplarRecipe(exemplars=1), PaperLearner)]
 )
 def test_a_recipe_has_its_steps(recipe: Recipe, kind: type) -> None:
     steps = learner(toy("flat"), recipe, IMAGES, LABELS, seed=0)
@@ -34,11 +34,11 @@ def test_a_recipe_has_its_steps(recipe: Recipe, kind: type) -> None:
 
 
 def test_what_is_asked_for_is_what_is_learned() -> None:
-    assert adjusted(Expectation(), epochs=None, batch_size=None) == Expectation()
-    assert adjusted(Exemplars(), epochs=1.0, batch_size=32) == Exemplars(batch_size=32)
-    assert adjusted(Expectation(), epochs=12.0, batch_size=50) == Expectation(passes=3, batch_size=50)
-    assert adjusted(Expectation(), epochs=9.0, batch_size=None).passes == 0
-    short = Expectation(prototype_passes=2)
+    assert adjusted(EMRecipe(), epochs=None, batch_size=None) == EMRecipe()
+    assert adjusted(ExemplarRecipe(), epochs=1.0, batch_size=32) == ExemplarRecipe(batch_size=32)
+    assert adjusted(EMRecipe(), epochs=12.0, batch_size=50) == EMRecipe(passes=3, batch_size=50)
+    assert adjusted(EMRecipe(), epochs=9.0, batch_size=None).passes == 0
+    short = EMRecipe(prototype_passes=2)
     for epochs in (3.0, 5.0):
         assert adjusted(short, epochs=epochs, batch_size=None).epochs == epochs
 
@@ -46,15 +46,15 @@ def test_what_is_asked_for_is_what_is_learned() -> None:
 @pytest.mark.parametrize(
     ("ask", "message"),
     [
-        (lambda: adjusted(Expectation(), epochs=None, batch_size=0), "batch size must be at least 1"),
-        (lambda: adjusted(Exemplars(), epochs=2.0, batch_size=None), "sees each image once"),
-        (lambda: adjusted(Expectation(), epochs=8.0, batch_size=None), "from 9 on, not 8"),
-        (lambda: adjusted(Expectation(), epochs=9.5, batch_size=None), "whole number"),
-        (lambda: adjusted(Expectation(), epochs=math.nan, batch_size=None), "whole number"),
-        (lambda: adjusted(Expectation(), epochs=math.inf, batch_size=None), "whole number"),
-        (lambda: learner(toy("flat"), Expectation(), IMAGES, LABELS * 0, seed=0), "no image is of class 1"),
-        (lambda: learner(toy("flat"), Exemplars(), IMAGES, LABELS - 1, seed=0), "every image's label"),
-        (lambda: learner(toy("deep"), Expectation(), IMAGES, LABELS, seed=0), "take the recipe Exemplars"),
+        (lambda: adjusted(EMRecipe(), epochs=None, batch_size=0), "batch size must be at least 1"),
+        (lambda: adjusted(ExemplarRecipe(), epochs=2.0, batch_size=None), "sees each image once"),
+        (lambda: adjusted(EMRecipe(), epochs=8.0, batch_size=None), "from 9 on, not 8"),
+        (lambda: adjusted(EMRecipe(), epochs=9.5, batch_size=None), "whole number"),
+        (lambda: adjusted(EMRecipe(), epochs=math.nan, batch_size=None), "whole number"),
+        (lambda: adjusted(EMRecipe(), epochs=math.inf, batch_size=None), "whole number"),
+        (lambda: learner(toy("flat"), EMRecipe(), IMAGES, LABELS * 0, seed=0), "no image is of class 1"),
+        (lambda: learner(toy("flat"), ExemplarRecipe(), IMAGES, LABELS - 1, seed=0), "every image's label"),
+        (lambda: learner(toy("deep"), EMRecipe(), IMAGES, LABELS, seed=0), "take the recipe ExemplarRecipe"),
     ],
 )
 def test_what_a_user_can_mend(ask: Callable, message: str) -> None:

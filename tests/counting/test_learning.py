@@ -1,4 +1,4 @@
-"""Expectation–maximisation on counts: what is conserved, what never falls, and images whose answer is plain."""
+"""EMRecipe–maximisation on counts: what is conserved, what never falls, and images whose answer is plain."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 from toys import config, fitted, toy
 
-from rgm.counting.learning import Expectation, Learner, members
+from rgm.counting.learning import EMRecipe, Learner, members
 from rgm.counting.mixture import KEEP, Fit, Mixture
 from rgm.counting.model import CountingRGM
 from rgm.errors import RGMError
 
-RECIPE = Expectation(state_passes=3, prototype_passes=3, passes=2, images_a_prototype=4, batch_size=16)
+RECIPE = EMRecipe(state_passes=3, prototype_passes=3, passes=2, images_a_prototype=4, batch_size=16)
 LABELS = torch.arange(40) % 2
 
 
@@ -27,7 +27,7 @@ def unit(images: Tensor) -> Tensor:
 
 
 def learned(
-    recipe: Expectation = RECIPE, *, seed: int = 0, labels: Tensor = LABELS, **options: float
+    recipe: EMRecipe = RECIPE, *, seed: int = 0, labels: Tensor = LABELS, **options: float
 ) -> CountingRGM:
     return fitted(toy("flat", **options), pictures(len(labels)), labels, recipe=recipe, seed=seed)
 
@@ -156,11 +156,11 @@ def test_a_pass_never_lowers_the_likelihood(weights: tuple[float, float]) -> Non
     model = toy("flat", weights=weights, outliers=0.0, symbols=1e-9, links=1e-9, top=0.0)
     model.counts[-1].mul_(torch.tensor([[1, 1, 0, 0], [0, 0, 1, 1]]))
     images = pictures()
-    steps = Learner(model, Expectation(passes=12), images, LABELS, seed=0)
+    steps = Learner(model, EMRecipe(passes=12), images, LABELS, seed=0)
     first = steps.stages.index("pass 1")
 
     def likelihood() -> float:
-        return float(model.log_evidence(unit(images), own=False).gather(1, LABELS[:, None]).sum())
+        return float(model.log_evidence(unit(images), likelihood=False).gather(1, LABELS[:, None]).sum())
 
     before = start = likelihood()
     for number in range(first, len(steps.stages)):
@@ -269,9 +269,7 @@ def test_patterns_are_learned_as_they_are() -> None:
     flips = torch.rand(400, 1, 8, 8, generator=generator) < 0.02
     images = ((patterns[kind] - flips.float()).abs() * 255).to(torch.uint8)
     model = CountingRGM(config(side=4, states=8)).double()
-    fitted(
-        model, images[:300], kind[:300] // 2, recipe=Expectation(state_passes=6, prototype_passes=6), seed=1
-    )
+    fitted(model, images[:300], kind[:300] // 2, recipe=EMRecipe(state_passes=6, prototype_passes=6), seed=1)
     test = unit(images[300:])
     result = model.infer(test)
     assert torch.equal(result.concept.argmax(dim=1), kind[300:] // 2)

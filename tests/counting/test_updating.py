@@ -17,7 +17,7 @@ from rgm.counting.updating import (
     expected_counts,
     mutual_information,
     partial_fit,
-    take_in,
+    selective_update,
     update,
     x_log_x,
 )
@@ -49,7 +49,7 @@ def test_expected_counts_are_enumerated(model: CountingRGM) -> None:
     expected = [torch.zeros_like(counts) for counts in model.counts]
     joint, read = exact.joint, model.leaves.read(images)
     for number, label in enumerate(LABELS.tolist()):
-        weights = exact.log(images[number], own=False)[label].softmax(dim=0)
+        weights = exact.log(images[number], likelihood=False)[label].softmax(dim=0)
         states = joint.marginal(weights, 0)[:, :, None]
         shown = read[:, number, None]
         expected[0] += torch.stack([states * (1 - shown), states * shown], dim=3)
@@ -109,14 +109,14 @@ def test_counting_by_the_rule_takes_every_array_in(model: CountingRGM) -> None:
     added = expected_counts(model, images, LABELS)
     update(model, images, LABELS, select=True)
     symbols = [
-        take_in(a.mT, b.mT, 5).mT
+        selective_update(a.mT, b.mT, 5).mT
         for a, b in zip(before[0].movedim(2, 0), added[0].movedim(2, 0), strict=True)
     ]
     torch.testing.assert_close(model.counts[0], torch.stack(symbols, dim=2))
     for found, then, more in zip(model.counts[1:-1], before[1:-1], added[1:-1], strict=True):
-        expected = torch.stack([take_in(a, b, 5) for a, b in zip(then, more, strict=True)])
+        expected = torch.stack([selective_update(a, b, 5) for a, b in zip(then, more, strict=True)])
         torch.testing.assert_close(found, expected)
-    torch.testing.assert_close(model.counts[-1], take_in(before[-1], added[-1], 5))
+    torch.testing.assert_close(model.counts[-1], selective_update(before[-1], added[-1], 5))
 
 
 # The paper's rule
@@ -151,28 +151,28 @@ def test_one_image_is_taken_in_as_the_paper_does(precision: float, seed: int) ->
         dim=0
     )
     expected = (mixed[0] * old + mixed[1] * (old + more)) * precision / (precision + mixed[1])
-    torch.testing.assert_close(take_in(old, more, 1, precision=precision), expected)
+    torch.testing.assert_close(selective_update(old, more, 1, precision=precision), expected)
 
 
 def test_what_raises_the_information_is_kept_and_what_lowers_it_is_not() -> None:
     old = torch.eye(4, dtype=torch.float64) + 0.1
     sharper, blunter = torch.eye(4, dtype=torch.float64), torch.ones(4, 4, dtype=torch.float64)
-    kept = take_in(old, sharper, 1, precision=1e9)
+    kept = selective_update(old, sharper, 1, precision=1e9)
     torch.testing.assert_close(kept, old + sharper, rtol=1e-8, atol=0)
-    torch.testing.assert_close(take_in(old, blunter, 1, precision=1e9), old, rtol=1e-8, atol=0)
+    torch.testing.assert_close(selective_update(old, blunter, 1, precision=1e9), old, rtol=1e-8, atol=0)
 
 
 def test_old_counts_fade_with_every_image() -> None:
     old = random_counts(3, 4)
     nothing = torch.zeros_like(old)  # no gain: a half is kept
-    torch.testing.assert_close(take_in(old, nothing, 1), old * PRECISION / (PRECISION + 0.5))
+    torch.testing.assert_close(selective_update(old, nothing, 1), old * PRECISION / (PRECISION + 0.5))
     many = old
     for _ in range(7):
-        many = take_in(many, nothing, 1)
-    torch.testing.assert_close(take_in(old, nothing, 7), many)
+        many = selective_update(many, nothing, 1)
+    torch.testing.assert_close(selective_update(old, nothing, 7), many)
 
 
 def test_arrays_are_taken_in_one_by_one() -> None:
     old, more = random_counts(5, 3, 4), random_counts(5, 3, 4, seed=1)
-    expected = torch.stack([take_in(a, b, 2) for a, b in zip(old, more, strict=True)])
-    torch.testing.assert_close(take_in(old, more, 2), expected)
+    expected = torch.stack([selective_update(a, b, 2) for a, b in zip(old, more, strict=True)])
+    torch.testing.assert_close(selective_update(old, more, 2), expected)

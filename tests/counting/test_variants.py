@@ -53,7 +53,7 @@ def test_factorised_cells_are_independent_given_the_concept(deep: CountingRGM) -
     alone = factorised(deep)
     images = torch.rand(2, 1, 16, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     tables = alone.tables()
-    leaves = tables.own.log_prob(alone.symbols(images))  # cells, images, states
+    leaves = tables.likelihood.log_prob(alone.symbols(images))  # cells, images, states
     joint = leaves[:, :, None] + tables.tree.links[0].log()[:, None]
     torch.testing.assert_close(alone.log_evidence(images), joint.logsumexp(dim=3).sum(dim=0))
     assert not torch.allclose(alone.log_evidence(images), deep.log_evidence(images))
@@ -68,7 +68,7 @@ def test_a_scattered_model_reads_and_paints_shuffled_pixels() -> None:
     change = (model.decode(z1[:1]) - model.decode(z1[1:]))[0, 0] != 0
     assert int(change.sum()) == 16  # as many pixels as a cell has, and all over
     assert int(change[8:12, 4:8].sum()) < 8
-    assert model.painted_by(2, 1) == Box.of(0, 0, 16, 16)
+    assert model.decoder_field(2, 1) == Box.of(0, 0, 16, 16)
     images = torch.rand(1, 1, 16, 16, generator=torch.Generator().manual_seed(2))
     inner = model.leaves.inner
     shuffled = images.flatten(2)[..., model.leaves.order].unflatten(2, (16, 16))

@@ -182,12 +182,16 @@ class Enumerated:
         self.joint = Joint(model.grids, [link / link.sum(dim=2, keepdim=True) for link in links])
         self.log_top = (top / top.sum(dim=1, keepdim=True)).log()
 
-    def leaves(self, image: Tensor, *, own: bool, seen: Tensor | None = None) -> Tensor:
+    def leaves(self, image: Tensor, *, likelihood: bool, seen: Tensor | None = None) -> Tensor:
         """Return log p(symbols | z_1) of one image, (cells, states): symbol by symbol, each with its weight."""
         model = self.model
         counts, symbols = model.counts[0].double(), model.leaves.read(image[None])[:, 0].double()
         outliers, pixels = model.config.smoothing.outliers, model.leaves.cells.pixels
-        weigh = (1.0, 0.0) if own else (model.config.symbols.pixel_weight, model.config.symbols.edge_weight)
+        weigh = (
+            (1.0, 0.0)
+            if likelihood
+            else (model.config.symbols.pixel_weight, model.config.symbols.edge_weight)
+        )
         found = torch.zeros(counts.shape[:2], dtype=torch.float64)
         for variate in range(counts.shape[2]):
             off, on = counts[:, :, variate].unbind(dim=2)
@@ -198,14 +202,14 @@ class Enumerated:
             found += shows * log * weigh[variate >= pixels]
         return found
 
-    def log(self, image: Tensor, *, own: bool, seen: Tensor | None = None) -> Tensor:
+    def log(self, image: Tensor, *, likelihood: bool, seen: Tensor | None = None) -> Tensor:
         """Return log p(x, z | c) of every joint state, (classes, all)."""
-        below = self.joint.log(self.leaves(image, own=own, seen=seen))
+        below = self.joint.log(self.leaves(image, likelihood=likelihood, seen=seen))
         return self.log_top[:, self.joint.root] + below
 
-    def evidence(self, image: Tensor, *, own: bool, seen: Tensor | None = None) -> Tensor:
+    def evidence(self, image: Tensor, *, likelihood: bool, seen: Tensor | None = None) -> Tensor:
         """Return log p(x | c), (classes,)."""
-        return self.log(image, own=own, seen=seen).logsumexp(dim=1)
+        return self.log(image, likelihood=likelihood, seen=seen).logsumexp(dim=1)
 
     def given(self, z1: Tensor, keep: Tensor) -> Tensor:
         """Return log p(z | c) of every joint state whose cells in `keep` have the codes of one grid, else −∞."""

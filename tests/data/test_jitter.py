@@ -1,16 +1,16 @@
 import torch
 
-from rgm.data.jitter import jitter, posed, random_pose
+from rgm.data.jitter import affine, jitter, random_affine
 
 
 def test_no_pose_is_the_image_itself(generator: torch.Generator) -> None:
     images = torch.rand(3, 1, 28, 28, generator=generator)
-    torch.testing.assert_close(posed(images, torch.zeros(3, 4)), images)
+    torch.testing.assert_close(affine(images, torch.zeros(3, 4)), images)
 
 
 def test_a_shift_of_one_is_eight_percent_of_the_side(generator: torch.Generator) -> None:
     images = torch.rand(2, 1, 25, 25, generator=generator)  # 8 % of 25 pixels is 2
-    moved = posed(images, torch.tensor([[0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0]]))
+    moved = affine(images, torch.tensor([[0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0]]))
     torch.testing.assert_close(moved[0, 0, :, :-2], images[0, 0, :, 2:])
     torch.testing.assert_close(moved[1, 0, :-2], images[1, 0, 2:])
 
@@ -19,11 +19,11 @@ def test_a_pose_and_its_opposite_turn_about_as_far(generator: torch.Generator) -
     column = torch.zeros(1, 1, 29, 29)
     column[..., 14] = 1.0
     for sign in (1.0, -1.0):
-        turned = posed(column, torch.tensor([[sign, 0.0, 0.0, 0.0]]))[0, 0]
+        turned = affine(column, torch.tensor([[sign, 0.0, 0.0, 0.0]]))[0, 0]
         top, bottom = (float((row * torch.arange(29.0)).sum() / row.sum()) for row in (turned[4], turned[24]))
         slope = (bottom - top) / 20
         assert abs(slope - sign * torch.tan(torch.deg2rad(torch.tensor(12.0)))) < 0.02
-    poses = random_pose(1000, generator, torch.device("cpu"))
+    poses = random_affine(1000, generator, torch.device("cpu"))
     assert poses.shape == (1000, 4)
     assert poses.abs().max() <= 1
     assert poses.mean(dim=0).abs().max() < 0.1
@@ -32,5 +32,5 @@ def test_a_pose_and_its_opposite_turn_about_as_far(generator: torch.Generator) -
 def test_jitter_is_a_random_pose(generator: torch.Generator) -> None:
     images = torch.rand(4, 1, 28, 28, generator=generator)
     once = jitter(images, torch.Generator().manual_seed(3), strength=0.5)
-    again = posed(images, 0.5 * random_pose(4, torch.Generator().manual_seed(3), torch.device("cpu")))
+    again = affine(images, 0.5 * random_affine(4, torch.Generator().manual_seed(3), torch.device("cpu")))
     assert torch.equal(once, again)

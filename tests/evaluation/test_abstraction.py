@@ -15,7 +15,7 @@ def test_measures_are_those_of_a_plain_loop(model: SpatialRGM, few: ImageSet, ju
     images = to_unit(few.images)
     inference = model.infer(images)
     right = [int(p.argmax()) == int(y) for p, y in zip(inference.concept, few.labels, strict=True)]
-    seen = judge.look(inference.reconstruction).label
+    seen = judge.predict(inference.reconstruction).label
     errors = ((inference.reconstruction - images) ** 2).flatten().double()
     frequency = torch.bincount(inference.z1.flatten(), minlength=32) / inference.z1.numel()
     perplexity = float(torch.exp(-(frequency * frequency.clamp_min(1e-30).log()).sum()))

@@ -7,7 +7,7 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
-from rgm.counting.learning import Expectation
+from rgm.counting.learning import EMRecipe
 from rgm.counting.model import CountingRGM
 from rgm.data.images import to_unit
 from rgm.data.letters import LETTERS, letters
@@ -18,18 +18,18 @@ from rgm.report.figures import experiment_figures
 from rgm.training.fit import fit
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(sizes="module")
 def counted():
     train = load_data("digits", "train")
     model = CountingRGM.from_preset("counting", images=len(train))
     found = fit(
-        model, train.images, train.labels, recipe=Expectation(state_passes=4, passes=0), seed=0, device="cpu"
+        model, train.images, train.labels, recipe=EMRecipe(state_passes=4, passes=0), seed=0, device="cpu"
     ).model
     assert isinstance(found, CountingRGM)
     return found
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(sizes="module")
 def found(counted):
     test = load_data("digits", "test")
     return exactness(counted, None, test, {"letters": letters(200, test.shape)}, seed=0)
@@ -58,7 +58,7 @@ def test_aurocs_interval_covers_the_truth():
 
 def test_the_numbers_are_those_of_the_model(counted, found):
     test = load_data("digits", "test")
-    evidence = counted.log_evidence(to_unit(test.images), own=False)
+    evidence = counted.log_evidence(to_unit(test.images), likelihood=False)
     right = evidence.argmax(dim=1) == test.labels
     numbers = found.measures()
     assert numbers["answered_right"] == pytest.approx(float(right.double().mean()))

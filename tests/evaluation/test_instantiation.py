@@ -15,7 +15,7 @@ def test_shares_are_the_judges(model: SpatialRGM, few: ImageSet, judge: Judge) -
     for concept in range(10):
         images = model.sample(concept, 12, generator=generator).images
         torch.testing.assert_close(result.sheet[concept], images[:4])
-        share = (judge.look(images).label == concept).float().mean()
+        share = (judge.predict(images).label == concept).float().mean()
         torch.testing.assert_close(result.recognised[concept], share)
     measures = result.measures()
     assert measures["worst_concept_recognised"] <= measures["samples_recognised"]

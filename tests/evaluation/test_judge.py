@@ -35,7 +35,7 @@ def test_round_trip(tmp_path: Path, digits: ImageSet) -> None:
     save_judge(tmp_path / "judge.safetensors", judge)
     found = load_judge(tmp_path / "judge.safetensors")
     images = to_unit(digits.images[:5])
-    assert torch.equal(found.look(images).probabilities, judge.look(images).probabilities)
+    assert torch.equal(found.predict(images).probabilities, judge.predict(images).probabilities)
 
 
 def test_a_kept_judge_serves_the_same_images_alone(tmp_path: Path, digits: ImageSet) -> None:

@@ -55,7 +55,7 @@ def test_nothing_leaves_the_receptive_field(model: SpatialRGM, few: ImageSet) ->
     for row in range(7):
         for column in range(7):
             outside = result.atlas[row, column].clone()
-            box = model.painted_by(row, column)
+            box = model.decoder_field(row, column)
             outside[box.top : box.bottom, box.left : box.right] = 0
             assert float(outside.abs().max()) == 0
 
@@ -64,12 +64,12 @@ def test_what_leaks_is_seen(model: SpatialRGM, few: ImageSet, monkeypatch: pytes
     """Fields that are claimed to be smaller than they are: what lies outside must show, above and below."""
 
     honest = locality(model, few, None, count=16)
-    assert honest.read_alone.tolist() == [1.0] * 16
-    monkeypatch.setattr(SpatialRGM, "painted_by", SpatialRGM.patch)
-    monkeypatch.setattr(SpatialRGM, "seen_by", SpatialRGM.patch)
+    assert honest.encoded_locally.tolist() == [1.0] * 16
+    monkeypatch.setattr(SpatialRGM, "decoder_field", SpatialRGM.patch)
+    monkeypatch.setattr(SpatialRGM, "encoder_field", SpatialRGM.patch)
     result = locality(model, few, None, count=16)
     assert result.measures()["recognition_field_share"] < 0.99
-    assert result.painted_area == result.seen_area == pytest.approx(1 / 49)
+    assert result.decoder_area == result.encoder_area == pytest.approx(1 / 49)
     torch.testing.assert_close(result.field_change, honest.own_change)
     # One code in 31 is looked at in full: what leaks is estimated from it.
     expected = float(honest.own_change.sum() / honest.total_change.sum())

@@ -117,7 +117,7 @@ def test_a_chosen_code_changes_its_place_alone(hand: Hand, explorer: Explorer) -
     box, whole = outline.bounding_box(), hand.page.locator("#painted").bounding_box()
     assert box is not None
     assert whole is not None
-    field = explorer.model.painted_by(3, 3)
+    field = explorer.model.decoder_field(3, 3)
     assert (box["y"] - whole["y"]) / whole["height"] * SIDE == pytest.approx(field.top, abs=0.3)
     assert box["width"] / whole["width"] * SIDE == pytest.approx(field.right - field.left, abs=0.3)
     hand.choose_code(3)

@@ -34,7 +34,7 @@ def bounded() -> SpatialRGM:
     )
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(sizes="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The graphs of the notebook's network, and beside them its weights."""
     torch.manual_seed(0)
@@ -44,7 +44,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-@pytest.fixture(scope="module", params=["seed", "pretrained", "three-level", "bounded"])
+@pytest.fixture(sizes="module", params=["seed", "pretrained", "three-level", "bounded"])
 def pair(request: pytest.FixtureRequest, folder: Path) -> tuple[SpatialRGM, Runs]:
     torch.manual_seed(0)
     if request.param == "seed":
@@ -86,7 +86,7 @@ def test_priors_are_the_models_however_the_cells_are_dealt_out(pair: tuple[Spati
     codes = [*drawn.codes, drawn.concept[:, None, None]]
     for level in range(1, model.depth):
         prior, z, above = model.prior(level), model._one_hot(codes[level - 1], level), codes[level]
-        told, parent = model._told(above, level + 1), model._one_hot(above, level + 1)
+        told, parent = model._embed(above, level + 1), model._one_hot(above, level + 1)
         if not isinstance(prior, TransformerPrior):
             (logits,) = run(f"prior-{level}", parent=parent)
             torch.testing.assert_close(logits, prior.field(told).logits, **SAME)

@@ -9,7 +9,7 @@ import torch
 from scipy.special import logsumexp, softmax
 
 from rgm.counting.config import CountingConfig, CountingLevel, PixelSymbols
-from rgm.counting.exemplars import Exemplars
+from rgm.counting.exemplars import ExemplarRecipe
 from rgm.counting.model import CountingRGM
 from rgm.data.images import ImageSet, to_unit
 from rgm.errors import RGMError
@@ -97,12 +97,12 @@ def stacked(arrays: PymdpArrays, observed: np.ndarray) -> np.ndarray:
 
 def test_evidence_and_class_are_the_models_own(model: CountingRGM) -> None:
     arrays, images = pymdp_arrays(model), made(model)
-    own = enumerated(arrays, pymdp_observations(model, images, own=True))
+    own = enumerated(arrays, pymdp_observations(model, images, likelihood=True))
     np.testing.assert_allclose(own, model.log_evidence(images).numpy() - np.log(2), rtol=1e-10)
     observed = pymdp_observations(model, images)
     read = enumerated(arrays, observed)
     np.testing.assert_allclose(
-        read, model.log_evidence(images, own=False).numpy() - np.log(2), rtol=1e-10
+        read, model.log_evidence(images, likelihood=False).numpy() - np.log(2), rtol=1e-10
     )  # as symbols are weighed where the class is read
     concept = model.infer(images).concept.numpy()
     np.testing.assert_allclose(softmax(read, axis=1), concept, atol=1e-10)
@@ -128,7 +128,7 @@ def assert_agents(arrays: PymdpArrays, kind: type) -> None:
         assert level.A.shape[:2] == below.D.shape
         told = np.einsum("mos,ms->mo", level.A, level.D[level.A_dependencies])
         np.testing.assert_allclose(below.D, told, atol=1e-6)
-    assert arrays.reading.shape == arrays.own.shape == arrays.levels[0].A.shape[:1]
+    assert arrays.weighted.shape == arrays.likelihood.shape == arrays.levels[0].A.shape[:1]
 
 
 def test_all_is_normalised_in_the_type_of_the_counts(model: CountingRGM) -> None:
@@ -151,19 +151,19 @@ def test_a_state_without_counts_is_spread_evenly_and_nothing_leads_to_it() -> No
 
 def test_observations_are_distributions_times_weights(model: CountingRGM) -> None:
     arrays, images = pymdp_arrays(model), made(model)
-    for weights, own in ((arrays.reading, False), (arrays.own, True)):
-        observed = pymdp_observations(model, images, own=own)
+    for weights, likelihood in ((arrays.weighted, False), (arrays.likelihood, True)):
+        observed = pymdp_observations(model, images, likelihood=likelihood)
         assert observed.shape == (3, *arrays.levels[0].A.shape[:2])
         np.testing.assert_allclose(
             observed.sum(axis=2), np.broadcast_to(weights, observed.shape[:2]), atol=1e-12
         )
-    assert set(arrays.own) == {0, 1}
-    assert set(arrays.reading) == {0.25, 0.5}
+    assert set(arrays.likelihood) == {0, 1}
+    assert set(arrays.weighted) == {0.25, 0.5}
 
 
 def test_the_papers_tree_has_symbols_that_groups_lack_and_states_that_none_has(digits: ImageSet) -> None:
     model = CountingRGM.from_preset("paper")
-    recipe = Exemplars(images=150, exemplars=8, batch_size=25)
+    recipe = ExemplarRecipe(images=150, exemplars=8, batch_size=25)
     fit(model, digits.images, digits.labels, recipe=recipe, device="cpu")
     arrays, images = pymdp_arrays(model), to_unit(digits.images[-40:])
     assert_agents(arrays, np.float32)
@@ -183,5 +183,5 @@ def test_the_file_is_read_by_numpy_alone(model: CountingRGM, tmp_path: Path) -> 
         for number, level in enumerate(arrays.levels, start=1):
             for name in ("A", "A_dependencies", "B", "D"):
                 np.testing.assert_array_equal(read[f"{name}_{number}"], getattr(level, name), strict=True)
-        np.testing.assert_array_equal(read["reading"], arrays.reading, strict=True)
-        np.testing.assert_array_equal(read["own"], arrays.own, strict=True)
+        np.testing.assert_array_equal(read["weighted"], arrays.weighted, strict=True)
+        np.testing.assert_array_equal(read["likelihood"], arrays.likelihood, strict=True)

@@ -29,7 +29,7 @@ def test_the_decoders_field_is_exactly_what_a_cell_reaches(name: str, cell: tupl
     moved = z.clone()
     moved[0, :, cell[0], cell[1]] += 1.0
     change = (model.likelihood.net(moved) - model.likelihood.net(z)).abs()[0, 0].detach()
-    assert changed_box(change) == model.painted_by(*cell)
+    assert changed_box(change) == model.decoder_field(*cell)
 
 
 @pytest.mark.parametrize("cell", [(0, 0), (3, 3), (6, 2)])
@@ -40,7 +40,7 @@ def test_the_recognitions_field_is_exactly_what_a_code_sees(name: str, cell: tup
     image = torch.rand(1, 1, 32, 32, dtype=torch.float64, requires_grad=True)
     features = model.recognition(1).features(image)
     (gradient,) = torch.autograd.grad(features[0, :, cell[0], cell[1]].sum(), image)
-    assert changed_box(gradient[0, 0]) == model.seen_by(*cell)
+    assert changed_box(gradient[0, 0]) == model.encoder_field(*cell)
 
 
 @pytest.mark.parametrize("cell", [(0, 0), (3, 3), (6, 2)])
@@ -48,8 +48,8 @@ def test_the_recognitions_field_is_exactly_what_a_code_sees(name: str, cell: tup
 def test_a_field_needs_no_other_cells_than_its_painters(name: str, cell: tuple[int, int]) -> None:
     torch.manual_seed(0)
     model = SpatialRGM.from_preset(name, image=(1, 32, 32)).double()
-    field = model.painted_by(*cell)
-    cells = model.painters_of(field)
+    field = model.decoder_field(*cell)
+    cells = model.cells_that_reach(field)
     z = torch.rand(1, *model.recognition(1).readout, dtype=torch.float64)
     whole = model.likelihood.net(z)[..., *field.slices]
     corner = model.patch(cells.top, cells.left)
@@ -67,7 +67,7 @@ def test_the_part_of_a_box_in_another() -> None:
 
 
 def test_the_notebooks_field_is_ten_pixels_wide() -> None:
-    assert SpatialRGM().painted_by(3, 3) == Box(top=9, bottom=19, left=9, right=19)
+    assert SpatialRGM().decoder_field(3, 3) == Box(top=9, bottom=19, left=9, right=19)
 
 
 def test_patches_tile_the_image_and_grow_within_it() -> None:

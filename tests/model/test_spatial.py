@@ -294,11 +294,11 @@ def test_what_is_instantiated_is_what_is_sampled() -> None:
     model = SpatialRGM.from_preset("three-level").eval()
     seeded = [torch.Generator().manual_seed(4) for _ in range(2)]
     samples = model.sample(torch.tensor([3, 8]), generator=seeded[0])
-    z1, z2 = model.instantiate(torch.tensor([3, 8])[:, None, None], 3, generator=seeded[1])
+    z1, z2 = model.sample_below(torch.tensor([3, 8])[:, None, None], 3, generator=seeded[1])
     assert torch.equal(samples.z1, z1)
     assert torch.equal(samples.codes[1], z2)
-    assert model.instantiate(z1, 1) == []
-    (again,) = model.instantiate(z2, 2, generator=torch.Generator().manual_seed(1))
+    assert model.sample_below(z1, 1) == []
+    (again,) = model.sample_below(z2, 2, generator=torch.Generator().manual_seed(1))
     assert again.shape == z1.shape
 
 

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from rgm.data.load import from_arrays
-from rgm.distributions.noise import Share, Source, bernoulli, exponential, integers, uniform
+from rgm.distributions.noise import BatchSlice, Source, bernoulli, exponential, integers, uniform
 from rgm.errors import RGMError
 from rgm.loading import load_checkpoint
 from rgm.model.spatial import SpatialRGM
@@ -46,9 +46,9 @@ def test_a_share_of_the_noise_is_the_batches_own(draw: Callable[[int, Source], t
     whole = draw(7, seeded())
     for rank in range(3):
         rows = Processes(rank=rank, count=3).rows(7, CPU)
-        assert torch.equal(draw(len(rows), Share(seeded(), rows, 7)), whole[rows])
+        assert torch.equal(draw(len(rows), BatchSlice(seeded(), rows, 7)), whole[rows])
     twice = draw(14, seeded())
-    share = Share(seeded(), torch.tensor([1, 4]), 7).twice()
+    share = BatchSlice(seeded(), torch.tensor([1, 4]), 7).twice()
     assert torch.equal(draw(4, share), twice[[1, 4, 8, 11]])
 
 
@@ -56,7 +56,7 @@ def test_black_and_white_is_drawn_alike() -> None:
     grey = torch.rand(7, 1, 4, 4, generator=torch.Generator().manual_seed(1))
     whole = bernoulli(grey, torch.Generator().manual_seed(5))
     rows = torch.tensor([0, 3, 6])
-    part = bernoulli(grey[rows], Share(torch.Generator().manual_seed(5), rows, 7))
+    part = bernoulli(grey[rows], BatchSlice(torch.Generator().manual_seed(5), rows, 7))
     assert torch.equal(part, whole[rows])
 
 

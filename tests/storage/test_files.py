@@ -11,9 +11,12 @@ from pathlib import Path
 import pytest
 
 from rgm.errors import RGMError
-from rgm.storage.files import claimed, write_bytes, write_json
+from rgm.storage.files import folder_lock, write_bytes, write_json
 
-HOLD = "import sys, time, pathlib; from rgm.storage.files import claimed\nwith claimed(pathlib.Path(sys.argv[1])):"
+HOLD = (
+    "import sys, time, pathlib; from rgm.storage.files import folder_lock\n"
+    "with folder_lock(pathlib.Path(sys.argv[1])):"
+)
 
 
 @pytest.fixture
@@ -99,12 +102,12 @@ def test_a_folder_is_one_process_alone_and_is_free_when_that_is_killed(tmp_path:
         while not (tmp_path / "held").exists():
             assert time.monotonic() < deadline
             time.sleep(0.02)
-        with pytest.raises(RGMError, match="is being written by another process"), claimed(tmp_path):
+        with pytest.raises(RGMError, match="is being written by another process"), folder_lock(tmp_path):
             pass
         other.kill()
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / ".rgm-half").touch()
-    with claimed(tmp_path), claimed(tmp_path):  # `rgm run` holds it, and so does its training
+    with folder_lock(tmp_path), folder_lock(tmp_path):  # `rgm run` holds it, and so does its training
         assert not list((tmp_path / "checkpoints").iterdir())
-    with claimed(tmp_path):
+    with folder_lock(tmp_path):
         pass

@@ -32,7 +32,7 @@ class Heard:
         self.epochs.append(record)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(sizes="module")
 def few(digits: ImageSet) -> ImageSet:
     assert digits.labels is not None
     return replace(digits, images=digits.images[:96], labels=digits.labels[:96])

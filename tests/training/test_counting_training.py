@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from rgm.counting.exemplars import Exemplars, PaperLearner
+from rgm.counting.exemplars import ExemplarRecipe, PaperLearner
 from rgm.counting.fitting import adjusted
-from rgm.counting.learning import Expectation
+from rgm.counting.learning import EMRecipe
 from rgm.counting.model import CountingRGM
 from rgm.errors import RGMError
 from rgm.loading import load_checkpoint
@@ -19,7 +19,7 @@ from rgm.training.run import plan_run
 COUNTING = RunConfig(data="digits", preset="counting", seed=3)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(sizes="module")
 def whole(tmp_path_factory):
     out = tmp_path_factory.mktemp("whole") / "run"
     return plan_run(COUNTING).carry_out(out)
@@ -110,8 +110,8 @@ def test_what_only_networks_have_is_refused(options, names):
 
 
 def test_epochs_are_passes():
-    assert adjusted(Expectation(), epochs=11.0, batch_size=None).passes == 2
-    assert adjusted(Expectation(), epochs=9.0, batch_size=5) == Expectation(passes=0, batch_size=5)
+    assert adjusted(EMRecipe(), epochs=11.0, batch_size=None).passes == 2
+    assert adjusted(EMRecipe(), epochs=9.0, batch_size=5) == EMRecipe(passes=0, batch_size=5)
     with pytest.raises(RGMError, match="sees each image once"):
         plan_run(replace(COUNTING, preset="paper", epochs=2.0))
 
@@ -134,7 +134,7 @@ def test_the_paper_sees_images_in_another_order_where_they_come_class_after_clas
     images = torch.arange(40, dtype=torch.uint8)[:, None, None, None].expand(-1, 1, 8, 8)
     labels = torch.arange(2).repeat_interleave(20)
     model = CountingRGM.from_preset("paper", image=(1, 8, 8), classes=2)
-    recipe = Exemplars(images=10, exemplars=2)
+    recipe = ExemplarRecipe(images=10, exemplars=2)
     sorted_, mixed = (PaperLearner(model, recipe, images, given) for given in (labels, labels.roll(1)))
     assert set(sorted_.labels.tolist()) == {0, 1}
     assert sorted_.images[:, 0, 0, 0].tolist() != list(range(10))

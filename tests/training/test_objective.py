@@ -12,7 +12,14 @@ from rgm.model.config import preset
 from rgm.model.recognition import Relaxed
 from rgm.model.spatial import SpatialRGM
 from rgm.presets import ESTIMATORS
-from rgm.training.objective import loss, mutual_information, pseudo_label, spill, tolerant, usage
+from rgm.training.objective import (
+    locality_loss,
+    loss,
+    mutual_information,
+    pseudo_label,
+    robust_log_prob,
+    usage,
+)
 from rgm.training.recipe import Weights, recipe
 
 
@@ -67,20 +74,22 @@ def test_the_prior_term_is_the_negative_log_likelihood_per_cell(generator: torch
 def test_spill_is_nothing_for_a_decoder_that_keeps_to_the_patch(generator: torch.Generator) -> None:
     model = SpatialRGM.from_preset("standard").eval()
     codes = torch.randint(32, (6, 7, 7), generator=generator)
-    assert float(spill(model, one_hot(codes, 32), model.decode(codes), generator)) > 0
+    assert float(locality_loss(model, one_hot(codes, 32), model.decode(codes), generator)) > 0
     context = model.likelihood.net[0]
     with torch.no_grad():  # keep the middle of the 3 × 3 kernel alone: a cell then sees only itself
         middle = context.weight[:, :, 1:2, 1:2].clone()
         context.weight.zero_()
         context.weight[:, :, 1:2, 1:2] = middle
-    assert float(spill(model, one_hot(codes, 32), model.decode(codes), generator)) == 0
+    assert float(locality_loss(model, one_hot(codes, 32), model.decode(codes), generator)) == 0
 
 
 @torch.no_grad()
 def test_spill_is_the_change_outside_the_patch() -> None:
     model = SpatialRGM().eval()
     codes = torch.zeros(1, 7, 7, dtype=torch.int64)
-    measured = float(spill(model, one_hot(codes, 32), model.decode(codes), torch.Generator().manual_seed(3)))
+    measured = float(
+        locality_loss(model, one_hot(codes, 32), model.decode(codes), torch.Generator().manual_seed(3))
+    )
     candidates, plain = [], model.decode(codes)
     for row in range(7):
         for column in range(7):
@@ -163,12 +172,12 @@ def test_the_usage_term_is_the_divergence_from_uniform_and_keeps_a_finite_slope_
 def test_outliers_bend_the_likelihood_where_a_code_is_improbable() -> None:
     log_p = torch.linspace(-12, 0, 30, dtype=torch.float64, requires_grad=True)
     share = 0.02
-    found = tolerant(log_p[None], share)[0]
+    found = robust_log_prob(log_p[None], share)[0]
     p = log_p.exp()
     torch.testing.assert_close(found, ((1 - share) * p + share).log() / (1 - share))
     (slope,) = torch.autograd.grad(found.sum(), log_p)
     torch.testing.assert_close(slope, p / (share + (1 - share) * p))
-    assert torch.equal(tolerant(log_p[None], 0.0)[0], log_p)
+    assert torch.equal(robust_log_prob(log_p[None], 0.0)[0], log_p)
 
 
 def test_the_priors_term_tolerates_outliers_and_stays_above_what_it_was(generator: torch.Generator) -> None:

@@ -24,7 +24,7 @@ CONFIG = RunConfig(data="digits", preset="seed", epochs=3.0, batch_size=64, devi
 
 def _train(out: Path, resume: bool) -> None:
     torch.set_num_threads(1)
-    plan_run(CONFIG).carry_out(out, resume=resume, save_every_s=0.0)  # a checkpoint at every step
+    plan_run(CONFIG).carry_out(out, resume=resume, checkpoint_every_s=0.0)  # a checkpoint at every step
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +35,7 @@ def _threads() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(sizes="module")
 def starts() -> multiprocessing.context.ForkServerContext:
     """Processes that begin with PyTorch imported, and nothing done with it."""
     context = multiprocessing.get_context("forkserver")
@@ -43,7 +43,7 @@ def starts() -> multiprocessing.context.ForkServerContext:
     return context
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(sizes="module")
 def whole(starts: multiprocessing.context.ForkServerContext, once: Callable[..., Path]) -> Path:
     """A training that nothing disturbed."""
 
@@ -173,7 +173,7 @@ def test_a_full_disk_stops_training_and_the_last_checkpoint_is_whole(
     with monkeypatch.context() as patch:
         patch.setattr("os.fsync", full)
         with pytest.raises(RGMError, match="No space left on device"):
-            plan_run(CONFIG).carry_out(tmp_path, save_every_s=0.0)
+            plan_run(CONFIG).carry_out(tmp_path, checkpoint_every_s=0.0)
     left = len(step_files(tmp_path / CHECKPOINTS))
     assert left == 3
     result = plan_run(CONFIG).carry_out(tmp_path, resume=True)

@@ -9,12 +9,18 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from rgm.claims.claim import Claim, Thresholds
-from rgm.claims.hypotheses import Scope, abstraction_claim, instantiation_claim, locality_claim, references
+from rgm.claims.hypotheses import (
+    SampleSizes,
+    abstraction_claim,
+    instantiation_claim,
+    locality_claim,
+    references,
+)
 from rgm.counting import variants as trees
 from rgm.counting.config import CountingConfig
 from rgm.counting.fitting import Recipe as CountingRecipe
-from rgm.counting.fitting import learner, usual
-from rgm.counting.learning import Expectation
+from rgm.counting.fitting import default_recipe, learner
+from rgm.counting.learning import EMRecipe
 from rgm.counting.model import CountingRGM
 from rgm.data.images import ImageSet, to_unit
 from rgm.evaluation.judge import Judge
@@ -31,7 +37,7 @@ from rgm.runtime.progress import Say, Watch
 from rgm.training.loop import train as trained
 from rgm.training.recipe import Recipe, Stage, Weights
 
-TEST_IMAGES, SCOPE = 2_000, Scope(samples=600, cells=64, concepts=512)
+TEST_IMAGES, SIZES = 2_000, SampleSizes(samples=600, cells=64, concepts=512)
 """Test images, samples and changes on which a control is judged: at most so many."""
 FLAT_IMAGES = 5_000
 """Training images of the counted model without a grid, which is counted anew: at most so many."""
@@ -176,7 +182,7 @@ def control_claims(
 ) -> Iterator[Claim]:
     """Yield, one by one, the claims that each control is put to, on fewer images than the model: it fails by far."""
     test = _some(test, TEST_IMAGES, seed)
-    against = references(judge, train, test, scope=SCOPE, seed=seed)
+    against = references(judge, train, test, sizes=SIZES, seed=seed)
 
     def instantiation(control: Sampler, subject: str) -> Claim:
         say(f"control {subject}: instantiation")
@@ -184,7 +190,7 @@ def control_claims(
 
     def locality(control: RGM, subject: str) -> Claim:
         say(f"control {subject}: locality")
-        return locality_claim(control, judge, test, thresholds, subject=subject, scope=SCOPE, seed=seed)
+        return locality_claim(control, judge, test, thresholds, subject=subject, sizes=SIZES, seed=seed)
 
     nothing = untrained(model, seed=seed).to(model.device)
     say("control untrained: abstraction")
@@ -220,8 +226,8 @@ def _seeded(seed: int) -> Iterator[None]:
 
 def _short(config: CountingConfig) -> CountingRecipe:
     """Return a short way to learn a counting model, on few images."""
-    usually = usual(config)
-    if isinstance(usually, Expectation):
+    usually = default_recipe(config)
+    if isinstance(usually, EMRecipe):
         return replace(usually, sample=2_000, state_passes=4, prototype_passes=4)
     return replace(usually, batch_size=100)
 

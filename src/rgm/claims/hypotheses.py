@@ -24,7 +24,7 @@ DRAWS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scope:
+class SampleSizes:
     """How much is looked at.
 
     `samples` in each of `DRAWS` sets; test images of which every cell is given every other code, `cells`, and of which
@@ -36,7 +36,7 @@ class Scope:
     concepts: int = 2_048
 
 
-WHOLE = Scope()
+FULL = SampleSizes()
 Findings = dict[str, Estimate | PerImage]
 
 
@@ -88,9 +88,9 @@ def instantiation_claim(
     *,
     subject: str = "model",
 ) -> Claim:
-    """Return whether samples show their concept, cover what real images do, and are new; see `Marks`.
+    """Return whether samples show their concept, cover what real images do, and are new; see `SampleMetrics`.
 
-    `against` gives the real images that they are held against: `references` of a scope. It is asked where the claim can
+    `against` gives the real images that they are held against: `references` of a sizes. It is asked where the claim can
     be decided at all.
     """
 
@@ -114,13 +114,13 @@ def instantiation_claim(
 
 
 def references(
-    judge: Judge, train: ImageSet, test: ImageSet, *, scope: Scope = WHOLE, seed: int = 0
+    judge: Judge, train: ImageSet, test: ImageSet, *, sizes: SampleSizes = FULL, seed: int = 0
 ) -> Callable[[], Reference]:
     """Return what gives the real images for claims of instantiation, worked out when it is first asked."""
 
     @cache
     def against() -> Reference:
-        return reference(judge, train, test, draws=DRAWS, limit=scope.samples, thorough=False, seed=seed)
+        return reference(judge, train, test, draws=DRAWS, limit=sizes.samples, thorough=False, seed=seed)
 
     return against
 
@@ -132,7 +132,7 @@ def locality_claim(
     thresholds: Thresholds,
     *,
     subject: str = "model",
-    scope: Scope = WHOLE,
+    sizes: SampleSizes = FULL,
     seed: int = 0,
 ) -> Claim:
     """Return whether a cell changes its place and a concept everything; see `Locality`.
@@ -142,7 +142,7 @@ def locality_claim(
     """
 
     def measured() -> tuple[Findings, Source]:
-        found = locality(model, test, judge, count=scope.cells, concepts=scope.concepts, seed=seed)
+        found = locality(model, test, judge, count=sizes.cells, concepts=sizes.concepts, seed=seed)
         assert found.recognised_as_new is not None
         tall, wide = found.patch_size
         rows, columns = model.config.image[1:]
@@ -161,12 +161,12 @@ def locality_claim(
             "global_over_local": share(found.global_extent, "ratio", found.local_extent),
             "changed_concept_recognised": PerImage.mean(found.recognised_as_new, "share"),
             "own_patch_share": share(found.own_change),
-            "recognition_field_share": PerImage.mean(found.read_alone, "share"),
+            "recognition_field_share": PerImage.mean(found.encoded_locally, "share"),
             "displacement_px": PerImage.mean(found.displacement_px, "pixels"),
             "local_extent": PerImage.mean(found.local_extent, "share"),
             "global_extent": PerImage.mean(found.global_extent, "share"),
-            "painted_area": exactly(found.painted_area, "share"),
-            "seen_area": exactly(found.seen_area, "share"),
+            "decoder_area": exactly(found.decoder_area, "share"),
+            "encoder_area": exactly(found.encoder_area, "share"),
         }, found
 
     return _claim("locality", subject, test, thresholds, measured)
@@ -180,7 +180,7 @@ def _claim(
     measured: Callable[[], tuple[Findings, Source]],
 ) -> Claim:
     """Return a claim; undecided, with the reason, where the images do not allow its measures."""
-    reason = unfit(test)
+    reason = undecidable_reason(test)
     found: Findings = {}
     source: Source | None = None
     if not reason:
@@ -203,7 +203,7 @@ def _claim(
     )
 
 
-def unfit(test: ImageSet) -> str:
+def undecidable_reason(test: ImageSet) -> str:
     """Return why no claim can be decided on a split, or nothing."""
     if test.labels is None:
         return f"the claims are about classes, but {test.source} has none that are the model's"

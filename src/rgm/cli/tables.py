@@ -61,7 +61,7 @@ SHORT = (
     "patch_plus_2_share",
     "changed_concept_recognised",
     "negative_log_likelihood",
-    "answered_right_surest_90",
+    "selective_accuracy_90",
 )
 """What a run's end shows; all measures are in its report and files."""
 

@@ -16,7 +16,7 @@ from rgm.model.bounds import Size
 
 
 @dataclass(frozen=True, kw_only=True)
-class Exemplars:
+class ExemplarRecipe:
     """How the paper learns: every distinct group of the exemplars is a state, then each image is seen once.
 
     `images` are the first so many; the first `exemplars` of each class make the structure. `batch_size` is 1 for the
@@ -42,7 +42,7 @@ class PaperLearner:
     def __init__(
         self,
         model: CountingRGM,
-        recipe: Exemplars,
+        recipe: ExemplarRecipe,
         images: Pixels,
         labels: Labels,
         *,

@@ -4,12 +4,12 @@ from dataclasses import replace
 from typing import Protocol, runtime_checkable
 
 from rgm.counting.config import CountingConfig, RankedSymbols
-from rgm.counting.exemplars import Exemplars, PaperLearner
-from rgm.counting.learning import Expectation, Labels, Learner, Pixels
+from rgm.counting.exemplars import ExemplarRecipe, PaperLearner
+from rgm.counting.learning import EMRecipe, Labels, Learner, Pixels
 from rgm.counting.model import CountingRGM
 from rgm.errors import RGMError
 
-Recipe = Exemplars | Expectation
+Recipe = ExemplarRecipe | EMRecipe
 
 
 @runtime_checkable
@@ -28,9 +28,9 @@ class Steps(Protocol):
         ...
 
 
-def usual(config: CountingConfig) -> Recipe:
+def default_recipe(config: CountingConfig) -> Recipe:
     """Return how a model of these symbols is learned: the paper's from exemplars, others pass after pass."""
-    return Exemplars() if isinstance(config.symbols, RankedSymbols) else Expectation()
+    return ExemplarRecipe() if isinstance(config.symbols, RankedSymbols) else EMRecipe()
 
 
 def adjusted(recipe: Recipe, *, epochs: float | None, batch_size: int | None) -> Recipe:
@@ -44,7 +44,7 @@ def adjusted(recipe: Recipe, *, epochs: float | None, batch_size: int | None) ->
         recipe = replace(recipe, batch_size=batch_size)
     if epochs is None:
         return recipe
-    if isinstance(recipe, Exemplars):
+    if isinstance(recipe, ExemplarRecipe):
         if epochs != 1:
             raise RGMError(
                 f"the preset paper sees each image once: leave --epochs out, or give 1, not {epochs:g}"
@@ -70,7 +70,7 @@ def learner(
 ) -> Steps:
     """Return the steps of a learning; raise RGMError for labels that leave a class without images."""
     match recipe:
-        case Exemplars():
+        case ExemplarRecipe():
             return PaperLearner(model, recipe, images, labels, basis=basis)
-        case Expectation():
+        case EMRecipe():
             return Learner(model, recipe, images, labels, seed=seed)

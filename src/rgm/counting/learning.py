@@ -22,7 +22,7 @@ Labels = Int64[Tensor, " n"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Expectation:
+class EMRecipe:
     """How the tree is learned: three kinds of step, each a few passes over images in batches, none with a gradient.
 
     states      mixtures in every group, of `sample` images at most, in `state_passes` passes
@@ -48,13 +48,13 @@ class Learner:
     """The steps of one learning; what a step leaves is in the model's counts alone."""
 
     def __init__(
-        self, model: CountingRGM, recipe: Expectation, images: Pixels, labels: Labels, *, seed: int
+        self, model: CountingRGM, recipe: EMRecipe, images: Pixels, labels: Labels, *, seed: int
     ) -> None:
         """Raise RGMError for labels that leave a class without images, or grids between z_1 and the root."""
         if len(model.grids) != 2:
             raise RGMError(
                 f"expectation–maximisation learns one grid of groups under the root, but the model has "
-                f"{len(model.grids) - 1}: take the recipe Exemplars"
+                f"{len(model.grids) - 1}: take the recipe ExemplarRecipe"
             )
         self.model, self.recipe, self.images, self.seed = model, recipe, images, seed
         self.members = members(labels, model.num_classes)
@@ -123,7 +123,7 @@ class Learner:
         found = fit.start(starts, partial(self._wholes, places))
         for _ in range(self.recipe.prototype_passes):
             found = fit.again(found, partial(self._wholes, places))
-        said, reading = fit.said(found), model.tables().reading
+        said, reading = fit.said(found), model.tables().weighted
         own = self.roots(concept)
         links = torch.zeros_like(model.link_counts(0)[:, own])
         sizes = torch.zeros_like(model.counts[-1][concept, own])
@@ -168,7 +168,7 @@ class Learner:
             own = self.roots(concept)
             for batch in self.batches(places):
                 read = model.symbols(batch)
-                upward = tables.tree.up(tables.reading.log_prob(read), own)
+                upward = tables.tree.up(tables.weighted.log_prob(read), own)
                 root = (upward.root + tables.log_top[concept, own]).softmax(dim=1)
                 pairs = tables.tree.down(upward, root, own)
                 symbols += expected_symbols(pairs.marginals[0], read, leaves.levels)

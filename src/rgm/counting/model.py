@@ -32,13 +32,13 @@ Visible = Bool[Tensor, "#n rows columns"]
 class Tables:
     """What follows from the counts: the tree's links, the root given the class, and what a state says and looks like.
 
-    `reading` weighs symbols as codes and classes are read, `own` as an image's probability has them.
+    `weighted` weighs symbols as codes and classes are read, `likelihood` as an image's probability has them.
     """
 
     tree: Tree
     log_top: Float[Tensor, "classes roots"]
-    reading: Emission
-    own: Emission
+    weighted: Emission
+    likelihood: Emission
     look: Float[Tensor, "groups states look"]
 
     @cached_property
@@ -155,8 +155,10 @@ class CountingRGM(RGM):
                 [link / link.sum(dim=2, keepdim=True).clamp_min(tiny) for link in links],
             ),
             log_top=(top / top.sum(dim=1, keepdim=True).clamp_min(tiny)).log(),
-            reading=emission(symbols * exists, outliers=outliers, weights=self.leaves.weights()),
-            own=emission(symbols * exists, outliers=outliers, weights=self.leaves.own()),
+            weighted=emission(symbols * exists, outliers=outliers, weights=self.leaves.weights()),
+            likelihood=emission(
+                symbols * exists, outliers=outliers, weights=self.leaves.likelihood_weights()
+            ),
             look=self.leaves.appearance(shares),
         )
 
@@ -179,15 +181,22 @@ class CountingRGM(RGM):
         yield from zip(*parts, strict=True)
 
     def upward(
-        self, images: Images, *, own: bool = False, visible: Visible | None = None, roots: slice = slice(None)
+        self,
+        images: Images,
+        *,
+        likelihood: bool = False,
+        visible: Visible | None = None,
+        roots: slice = slice(None),
     ) -> Upward:
-        """Return the upward pass of one batch; `own` takes the symbols that an image's probability is made of."""
+        """Return the upward pass of one batch; `likelihood` weighs symbols as an image's probability does."""
         tables = self.tables()
         symbols = self.symbols(images)
         seen = None
         if visible is not None:
             seen = self.leaves.seen(visible.expand(len(images), -1, -1)).to(symbols)
-        return tables.tree.up((tables.own if own else tables.reading).log_prob(symbols, seen), roots)
+        return tables.tree.up(
+            (tables.likelihood if likelihood else tables.weighted).log_prob(symbols, seen), roots
+        )
 
     def posterior(self, upward: Upward, labels: Tensor | None = None) -> tuple[Tensor, Tensor, Pairs]:
         """Return log p(x | c), p(root | x), and the downward pass; with `labels`, both given the concept."""
@@ -236,7 +245,7 @@ class CountingRGM(RGM):
         return [torch.cat(level) for level in zip(*parts, strict=True)]
 
     @torch.no_grad()
-    def infer_above(self, z1: Codes) -> Inference:
+    def infer_from_codes(self, z1: Codes) -> Inference:
         """Return what is read upwards from codes, and what they paint.
 
         Raises RGMError for a grid of another shape or codes out of range.
@@ -259,7 +268,7 @@ class CountingRGM(RGM):
         )
         codes = z1.flatten(1).T[..., None]
         leaves.scatter_(2, codes, 0.0)
-        never = tables.reading.impossible[:, None].expand_as(leaves).gather(2, codes)
+        never = tables.weighted.impossible[:, None].expand_as(leaves).gather(2, codes)
         leaves.masked_fill_(never, 0.0)
         if keep is not None:
             leaves.masked_fill_(~keep.expand_as(z1).flatten(1).T[..., None], 0.0)
@@ -282,21 +291,21 @@ class CountingRGM(RGM):
         return self.leaves.paint(look[groups, z1.flatten(1).T]).clamp(0, 1)
 
     @torch.no_grad()
-    def painted_with(
+    def decode_each_code(
         self, z1: Codes, row: int, column: int
     ) -> Iterator[Float[Tensor, "some states channels tall wide"]]:
-        """Yield what every code in a cell paints within `painted_by` that cell, some images at a time."""
+        """Yield what every code in a cell paints within `decoder_field` that cell, some images at a time."""
         if not self.leaves.disjoint:
-            yield from super().painted_with(z1, row, column)
+            yield from super().decode_each_code(z1, row, column)
             return
         blank = torch.zeros(self.latent_dim, *self.grids[0], dtype=torch.int64, device=self.device)
         blank[:, row, column] = torch.arange(self.latent_dim, device=self.device)
-        painted = self._decode(blank)[..., *self.painted_by(row, column).slices]
+        painted = self._decode(blank)[..., *self.decoder_field(row, column).slices]
         for some in z1.split(IMAGES):
             yield painted.expand(len(some), *painted.shape)
 
     @torch.no_grad()
-    def instantiate(
+    def sample_below(
         self,
         z: Codes,
         level: int,
@@ -370,7 +379,7 @@ class CountingRGM(RGM):
         images, visible = images.to(self.device), visible.to(self.device).expand(shape)
         parts, asked = [], []
         for some, seen in self.chunks(images, visible):
-            upward = self.upward(some * seen[:, None], own=True, visible=seen)
+            upward = self.upward(some * seen[:, None], likelihood=True, visible=seen)
             by_concept = (upward.root[:, None] + self.tables().log_top).logsumexp(dim=2)
             asked.append(_drawn(by_concept, generator, 1.0))
             parts.append(self._posterior_draw(upward, asked[-1], generator))
@@ -419,15 +428,15 @@ class CountingRGM(RGM):
     # Evidence
 
     @torch.no_grad()
-    def log_evidence(self, images: Images, *, own: bool = True) -> Float[Tensor, "n classes"]:
+    def log_evidence(self, images: Images, *, likelihood: bool = True) -> Float[Tensor, "n classes"]:
         """Return log p(x | c) of images under every concept, in nats, exact.
 
         Of the pixels, black or white, where they are the symbols (see `observe`); grey values count as shares. With
-        `own=False`, of all symbols as they are weighed where the class is read.
+        `likelihood=False`, of all symbols as they are weighed where the class is read.
         """
         self._check_images(images)
         parts = [
-            (self.upward(part, own=own).root[:, None] + self.tables().log_top).logsumexp(dim=2)
+            (self.upward(part, likelihood=likelihood).root[:, None] + self.tables().log_top).logsumexp(dim=2)
             for (part,) in self.chunks(images.to(self.device))
         ]
         return torch.cat(parts)
@@ -442,7 +451,7 @@ class CountingRGM(RGM):
         self._check_images(images)
         tables, parts = self.tables(), []
         for (part,) in self.chunks(images.to(self.device)):
-            leaves = tables.own.log_prob(self.symbols(part))
+            leaves = tables.likelihood.log_prob(self.symbols(part))
             pairs = self.posterior(tables.tree.up(leaves))[2]
             cavity = torch.bmm(pairs.shares[0], tables.tree.links[0]).sum(dim=2)
             parts.append((cavity.log() - leaves.amax(dim=2)).T.unflatten(1, self.grids[0]))
@@ -475,7 +484,7 @@ class CountingRGM(RGM):
 
     def _free_energy(self, images: Images, labels: Tensor | None) -> FreeEnergy:
         tables = self.tables()
-        leaves = tables.own.log_prob(self.symbols(images))
+        leaves = tables.likelihood.log_prob(self.symbols(images))
         upward = tables.tree.up(leaves)
         by_concept, root, pairs = self.posterior(upward, labels)
         classes = self.num_classes
@@ -525,11 +534,11 @@ class CountingRGM(RGM):
 
     # Fields
 
-    def painted_by(self, row: int, column: int) -> Box:
+    def decoder_field(self, row: int, column: int) -> Box:
         """Return the pixels that a cell of z_1 can change."""
         return self.leaves.field(row, column)
 
-    def seen_by(self, row: int, column: int) -> Box:  # noqa: ARG002 - it is the same for all
+    def encoder_field(self, row: int, column: int) -> Box:  # noqa: ARG002 - it is the same for all
         """Return the pixels that a cell's code can depend on: all, since every code is read given the whole image."""
         _, rows, columns = self.config.image
         return Box.of(0, 0, rows, columns)

@@ -7,7 +7,7 @@ from torch import Tensor
 from rgm.counting.config import RankedSymbols
 from rgm.counting.model import CountingRGM
 from rgm.counting.tree import Tree, expected_pairs
-from rgm.counting.updating import PRECISION, take_in, x_log_x
+from rgm.counting.updating import PRECISION, selective_update, x_log_x
 
 
 class Sequential:
@@ -70,10 +70,10 @@ class Sequential:
         for counts, message, share, link in zip(
             link_counts, upward.messages, pairs.shares, links, strict=True
         ):
-            counts.copy_(take_in(counts, expected_pairs(message, share, link), 1))
+            counts.copy_(selective_update(counts, expected_pairs(message, share, link), 1))
         more = torch.zeros_like(top_counts)
         more[label] = root[0]
-        top_counts.copy_(take_in(top_counts, more, 1))
+        top_counts.copy_(selective_update(top_counts, more, 1))
         self._symbols(level, row, log_row, log_column, pairs.marginals[0][:, 0])
 
     def _symbols(

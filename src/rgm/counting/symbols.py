@@ -30,7 +30,7 @@ class Leaves(nn.Module, ABC):
         """Return what each variate counts where codes and the class are read."""
 
     @abstractmethod
-    def own(self) -> Float[Tensor, " variates"]:
+    def likelihood_weights(self) -> Float[Tensor, " variates"]:
         """Return what each variate counts in the probability of an image: 1, or 0 where it is no part of it."""
 
     @abstractmethod
@@ -87,7 +87,7 @@ class _PixelLeaves(Leaves):
         )
         return torch.cat([pixels, edges])
 
-    def own(self) -> Tensor:
+    def likelihood_weights(self) -> Tensor:
         return (torch.arange(self.variates) < self.cells.pixels).float()
 
     def exists(self) -> Tensor:
@@ -122,7 +122,7 @@ class _RankedLeaves(Leaves):
     def weights(self) -> Tensor:
         return torch.ones(self.variates)
 
-    def own(self) -> Tensor:
+    def likelihood_weights(self) -> Tensor:
         return self.weights()
 
     def exists(self) -> Tensor:

@@ -61,7 +61,7 @@ class Tree:
             top = log.amax(dim=2, keepdim=True)
             here = (log - top).exp_()
             scale = scale + top.sum(dim=(0, 2))
-            above = torch.bmm(here, self._told(level, link, roots).transpose(1, 2))
+            above = torch.bmm(here, self._embed(level, link, roots).transpose(1, 2))
             messages.append(Message(here, above))
             log = above.new_zeros(self._count(level + 1), *above.shape[1:])
             log.index_add_(0, self.parents(level), above.log())
@@ -75,7 +75,7 @@ class Tree:
         for level in range(len(self.links) - 1, -1, -1):
             message = upward.messages[level]
             share = above[self.parents(level)] / message.above.clamp_min(torch.finfo(above.dtype).tiny)
-            above = torch.bmm(share, self._told(level, self.links[level], roots)) * message.here
+            above = torch.bmm(share, self._embed(level, self.links[level], roots)) * message.here
             shares.insert(0, share)
             marginals.insert(0, above)
         return Pairs(marginals, shares)
@@ -129,7 +129,7 @@ class Tree:
         """Return the parent of each cell of a level, both counted row by row; levels count from 0 here."""
         return parents(self.grids[level], self.grids[level + 1]).to(self.links[level].device)
 
-    def _told(self, level: int, link: Link, roots: slice) -> Link:
+    def _embed(self, level: int, link: Link, roots: slice) -> Link:
         return link[:, roots] if level == len(self.links) - 1 else link
 
     def _count(self, level: int) -> int:

@@ -28,7 +28,7 @@ def expected_counts(
     symbols, *links, top = total
     for some, known in model.chunks(images, labels):
         read = model.symbols(some)
-        upward = tables.tree.up(tables.reading.log_prob(read))
+        upward = tables.tree.up(tables.weighted.log_prob(read))
         root, pairs = model.posterior(upward, known)[1:]
         symbols += expected_symbols(pairs.marginals[0], read, model.leaves.levels)
         for level, counts in enumerate(links):
@@ -54,7 +54,7 @@ def x_log_x(x: Tensor) -> Tensor:
     return x * x.clamp_min(torch.finfo(x.dtype).tiny).log()
 
 
-def take_in(
+def selective_update(
     counts: Float[Tensor, "*arrays rows columns"],
     more: Float[Tensor, "*arrays rows columns"],
     images: int,
@@ -80,7 +80,7 @@ def update(
     *,
     select: bool,
 ) -> None:
-    """Add what labelled images say to a model's counts; with `select`, by the paper's rule (`take_in`)."""
+    """Add what labelled images say to a model's counts; with `select`, by the paper's rule (`selective_update`)."""
     symbols, *links, top = expected_counts(model, images, labels)
     if not select:
         for counts, more in zip(model.counts, (symbols, *links, top), strict=True):
@@ -88,9 +88,9 @@ def update(
         return
     count, mine = len(images), model.counts
     # One array a variate: its states by its levels.
-    mine[0].copy_(take_in(mine[0].transpose(1, 2), symbols.transpose(1, 2), count).transpose(1, 2))
+    mine[0].copy_(selective_update(mine[0].transpose(1, 2), symbols.transpose(1, 2), count).transpose(1, 2))
     for counts, more in zip(mine[1:], (*links, top), strict=True):
-        counts.copy_(take_in(counts, more, count))
+        counts.copy_(selective_update(counts, more, count))
 
 
 def partial_fit(model: CountingRGM, images: Any, labels: Any, *, select: bool = False) -> CountingRGM:
@@ -98,7 +98,7 @@ def partial_fit(model: CountingRGM, images: Any, labels: Any, *, select: bool = 
 
     `images` and `labels` as for `rgm.fit`, of any classes of the model. Each image adds its expected counts under
     p(z | x, c). With `select`, the paper's rule keeps what raises the mutual information of each array and lets old
-    counts fade (`take_in`). Raises RGMError for images or labels that are not the model's.
+    counts fade (`selective_update`). Raises RGMError for images or labels that are not the model's.
     """
     data = arrays_for(images, labels, shape=model.config.image, classes=model.num_classes, labelled=True)
     assert data.labels is not None

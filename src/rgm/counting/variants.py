@@ -56,8 +56,8 @@ class _Shuffled(Leaves):
     def weights(self) -> Tensor:
         return self.inner.weights()
 
-    def own(self) -> Tensor:
-        return self.inner.own()
+    def likelihood_weights(self) -> Tensor:
+        return self.inner.likelihood_weights()
 
     def exists(self) -> Tensor:
         return self.inner.exists()

@@ -19,16 +19,16 @@ def jitter(images: Images, generator: Source, *, strength: float = 1.0) -> Image
 
     `strength` multiplies all three.
     """
-    return posed(images, strength * random_pose(len(images), generator, images.device))
+    return affine(images, strength * random_affine(len(images), generator, images.device))
 
 
-def random_pose(count: int, generator: Source, device: torch.device) -> Pose:
-    """Return turns, scalings and shifts to the right and down, uniform in [−1, 1], in units of `posed`."""
+def random_affine(count: int, generator: Source, device: torch.device) -> Pose:
+    """Return turns, scalings and shifts to the right and down, uniform in [−1, 1], in units of `affine`."""
     drawn = [uniform((count,), generator, device) for _ in range(4)]
     return 2 * torch.stack(drawn, dim=1) - 1
 
 
-def posed(images: Images, pose: Pose) -> Images:
+def affine(images: Images, pose: Pose) -> Images:
     """Return each image turned (in units of 12°), scaled (of 12 %) and shifted (of 8 % of its side, twice)."""
     pose = pose.to(images.dtype)
     angle, scale = pose[:, 0] * math.radians(12), 1 + 0.12 * pose[:, 1]

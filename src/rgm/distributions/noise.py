@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Share:
+class BatchSlice:
     """The noise of some `rows` of a batch of `total` rows, drawn from one generator.
 
     All of the batch's noise is drawn and the other rows' dropped: processes that divide a batch among themselves
@@ -20,12 +20,12 @@ class Share:
     rows: Int64[Tensor, " rows"]
     total: int
 
-    def twice(self) -> "Share":
+    def twice(self) -> "BatchSlice":
         """Return the share of a batch that is followed by itself once more."""
-        return Share(self.generator, torch.cat([self.rows, self.rows + self.total]), 2 * self.total)
+        return BatchSlice(self.generator, torch.cat([self.rows, self.rows + self.total]), 2 * self.total)
 
 
-Source = torch.Generator | Share | None
+Source = torch.Generator | BatchSlice | None
 """Where noise comes from; axis 0 are the rows of the batch."""
 
 
@@ -45,7 +45,7 @@ def integers(low: int, high: int, shape: tuple[int, ...], source: Source, device
 
 def exponential(like: Tensor, source: Source) -> Tensor:
     """Return Exp(1) numbers of the shape, type and device of a tensor."""
-    if not isinstance(source, Share):
+    if not isinstance(source, BatchSlice):
         return torch.empty_like(like).exponential_(generator=source)
     # In the tensor's own memory order, in which noise is filled in.
     outer = sorted(range(like.ndim), key=lambda axis: -like.stride()[axis] if like.shape[axis] > 1 else 0)
@@ -61,7 +61,7 @@ def exponential(like: Tensor, source: Source) -> Tensor:
 
 def bernoulli(shares: Tensor, source: Source) -> Tensor:
     """Return 1 with the probability that `shares` gives, else 0."""
-    if not isinstance(source, Share):
+    if not isinstance(source, BatchSlice):
         return torch.bernoulli(shares, generator=source)
     everyone = shares.new_zeros(source.total, *shares.shape[1:])
     everyone[source.rows] = shares
@@ -71,6 +71,6 @@ def bernoulli(shares: Tensor, source: Source) -> Tensor:
 def _drawn(
     draw: Callable[[tuple[int, ...], torch.Generator | None], Tensor], shape: tuple[int, ...], source: Source
 ) -> Tensor:
-    if not isinstance(source, Share):
+    if not isinstance(source, BatchSlice):
         return draw(shape, source)
     return draw((source.total, *shape[1:]), source.generator)[source.rows]

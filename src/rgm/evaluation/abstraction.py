@@ -123,10 +123,10 @@ def code_atlas(
     counts = torch.bincount(z1.flatten(), minlength=model.latent_dim)
     sums = torch.zeros(model.latent_dim, patches.shape[1]).index_add_(0, z1.flatten(), patches)
     seen = (sums / counts.clamp_min(1)[:, None]).reshape(-1, channels, side_y, side_x)
-    return CodeAtlas(seen=seen, painted=painted_codes(model), counts=counts)
+    return CodeAtlas(seen=seen, painted=decoded_codes(model), counts=counts)
 
 
-def painted_codes(model: RGM) -> Float[Tensor, "states channels side_y side_x"]:
+def decoded_codes(model: RGM) -> Float[Tensor, "states channels side_y side_x"]:
     """Return what each code paints: the middle patch of an image whose every cell has it."""
     height, width = model.config.levels[0].grid
     everywhere = torch.arange(model.latent_dim, device=model.device)[:, None, None].expand(-1, height, width)

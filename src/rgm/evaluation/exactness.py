@@ -53,7 +53,7 @@ class Surprise:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Strangers:
+class OutOfDistribution:
     """Images of another kind: some of them, their −log p(x) in nats, and how well it tells them from the test images.
 
     `auroc` is the chance that one of them is less probable than a test image, with DeLong's interval (1988).
@@ -83,7 +83,7 @@ class Exactness:
     bits_per_dimension: PerImage
     surprise: Surprise
     completion: Quadrants | None
-    strangers: tuple[Strangers, ...]
+    strangers: tuple[OutOfDistribution, ...]
 
     def measures(self) -> dict[str, float]:
         """Return the numbers by name."""
@@ -101,7 +101,7 @@ class Exactness:
             ),
             "answered_right": PerImage.mean(self.right, "share").estimate(),
             "answered_right_likelier_half": half.estimate(),
-            "answered_right_surest_90": self.answered(self.margin, 0.9).estimate(),
+            "selective_accuracy_90": self.answered(self.margin, 0.9).estimate(),
             "answered_right_surest_half": self.answered(self.margin, 0.5).estimate(),
             "planted_cell_found": self.surprise.found.estimate(),
         }
@@ -135,7 +135,7 @@ def exactness(
     generator = torch.Generator(model.device).manual_seed(seed)
     images = to_unit(test.images)
     nats = _nats(model, images, generator)
-    evidence = model.log_evidence(images, own=False).cpu()
+    evidence = model.log_evidence(images, likelihood=False).cpu()
     surest = evidence.topk(2, dim=1).values
     examples = one_of_each(test)[:SHOWN]
     return Exactness(
@@ -176,8 +176,8 @@ def auroc(usual: Float[Tensor, " n"], strange: Float[Tensor, " m"]) -> Estimate:
     return Estimate(estimate=area, low=max(0.0, area - reach), high=min(1.0, area + reach), unit="share")
 
 
-def _strangers(name: str, images: Tensor, usual: Tensor, nats: Tensor) -> Strangers:
-    return Strangers(name=name, images=images[:SHOWN], nats=nats, auroc=auroc(usual, nats))
+def _strangers(name: str, images: Tensor, usual: Tensor, nats: Tensor) -> OutOfDistribution:
+    return OutOfDistribution(name=name, images=images[:SHOWN], nats=nats, auroc=auroc(usual, nats))
 
 
 def _surprise(model: CountingRGM, images: Tensor, examples: Tensor, seed: int) -> Surprise:
@@ -231,7 +231,9 @@ def _completion(
     if judge is not None:
         some = images[:COMPLETED]
         which = torch.arange(len(some)) % len(visible)
-        said = judge.look(model.complete_pixels(some, visible[which], generator=generator).images.cpu()).label
+        said = judge.predict(
+            model.complete_pixels(some, visible[which], generator=generator).images.cpu()
+        ).label
         right = said == labels[:COMPLETED]
         recognised = PerImage.mean(right, "share")
         by_quadrant = tuple(PerImage.mean(right[which == one], "share") for one in range(len(visible)))

@@ -87,7 +87,7 @@ def instantiation(
         images = samples.images.cpu()
         shown.append(images[:columns])
         if judge is not None and judged is None:
-            shares.append((judge.look(images).label == concept).float().mean())
+            shares.append((judge.predict(images).label == concept).float().mean())
     if shares:
         by_concept = torch.stack(shares)
         judged = Judged(count=drawn * len(shares), share=float(by_concept.mean()), by_concept=by_concept)
@@ -126,7 +126,7 @@ def completion(
     recognised = None
     some = min(HALVES, len(data))
     if judge is not None and data.labels is not None:
-        said = judge.look(drawn(data.images[:some], 1)[1]).label
+        said = judge.predict(drawn(data.images[:some], 1)[1]).label
         recognised = float((said == data.labels[:some]).double().mean())
     return Completion(
         keep=keep,

@@ -34,7 +34,7 @@ class JudgeConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Opinion:
+class Prediction:
     """What the judge says of images: probabilities of each class, and the features behind them."""
 
     probabilities: Float[Tensor, "n classes"]
@@ -70,10 +70,10 @@ class Judge(nn.Module):
         return logits
 
     @torch.no_grad()
-    def look(self, images: Images, *, batch_size: int = 100) -> Opinion:
+    def predict(self, images: Images, *, batch_size: int = 100) -> Prediction:
         """Return the opinion of images in [0, 1], a batch at a time."""
         features = torch.cat([self.body(batch) for batch in images.split(batch_size)])
-        return Opinion(probabilities=F.softmax(self.head(features), dim=1), features=features)
+        return Prediction(probabilities=F.softmax(self.head(features), dim=1), features=features)
 
 
 def train_judge(
@@ -117,7 +117,7 @@ def judge_accuracy(judge: Judge, data: ImageSet) -> float:
     """Return the share of a labelled split that the judge is right on."""
     if data.labels is None:
         raise RGMError(f"accuracy needs labels, but {data.source} has none")
-    return accuracy(judge.look(to_unit(data.images)).probabilities, data.labels)
+    return accuracy(judge.predict(to_unit(data.images)).probabilities, data.labels)
 
 
 def judge_of(

@@ -145,13 +145,13 @@ def _beneath(
     """
     repeated = z.to(model.device).repeat_interleave(DRAWS, dim=0)
     drawn = [
-        model.decode(model.instantiate(some, level, generator=generator)[0]).cpu()
+        model.decode(model.sample_below(some, level, generator=generator)[0]).cpu()
         for some in repeated.split(500)
     ]
     painted = torch.cat(drawn).unflatten(0, (len(z), DRAWS))
     missed = (painted.mean(dim=1) - images[: len(z)]).square().flatten(1).sum(dim=1)
     noise = painted.var(dim=1).flatten(1).sum(dim=1) / DRAWS
-    return judge.look(painted[:, 0]).label, (missed - noise).double()
+    return judge.predict(painted[:, 0]).label, (missed - noise).double()
 
 
 def _by_concept(

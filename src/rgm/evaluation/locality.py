@@ -65,9 +65,9 @@ class Locality:
     takes it for the new one; None without a judge.
 
     Only the receptive field is painted for every code; what is changed beyond it is measured on whole images for one
-    code a cell and image, and taken for as much for the others. Bottom-up, `read_alone` is the share of an image's
+    code a cell and image, and taken for as much for the others. Bottom-up, `encoded_locally` is the share of an image's
     cells whose logits stay when all pixels beyond the recognition's receptive field become another image's.
-    `painted_area` and `seen_area` are the mean shares of the image that the fields of decoder and recognition take up.
+    `decoder_area` and `encoder_area` are the mean shares of the image that a cell's two receptive fields cover.
     """
 
     classes: tuple[str, ...]
@@ -85,9 +85,9 @@ class Locality:
     rank_correlation: Float[Tensor, " n"]
     local_extent: Float[Tensor, " n"]
     global_extent: Float[Tensor, " n"]
-    read_alone: Float[Tensor, " n"]
-    painted_area: float
-    seen_area: float
+    encoded_locally: Float[Tensor, " n"]
+    decoder_area: float
+    encoder_area: float
     recognised_as_new: Bool[Tensor, " m"] | None
 
     def measures(self) -> dict[str, float]:
@@ -97,7 +97,7 @@ class Locality:
             "own_patch_share": float(self.own_change.sum() / total),
             "patch_plus_2_share": float(self.near_change.sum() / total),
             "receptive_field_share": float(self.field_change.sum() / total),
-            "recognition_field_share": float(self.read_alone.mean()),
+            "recognition_field_share": float(self.encoded_locally.mean()),
             "displacement_px": float(self.displacement_px.mean()),
             "rank_correlation": float(self.rank_correlation.mean()),
             "local_extent": float(self.local_extent.mean()),
@@ -177,10 +177,10 @@ def locality(
         rank_correlation=correlation,
         local_extent=sums.visible / len(cells),
         global_extent=_visible(changed[:count] - base).double().mean(dim=(1, 2)).cpu(),
-        read_alone=sums.kept / len(cells),
-        painted_area=area(model.painted_by),
-        seen_area=area(model.seen_by),
-        recognised_as_new=None if judge is None else judge.look(changed.cpu()).label == new.cpu(),
+        encoded_locally=sums.kept / len(cells),
+        decoder_area=area(model.decoder_field),
+        encoder_area=area(model.encoder_field),
+        recognised_as_new=None if judge is None else judge.predict(changed.cpu()).label == new.cpu(),
     )
 
 
@@ -194,13 +194,13 @@ def _change_cell(
     """Give a cell every other code in every image; add to the sums, and return the mean squared change."""
     row, column = cell
     rows, columns = model.config.image[1:]
-    field = model.painted_by(row, column)
+    field = model.decoder_field(row, column)
     own = model.patch(row, column)
     parts = [box.inside(field).slices for box in (own, own.grown(MARGIN, (rows, columns)))]
     others = model.latent_dim - 1
     leaked = _leaked(model, z1, base, cell, field) * others
     everywhere: list[Tensor] = []
-    for painted in model.painted_with(z1, row, column):
+    for painted in model.decode_each_code(z1, row, column):
         some = torch.arange(len(painted)) + sum(len(before) for before in everywhere)
         change = painted - painted[torch.arange(len(some)), z1[some, row, column]][:, None]
         squared = change.square().sum(dim=(1, 2)).double().cpu()
@@ -233,7 +233,7 @@ def _leaked(model: RGM, z1: Codes, base: Tensor, cell: tuple[int, int], field: B
 
 def _read_alone(model: RGM, images: Tensor, logits: Tensor, cell: tuple[int, int]) -> Float[Tensor, " n"]:
     """Return 1 where a cell's logits stay when all pixels beyond its field become those of another image, else 0."""
-    field = model.seen_by(*cell)
+    field = model.encoder_field(*cell)
     mixed = images.roll(1, dims=0)
     mixed[..., *field.slices] = images[..., *field.slices]
     change = (model.cell_logits(mixed) - logits)[..., *cell].abs().amax(dim=1)
@@ -312,7 +312,7 @@ def _example(
         old_concept=int(old[0]),
         new_concept=int(new[0]),
         patch=box,
-        field=model.painted_by(*cell),
+        field=model.decoder_field(*cell),
     )
 
 

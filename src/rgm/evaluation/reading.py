@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rgm.data.images import ImageSet, to_unit
-from rgm.evaluation.judge import Judge, Opinion
+from rgm.evaluation.judge import Judge, Prediction
 from rgm.measures import NeededCodes
 from rgm.model.generative import RGM
 from rgm.model.results import Inference
@@ -26,8 +26,8 @@ class Reading:
     data: ImageSet
     images: Float[Tensor, "n channels rows columns"]
     inference: Inference
-    original: Opinion | None
-    decoded: Opinion | None
+    original: Prediction | None
+    decoded: Prediction | None
     needed: NeededCodes
 
     @cached_property
@@ -55,7 +55,7 @@ def read_split(
         data=data,
         images=images,
         inference=inference,
-        original=judge.look(images) if judge and judged else None,
-        decoded=judge.look(inference.reconstruction) if judge and judged else None,
+        original=judge.predict(images) if judge and judged else None,
+        decoded=judge.predict(inference.reconstruction) if judge and judged else None,
         needed=needed or codes_needed(model, data),
     )

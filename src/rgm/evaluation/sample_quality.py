@@ -50,7 +50,7 @@ class PrecisionRecall:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Marks:
+class SampleMetrics:
     """The measures of one kind of images, against the real test images.
 
     Intervals are over images for what the judge recognises, over draws (and seeds of the small net) for the rest.
@@ -96,8 +96,8 @@ class Quality:
     draws: int
     floor: Estimate
     between_training: Estimate | None
-    samples: Marks
-    real: Marks
+    samples: SampleMetrics
+    real: SampleMetrics
 
 
 @torch.no_grad()
@@ -267,7 +267,7 @@ class Reference:
 
     def measured(self, images: Images, labels: Labels, draw: int, rank: int | None) -> "_Draw":
         """Return what one set of images is worth; `rank` says which of the nearest training images counts."""
-        seen = self.judge.look(images)
+        seen = self.judge.predict(images)
         score = classification_accuracy_score
         return _Draw(
             right=seen.label == labels,
@@ -280,7 +280,7 @@ class Reference:
             accuracy=score(images, labels, self.test, self.seed + draw) if self.thorough else None,
         )
 
-    def marks(self, found: "Sequence[_Draw]") -> Marks:
+    def marks(self, found: "Sequence[_Draw]") -> SampleMetrics:
         """Return the marks of some sets of images, beside those of the training images."""
         right = torch.cat([one.right for one in found]).double()
         concept = torch.cat([one.concept for one in found])
@@ -290,7 +290,7 @@ class Reference:
             (a.accuracy, b.accuracy) for a, b in pairs if a.accuracy is not None and b.accuracy is not None
         ]
         by_concept = [right[concept == c] for c in range(len(self.per_concept))]
-        return Marks(
+        return SampleMetrics(
             recognised=bootstrap_mean(right, "share"),
             recognised_by_concept=tuple(bootstrap_mean(one, "share") for one in by_concept),
             frechet_distance=mean_over_draws([one.frechet for one in found], "squared feature units"),
@@ -352,7 +352,7 @@ def reference(
         thorough=thorough,
         per_concept=counts,
         known=known,
-        features=judge.look(images).features,
+        features=judge.predict(images).features,
         diversity=diversity(images, labels),
         nearest=float(nearest_distance(images, known).mean()),
         draws=(),
@@ -363,7 +363,7 @@ def reference(
         first, second = _stratified(train.labels, counts, generator, sets=2)
         real.append(found.measured(known[first], train.labels[first], draw, 2 if thorough else None))
         if thorough:
-            between.append(frechet_distance(real[-1].features, judge.look(known[second]).features))
+            between.append(frechet_distance(real[-1].features, judge.predict(known[second]).features))
     return replace(found, draws=tuple(real), between=tuple(between))
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rgm.data.images import ImageSet, to_unit
 from rgm.errors import RGMError
-from rgm.evaluation.abstraction import painted_codes
+from rgm.evaluation.abstraction import decoded_codes
 from rgm.model.generative import RGM
 from rgm.model.results import Inference, Samples
 
@@ -101,7 +101,7 @@ class Explorer:
         height, width = model.config.levels[0].grid
         cells = [(row, column) for row in range(height) for column in range(width)]
         own = model.patch(height // 2, width // 2)
-        fields = [model.painted_by(*cell) for cell in cells]
+        fields = [model.decoder_field(*cell) for cell in cells]
         return {
             "name": self.name,
             "image": list(model.config.image),
@@ -111,7 +111,7 @@ class Explorer:
             "classes": list(self.classes),
             "patch": [own.bottom - own.top, own.right - own.left],
             "fields": [[box.top, box.left, box.bottom, box.right] for box in fields],
-            "codes": [as_text(image) for image in painted_codes(model)],
+            "codes": [as_text(image) for image in decoded_codes(model)],
             "test_images": 0 if self.test is None else len(self.test),
             "measured": self.measured,
         }
@@ -137,7 +137,7 @@ class Explorer:
 
     def paint(self, request: Codes) -> dict[str, Any]:
         """Paint codes, and read upwards from them."""
-        return _seen(self.model.infer_above(self._codes(request.z1)))
+        return _seen(self.model.infer_from_codes(self._codes(request.z1)))
 
     def palette(self, request: Cell) -> dict[str, Any]:
         """Return the codes of a cell in the order of the prior's probability given all other cells and the concept."""
@@ -187,7 +187,7 @@ class Explorer:
             generator=self._generator(request.seed),
             temperature=request.temperature,
         )
-        return _seen(self.model.infer_above(done.z1))
+        return _seen(self.model.infer_from_codes(done.z1))
 
     def _generator(self, seed: int) -> torch.Generator:
         return torch.Generator(self.model.device).manual_seed(seed)

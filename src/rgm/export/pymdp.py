@@ -45,13 +45,13 @@ class PymdpArrays:
     Every modality depends on one factor, so that a level's posterior is a product over its factors, and pymdp finds it
     exactly. Of factors that depend on one another, as all levels' in one agent would, it finds an approximation alone.
 
-    `reading` and `own`, (modalities,), are what each symbol counts where codes and the class are read, and in the
-    probability of an image.
+    `weighted` and `likelihood`, (modalities,), are the weights of each symbol where codes and the class are inferred,
+    and in the probability of an image.
     """
 
     levels: tuple[PymdpLevel, ...]
-    reading: Real
-    own: Real
+    weighted: Real
+    likelihood: Real
 
 
 @torch.no_grad()
@@ -88,33 +88,38 @@ def pymdp_arrays(model: CountingRGM) -> PymdpArrays:
         levels.insert(0, level)
         if len(levels) < len(stack):
             prior = torch.bmm(likelihoods, prior[depends][..., None])[..., 0]
-    weights = (_weights(model, own).to(kind).numpy() for own in (False, True))
+    weights = (_weights(model, likelihood).to(kind).numpy() for likelihood in (False, True))
     return PymdpArrays(tuple(levels), *weights)
 
 
 @torch.no_grad()
 def pymdp_observations(
-    model: CountingRGM, images: Float[Tensor, "n channels rows columns"], *, own: bool = False
+    model: CountingRGM, images: Float[Tensor, "n channels rows columns"], *, likelihood: bool = False
 ) -> Real:
     """Return what the first level's agent observes of images: (n, modalities, outcomes), for `categorical_obs=True`.
 
-    Each is how probable the outcomes are (grey values are shares of black and white) times what the modality counts:
-    `reading`, or `own` if asked for. pymdp's Σ_o o · log A[o, s] is then log p(symbols | s) as the model weighs it.
+    Each is how probable the outcomes are (grey values are shares of black and white) times the weight of the modality:
+    that of `weighted`, or of `likelihood` where that is set. pymdp's Σ_o o · log A[o, s] is then log p(symbols | s)
+    with these weights.
     """
     exists = _existing(model)
     symbols = model.symbols(images.to(model.device)).cpu()
     above = symbols.unflatten(2, (model.leaves.variates, model.leaves.levels - 1))
     shown = torch.cat([1 - above.sum(dim=3, keepdim=True), above], dim=3).transpose(1, 2)[exists]
-    weighted: Real = (shown * _weights(model, own).to(shown)[:, None, None]).transpose(0, 1).numpy()
+    weighted: Real = (shown * _weights(model, likelihood).to(shown)[:, None, None]).transpose(0, 1).numpy()
     return weighted
 
 
 def save_pymdp(path: Path, arrays: PymdpArrays) -> None:
     """Write arrays as one .npz file, without pickles; raise RGMError where it cannot be written.
 
-    Names: `levels`, how many; `A_1`, `A_dependencies_1`, `B_1`, `D_1` of the first, and so on; `reading` and `own`.
+    Names: `levels`, how many; `A_1`, `A_dependencies_1`, `B_1`, `D_1` of the first, …; `weighted`, `likelihood`.
     """
-    named = {"levels": np.array(len(arrays.levels)), "reading": arrays.reading, "own": arrays.own}
+    named = {
+        "levels": np.array(len(arrays.levels)),
+        "weighted": arrays.weighted,
+        "likelihood": arrays.likelihood,
+    }
     for number, level in enumerate(arrays.levels, start=1):
         for name in ("A", "A_dependencies", "B", "D"):
             named[f"{name}_{number}"] = getattr(level, name)
@@ -170,8 +175,8 @@ def _existing(model: CountingRGM) -> Bool[Tensor, "groups variates"]:
     return model.leaves.exists().cpu() & (model.counts[0].cpu().sum(dim=3) > 0).any(dim=1)
 
 
-def _weights(model: CountingRGM, own: bool) -> Float[Tensor, " modalities"]:
+def _weights(model: CountingRGM, likelihood: bool) -> Float[Tensor, " modalities"]:
     """Return what each modality of the first level counts."""
     exists = _existing(model)
-    weights = model.leaves.own() if own else model.leaves.weights()
+    weights = model.leaves.likelihood_weights() if likelihood else model.leaves.weights()
     return weights.cpu().expand(exists.shape)[exists]

@@ -10,7 +10,7 @@ from pydantic import Discriminator
 from torch import Tensor, nn
 
 from rgm.distributions.categorical import gumbel_noise, gumbel_softmax, hard_argmax, reinmax, straight_through
-from rgm.distributions.noise import Share, Source
+from rgm.distributions.noise import BatchSlice, Source
 from rgm.errors import unknown
 from rgm.model.bounds import Positive, Size
 from rgm.presets import ESTIMATORS
@@ -108,7 +108,7 @@ class LogitsHead(nn.Module):
 
 
 _MEMORY = 0.99
-"""Share of the running usage that a step keeps: a memory of about a hundred steps."""
+"""BatchSlice of the running usage that a step keeps: a memory of about a hundred steps."""
 _DEAD = 0.05
 """An entry with less than this share of its even share of cells is moved."""
 
@@ -177,7 +177,7 @@ class CodebookHead(nn.Module):
         """
         flat, away = e.movedim(1, -1).flatten(0, 2), -self._logits(e).amax(dim=1).flatten(1) / self.sharpness
         away = away.clamp_min(torch.finfo(away.dtype).tiny)
-        if not isinstance(source, Share):
+        if not isinstance(source, BatchSlice):
             return flat[torch.multinomial(away.flatten(), len(self.usage), True, generator=source)]
         everywhere = away.new_zeros(source.total, away.shape[1])
         everywhere[source.rows] = away

@@ -215,7 +215,7 @@ class RGM(nn.Module, ABC):
         """Return the most probable codes of every level, the concept's last, without decoding them."""
 
     @abstractmethod
-    def infer_above(self, z1: Codes) -> Inference:
+    def infer_from_codes(self, z1: Codes) -> Inference:
         """Return what `infer` does of images that have these codes: read upwards from them, and painted.
 
         Raises RGMError for a grid of another shape or codes out of range.
@@ -240,11 +240,11 @@ class RGM(nn.Module, ABC):
     def _decode(self, z1: Codes) -> Images: ...
 
     @torch.no_grad()
-    def painted_with(
+    def decode_each_code(
         self, z1: Codes, row: int, column: int
     ) -> Iterator[Float[Tensor, "some states channels tall wide"]]:
-        """Yield what every code in a cell paints within `painted_by` that cell, some images at a time."""
-        states, field = torch.arange(self.latent_dim, device=self.device), self.painted_by(row, column)
+        """Yield what every code in a cell paints within `decoder_field` that cell, some images at a time."""
+        states, field = torch.arange(self.latent_dim, device=self.device), self.decoder_field(row, column)
         for some in z1.to(self.device).split(IMAGES):
             codes = some.repeat_interleave(len(states), dim=0)
             codes[:, row, column] = states.repeat(len(some))
@@ -267,13 +267,13 @@ class RGM(nn.Module, ABC):
         if count < 1:
             raise RGMError(f"at least one sample must be asked for, but {count} were")
         concepts = self._concepts(concept).repeat_interleave(count)
-        drawn = self.instantiate(
+        drawn = self.sample_below(
             concepts[:, None, None], self.depth, generator=generator, temperature=temperature
         )
         return Samples(images=self.decode(drawn[0]), concept=concepts, codes=tuple(drawn))
 
     @abstractmethod
-    def instantiate(
+    def sample_below(
         self,
         z: Codes,
         level: int,
@@ -386,11 +386,11 @@ class RGM(nn.Module, ABC):
         return Box.of(row, column, rows // height, columns // width)
 
     @abstractmethod
-    def painted_by(self, row: int, column: int) -> Box:
+    def decoder_field(self, row: int, column: int) -> Box:
         """Return the pixels that a cell of z_1 can change."""
 
     @abstractmethod
-    def seen_by(self, row: int, column: int) -> Box:
+    def encoder_field(self, row: int, column: int) -> Box:
         """Return the pixels that a cell's code can depend on."""
 
     # What a caller may hand in

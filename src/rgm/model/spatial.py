@@ -132,7 +132,7 @@ class SpatialRGM(RGM):
         """Return q(z_ℓ | z_{ℓ−1}) of the levels from 2 to `top`, with the most probable codes beneath each."""
         codes, fields = z1, []
         for level in range(2, top + 1):
-            fields.append(self.recognition(level).field(self._told(codes, level - 1)))
+            fields.append(self.recognition(level).field(self._embed(codes, level - 1)))
             codes = fields[-1].mode()
         return fields
 
@@ -148,7 +148,7 @@ class SpatialRGM(RGM):
         return [z1, *(field.mode() for field in self._fields_above(z1, self.depth - 1))]
 
     @torch.no_grad()
-    def infer_above(self, z1: Codes) -> Inference:
+    def infer_from_codes(self, z1: Codes) -> Inference:
         """Return what `infer` does of images that have these codes: read upwards from them, and painted.
 
         Raises RGMError for a grid of another shape or codes out of range.
@@ -164,19 +164,19 @@ class SpatialRGM(RGM):
     # Top-down
 
     def _decode(self, z1: Codes) -> Images:
-        return self.likelihood.mean(self._told(z1, 1))
+        return self.likelihood.mean(self._embed(z1, 1))
 
     def mean_image(self, z1: Float[Tensor, "n states height width"]) -> Images:
         """Return the mean of p(x | z_1) for one-hot or relaxed codes."""
         return self.likelihood.mean(self.recognition(1).read(z1))
 
     @torch.no_grad()
-    def painted_with(
+    def decode_each_code(
         self, z1: Codes, row: int, column: int
     ) -> Iterator[Float[Tensor, "some states channels tall wide"]]:
-        """Yield what every code in a cell paints within `painted_by` that cell, from the few cells that it needs."""
-        field = self.painted_by(row, column)
-        cells = self.painters_of(field)
+        """Yield what every code in a cell paints within `decoder_field` that cell, from the few cells that it needs."""
+        field = self.decoder_field(row, column)
+        cells = self.cells_that_reach(field)
         corner = self.patch(cells.top, cells.left)
         shown = Box(
             top=field.top - corner.top,
@@ -185,15 +185,15 @@ class SpatialRGM(RGM):
             right=field.right - corner.left,
         )
         states = torch.arange(self.latent_dim, device=self.device)
-        told = self._told(states[:, None, None], 1)[:, :, 0, 0]
+        told = self._embed(states[:, None, None], 1)[:, :, 0, 0]
         for some in z1.to(self.device)[:, *cells.slices].split(IMAGES):
-            around = self._told(some, 1).repeat_interleave(len(states), dim=0)
+            around = self._embed(some, 1).repeat_interleave(len(states), dim=0)
             around[:, :, row - cells.top, column - cells.left] = told.repeat(len(some), 1)
             parts = [self.likelihood.mean(part)[..., *shown.slices] for part in around.split(AT_ONCE)]
             yield torch.cat(parts).unflatten(0, (len(some), len(states)))
 
     @torch.no_grad()
-    def instantiate(
+    def sample_below(
         self,
         z: Codes,
         level: int,
@@ -204,7 +204,7 @@ class SpatialRGM(RGM):
         """Return codes of every level beneath z_ℓ, drawn top-down given it, finest first; levels count from 1."""
         drawn: list[Tensor] = []
         for below in range(level - 1, 0, -1):
-            z = self.prior(below).sample(self._told(z, below + 1), generator, temperature=temperature)
+            z = self.prior(below).sample(self._embed(z, below + 1), generator, temperature=temperature)
             drawn.insert(0, z)
         return drawn
 
@@ -236,10 +236,10 @@ class SpatialRGM(RGM):
     def _between(
         self, start: int, end: int, share: float, generator: torch.Generator, temperature: float
     ) -> list[Tensor]:
-        ends = self._told(self._concepts(torch.tensor([start, end]))[:, None, None], self.depth)
+        ends = self._embed(self._concepts(torch.tensor([start, end]))[:, None, None], self.depth)
         parent = torch.lerp(ends[:1], ends[1:], share)
         top = self.prior(self.depth - 1).sample(parent, generator, temperature=temperature)
-        return [*self.instantiate(top, self.depth - 1, generator=generator, temperature=temperature), top]
+        return [*self.sample_below(top, self.depth - 1, generator=generator, temperature=temperature), top]
 
     @torch.no_grad()
     def cell_log_probs(
@@ -256,12 +256,12 @@ class SpatialRGM(RGM):
         parent = (
             self._fields_above(z1, 2)[0].mode() if self.depth > 2 else concepts.expand(len(z1))[:, None, None]
         )
-        return self.prior(1).cell_log_probs(self._one_hot(z1, 1), self._told(parent, 2), row, column)
+        return self.prior(1).cell_log_probs(self._one_hot(z1, 1), self._embed(parent, 2), row, column)
 
     @torch.no_grad()
     def log_prob_given(self, level: int, child: Codes, parent: Parents) -> Float[Tensor, " n"]:
         """Return log p(z_ℓ | z_{ℓ+1}) in nats, for the codes of a level and of the one above it."""
-        z, told = self._one_hot(child.to(self.device), level), self._told(parent.to(self.device), level + 1)
+        z, told = self._one_hot(child.to(self.device), level), self._embed(parent.to(self.device), level + 1)
         return self.prior(level).log_prob(z, told)
 
     def _descend(
@@ -274,13 +274,13 @@ class SpatialRGM(RGM):
     ) -> Samples:
         """Return images of concepts, drawn level by level but for the cells of `codes` that are in `keep`."""
         drawn: list[Tensor] = []
-        parent = self._told(concepts[:, None, None], self.depth)
+        parent = self._embed(concepts[:, None, None], self.depth)
         for level in range(self.depth - 1, 0, -1):
             z = self.prior(level).complete(
                 codes[level - 1], keep[level - 1], parent, generator, temperature=temperature
             )
             drawn.insert(0, z)
-            parent = self._told(z, level)
+            parent = self._embed(z, level)
         return Samples(images=self.decode(drawn[0]), concept=concepts, codes=tuple(drawn))
 
     # The bound
@@ -327,12 +327,12 @@ class SpatialRGM(RGM):
             weights = fields[-1].probs().flatten(1)
             top = uniform - fields[-1].entropy()
             image, concept = (weights >= negligible).nonzero(as_tuple=True)
-            parent = self._told(concept[:, None, None], self.depth)
+            parent = self._embed(concept[:, None, None], self.depth)
             log_prob = self.prior(self.depth - 1).log_prob(samples[-1][image], parent)
             last = last.index_add(0, image, weights[image, concept] * log_prob, alpha=-1)
         else:  # the concept does not depend on z_{L−1}, whose cells can then be summed out one by one
             top = torch.full_like(last, uniform)
-            parent, field = self._told(labels[:, None, None], self.depth), fields[-2]
+            parent, field = self._embed(labels[:, None, None], self.depth), fields[-2]
             prior = self.prior(self.depth - 1)
             last = -field.entropy() - prior.expected_log_prob(field.probs(), samples[-1], parent)
         distortion = -self.likelihood.log_prob(images, self.recognition(1).read(samples[0]))
@@ -376,7 +376,7 @@ class SpatialRGM(RGM):
         columns = []
         for concept in range(self.num_classes):
             parent = torch.full((len(z), 1, 1), concept, device=z.device)
-            columns.append(prior.log_prob(z, self._told(parent, self.depth)))
+            columns.append(prior.log_prob(z, self._embed(parent, self.depth)))
         return torch.stack(columns, dim=1)
 
     def observe(self, images: Images, generator: torch.Generator | None = None) -> Images:
@@ -395,15 +395,15 @@ class SpatialRGM(RGM):
 
     # Fields
 
-    def painted_by(self, row: int, column: int) -> Box:
+    def decoder_field(self, row: int, column: int) -> Box:
         """Return the pixels that a cell of z_1 can change: the decoder's receptive field, seen from the cell."""
         return reached(self.likelihood.net, Box.of(row, column), self.config.image[1:])
 
-    def painters_of(self, pixels: Box) -> Box:
+    def cells_that_reach(self, pixels: Box) -> Box:
         """Return the cells of z_1, as rows and columns of the grid, on which some pixels of the decoder can depend."""
         return needed(self.likelihood.net, pixels, self.config.levels[0].grid)
 
-    def seen_by(self, row: int, column: int) -> Box:
+    def encoder_field(self, row: int, column: int) -> Box:
         """Return the pixels that a cell's code can depend on: the recognition's receptive field."""
         return needed(self.recognition(1).features, Box.of(row, column), self.config.image[1:])
 
@@ -413,7 +413,7 @@ class SpatialRGM(RGM):
         """Return a level's codes as a one-hot field in the type of the parameters."""
         return one_hot(codes, self.config.levels[level - 1].states, dtype=next(self.parameters()).dtype)
 
-    def _told(self, codes: Codes, level: int) -> Float[Tensor, "n readout height width"]:
+    def _embed(self, codes: Codes, level: int) -> Float[Tensor, "n readout height width"]:
         """Return what the levels around it read of a level's codes."""
         return self.recognition(level).read(self._one_hot(codes, level))
 

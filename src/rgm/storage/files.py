@@ -55,7 +55,7 @@ def _flush_folder(folder: Path) -> None:
 
 
 @contextmanager
-def claimed(folder: Path) -> Iterator[None]:
+def folder_lock(folder: Path) -> Iterator[None]:
     """Hold a folder for this process alone, and clear away what a killed one was writing there.
 
     Claims may be nested. The system lets go of the claim of a process that dies. Raises RGMError where another

@@ -9,9 +9,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rgm.data.images import ImageSet, to_unit
-from rgm.data.jitter import jitter, posed, random_pose
+from rgm.data.jitter import affine, jitter, random_affine
 from rgm.data.labels import HIDDEN, typical
-from rgm.distributions.noise import Share, Source, integers
+from rgm.distributions.noise import BatchSlice, Source, integers
 from rgm.errors import RGMError
 from rgm.model.spatial import SpatialRGM
 from rgm.runtime.distributed import Processes
@@ -97,23 +97,23 @@ class Batches:
             drawn = torch.randint(len(self.labelled), shape, generator=generator, device=self.device)
             index = torch.cat([index, self.labelled[drawn]])
         count, rows = len(index), self.processes.rows(len(index), self.device)
-        some, pose = round(stage.posed * len(index)), None
-        if stage.posed:
+        some, pose = round(stage.augment_share * len(index)), None
+        if stage.augment_share:
             pose = torch.zeros(count, 4, device=self.device)
-            pose[:some] = random_pose(some, generator, self.device)
+            pose[:some] = random_affine(some, generator, self.device)
         source: Source = generator
         if self.processes.count > 1:  # the others have the batch's other rows
-            source = Share(generator, rows, count)
+            source = BatchSlice(generator, rows, count)
             index, pose = index[rows], None if pose is None else pose[rows]
         unit = self.unit(index)
         if pose is not None:
             moved = len(range(self.processes.rank, some, self.processes.count))
             pose = pose.to(self.dtype)
-            unit = torch.cat([posed(unit[:moved], pose[:moved]), unit[moved:]])
+            unit = torch.cat([affine(unit[:moved], pose[:moved]), unit[moved:]])
         images = self._observed(shifted(unit, stage.shift, source), source)
         views = None
-        if stage.looks:
-            views = self._observed(jitter(unit, source, strength=stage.looks), source)
+        if stage.second_view_strength:
+            views = self._observed(jitter(unit, source, strength=stage.second_view_strength), source)
         return Batch(
             count=count,
             index=index,

@@ -61,14 +61,14 @@ class CountingTrainer:
         watch: Watch,
         save: Save,
         *,
-        save_every_s: float = math.inf,
+        checkpoint_every_s: float = math.inf,
         callbacks: Sequence[Callback] = (),
     ) -> None:
         """Go on to the end; see `Trainer.run`. An epoch is a stage here."""
         stages, saved = self.steps.stages, time.monotonic()
         done, looked = self.steps_done, self.history[-1].step if self.history else 0
         if looked < done and stages[done - 1] not in stages[done:]:
-            self.history.append(self._looked_at(stages[done - 1], self._loss()))
+            self.history.append(self._epoch_record(stages[done - 1], self._loss()))
             save(self, self.history[-1])  # it was stopped between a stage's last step and the look at it
         while self.steps_done < len(stages):
             stage = stages[self.steps_done]
@@ -90,11 +90,11 @@ class CountingTrainer:
                 save(self, None)
                 raise
             if stage in stages[self.steps_done :]:
-                if time.monotonic() > saved + save_every_s:
+                if time.monotonic() > saved + checkpoint_every_s:
                     save(self, None)
                     saved = time.monotonic()
                 continue
-            self.history.append(self._looked_at(stage, record.loss))
+            self.history.append(self._epoch_record(stage, record.loss))
             save(self, self.history[-1])
             saved = time.monotonic()
             for callback in callbacks:
@@ -104,7 +104,7 @@ class CountingTrainer:
         """Return −log p(x) in nats, the mean over some training images."""
         return -float(self.model.log_weight(self.probe.to(self.device)).mean())
 
-    def _looked_at(self, stage: str, loss: float) -> EpochRecord:
+    def _epoch_record(self, stage: str, loss: float) -> EpochRecord:
         return EpochRecord(
             stage=stage,
             epoch=len(self.history) + 1,

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rgm.counting.fitting import Recipe as CountingRecipe
-from rgm.counting.fitting import adjusted, usual
+from rgm.counting.fitting import adjusted, default_recipe
 from rgm.counting.model import CountingRGM
 from rgm.data.images import ImageSet
 from rgm.data.labels import HIDDEN
@@ -69,9 +69,9 @@ def fit(
         case CountingRGM():
             if isinstance(recipe, str | Recipe):
                 raise RGMError(
-                    "a CountingRGM is fitted by Expectation(…) or Exemplars(…): leave `recipe` out"
+                    "a CountingRGM is fitted by EMRecipe(…) or ExemplarRecipe(…): leave `recipe` out"
                 )
-            counts = adjusted(recipe or usual(model.config), epochs=epochs, batch_size=batch_size)
+            counts = adjusted(recipe or default_recipe(model.config), epochs=epochs, batch_size=batch_size)
             trainer = CountingTrainer(model, data, held_out, counts, seed=seed)
         case _:
             raise RGMError(f"there is no training of a {type(model).__name__}")

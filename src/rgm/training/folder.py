@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -22,6 +23,8 @@ from rgm.training.trainer import Trainer
 VERSION = 1
 KEPT = 3
 """Checkpoints that are kept: should the newest be damaged, there is one before it."""
+RENAMED = {"looks": "second_view_strength", "posed": "augment_share"}
+"""Options of a stage that were called otherwise up to version 0.1."""
 RESULTS = (
     FILE,
     "metrics.json",
@@ -128,7 +131,7 @@ class RunFolder:
         if (
             found.unfinished is None
             or not same
-            or found.unfinished.numbers.get("recipe") != _plain(training.recipe)
+            or _renamed(found.unfinished.numbers.get("recipe")) != _plain(training.recipe)
             or found.unfinished.numbers.get("made_from") != self._made_from
         ):
             raise RGMError(
@@ -152,6 +155,21 @@ class RunFolder:
 
 def _lines(records: Sequence[Mapping[str, object]]) -> str:
     return "".join(json.dumps(record) + "\n" for record in records)
+
+
+def _renamed(recipe: Any) -> Any:
+    """Return a stored recipe under the names of this version."""
+    stages = recipe.get("stages") if isinstance(recipe, dict) else None
+    if not isinstance(stages, list):
+        return recipe
+    return recipe | {
+        "stages": [
+            {RENAMED.get(name, name): value for name, value in stage.items()}
+            if isinstance(stage, dict)
+            else stage
+            for stage in stages
+        ]
+    }
 
 
 def _plain(value: object) -> object:

@@ -134,7 +134,7 @@ class NeuralTrainer:
         watch: Watch,
         save: Save,
         *,
-        save_every_s: float = math.inf,
+        checkpoint_every_s: float = math.inf,
         callbacks: Sequence[Callback] = (),
     ) -> None:
         """Go on to the end; see `Trainer.run`."""
@@ -157,7 +157,7 @@ class NeuralTrainer:
                     except BaseException:
                         save(self, None)
                         raise
-                    if time.monotonic() > saved + save_every_s:
+                    if time.monotonic() > saved + checkpoint_every_s:
                         save(self, None)
                         saved = time.monotonic()
                 self.history.append(self._close_epoch())

@@ -13,7 +13,7 @@ from torch import Tensor
 from rgm.data.jitter import Pose
 from rgm.data.labels import HIDDEN
 from rgm.distributions.categorical import one_hot
-from rgm.distributions.noise import Share, Source, integers
+from rgm.distributions.noise import BatchSlice, Source, integers
 from rgm.model.factorised import FactorisedPrior
 from rgm.model.recognition import Relaxed
 from rgm.model.spatial import SpatialRGM
@@ -62,7 +62,7 @@ def loss(
     if views is None:
         levels = model.relax(images, generator)
     else:
-        source = generator.twice() if isinstance(generator, Share) else generator
+        source = generator.twice() if isinstance(generator, BatchSlice) else generator
         levels = model.relax(torch.cat([images, views]), source)
     if views is not None:
         second = levels[-1].field.logits[len(images) :].flatten(1)
@@ -91,7 +91,7 @@ def loss(
     if weights.usage:
         terms["usage"] = torch.stack([usage(level, weight) for level in levels[:-1]]).sum()
     if weights.locality:
-        terms["locality"] = whole(spill(model, levels[0].sample.detach(), painted, generator))
+        terms["locality"] = whole(locality_loss(model, levels[0].sample.detach(), painted, generator))
     parts = [getattr(weights, name) * term for name, term in terms.items()]
     if weights.free_energy:
         fields, samples = [level.field for level in levels], [level.sample for level in levels[:-1]]
@@ -159,10 +159,10 @@ def _prior(
         model.prior(number).score(child, model.recognition(number + 1).read(parent), generator, pose)
         for number, (child, parent) in enumerate(pairwise(hard), start=1)
     ]
-    return -torch.stack([tolerant(score, outliers).mean() for score in scores]).sum()
+    return -torch.stack([robust_log_prob(score, outliers).mean() for score in scores]).sum()
 
 
-def tolerant(log_probs: Float[Tensor, "batch cells"], outliers: float) -> Float[Tensor, "batch cells"]:
+def robust_log_prob(log_probs: Float[Tensor, "batch cells"], outliers: float) -> Float[Tensor, "batch cells"]:
     """Return log((1 − γ) p + γ) / (1 − γ) of each cell: its likelihood where it may, at γ, be anything at all.
 
     Its slope against log p is p / (γ + (1 − γ) p), the weight by which Ji et al. (2023, TaiLr) bring maximum
@@ -216,7 +216,7 @@ def usage(level: Relaxed, weight: float = 1.0) -> Scalar:
     return math.log(level.field.states) + torch.xlogy(shares, shares.clamp_min(1e-30)).sum()
 
 
-def spill(
+def locality_loss(
     model: SpatialRGM,
     z1: Float[Tensor, "batch states height width"],
     painted: Float[Tensor, "batch channels rows columns"],

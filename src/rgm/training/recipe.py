@@ -79,9 +79,9 @@ class Stage:
     steps, as on a small set, the stage goes on to that many.
     `trains`: the parts whose parameters move. `warm_up`: the share of the stage in which `weights.rate` rises from
     nothing, so that codes are used before they are priced. `labelled`: images with a known label that are added to
-    every batch, where most labels are hidden. `looks`: how far the second look at an image is turned, scaled and
-    shifted, in units of `jitter`; 0 for no second look. `posed`: the share of a batch that is so turned, scaled and
-    shifted itself, the prior being told how. `relocation`: when codes that are hardly needed are moved.
+    every batch, where most labels are hidden. `second_view_strength`: how far the second view of an image is rotated,
+    scaled and shifted, in units of `jitter`; 0 for no second view. `augment_share`: the share of a batch that is itself
+    augmented so, the prior being conditioned on how. `relocation`: when codes that are hardly needed are moved.
     """
 
     name: str
@@ -95,8 +95,8 @@ class Stage:
     trains: Literal["everything", "prior", "concept"] = "everything"
     warm_up: float = 0.0
     labelled: int = 0
-    looks: float = 0.0
-    posed: float = 0.0
+    second_view_strength: float = 0.0
+    augment_share: float = 0.0
     relocation: Relocation | None = None
     weights: Weights
 
@@ -170,7 +170,7 @@ class Recipe:
                 return stage
             weight = stage.weights.concept
             weights = replace(stage.weights, pseudo_label=weight, information=weight)
-            return replace(stage, weights=weights, labelled=32, looks=1.5)
+            return replace(stage, weights=weights, labelled=32, second_view_strength=1.5)
 
         return replace(self, stages=tuple(map(changed, self.stages)))
 
@@ -255,7 +255,7 @@ def pretrained() -> Recipe:
     codes that have settled.
     """
     codes = replace(_codes(locality=5.0), epochs=12)
-    prior = replace(_prior(), epochs=14, batch_size=128, posed=0.8)
+    prior = replace(_prior(), epochs=14, batch_size=128, augment_share=0.8)
     concept = Stage(
         name="concept",
         epochs=6,
@@ -264,7 +264,7 @@ def pretrained() -> Recipe:
         schedule="one-cycle",
         trains="concept",
         shift=1,
-        looks=1.0,
+        second_view_strength=1.0,
         weights=Weights(reconstruction=0.0, concept=0.5, pseudo_label=0.5),
     )
     tolerating = _tolerating(prior, outliers=0.005, epochs=0.5, least_steps=100)

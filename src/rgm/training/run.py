@@ -25,7 +25,7 @@ from rgm.presets import preset_of
 from rgm.runtime.device import resolve_device
 from rgm.runtime.progress import Callback, EpochRecord, Watch
 from rgm.storage.checkpoint import FILE, Origin
-from rgm.storage.files import claimed, write_json
+from rgm.storage.files import folder_lock, write_json
 from rgm.training.config import RunConfig
 from rgm.training.counting import CountingTrainer
 from rgm.training.engine import Engine
@@ -75,12 +75,12 @@ class Plan:
         *,
         resume: bool = False,
         watch: Watch = lambda _: None,
-        save_every_s: float = 30.0,
+        checkpoint_every_s: float = 30.0,
         callbacks: Sequence[Callback] = (),
     ) -> RunResult:
         """Train, once, and leave a run folder.
 
-        A checkpoint is left at every epoch, every `save_every_s` seconds within one and where `watch` interrupts;
+        A checkpoint is left at every epoch, every `checkpoint_every_s` seconds within one and where `watch` interrupts;
         `resume` goes on from the newest that is whole, or starts afresh where there is none: the results are equal,
         byte for byte, to those of a training that was never stopped. An earlier run in the folder is replaced when the
         first checkpoint of this one is whole. Started by `torchrun`, processes share every batch, and the first one
@@ -89,14 +89,19 @@ class Plan:
         """
         training, model, (_, validation, test) = self.training, self.training.model, self.sets
         first = training.processes.first
-        with claimed(out) if first else nullcontext():
+        with folder_lock(out) if first else nullcontext():
             folder = RunFolder(out, self.origin, self.config, training, self.sets)
             if resume:
                 folder.restore(training)
             start = time.perf_counter()
             if training.saves_start and not training.steps_done:
                 folder.keep(training, None)
-            training.run(watch, folder.keep, save_every_s=save_every_s, callbacks=callbacks if first else ())
+            training.run(
+                watch,
+                folder.keep,
+                checkpoint_every_s=checkpoint_every_s,
+                callbacks=callbacks if first else (),
+            )
             if self.labels == 0 and validation.labels is not None:
                 read = model.read(to_unit(validation.images).to(model.device))[-1].flatten()
                 assert isinstance(model, SpatialRGM)  # the other kind needs labels

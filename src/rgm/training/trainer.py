@@ -70,13 +70,13 @@ class Trainer(Protocol):
         watch: Watch,
         save: "Save",
         *,
-        save_every_s: float = math.inf,
+        checkpoint_every_s: float = math.inf,
         callbacks: Sequence[Callback] = (),
     ) -> None:
         """Go on to the end.
 
         `watch` and `callbacks` are called after every step; `save` and `callbacks` after every epoch; `save` also every
-        `save_every_s` seconds within an epoch, and where one of the others interrupts by raising.
+        `checkpoint_every_s` seconds within an epoch, and where one of the others interrupts by raising.
         """
         ...
 
