@@ -11,7 +11,7 @@ from mkdocs.exceptions import PluginError
 
 _INLINE = re.compile(r'<span class="arithmatex">\\\((.*?)\\\)</span>', re.DOTALL)
 _DISPLAY = re.compile(r'<div class="arithmatex">\\\[(.*?)\\\]</div>', re.DOTALL)
-_FUNCTION = re.compile(r"(<m([io])>(?:log|exp|max|min)</m\2>)(?!<mo[^>]*>&#x00028;)")
+_FUNCTION = re.compile(r"(?<!<msub>)(<m([io])>(?:log|exp|max|min)</m\2>)(?!<mo[^>]*>&#x00028;)")
 
 
 def to_mathml(latex: str, *, display: bool) -> str:
