@@ -30,7 +30,7 @@ def _bits(value: float) -> str:
     return f"{value:,.{0 if abs(value) >= 100 else 1}f} bits"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Quantity:
     """A measure: how it is called, in which unit it is stored, how it is written, and what it says.
 
@@ -39,8 +39,8 @@ class Quantity:
 
     label: str
     unit: str
+    form: Callable[[float], str]
     meaning: str
-    form: Callable[[float], str] = percent
     better: Direction = "higher"
     source: str = ""
 
@@ -50,307 +50,121 @@ _AUROC = "Probability that such an image has less evidence than a test image (AU
 
 
 def _separated(kind: str) -> Quantity:
-    return Quantity(
-        label=f"{kind} distinguished from test images",
-        unit="share",
-        meaning=_AUROC,
-        source="DeLong et al. 1988 (interval)",
-    )
+    label = f"{kind} detected as out-of-distribution (AUROC)"
+    return Quantity(label, "share", percent, _AUROC, source="DeLong et al. 1988 (interval)")
 
 
+# A table: label, unit and format; what the measure says; the direction in which it is better; the source.
+# fmt: off
 QUANTITIES: dict[str, Quantity] = {
-    # Abstraction
-    "concept_accuracy": Quantity(
-        label="concept accuracy",
-        unit="share",
-        meaning="Test images whose most probable concept is their true class.",
-    ),
-    "concept_information": Quantity(
-        label="class information in the concept",
-        unit="share",
-        meaning="Mutual information of the concept with the true class, over the entropy of the class.",
-        form=_fixed(3),
-        source="Miller 1955; Panzeri and Treves 1996",
-    ),
-    "compression": Quantity(
-        label="compression of the pixels by the codes",
-        unit="ratio",
-        meaning="Bits of the pixels, coded without loss, over bits of the codes.",
-        form=_fixed(1, " ×"),
-    ),
-    "calibration_error": Quantity(
-        label="calibration error of the concept",
-        unit="share",
-        meaning="Mean difference between the probability of the concept and how often it is right.",
-        better="lower",
-        source="Guo et al. 2017, equation 3",
-    ),
-    "squared_error": Quantity(
-        label="squared error",
-        unit="grey range squared",
-        meaning="Mean squared error of reconstructions per pixel, black 0 and white 1.",
-        form=_fixed(4),
-        better="lower",
-    ),
-    "reconstructions_recognised": Quantity(
-        label="reconstructions recognised",
-        unit="share",
-        meaning="Images reconstructed from their codes that the judge assigns to their true class.",
-    ),
-    "codes_in_use": Quantity(
-        label="codes in use",
-        unit="codes",
-        meaning="Codes that occur at all among the test images.",
-        form=_fixed(0),
-        better="neither",
-    ),
-    "perplexity": Quantity(
-        label="codebook perplexity",
-        unit="codes",
-        meaning="Number of equally used codes that would be as varied; duplicate codes raise it.",
-        form=_fixed(1),
-        better="neither",
-    ),
-    "needed_codes": Quantity(
-        label="codes needed",
-        unit="codes",
-        meaning="Codes that no other code can replace everywhere at a negligible cost in squared error.",
-        form=_fixed(0),
-    ),
-    "needed_perplexity": Quantity(
-        label="perplexity of the codes needed",
-        unit="codes",
-        meaning="Perplexity after every code that is not needed has been merged with its replacement.",
-        form=_fixed(1),
-        better="neither",
-    ),
-    "pixels_bits": Quantity(
-        label="bits of an image's pixels",
-        unit="bits",
-        meaning="The better of two lossless coders, many images coded together.",
-        form=_bits,
-        better="neither",
-    ),
-    "bits": Quantity(
-        label="bits of an image's codes",
-        unit="bits",
-        meaning="Cost of the codes under the model's own probabilities.",
-        form=_bits,
-        better="lower",
-    ),
-    "concept_bits": Quantity(
-        label="bits of an image's concept",
-        unit="bits",
-        meaning="Cost of naming one of the concepts, all equally probable.",
-        form=_bits,
-        better="neither",
-    ),
-    "class_information": Quantity(
-        label="class information in the codes",
-        unit="share",
-        meaning="The same of the class that the judge predicts from the reconstruction.",
-        form=percent,
-    ),
-    "pixels_explained": Quantity(
-        label="variance of the pixels explained",
-        unit="share",
-        meaning="Share of the variance around the mean image that the reconstruction explains.",
-    ),
-    "concept_pixels_explained": Quantity(
-        label="variance of the pixels explained by the concept",
-        unit="share",
-        meaning="Share of it that the mean sample of the concept explains.",
-    ),
-    # Instantiation
-    "samples_recognised": Quantity(
-        label="samples recognised",
-        unit="share",
-        meaning="Samples that the judge assigns to the concept they were drawn from.",
-    ),
-    "worst_concept_recognised": Quantity(
-        label="samples recognised, worst concept",
-        unit="share",
-        meaning="The lowest such share among the concepts.",
-    ),
-    "completions_recognised": Quantity(
-        label="completions recognised",
-        unit="share",
-        meaning="Images with their lower half resampled that the judge assigns to their true class.",
-    ),
-    "recall_ratio": Quantity(
-        label="recall relative to real images",
-        unit="ratio",
-        meaning="How much of the variety of real images the samples cover; as many training images give 1.",
-        form=_fixed(2),
-        source="Kynkäänniemi et al. 2019, equation 2",
-    ),
-    "diversity_ratio": Quantity(
-        label="diversity relative to real images",
-        unit="ratio",
-        meaning="Distance of two samples of a concept over that of two test images of a class.",
-        form=_fixed(2),
-        better="neither",
-    ),
-    "nearest_ratio": Quantity(
-        label="nearest-training-image distance relative to real images",
-        unit="ratio",
-        meaning="Near 0 for copies of training images, 1 for real images that are new.",
-        form=_fixed(2),
-        better="neither",
-    ),
-    "precision": Quantity(
-        label="precision",
-        unit="share",
-        meaning="Samples that lie among the real images, in the judge's features.",
-        source="Kynkäänniemi et al. 2019, equation 1",
-    ),
-    "recall": Quantity(
-        label="recall",
-        unit="share",
-        meaning="Real images that lie among the samples, in the judge's features.",
-        source="Kynkäänniemi et al. 2019, equation 2",
-    ),
-    "frechet_ratio": Quantity(
-        label="Fréchet distance relative to real images",
-        unit="ratio",
-        meaning="Fréchet distance of the samples over that of as many training images.",
-        form=_fixed(2),
-        better="lower",
-        source="Heusel et al. 2017, equation 6",
-    ),
-    "frechet_distance": Quantity(
-        label="Fréchet distance",
-        unit="squared feature units",
-        meaning="Between the judge's features of samples and of test images.",
-        form=_fixed(4),
-        better="lower",
-        source="Heusel et al. 2017, equation 6",
-    ),
-    # Locality
-    "own_patch_share": Quantity(
-        label="change inside the cell's own patch",
-        unit="share",
-        meaning="Share of a changed cell's squared change that stays in the pixels under it.",
-    ),
-    "patch_plus_2_share": Quantity(
-        label=f"change inside the patch + {MARGIN} pixels",
-        unit="share",
-        meaning=f"Share of it in these pixels and {MARGIN} more on every side.",
-    ),
-    "receptive_field_share": Quantity(
-        label="change inside the receptive field",
-        unit="share",
-        meaning="Must be 100 %: the architecture lets nothing through beyond these pixels.",
-    ),
-    "recognition_field_share": Quantity(
-        label="codes inferred from their receptive field alone",
-        unit="share",
-        meaning="Must be 100 %: cells whose logits stay when all pixels beyond their field are exchanged.",
-    ),
-    "own_patch_concentration": Quantity(
-        label="change inside the own patch, relative to its area",
-        unit="ratio",
-        meaning="1 where a cell changes all of the image alike.",
-        form=_fixed(1, " ×"),
-    ),
-    "rank_correlation": Quantity(
-        label="rank correlation of distances",
-        unit="correlation",
-        meaning="Cells that are far apart change places that are far apart: Spearman's correlation, at most 1.",
-        form=_fixed(3),
-        source="Spearman 1904",
-    ),
-    "displacement_px": Quantity(
-        label="distance of a change from its cell",
-        unit="pixels",
-        meaning="From the centre of mass of a cell's change to the centre of its patch.",
-        form=_fixed(2, " px"),
-        better="lower",
-    ),
-    "global_over_local": Quantity(
-        label="pixels changed by a concept, relative to a cell",
-        unit="ratio",
-        meaning="How many times more pixels a concept changes than one cell.",
-        form=_fixed(1, " ×"),
-    ),
-    "local_extent": Quantity(
-        label="pixels changed by one other code",
-        unit="share",
-        meaning=f"Pixels that {_VISIBLY} when one cell's code is exchanged.",
-        better="lower",
-    ),
-    "global_extent": Quantity(
-        label="pixels changed by another concept",
-        unit="share",
-        meaning=f"Pixels that {_VISIBLY} when the whole concept is exchanged.",
-    ),
-    "changed_concept_recognised": Quantity(
-        label="changed concept recognised",
-        unit="share",
-        meaning="Images with an exchanged concept that the judge assigns to the new one.",
-    ),
-    "decoder_area": Quantity(
-        label="receptive field of the decoder",
-        unit="share",
-        meaning="Share of the image that a cell can change at all.",
-        better="lower",
-    ),
-    "encoder_area": Quantity(
-        label="receptive field of the encoder",
-        unit="share",
-        meaning="Share of the image that a cell's code can depend on at all.",
-        better="lower",
-    ),
-    # Exact evidence
-    "negative_log_likelihood": Quantity(
-        label="−log p of a test image",
-        unit="nats",
-        meaning="Exact, not a bound: of the images as the model observes them.",
-        form=_fixed(1, " nats"),
-        better="lower",
-    ),
-    "bits_per_dimension": Quantity(
-        label="bits per pixel and channel",
-        unit="bits",
-        meaning="The same for each pixel of a channel: what an ideal coder with this model needs.",
-        form=_fixed(3, " bits"),
-        better="lower",
-    ),
-    "answered_right": Quantity(
-        label="concept accuracy, all answered",
-        unit="share",
-        meaning="Test images whose most probable concept is their true class.",
-    ),
-    "answered_right_likelier_half": Quantity(
-        label="concept accuracy, half with the higher evidence",
-        unit="share",
-        meaning="The same where the model answers for the half with the higher evidence alone.",
-    ),
-    "selective_accuracy_90": Quantity(
-        label="selective accuracy, most certain 90 %",
-        unit="share",
-        meaning="The same where it answers for the nine tenths with the largest margin.",
-    ),
-    "selective_accuracy_50": Quantity(
-        label="selective accuracy, most certain 50 %",
-        unit="share",
-        meaning="The same where it answers for the half with the largest margin.",
-    ),
-    "planted_cell_found": Quantity(
-        label="foreign cell found",
-        unit="share",
-        meaning="A cell of another image, placed into an image, that is the most surprising cell of all.",
-    ),
-    "completed_quadrants_recognised": Quantity(
-        label="completed quadrants recognised",
-        unit="share",
-        meaning="Images with a quadrant resampled that the judge assigns to their true class.",
-    ),
+    "concept_accuracy": Quantity("concept accuracy", "share", percent,
+        "Test images whose most probable concept is their true class."),
+    "concept_information": Quantity("class information in the concept", "share", _fixed(3),
+        "Mutual information of the concept with the true class, over the entropy of the class.",
+        source="Miller 1955; Panzeri and Treves 1996"),
+    "compression": Quantity("compression of the pixels by the codes", "ratio", _fixed(1, " ×"),
+        "Bits of the pixels, coded without loss, over bits of the codes."),
+    "calibration_error": Quantity("calibration error of the concept", "share", percent,
+        "Mean difference between the probability of the concept and how often it is right.", better="lower",
+        source="Guo et al. 2017, equation 3"),
+    "squared_error": Quantity("squared error", "grey range squared", _fixed(4),
+        "Mean squared error of reconstructions per pixel, black 0 and white 1.", better="lower"),
+    "reconstructions_recognised": Quantity("reconstructions recognised", "share", percent,
+        "Images reconstructed from their codes that the judge assigns to their true class."),
+    "codes_in_use": Quantity("codes in use", "codes", _fixed(0),
+        "Codes that occur at all among the test images.", better="neither"),
+    "perplexity": Quantity("codebook perplexity", "codes", _fixed(1),
+        "Number of equally used codes that would be as varied; duplicate codes raise it.", better="neither"),
+    "needed_codes": Quantity("codes needed", "codes", _fixed(0),
+        "Codes that no other code can replace everywhere at a negligible cost in squared error."),
+    "needed_perplexity": Quantity("perplexity of the codes needed", "codes", _fixed(1),
+        "Perplexity after every code that is not needed has been merged with its replacement.", better="neither"),
+    "pixels_bits": Quantity("bits of an image's pixels", "bits", _bits,
+        "The better of two lossless coders, many images coded together.", better="neither"),
+    "bits": Quantity("bits of an image's codes", "bits", _bits,
+        "Cost of the codes under the model's own probabilities.", better="lower"),
+    "concept_bits": Quantity("bits of an image's concept", "bits", _bits,
+        "Cost of naming one of the concepts, all equally probable.", better="neither"),
+    "class_information": Quantity("class information in the codes", "share", percent,
+        "The same of the class that the judge predicts from the reconstruction."),
+    "pixels_explained": Quantity("variance of the pixels explained", "share", percent,
+        "Share of the variance around the mean image that the reconstruction explains."),
+    "concept_pixels_explained": Quantity("variance of the pixels explained by the concept", "share", percent,
+        "Share of it that the mean sample of the concept explains."),
+    "samples_recognised": Quantity("samples recognised", "share", percent,
+        "Samples that the judge assigns to the concept they were drawn from."),
+    "worst_concept_recognised": Quantity("samples recognised, worst concept", "share", percent,
+        "The lowest such share among the concepts."),
+    "completions_recognised": Quantity("completions recognised", "share", percent,
+        "Images with their lower half resampled that the judge assigns to their true class."),
+    "recall_ratio": Quantity("recall relative to real images", "ratio", _fixed(2),
+        "How much of the variety of real images the samples cover; as many training images give 1.",
+        source="Kynkäänniemi et al. 2019, equation 2"),
+    "diversity_ratio": Quantity("diversity relative to real images", "ratio", _fixed(2),
+        "Distance of two samples of a concept over that of two test images of a class.", better="neither"),
+    "nearest_ratio": Quantity("nearest-training-image distance relative to real images", "ratio", _fixed(2),
+        "Near 0 for copies of training images, 1 for real images that are new.", better="neither"),
+    "precision": Quantity("precision", "share", percent,
+        "Samples that lie among the real images, in the judge's features.",
+        source="Kynkäänniemi et al. 2019, equation 1"),
+    "recall": Quantity("recall", "share", percent,
+        "Real images that lie among the samples, in the judge's features.",
+        source="Kynkäänniemi et al. 2019, equation 2"),
+    "frechet_ratio": Quantity("Fréchet distance relative to real images", "ratio", _fixed(2),
+        "Fréchet distance of the samples over that of as many training images.", better="lower",
+        source="Heusel et al. 2017, equation 6"),
+    "frechet_distance": Quantity("Fréchet distance", "squared feature units", _fixed(4),
+        "Between the judge's features of samples and of test images.", better="lower",
+        source="Heusel et al. 2017, equation 6"),
+    "own_patch_share": Quantity("change inside the cell's own patch", "share", percent,
+        "Share of a changed cell's squared change that stays in the pixels under it."),
+    "patch_plus_2_share": Quantity(f"change inside the patch + {MARGIN} pixels", "share", percent,
+        f"Share of it in these pixels and {MARGIN} more on every side."),
+    "receptive_field_share": Quantity("change inside the receptive field", "share", percent,
+        "Must be 100 %: the architecture lets nothing through beyond these pixels."),
+    "recognition_field_share": Quantity("codes inferred from their receptive field alone", "share", percent,
+        "Must be 100 %: cells whose logits stay when all pixels beyond their field are exchanged."),
+    "own_patch_concentration": Quantity("change inside the own patch, relative to its area", "ratio", _fixed(1, " ×"),
+        "1 where a cell changes all of the image alike."),
+    "rank_correlation": Quantity("rank correlation of distances", "correlation", _fixed(3),
+        "Cells that are far apart change places that are far apart: Spearman's correlation, at most 1.",
+        source="Spearman 1904"),
+    "displacement_px": Quantity("distance of a change from its cell", "pixels", _fixed(2, " px"),
+        "From the centre of mass of a cell's change to the centre of its patch.", better="lower"),
+    "global_over_local": Quantity("pixels changed by a concept, relative to a cell", "ratio", _fixed(1, " ×"),
+        "How many times more pixels a concept changes than one cell."),
+    "local_extent": Quantity("pixels changed by one other code", "share", percent,
+        f"Pixels that {_VISIBLY} when one cell's code is exchanged.", better="lower"),
+    "global_extent": Quantity("pixels changed by another concept", "share", percent,
+        f"Pixels that {_VISIBLY} when the whole concept is exchanged."),
+    "changed_concept_recognised": Quantity("changed concept recognised", "share", percent,
+        "Images with an exchanged concept that the judge assigns to the new one."),
+    "decoder_area": Quantity("receptive field of the decoder", "share", percent,
+        "Share of the image that a cell can change at all.", better="lower"),
+    "encoder_area": Quantity("receptive field of the encoder", "share", percent,
+        "Share of the image that a cell's code can depend on at all.", better="lower"),
+    "negative_log_likelihood": Quantity("−log p of a test image", "nats", _fixed(1, " nats"),
+        "Exact, not a bound: of the images as the model observes them.", better="lower"),
+    "bits_per_dimension": Quantity("bits per dimension", "bits", _fixed(3, " bits"),
+        "The same for each pixel of a channel: what an ideal coder with this model needs.", better="lower"),
+    "answered_right": Quantity("concept accuracy, all answered", "share", percent,
+        "Test images whose most probable concept is their true class."),
+    "answered_right_likelier_half": Quantity("concept accuracy, half with the higher evidence", "share", percent,
+        "The same where the model answers for the half with the higher evidence alone."),
+    "selective_accuracy_90": Quantity("concept accuracy, 90 % with the largest margin", "share", percent,
+        "The same where it answers for the nine tenths with the largest margin."),
+    "selective_accuracy_50": Quantity("concept accuracy, 50 % with the largest margin", "share", percent,
+        "The same where it answers for the half with the largest margin."),
+    "planted_cell_found": Quantity("replaced cell detected", "share", percent,
+        "A cell of another image, placed into an image, that is the most surprising cell of all."),
+    "completed_quadrants_recognised": Quantity("completed quadrants recognised", "share", percent,
+        "Images with a quadrant resampled that the judge assigns to their true class."),
     "letters_separated": _separated("letters"),
     "mnist_separated": _separated("MNIST"),
     "fashion_mnist_separated": _separated("clothes"),
     "kmnist_separated": _separated("Kuzushiji"),
 }
+# fmt: on
 
 
 def quantity(name: str) -> Quantity | None:
