@@ -5,7 +5,6 @@ import os
 import signal
 import sys
 import traceback
-from types import FrameType
 from typing import NoReturn
 
 from cyclopts import App, CycloptsError
@@ -39,7 +38,7 @@ def main() -> None:
     """Run the command line, and turn errors into exit codes: 2 for what the user can correct, 1 for a bug."""
     settle_threads()
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
-    signal.signal(signal.SIGTERM, _terminated)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         app(sys.argv[1:], exit_on_error=False, print_error=False)
     except PermissionError as error:
@@ -61,7 +60,3 @@ def main() -> None:
 def _leave(code: int, message: str) -> NoReturn:
     print(f"rgm: {message}", file=sys.stderr)
     raise SystemExit(code) from None
-
-
-def _terminated(_signal: int, _frame: FrameType | None) -> None:
-    raise SystemExit(143)

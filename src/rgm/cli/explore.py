@@ -14,12 +14,8 @@ def explore(
     *,
     port: Annotated[int, Parameter(help="Port of the page; 0 for any that is free.")] = 8765,
     browser: Annotated[bool, Parameter(help="Open the page in the browser.")] = True,
-    export: Annotated[
-        Path | None, Parameter(help="Folder to write the page to, instead of serving it.")
-    ] = None,
-    runtime: Annotated[
-        Path | None, Parameter(help="Folder with the files of ONNX Runtime Web, for --export.")
-    ] = None,
+    export: Annotated[Path | None, Parameter(help="Folder to write the page to, not serving it.")] = None,
+    runtime: Annotated[Path | None, Parameter(help="Folder of ONNX Runtime Web, for --export.")] = None,
     data_dir: options.DataDir = None,
     device: options.Device = "auto",
 ) -> None:

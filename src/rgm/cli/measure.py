@@ -1,6 +1,7 @@
 """Commands that measure trained models: `experiment`, `evaluate` and `compare`."""
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -39,16 +40,11 @@ def experiment(
     from rgm import pipeline
 
     checkpoint = options.load(model, device, folder=out)
+    seed = checkpoint.origin.seed if seed is None else seed
     with progress(quiet) as watch:
-        train, test = options.read_comparable(checkpoint, data, ("train", "test"), data_dir)
+        sets = options.read_comparable(checkpoint, data, ("train", "test"), data_dir)
         result = pipeline.experiment(
-            name,
-            checkpoint.model,
-            train,
-            test,
-            folder=checkpoint.run,
-            seed=checkpoint.origin.seed if seed is None else seed,
-            watch=watch,
+            name, checkpoint.model, *sets, folder=checkpoint.run, seed=seed, watch=watch
         )
     files = pipeline.write_experiment(name, result, out)
     if not quiet:
@@ -78,8 +74,6 @@ def evaluate(
     with `--controls`, the same for an untrained model, one without a grid, one whose prior is factorised, one whose
     concepts are shuffled and one that replays its training codes.
     """
-    from dataclasses import asdict
-
     from rgm import pipeline
     from rgm.cli.tables import claim_table, evaluation_table
     from rgm.evaluation.bound import evaluate as evaluated
@@ -91,7 +85,7 @@ def evaluate(
     train, test = options.read_comparable(checkpoint, data, ("train", split), data_dir)
     if claims or controls:
         decided = []
-        for claim in _claims(checkpoint, train, test, controls=controls, seed=seed, quiet=quiet):
+        for claim in _claims(checkpoint, [train, test], quiet, seed, controls):
             decided.append(claim)
             if out is not None:
                 pipeline.write_evidence(decided, test.name, out)
@@ -133,9 +127,9 @@ def compare(
     checkpoints = {model: options.load(model, device, folder=out) for model in models}
     name = data or checkpoints[models[0]].origin.data
     for model, checkpoint in checkpoints.items():
-        train, test = options.read_comparable(checkpoint, name, ("train", "test"), data_dir)
+        sets = options.read_comparable(checkpoint, name, ("train", "test"), data_dir)
         found[model] = []
-        for claim in _claims(checkpoint, train, test, seed=seed, quiet=quiet):
+        for claim in _claims(checkpoint, sets, quiet, seed):
             found[model].append(claim)
             if not quiet:
                 print(f"{model}: {claim.claim} {claim.verdict}", file=sys.stderr)
@@ -150,25 +144,13 @@ def compare(
 
 
 def _claims(
-    checkpoint: "Checkpoint",
-    train: "ImageSet",
-    test: "ImageSet",
-    *,
-    controls: bool = False,
-    seed: int,
-    quiet: bool,
+    checkpoint: "Checkpoint", sets: "list[ImageSet]", quiet: bool, seed: int, controls: bool = False
 ) -> "Iterator[Claim]":
     """Yield the claims about a model as they are decided, with progress while something is trained."""
     from rgm import pipeline
 
+    folder = checkpoint.run
     with progress(quiet) as watch:
         yield from pipeline.claims(
-            checkpoint.model,
-            train,
-            test,
-            folder=checkpoint.run,
-            controls=controls,
-            seed=seed,
-            watch=watch,
-            say=watch.say,
+            checkpoint.model, *sets, folder=folder, controls=controls, seed=seed, watch=watch, say=watch.say
         )

@@ -1,18 +1,13 @@
 """Commands about models as files: `info`, `pack`, `export` and `judge`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from cyclopts import Parameter
 
 from rgm.cli import options
 from rgm.cli.terminal import progress, show, show_measures
 from rgm.errors import RGMError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from rgm.model.generative import Level
 
 
 def info(model: options.Model) -> None:
@@ -30,8 +25,7 @@ def info(model: options.Model) -> None:
         "trained on": f"{origin.data}, seed {origin.seed}",
         "image": " × ".join(map(str, config.image)),
     }
-    levels: Sequence[Level] = config.levels
-    for number, level in enumerate(levels, start=1):
+    for number, level in enumerate(config.levels, start=1):
         grid = " × ".join(map(str, level.grid))
         how = "fitted in closed form"
         if isinstance(level, LevelConfig):

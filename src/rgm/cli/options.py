@@ -33,22 +33,19 @@ Config = Annotated[RunConfig, Parameter(name="*")]
 DEFAULTS = RunConfig()
 LATEST = Path("runs/latest")
 RunFolder = Annotated[Path, Parameter(help="The run folder.")]
-Resume = Annotated[
-    bool, _FLAG, Parameter(help="Continue the run in --out; start afresh where it has no checkpoint yet.")
-]
+Resume = Annotated[bool, _FLAG, Parameter(help="Continue the run in --out, or start one if there is none.")]
 Controls = Annotated[bool, Parameter(help="Also evaluate the claims on controls that must fail.")]
-Board = Annotated[
-    Path | None, Parameter(help="Folder for TensorBoard's event files. Needs the extra tensorboard.")
-]
+Board = Annotated[Path | None, Parameter(help="Folder for TensorBoard files. Needs the extra tensorboard.")]
 Quiet = Annotated[bool, _FLAG, Parameter(help="Print errors only.")]
 Model = Annotated[
-    str, Parameter(help="A run folder, a checkpoint folder, a model file, or mnist: the packaged weights.")
+    str,
+    Parameter(
+        help="A run folder, a checkpoint folder or file, packaged weights (mnist), or owner/name on the Hugging Face Hub."
+    ),
 ]
 Data = Annotated[str | None, Parameter(help=f"{_DATA}; by default the model's own data set.")]
 TrainingData = Annotated[str, Parameter(help=f"{_DATA}.")]
-DataDir = Annotated[
-    Path | None, Parameter(help="Folder with mnist/ and so on as IDX files; by default $RGM_DATA_DIR.")
-]
+DataDir = Annotated[Path | None, Parameter(help="Folder with mnist/ … as IDX files; else $RGM_DATA_DIR.")]
 SplitName = Annotated[Literal["train", "validation", "test"], Parameter(help="Split of the data set.")]
 Device = Annotated[str, Parameter(help="auto, cpu, cuda or mps.")]
 Seed = Annotated[int, _SEED, Parameter(help="Random seed.")]

@@ -5,7 +5,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -62,19 +62,15 @@ class _Lines:
 
     def show(self, record: StepRecord) -> None:
         now = time.monotonic()
-        begins = record.stage != self.stage
-        if begins:
+        if record.stage != self.stage:
             self.stage, self.began, self.first = record.stage, now, record.step
         elif now < self.last + PATIENCE_S and record.step < record.steps:
             return
         done = record.step - self.first
         left = f", {_duration((now - self.began) / done * (record.steps - record.step))} left" if done else ""
-        self._print(f"{record.stage}: step {record.step:,} of {record.steps:,}, loss {record.loss:.4f}{left}")
+        self.say(f"{record.stage}: step {record.step:,} of {record.steps:,}, loss {record.loss:.4f}{left}")
 
     def say(self, text: str) -> None:
-        self._print(text)
-
-    def _print(self, text: str) -> None:
         self.last = time.monotonic()
         print(f"[{_duration(self.last - self.start)}] {text}", file=sys.stderr, flush=True)
 
@@ -125,14 +121,6 @@ def progress(quiet: bool = False) -> Iterator[Watcher]:
     from rich.console import Console  # imported with the first progress, so that `rgm --help` answers at once
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    console = Console(stderr=True)
-    watcher = Watcher()
-    in_main = threading.current_thread() is threading.main_thread()
-    before = {
-        number: signal.signal(number, watcher.on_signal)
-        for number in (signal.SIGINT, signal.SIGTERM)
-        if in_main
-    }
     columns = (
         TextColumn("{task.description:9}"),
         BarColumn(bar_width=24),
@@ -140,19 +128,16 @@ def progress(quiet: bool = False) -> Iterator[Watcher]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[rate]}  [dim]{task.fields[terms]}[/dim]"),
     )
-    try:
-        if quiet:
-            yield watcher
-        elif not console.is_terminal:
+    watcher, console = Watcher(), Console(stderr=True)
+    in_main = threading.current_thread() is threading.main_thread()
+    with ExitStack() as stack:
+        for number in (signal.SIGINT, signal.SIGTERM) if in_main else ():
+            stack.callback(signal.signal, number, signal.signal(number, watcher.on_signal))
+        if not quiet and console.is_terminal:
+            watcher.display = _Bars(stack.enter_context(Progress(*columns, console=console)))
+        elif not quiet:
             watcher.display = _Lines()
-            yield watcher
-        else:
-            with Progress(*columns, console=console) as bars:
-                watcher.display = _Bars(bars)
-                yield watcher
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        yield watcher
 
 
 def show(shown: "Table | Text") -> None:
