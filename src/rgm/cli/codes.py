@@ -76,9 +76,7 @@ def complete(
     codes: Annotated[Path, Parameter(help="An .npz file with `z1` and `keep`.")],
     *,
     out: options.ArraysFile,
-    concept: Annotated[
-        str | None, Parameter(help="A class by name or number; by default the file's `concept`.")
-    ] = None,
+    concept: Annotated[str | None, Parameter(help="A class by name or number; else the file's own.")] = None,
     seed: options.Seed = 0,
     device: options.Device = "auto",
 ) -> None:

@@ -15,9 +15,7 @@ def cache(
     out: Annotated[Path, Parameter(help="Folder to write; every --data then takes it.")],
     size: Annotated[int | None, Parameter(help="Resize images to this many pixels a side.")] = None,
     channels: Annotated[Literal[1, 3] | None, Parameter(help="1 for greyscale, 3 for colour.")] = None,
-    skip_damaged: Annotated[
-        bool, Parameter(help="Skip images that cannot be read, with a warning.", negative="")
-    ] = False,
+    skip_damaged: Annotated[bool, Parameter(help="Skip damaged images with a warning.", negative="")] = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Decode images once into files that are read as they are needed, for sets larger than memory.

@@ -100,9 +100,7 @@ def evaluate(
 
 
 def compare(
-    *models: Annotated[
-        str, Parameter(help="Two or more, each a MODEL as elsewhere; the first is the reference.")
-    ],
+    *models: Annotated[str, Parameter(help="Two or more, as MODEL elsewhere; the first is the reference.")],
     data: options.Data = None,
     data_dir: options.DataDir = None,
     out: Annotated[Path | None, Parameter(help="Folder for comparison.html and comparison.json.")] = None,

@@ -50,10 +50,8 @@ def export(
     model: options.Model,
     *,
     onnx: Annotated[Path | None, Parameter(help="Folder for ONNX graphs. Needs the extra onnx.")] = None,
-    hub: Annotated[Path | None, Parameter(help="Folder for the Hugging Face Hub, with a model card.")] = None,
-    pymdp: Annotated[
-        Path | None, Parameter(help="The .npz file for pymdp's A, B, D arrays, of a counting model.")
-    ] = None,
+    hub: Annotated[Path | None, Parameter(help="Folder for upload to the Hugging Face Hub.")] = None,
+    pymdp: Annotated[Path | None, Parameter(help="The .npz file of A, B and D for pymdp.")] = None,
 ) -> None:
     """Write a model for other programs: ONNX graphs, a folder for the Hugging Face Hub, or arrays for pymdp.
 
@@ -63,10 +61,10 @@ def export(
     those codes to the next, and so on to the concept; `decoder.onnx` decodes `z1`; `prior-1.onnx` predicts codes given
     their parents. Batches of any size, equal to PyTorch within 1e-5.
 
-    Hub: `model.safetensors`, `config.json`, `README.md` with the evidence where the model has some beside it.
+    Hub: `model.safetensors`, `config.json`, and `README.md`: the model card, with the evidence where there is some.
 
-    pymdp: `levels`, and of each level ℓ = 1 … an agent's `A_ℓ`, `A_dependencies_ℓ`, `B_ℓ`, `D_ℓ`; `reading` and `own`,
-    what each symbol counts.
+    pymdp, for counting models: `levels`, and of each level ℓ = 1 … an agent's `A_ℓ`, `A_dependencies_ℓ`, `B_ℓ`, `D_ℓ`;
+    `reading` and `own`, what each symbol counts.
     """
     from rgm.counting.model import CountingRGM
     from rgm.export.hub import save_folder

@@ -40,7 +40,7 @@ Quiet = Annotated[bool, _FLAG, Parameter(help="Print errors only.")]
 Model = Annotated[
     str,
     Parameter(
-        help="A run folder, a checkpoint folder or file, packaged weights (mnist), or owner/name on the Hugging Face Hub."
+        help="A run or checkpoint folder, a model file, packaged weights (mnist), or owner/name on the Hub."
     ),
 ]
 Data = Annotated[str | None, Parameter(help=f"{_DATA}; by default the model's own data set.")]

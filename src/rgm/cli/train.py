@@ -88,8 +88,7 @@ def train(
         )
     if processes.first and not quiet:
         if config.precision != "float32" or config.compile:
-            compiled = ", networks compiled" if config.compile else ""
-            print(f"Trained in {config.precision}{compiled}")
+            print(f"Trained in {config.precision}{', networks compiled' if config.compile else ''}")
         show_measures(f"{result.origin.data} · {config.preset}", result.test)
         print(f"Model: {result.folder}")
 
