@@ -29,7 +29,7 @@ def explore(
     """
     import webbrowser
 
-    from rgm.claims.claim import estimates
+    from rgm.claims.record import estimates
     from rgm.explorer.server import free_port, serve
     from rgm.explorer.service import Explorer
     from rgm.explorer.static import find_runtime, write_page

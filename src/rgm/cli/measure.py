@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from rgm.cli import options
-from rgm.cli.terminal import progress, show, show_measures
+from rgm.cli.terminal import Watcher, progress, show, show_measures
 from rgm.errors import RGMError
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from rgm.claims.claim import Claim
     from rgm.data.images import ImageSet
+    from rgm.evaluation.measurements import Measurements
     from rgm.loading import Checkpoint
 
 
@@ -77,6 +78,7 @@ def evaluate(
     from rgm import pipeline
     from rgm.cli.tables import claim_table, evaluation_table
     from rgm.evaluation.bound import evaluate as evaluated
+    from rgm.evaluation.split import infer_split
     from rgm.storage.files import write_json
 
     if samples < 1:
@@ -84,14 +86,19 @@ def evaluate(
     checkpoint = options.load(model, device, folder=out)
     train, test = options.read_comparable(checkpoint, data, ("train", split), data_dir)
     if claims or controls:
-        decided = []
-        for claim in _claims(checkpoint, [train, test], quiet, seed, controls):
-            decided.append(claim)
-            if out is not None:
-                pipeline.write_evidence(decided, test.name, out)
-            if not quiet:
-                show(claim_table(claim))
-    found = asdict(evaluated(checkpoint.model, test, train, samples=samples, seed=seed))
+        decided: list[Claim] = []
+        with progress(quiet) as watch:
+            measured, remaining = _claims(checkpoint, [train, test], watch, seed, controls)
+            for claim in remaining:
+                decided.append(claim)
+                if out is not None:
+                    pipeline.write_evidence(decided, test.name, out)
+                if not quiet:
+                    show(claim_table(claim))
+        inferred = measured.split
+    else:
+        inferred = infer_split(checkpoint.model, test, None)
+    found = asdict(evaluated(inferred, train, samples=samples, seed=seed))
     if not quiet:
         show(evaluation_table(f"{model} on {len(test):,} {split} images", found))
     if out is not None:
@@ -127,10 +134,11 @@ def compare(
     for model, checkpoint in checkpoints.items():
         sets = options.read_comparable(checkpoint, name, ("train", "test"), data_dir)
         found[model] = []
-        for claim in _claims(checkpoint, sets, quiet, seed):
-            found[model].append(claim)
-            if not quiet:
-                print(f"{model}: {claim.claim} {claim.verdict}", file=sys.stderr)
+        with progress(quiet) as watch:
+            for claim in _claims(checkpoint, sets, watch, seed)[1]:
+                found[model].append(claim)
+                if not quiet:
+                    print(f"{model}: {claim.claim} {claim.verdict}", file=sys.stderr)
     result = compared(name, found)
     if not quiet:
         show(comparison_table(result))
@@ -142,13 +150,12 @@ def compare(
 
 
 def _claims(
-    checkpoint: "Checkpoint", sets: "list[ImageSet]", quiet: bool, seed: int, controls: bool = False
-) -> "Iterator[Claim]":
-    """Yield the claims about a model as they are decided, with progress while something is trained."""
+    checkpoint: "Checkpoint", sets: "list[ImageSet]", watch: Watcher, seed: int, controls: bool = False
+) -> "tuple[Measurements, Iterator[Claim]]":
+    """Return what is measured of a model, and the claims about it as they are decided."""
     from rgm import pipeline
 
-    folder = checkpoint.run
-    with progress(quiet) as watch:
-        yield from pipeline.claims(
-            checkpoint.model, *sets, folder=folder, controls=controls, seed=seed, watch=watch, say=watch.say
-        )
+    folder, say = checkpoint.run, watch.say
+    return pipeline.claims(
+        checkpoint.model, *sets, folder=folder, controls=controls, seed=seed, watch=watch, say=say
+    )
