@@ -24,9 +24,9 @@ def cache(
 
     After an interruption, the same command continues where it stopped.
     """
-    from rgm.data.load import store_images
+    from rgm.data.load import cache_images
 
     with progress(quiet) as watch:
-        store_images(Path(data), out, size=size, channels=channels, skip_damaged=skip_damaged, watch=watch)
+        cache_images(Path(data), out, size=size, channels=channels, skip_damaged=skip_damaged, watch=watch)
     if not quiet:
         print(f"Cache: {out}")

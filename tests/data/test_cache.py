@@ -15,8 +15,8 @@ import torch
 from PIL import Image
 
 from rgm.data import store as storing
-from rgm.data.load import load_data, store_images
-from rgm.data.store import Block, Part, open_store
+from rgm.data.cache import Block, Part, open_cache
+from rgm.data.load import cache_images, load_data
 from rgm.errors import RGMError
 
 
@@ -100,8 +100,8 @@ def test_a_damaged_shard_is_named_and_left_out_when_asked(shards: Path, tmp_path
         (shards / "000001.tar").write_bytes(damaged)
         with pytest.raises(RGMError, match=r"000001\.tar is no whole tar file .*--skip-damaged"):
             load_data(str(shards), "train")
-    store_images(shards, tmp_path / "store", skip_damaged=True)
-    assert sum(len(open_store(tmp_path / "store", split)) for split in ("train", "validation", "test")) == 15
+    cache_images(shards, tmp_path / "store", skip_damaged=True)
+    assert sum(len(open_cache(tmp_path / "store", split)) for split in ("train", "validation", "test")) == 15
 
 
 @pytest.mark.parametrize("channels", [None, 3])
@@ -110,7 +110,7 @@ def test_a_store_holds_what_the_folder_holds(
 ) -> None:
     monkeypatch.setattr(storing, "BLOCK", 7)
     steps: list[tuple[int, int, int]] = []
-    store_images(
+    cache_images(
         shards,
         tmp_path / "store",
         channels=channels,
@@ -143,9 +143,9 @@ def test_a_store_is_gone_on_with_where_it_was_stopped(
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        store_images(shards, out, watch=stop)
+        cache_images(shards, out, watch=stop)
     with pytest.raises(RGMError, match="is not whole: go on with"):
-        open_store(out, "train")
+        open_cache(out, "train")
     decoded: list[int] = []
     read = storing.read_images
     monkeypatch.setattr(
@@ -153,17 +153,17 @@ def test_a_store_is_gone_on_with_where_it_was_stopped(
     )
     with (out / "train" / "images.u8").open("ab") as stream:
         stream.write(b"half a block")
-    store_images(shards, out)
+    cache_images(shards, out)
     assert decoded == [7, 6, 4, 6]  # all but the first block
-    store_images(shards, out)
+    cache_images(shards, out)
     assert len(decoded) == 4
     # A block that was changed on disk is decoded anew, with those after it.
     with (out / "train" / "images.u8").open("r+b") as stream:
         stream.seek(7 * 64 + 5)
         stream.write(b"\xff")
-    store_images(shards, out)
+    cache_images(shards, out)
     assert decoded[4:] == [7, 6]
-    assert torch.equal(open_store(out, "train").images, load_data(str(shards), "train").images)
+    assert torch.equal(open_cache(out, "train").images, load_data(str(shards), "train").images)
 
 
 def test_images_that_cannot_be_read_are_named_or_left_out(tmp_path: Path) -> None:
@@ -173,10 +173,10 @@ def test_images_that_cannot_be_read_are_named_or_left_out(tmp_path: Path) -> Non
         (root / f"{number:02d}.png").write_bytes(png(number))
     (root / "07.png").write_bytes(png(7)[:50])
     with pytest.raises(RGMError, match=r"07\.png cannot be read as an image"):
-        store_images(root, tmp_path / "store", channels=1)
-    store_images(root, tmp_path / "store", channels=1, skip_damaged=True)
+        cache_images(root, tmp_path / "store", channels=1)
+    cache_images(root, tmp_path / "store", channels=1, skip_damaged=True)
     values = torch.cat(
-        [open_store(tmp_path / "store", s).images[:, 0, 0, 0] for s in ("train", "validation", "test")]
+        [open_cache(tmp_path / "store", s).images[:, 0, 0, 0] for s in ("train", "validation", "test")]
     )
     assert sorted(values.tolist()) == [n for n in range(30) if n != 7]
 
@@ -187,7 +187,7 @@ def test_a_disk_without_room_is_said_before_anything_is_decoded(
     usage = shutil.disk_usage(tmp_path)._replace(free=100)
     monkeypatch.setattr(storing.shutil, "disk_usage", lambda _: usage)
     with pytest.raises(RGMError, match=r"30 images of 1 × 8 × 8 need 0\.0 GB in .* 0\.0 GB free: make room"):
-        store_images(shards, tmp_path / "store")
+        cache_images(shards, tmp_path / "store")
     assert not list((tmp_path / "store").iterdir())
 
 
@@ -208,7 +208,7 @@ def test_a_store_that_is_not_whole_is_refused(
     shards: Path, tmp_path: Path, damage: Callable[[Path], object], reason: str
 ) -> None:
     out = tmp_path / "store"
-    store_images(shards, out)
+    cache_images(shards, out)
     damage(out / "train")
     with pytest.raises(RGMError, match=reason):
         load_data(str(out), "train")
