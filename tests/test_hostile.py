@@ -61,7 +61,7 @@ TARGETS = {
     "codes",
     "images",
     "shards",
-    "stores",
+    "caches",
     "evidence",
     "requests",
 }
@@ -389,11 +389,11 @@ def test_shards(place: Path, how: list[Edit]) -> None:
 @fuzzed
 @given(edits, changes, st.booleans())
 @example([], [], True)
-def test_stores(place: Path, how: list[Edit], what: list[Any], bytewise: bool) -> None:
-    root = place / "store"
+def test_caches(place: Path, how: list[Edit], what: list[Any], bytewise: bool) -> None:
+    root = place / "cache"
     header = root / "train" / "store.json"
     if not (place / "whole.json").exists():
-        folder = place / "for-the-store"
+        folder = place / "for-the-cache"
         folder.mkdir()
         for number in range(20):
             Image.fromarray(np.full((4, 4), number, dtype=np.uint8)).save(folder / f"{number}.png")
@@ -405,7 +405,7 @@ def test_stores(place: Path, how: list[Edit], what: list[Any], bytewise: bool) -
         header.write_bytes(edited(whole, how))
     else:
         header.write_text(json.dumps(changed(json.loads(whole), what)))
-    survives("stores", lambda: open_cache(root, "train").images.sum())
+    survives("caches", lambda: open_cache(root, "train").images.sum())
 
 
 def _listing(folder: Path, split: Any) -> Any:

@@ -71,7 +71,7 @@ def load_data(
 def natural_size(data: str, preset: str, side: int | None) -> int | None:
     """Return the side that a folder's pictures are resized to for a preset, and say so; None where they are not.
 
-    Named sets and stores keep their size.
+    Named sets and caches keep their size.
     """
     root = Path(data)
     if side is None or data in (*NAMED, "digits", "auto") or not root.is_dir() or is_cache(root):
@@ -122,7 +122,7 @@ def _folder(
     root: Path, split: Split, size: tuple[int, int] | None, channels: int | None, seed: int
 ) -> ImageSet:
     if is_cache(root):
-        return _as_stored(open_cache(root, split), root, size, channels)
+        return _as_cached(open_cache(root, split), root, size, channels)
     listing = listed(root, split, seed=seed)
     images = folder.read_images(listing.paths, size=size, channels=channels)
     labels = None if listing.labels is None else torch.tensor(listing.labels)
@@ -152,7 +152,7 @@ def cache_images(
     skip_damaged: bool = False,
     watch: Watch = lambda _: None,
 ) -> None:
-    """Decode a folder of images, or of tar shards, into a store that `load_data` opens by its path.
+    """Decode a folder of images, or of tar shards, into a cache that `load_data` opens by its path.
 
     Raises RGMError as `load_data` does, and where the disk has no room for it.
     """
@@ -173,11 +173,11 @@ def cache_images(
     )
 
 
-def _as_stored(data: ImageSet, root: Path, size: tuple[int, int] | None, channels: int | None) -> ImageSet:
-    stored, height, width = data.shape
-    if size not in (None, (height, width)) or channels not in (None, stored):
+def _as_cached(data: ImageSet, root: Path, size: tuple[int, int] | None, channels: int | None) -> ImageSet:
+    cached, height, width = data.shape
+    if size not in (None, (height, width)) or channels not in (None, cached):
         raise RGMError(
-            f"{root} holds images of {stored} × {height} × {width}, as they were stored: make another store for "
+            f"{root} holds images of {cached} × {height} × {width}, as they were cached: make another cache for "
             "another size or number of channels"
         )
     return data
