@@ -44,8 +44,8 @@ class RunConfig:
     reinmax."""
 
     binarise: Literal["dynamic", "none"] | None = None
-    """How grey values become black or white, for a preset with binary pixels: sampled each time an image is used, or not
-    at all, for images that are black and white already."""
+    """For a preset with black and white pixels: dynamic samples them from the grey values each time an image is used,
+    none takes the grey values as they are."""
 
     precision: Literal["float32", "bfloat16"] = "float32"
     """Precision of the networks in training; losses, noise, weights and everything after training stay float32."""
