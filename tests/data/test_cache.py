@@ -144,7 +144,7 @@ def test_a_cache_is_continued_where_it_was_stopped(
 
     with pytest.raises(KeyboardInterrupt):
         cache_images(shards, out, watch=stop)
-    with pytest.raises(RGMError, match="is incomplete: continue with"):
+    with pytest.raises(RGMError, match="is incomplete: resume it with"):
         open_cache(out, "train")
     decoded: list[int] = []
     read = caching.read_images
@@ -196,8 +196,8 @@ def test_a_disk_without_room_is_said_before_anything_is_decoded(
     [
         (lambda part: (part / "images.u8").write_bytes(b""), "should have 1,280 bytes"),
         (lambda part: (part / "labels.i64").unlink(), "should have 160 bytes"),
-        (lambda part: (part / "store.json").write_text("{}"), "is no header of a cache"),
-        (lambda part: (part / "store.json").write_text("no"), "is no header of a cache"),
+        (lambda part: (part / "store.json").write_text("{}"), "is not a header of a cache"),
+        (lambda part: (part / "store.json").write_text("no"), "is not a header of a cache"),
         (
             lambda part: (part / "store.json").write_text('{"version": 9}'),
             "is of version 9, and this rgm reads 1",

@@ -70,20 +70,20 @@ def is_cache(folder: Path) -> bool:
 
 
 def open_cache(folder: Path, split: Split) -> ImageSet:
-    """Return a split of a cache, its pixels left on disk until they are read.
+    """Return a split of a cache, with its pixels read from disk on access.
 
     Raises RGMError where it is incomplete.
     """
     part = _header(folder / split / HEADER)
     if part.sha256 is None:
-        raise RGMError(f"{folder} is incomplete: continue with the same `rgm cache … --out {folder}`")
+        raise RGMError(f"{folder} is incomplete: resume it with the same `rgm cache … --out {folder}`")
     shape = (part.images, *part.shape)
     pixels, labels = folder / split / "images.u8", folder / split / "labels.i64"
     expected = {pixels: part.images * part.size, **({labels: 8 * part.images} if part.labelled else {})}
     for path, size in expected.items():
         if not path.is_file() or path.stat().st_size != size:
             raise RGMError(
-                f"{path} should have {size:,} bytes: remove {folder}, and make it anew with `rgm cache`"
+                f"{path} should have {size:,} bytes: remove {folder}, and build it again with `rgm cache`"
             )
     # Copy-on-write: PyTorch takes no memory that cannot be written, and nobody writes it.
     images = torch.from_numpy(np.memmap(pixels, dtype=np.uint8, mode="c", shape=shape))
@@ -111,7 +111,7 @@ def build_cache(
     skip_damaged: bool = False,
     watch: Watch = lambda _: None,
 ) -> None:
-    """Decode images into a cache, block by block; what an interrupted call left is checked and continued.
+    """Decode images into a cache, block by block; an interrupted cache is verified and resumed.
 
     `size` and `channels` as in `load_data`. Raises RGMError before it begins where the disk has no room, and for an
     image that cannot be read, by name; `skip_damaged` leaves such images out.
@@ -234,5 +234,5 @@ def _header(path: Path) -> Part:
         raise
     except (OSError, ValueError, ValidationError):
         raise RGMError(
-            f"{path} is no header of a cache: remove {path.parent.parent}, and make it anew"
+            f"{path} is not a header of a cache: remove {path.parent.parent}, and build it again"
         ) from None

@@ -19,7 +19,7 @@ class RunConfig:
     """auto, mnist, fashion-mnist, kmnist, digits, or a folder of images."""
 
     data_dir: Path | None = None
-    """Folder with mnist/, fashion-mnist/, kmnist/ as IDX files; else $RGM_DATA_DIR."""
+    """Folder that holds mnist/, fashion-mnist/, kmnist/ as IDX files; else $RGM_DATA_DIR."""
 
     size: int | None = None
     """Resize images to this many pixels a side."""
@@ -31,34 +31,34 @@ class RunConfig:
     """Seed of everything random: equal seeds give equal runs on one machine's CPU."""
 
     epochs: float | None = None
-    """Epochs, instead of the preset's; divided among its stages in proportion."""
+    """Epochs, instead of the preset's; its stages share them in proportion."""
 
     batch_size: int | None = None
-    """Images per step, instead of the preset's."""
+    """Images a step, instead of the preset's."""
 
     device: str = "auto"
     """auto, cpu, cuda or mps."""
 
     estimator: str | None = None
-    """How training samples the codes, instead of the preset's estimator: gumbel, straight-through, vector-quantised or
+    """How training draws the grids' codes, instead of the preset's way: gumbel, straight-through, vector-quantised or
     reinmax."""
 
     binarise: Literal["dynamic", "none"] | None = None
-    """For a preset with black and white pixels: dynamic samples them from the grey values each time an image is used,
-    none takes the grey values as they are."""
+    """How black and white pixels come from grey ones, for a preset that has such pixels: drawn anew at every look, or
+    grey values taken as they are."""
 
     precision: Literal["float32", "bfloat16"] = "float32"
-    """Precision of the networks in training; losses, noise, weights and everything after training stay float32."""
+    """What the networks compute in while training; losses, noise, weights and everything afterwards stay float32."""
 
     compile: bool = False
-    """Compile the networks before training: takes some seconds, for long runs. Needs a C++ compiler on a CPU."""
+    """Compile the networks before training: some seconds, which only long runs repay. Needs a C++ compiler on a CPU."""
 
     deterministic: bool = False
-    """Use only operations that give equal results in equal runs, on any device. On a CPU all do, with equal numbers of
-    threads."""
+    """Take no operation whose result may differ between equal runs, on any device. On a CPU they are equal as it is,
+    with equal numbers of threads."""
 
     labels: int | None = None
-    """Number of labels used in training, balanced over the classes; 0 for none: the concepts are then clusters."""
+    """Labels that training may know, balanced over the classes; 0 for none, the concepts then being clusters."""
 
     def __post_init__(self) -> None:
         """Raise RGMError for numbers that no run can have."""
