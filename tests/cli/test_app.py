@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from command_line import refused
+from command_line import done, refused
 
 from rgm.cli import app
 from rgm.presets import PRESETS
@@ -136,3 +136,9 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     line = refused("train", "--data", "digits", "--out", tmp_path / "file" / "run")
     assert "cannot write" in line
+
+
+def test_doctor_says_where_things_are() -> None:
+    said = done("doctor", COLUMNS="200", RGM_CACHE_DIR="/nowhere")
+    assert "intact: pretrained on mnist" in said
+    assert "/nowhere" in said
