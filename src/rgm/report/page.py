@@ -46,7 +46,7 @@ class Report:
     history: tuple[EpochRecord, ...]
     claims: Sequence[Claim]
     abstraction: Abstraction
-    levels: Renormalization | None
+    levels: Renormalization | None = None
     instantiation: Instantiation
     locality: Locality
     judge_accuracy: float | None
