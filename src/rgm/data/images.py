@@ -16,7 +16,7 @@ class ImageSet:
 
     `labels` index `classes`, or are −1 where a training may not know them; both are empty-handed (`None`, `()`) for
     an unlabelled folder. `source` is a line for people: where the images came from. `sha256` identifies the exact
-    pixels of this split. `on_disk`: the pixels are read from a file as they are looked at (`rgm.data.store`).
+    pixels of this split. `on_disk`: the pixels are read from a file as they are looked at (`rgm.data.cache`).
     """
 
     name: str
