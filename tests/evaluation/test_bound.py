@@ -10,7 +10,7 @@ from rgm.evaluation.bound import code_rate_bits, evaluate, importance_bound, lev
 from rgm.model.spatial import SpatialRGM
 
 
-@pytest.fixture(sizes="module")
+@pytest.fixture(scope="module")
 def few(digits: ImageSet) -> ImageSet:
     return replace(digits, images=digits.images[:40], labels=digits.labels[:40])  # type: ignore[index]
 

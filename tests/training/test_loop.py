@@ -20,7 +20,7 @@ class StopError(Exception):
     """Raised by a watcher to end a training early."""
 
 
-@pytest.fixture(sizes="module")
+@pytest.fixture(scope="module")
 def few(digits: ImageSet) -> ImageSet:
     assert digits.labels is not None
     return replace(digits, images=digits.images[:200], labels=digits.labels[:200])
