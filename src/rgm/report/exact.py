@@ -159,13 +159,13 @@ def selective_figure(result: Exactness) -> Figure:
     plain(axes, "top", "right")
     axes.grid(axis="y", color=TRACK, linewidth=0.8)
     axes.text(
-        0.99,
+        1.02,
         float(wrong[-1]),
-        f"all: {percent(float(wrong[-1]))} ",
+        f"all: {percent(float(wrong[-1]))}",
         fontsize=SMALL,
         color=INK,
-        ha="right",
-        va="bottom",
+        ha="left",
+        va="center",
     )
     axes.legend(frameon=False, fontsize=LABEL, labelcolor=INK, loc="upper left")
     return figure

@@ -32,7 +32,8 @@ def scheme_figure(result: Abstraction, *, example: int | None = None) -> Figure:
         palette[codes[chosen].numpy()] for palette, codes in zip(colours, result.inference.codes, strict=True)
     ]
     planes = [image, *grids]
-    figure = new_figure(WIDTH * (0.22 + 0.21 * len(planes)))
+    width = 0.68 * WIDTH
+    figure = new_figure(width * (0.22 + 0.27 * len(planes)), width)
     axes = figure.subplots()
     for level, plane in enumerate(planes):
         _plane(axes, plane, level)
@@ -60,7 +61,7 @@ def scheme_figure(result: Abstraction, *, example: int | None = None) -> Figure:
     height = top * _RISE + 0.1
     for x, low, high, colour, text in (
         (-0.28, 0.1, height, ACCENT, "recognition, bottom-up"),
-        (2.25, height, 0.1, SECOND, "generation, top-down"),
+        (2.35, height, 0.1, SECOND, "generation, top-down"),
     ):
         arrow = {"arrowstyle": "-|>", "color": colour, "linewidth": 1.6, "mutation_scale": 13}
         axes.annotate("", (x, high), (x, low), arrowprops=arrow)
@@ -68,7 +69,7 @@ def scheme_figure(result: Abstraction, *, example: int | None = None) -> Figure:
         axes.text(
             x + side, height / 2, text, fontsize=LABEL, color=colour, rotation=90, ha="center", va="center"
         )
-    axes.set_xlim(-0.5, 2.5)
+    axes.set_xlim(-0.5, 2.55)
     axes.set_ylim(-0.12, top * _RISE + 0.34)
     axes.set_aspect("equal")
     axes.set_axis_off()
