@@ -1,11 +1,11 @@
-// The model behind the page's own server.
+// Engine: the model runs in the local server and is called over HTTP.
 
 const bytes = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
 const text = (content) => btoa(Array.from(content, (byte) => String.fromCharCode(byte)).join(""));
-const seen = (answer) => ({ ...answer, painted: bytes(answer.painted) });
-const drawn = ({ z1, painted }) => ({ z1, painted: painted.map(bytes) });
+const encoding = (answer) => ({ ...answer, reconstruction: bytes(answer.reconstruction) });
+const samples = ({ z1, images }) => ({ z1, images: images.map(bytes) });
 
-async function ask(name, body) {
+async function request(name, body) {
   const response = await fetch(`api/${name}`, body && { method: "POST", body: JSON.stringify(body) });
   const answer = await response.json();
   if (!response.ok) throw new Error(answer.error);
@@ -14,17 +14,17 @@ async function ask(name, body) {
 
 export const engine = {
   about: async () => {
-    const about = await ask("about");
+    const about = await request("about");
     return { ...about, codes: about.codes.map(bytes) };
   },
-  read: async (image) => seen(await ask("read", { pixels: text(image) })),
-  pick: async (index) => {
-    const answer = await ask("pick", { index });
-    return { ...seen(answer), image: bytes(answer.image) };
+  encode: async (image) => encoding(await request("encode", { pixels: text(image) })),
+  testImage: async (index) => {
+    const answer = await request("test-image", { index });
+    return { ...encoding(answer), image: bytes(answer.image) };
   },
-  paint: async (z1) => seen(await ask("paint", { z1 })),
-  palette: (asked) => ask("palette", asked),
-  sample: async (asked) => drawn(await ask("sample", asked)),
-  morph: async (asked) => drawn(await ask("morph", asked)),
-  complete: async (asked) => seen(await ask("complete", asked)),
+  decode: async (z1) => encoding(await request("decode", { z1 })),
+  palette: (body) => request("palette", body),
+  sample: async (body) => samples(await request("sample", body)),
+  morph: async (body) => samples(await request("morph", body)),
+  complete: async (body) => encoding(await request("complete", body)),
 };
