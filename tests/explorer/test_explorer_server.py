@@ -105,7 +105,9 @@ def test_a_changed_cell_changes_nothing_outside_its_field(client: TestClient) ->
     other = next(code for code in offered["codes"] if code != found["z1"][row][column])
     found["z1"][row][column] = other
     changed = post(client, "decode", z1=found["z1"])
-    difference = (image(changed["reconstruction"], (1, 28, 28)) - image(found["reconstruction"], (1, 28, 28))).abs()[0]
+    difference = (
+        image(changed["reconstruction"], (1, 28, 28)) - image(found["reconstruction"], (1, 28, 28))
+    ).abs()[0]
     top, left, bottom, right = about["fields"][row * width + column]
     difference[top:bottom, left:right] = 0
     assert float(difference.max()) == 0

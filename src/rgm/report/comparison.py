@@ -13,7 +13,7 @@ from rgm.storage.files import write_text
 class Cell:
     """One model's value of a measure, and its difference from the first model.
 
-    `clear` is whether the interval of the difference excludes zero, `paired` whether both values are of the same images.
+    `clear`: the interval of the difference excludes zero. `paired`: both values are of the same images.
     """
 
     value: str

@@ -21,7 +21,9 @@ def curve_figure(history: tuple[EpochRecord, ...]) -> Figure:
     Each stage has its own panel, since losses of different stages are different quantities.
     """
     stages = [(name, list(records)) for name, records in groupby(history, key=lambda record: record.stage)]
-    errors = [(n, r.validation[_VALIDATED]) for n, r in enumerate(history, start=1) if _VALIDATED in r.validation]
+    errors = [
+        (n, r.validation[_VALIDATED]) for n, r in enumerate(history, start=1) if _VALIDATED in r.validation
+    ]
     panels = len(stages) + bool(errors)
     figure = new_figure(2.1)
     axes = figure.subplots(1, max(1, panels), squeeze=False)[0]

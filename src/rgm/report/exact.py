@@ -44,9 +44,7 @@ def evidence_figure(result: Exactness) -> Figure:
         axes[0].stairs(share, edges, color=colour, fill=True, alpha=0.15)
     plain(axes[0], "top", "right", "left")
     axes[0].set_yticks([])
-    axes[0].set_xlabel(
-        "−log p(image) in nats; further right is less probable", fontsize=LABEL, color=QUIET
-    )
+    axes[0].set_xlabel("−log p(image) in nats; further right is less probable", fontsize=LABEL, color=QUIET)
     axes[0].set_title("exact negative log-likelihood", fontsize=TITLE, color=INK, loc="left")
     axes[0].legend(frameon=False, fontsize=LABEL, labelcolor=INK)
     _auroc(axes[1], result)

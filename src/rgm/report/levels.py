@@ -12,7 +12,9 @@ from rgm.report.canvas import LABEL, SMALL, TITLE, bare, new_figure, plain, subs
 from rgm.report.palette import ACCENT, INK, QUIET, RULE, SECOND, TRACK, legible_on
 from rgm.report.wording import percent
 
-_INFORMATION = LinearSegmentedColormap.from_list("information", ["#ffffff", "#fbe3cd", "#f0ab6c", SECOND, "#5e2a02"])
+_INFORMATION = LinearSegmentedColormap.from_list(
+    "information", ["#ffffff", "#fbe3cd", "#f0ab6c", SECOND, "#5e2a02"]
+)
 _TOP = 1.13
 """Upper end of the axis of shares."""
 NUMBERED = 100

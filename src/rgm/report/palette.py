@@ -60,7 +60,7 @@ def _ramp(count: int) -> NDArray[np.float64]:
 
 
 def _oklch(lightness: float, chroma: float, turn: float) -> NDArray[np.float64]:
-    """Return the sRGB colour of an OKLCH one (Ottosson 2020), with its chroma lowered until it lies in the sRGB gamut."""
+    """Return an OKLCH colour (Ottosson 2020) in sRGB, with its chroma lowered until it lies in the gamut."""
     angle = 2 * math.pi * turn
     while True:
         a, b = chroma * math.cos(angle), chroma * math.sin(angle)

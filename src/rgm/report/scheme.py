@@ -77,7 +77,7 @@ def scheme_figure(result: Abstraction, *, example: int | None = None) -> Figure:
 
 
 def _corner(x: float, y: float, level: int) -> tuple[float, float]:
-    """Return the drawing coordinates of a point of a plane: (0, 0) is its far left corner, (1, 1) its near right one."""
+    """Return the drawing coordinates of a point of a plane; (0, 0) is its far left corner, (1, 1) its near right."""
     return x + _SLANT * (1 - y), level * _RISE + _DEPTH * (1 - y)
 
 
