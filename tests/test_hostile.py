@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from starlette.testclient import TestClient
 
-from rgm.claims.claim import estimates
+from rgm.claims.record import estimates
 from rgm.data.folder import File, read_images
 from rgm.data.idx import read_idx
 from rgm.data.images import ImageSet

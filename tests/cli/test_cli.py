@@ -260,7 +260,7 @@ def test_models_are_compared_side_by_side(run: Path, tmp_path: Path) -> None:
     packed = tmp_path / "packed.safetensors"
     done("pack", run, "--out", packed)
     text = done("compare", run, packed, "--out", tmp_path, COLUMNS="200")
-    assert "concept right" in text
+    assert "concept accuracy" in text
     kept = json.loads((tmp_path / "comparison.json").read_text())
     assert kept["models"] == [str(run), str(packed)]
     accuracy = kept["measures"][0]

@@ -114,7 +114,7 @@ def plan_of(name: str) -> Recipe:
 
 
 @pytest.fixture(
-    sizes="module", params=["seed", "standard", pytest.param("pretrained", marks=pytest.mark.slow)]
+    scope="module", params=["seed", "standard", pytest.param("pretrained", marks=pytest.mark.slow)]
 )
 def whole(request: pytest.FixtureRequest, few: ImageSet) -> tuple[str, NeuralTrainer]:
     """A training that nothing stopped."""

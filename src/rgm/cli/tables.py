@@ -9,8 +9,8 @@ from rich.text import Text
 
 from rgm.claims.claim import Claim
 from rgm.claims.comparison import Comparison, Difference
+from rgm.evaluation.quantities import name_of, value_of
 from rgm.report.verdicts import of_the_model, shown, threshold_of
-from rgm.report.wording import name_of, value_of
 
 
 def plain_table(title: str) -> Table:

@@ -96,7 +96,7 @@ class Explorer:
     measured: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def about(self) -> dict[str, Any]:
-        """Return a description of the model: sizes, names, receptive fields of the cells, decoded patches of the codes."""
+        """Return a description of the model: sizes, names, receptive fields of cells and decoded patches of codes."""
         model = self.model
         height, width = model.config.levels[0].grid
         cells = [(row, column) for row in range(height) for column in range(width)]

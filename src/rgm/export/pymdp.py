@@ -99,8 +99,8 @@ def pymdp_observations(
     """Return what the first level's agent observes of images: (n, modalities, outcomes), for `categorical_obs=True`.
 
     Each is how probable the outcomes are (grey values are shares of black and white) times the weight of the modality:
-    that of `weighted`, or of `likelihood` where that is true. pymdp's Σ_o o · log A[o, s] is then log p(symbols | s) with
-    these weights.
+    that of `weighted`, or of `likelihood` where that is set. pymdp's Σ_o o · log A[o, s] is then log p(symbols | s)
+    with these weights.
     """
     exists = _existing(model)
     symbols = model.symbols(images.to(model.device)).cpu()

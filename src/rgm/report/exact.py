@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from rgm.evaluation.exactness import Exactness, Quadrants, Surprise
+from rgm.evaluation.quantities import percent
 from rgm.model.receptive import Box
 from rgm.report.canvas import (
     LABEL,
@@ -22,7 +23,6 @@ from rgm.report.canvas import (
     verbatim,
 )
 from rgm.report.palette import ACCENT, CHANGE, INK, QUIET, RULE, SECOND, TRACK
-from rgm.report.wording import percent
 
 HIDDEN = torch.tensor([0.81, 0.42, 0.08])
 """The colour of hidden pixels, which grey images cannot have."""
@@ -34,10 +34,10 @@ def evidence_figure(result: Exactness) -> Figure:
     """Return the negative log-likelihood of test images and of out-of-distribution images, with the AUROC."""
     figure = new_figure(2.6)
     axes = figure.subplots(1, 2, width_ratios=[2.2, 1])
-    values = [result.nats.numpy(), *(other.nats.numpy() for other in result.strangers)]
+    values = [result.nats.numpy(), *(other.nats.numpy() for other in result.out_of_distribution)]
     low, high = (float(np.percentile(np.concatenate(values), q)) for q in (0.2, 99.8))
     edges = np.linspace(low, high, BINS)
-    names = [f"{result.data}, test", *(other.name for other in result.strangers)]
+    names = [f"{result.data}, test", *(other.name for other in result.out_of_distribution)]
     for nats, name, colour in zip(values, names, (ACCENT, *_HUES)[: len(values)], strict=True):
         share = np.histogram(np.clip(nats, low, high), edges)[0] / len(nats)
         axes[0].stairs(share, edges, color=colour, linewidth=1.6, label=verbatim(name))
@@ -53,7 +53,7 @@ def evidence_figure(result: Exactness) -> Figure:
 
 def _auroc(axes: Axes, result: Exactness) -> None:
     for place, (other, colour) in enumerate(
-        zip(result.strangers, _HUES[: len(result.strangers)], strict=True)
+        zip(result.out_of_distribution, _HUES[: len(result.out_of_distribution)], strict=True)
     ):
         found = other.auroc
         axes.errorbar(
@@ -74,7 +74,7 @@ def _auroc(axes: Axes, result: Exactness) -> None:
             ha="right" if found.estimate > 0.85 else "center",
         )
     axes.set_xlim(0.48, 1.02)
-    axes.set_ylim(len(result.strangers) - 0.4, -0.7)
+    axes.set_ylim(len(result.out_of_distribution) - 0.4, -0.7)
     axes.set_yticks([])
     axes.axvline(1.0, color=RULE, linewidth=0.8)
     plain(axes, "top", "right", "left")
@@ -86,13 +86,13 @@ def quadrants_figure(result: Quadrants) -> Figure:
     """Return images by column: original, with a quadrant hidden, and with that quadrant resampled."""
     images = _coloured(result.images)
     masked = torch.where(result.visible[:, None], images, HIDDEN[:, None, None])
-    tiles = torch.stack([images, masked, *(_coloured(drawn) for drawn in result.completed.unbind(dim=1))])
+    tiles = torch.stack([images, masked, *(_coloured(sample) for sample in result.completed.unbind(dim=1))])
     rows, columns = tiles.shape[3:]
     gap = max(1, round(columns / 14))
     canvas = mosaic(tiles, gap)
-    beside = 1.1
-    across = min(WIDTH - beside, 0.8 * tiles.shape[1])
-    figure = new_figure(across * canvas.shape[0] / canvas.shape[1] + 0.1, across + beside)
+    margin = 1.1
+    across = min(WIDTH - margin, 0.8 * tiles.shape[1])
+    figure = new_figure(across * canvas.shape[0] / canvas.shape[1] + 0.1, across + margin)
     axes = figure.subplots()
     axes.imshow(canvas)
     bare(axes)

@@ -31,9 +31,9 @@ def sheet_figure(result: Instantiation) -> Figure:
     gap = max(1, round(wide / 28))
     canvas = mosaic(result.sheet[:shown], gap)
     names = [verbatim(name) for name in drawable(result.classes, concepts, LONGEST)][:shown]
-    beside = 0.1 + 0.08 * max(map(len, names)) + (0.8 if result.recognised is not None else 0)
-    width = min(WIDTH - beside, WIDEST * columns)
-    figure = new_figure(width * canvas.shape[0] / canvas.shape[1] + 0.35, width + beside)
+    margin = 0.1 + 0.08 * max(map(len, names)) + (0.8 if result.recognised is not None else 0)
+    width = min(WIDTH - margin, WIDEST * columns)
+    figure = new_figure(width * canvas.shape[0] / canvas.shape[1] + 0.35, width + margin)
     axes = figure.subplots()
     axes.imshow(canvas if canvas.shape[2] == 3 else canvas[:, :, 0], cmap="gray", vmin=0, vmax=1)
     bare(axes)
@@ -66,7 +66,7 @@ def strip_figure(result: Instantiation) -> Figure:
 def completion_figure(result: Instantiation) -> Figure:
     """Return images by column: decoded from all codes, with the hidden cells greyed out, and completed."""
     found = result.completion
-    decoded = found.painted[:COMPLETED]
+    decoded = found.reconstructed[:COMPLETED]
     shown, _, rows, columns = decoded.shape
     height, width = found.keep.shape
     kept = found.keep.repeat_interleave(rows // height, dim=0).repeat_interleave(columns // width, dim=1)
@@ -74,9 +74,9 @@ def completion_figure(result: Instantiation) -> Figure:
     tiles = torch.stack([decoded, masked, *found.completed[:shown].unbind(dim=1)])
     gap = max(1, round(columns / 14))
     canvas = mosaic(tiles, gap)
-    beside = 1.1
-    across = min(WIDTH - beside, WIDEST * shown)
-    figure = new_figure(across * canvas.shape[0] / canvas.shape[1] + 0.1, across + beside)
+    margin = 1.1
+    across = min(WIDTH - margin, WIDEST * shown)
+    figure = new_figure(across * canvas.shape[0] / canvas.shape[1] + 0.1, across + margin)
     axes = figure.subplots()
     axes.imshow(canvas if canvas.shape[2] == 3 else canvas[:, :, 0], cmap="gray", vmin=0, vmax=1)
     bare(axes)
