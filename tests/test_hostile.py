@@ -428,13 +428,13 @@ def test_evidence(place: Path, how: list[Edit], what: list[Any], bytewise: bool)
 
 Z1 = [[0, 1], [2, 3]]
 REQUESTS: tuple[tuple[str, dict[str, Any]], ...] = (
-    ("read", {"pixels": "A" * 88}),
-    ("pick", {"index": 1}),
-    ("paint", {"z1": Z1}),
+    ("encode", {"pixels": "A" * 88}),
+    ("test-image", {"index": 1}),
+    ("decode", {"z1": Z1}),
     ("palette", {"z1": Z1, "concept": 1, "cell": [0, 1]}),
     ("sample", {"concept": 0, "count": 2, "seed": 3, "temperature": 1.0}),
     ("morph", {"start": 0, "end": 1, "count": 3, "seed": 3, "temperature": 1.0}),
-    ("complete", {"z1": Z1, "concept": 1, "drawn": [[0, 0], [1, 1]], "seed": 0, "temperature": 0.5}),
+    ("complete", {"z1": Z1, "concept": 1, "resampled": [[0, 0], [1, 1]], "seed": 0, "temperature": 0.5}),
 )
 
 

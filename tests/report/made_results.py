@@ -1,4 +1,4 @@
-"""Results of untrained models, small but of every kind that a report must stand."""
+"""Small results of untrained models, of every kind that a report must handle."""
 
 import functools
 from dataclasses import dataclass
