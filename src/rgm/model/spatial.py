@@ -1,4 +1,4 @@
-"""SpatialRGM: a deep generative model whose latents are discrete, spatial and hierarchical."""
+"""SpatialRGM: a deep generative model with discrete, spatial and hierarchical latents."""
 
 import math
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from rgm.errors import RGMError
 from rgm.model import config as configuration
 from rgm.model.config import ModelConfig, PriorConfig
 from rgm.model.factorised import DensePrior, FactorisedPrior, LocalPrior
-from rgm.model.generative import AT_ONCE, IMAGES, RGM, Codes, Images, Parents
+from rgm.model.generative import BATCH_SIZE, CELL_BATCH_SIZE, RGM, Codes, Images, Parents
 from rgm.model.likelihood import Likelihood
 from rgm.model.prior import Prior
 from rgm.model.receptive import Box, needed, reached
@@ -23,7 +23,7 @@ from rgm.model.results import FreeEnergy, Inference, Samples
 from rgm.model.transformer import OrderedPrior, TransformerPrior
 
 NEGLIGIBLE = 1e-6
-"""Concepts less probable than this are left out of an evaluation's sums: each is worth less than 0.001 nats."""
+"""Concepts less probable than this are omitted from sums in evaluation, at less than 0.001 nats each."""
 
 
 class SpatialRGM(RGM):
@@ -32,9 +32,9 @@ class SpatialRGM(RGM):
     generative   p(x, z) = p(z_L) · Π_{ℓ<L} p(z_ℓ | z_{ℓ+1}) · p(x | z_1)
     recognition  q(z | x) = q(z_1 | x) · Π_{ℓ<L} q(z_{ℓ+1} | z_ℓ)
 
-    p(z_L) is uniform. `SpatialRGM(latent_dim, num_classes)` is the notebook's two-level network, with the
-    notebook's names (`enc1`, `z1_proj`, `enc2`, `dec2`, `dec1`, `reparameterize_gumbel`); `from_preset` and
-    `from_config` make the others.
+    p(z_L) is uniform. `SpatialRGM(latent_dim, num_classes)` is the notebook's two-level network, with the notebook's
+    names (`enc1`, `z1_proj`, `enc2`, `dec2`, `dec1`, `reparameterize_gumbel`); `from_preset` and `from_config` build
+    the others.
     """
 
     config: ModelConfig
@@ -78,14 +78,14 @@ class SpatialRGM(RGM):
         return module
 
     def prior(self, level: int) -> Prior:
-        """Return p(z_ℓ | z_{ℓ+1}), given what `read` says of z_{ℓ+1}; levels count from 1, the top has none."""
+        """Return p(z_ℓ | z_{ℓ+1}), given the embedding of z_{ℓ+1}; levels count from 1, the top has none."""
         module = self.priors[level - 1]
         assert isinstance(module, Prior)
         return module
 
     @torch.no_grad()
     def rename_concepts(self, classes: Int64[Tensor, " classes"]) -> None:
-        """Give concept k the number `classes[k]`, in recognition and generation: the model stays the same.
+        """Renumber concept k as `classes[k]`, in recognition and generation.
 
         Raises RGMError where `classes` is not a permutation.
         """
@@ -115,7 +115,7 @@ class SpatialRGM(RGM):
         return self._inference(first.mode(), above)
 
     def _inference(self, z1: Codes, above: list[CategoricalField]) -> Inference:
-        """Return codes with the fields above them and what they paint."""
+        """Return the result for codes and the fields of the levels above."""
         *grids, concept = above
         return Inference(
             codes=(z1, *(field.mode() for field in grids)),
@@ -124,12 +124,12 @@ class SpatialRGM(RGM):
         )
 
     def _fields(self, images: Images) -> list[CategoricalField]:
-        """Return every level's q(z_ℓ | z_{ℓ−1}) with the most probable codes beneath it."""
+        """Return every level's q(z_ℓ | z_{ℓ−1}) given the most probable codes of the level below."""
         first = self.recognition(1).field(images)
         return [first, *self._fields_above(first.mode(), self.depth)]
 
     def _fields_above(self, z1: Codes, top: int) -> list[CategoricalField]:
-        """Return q(z_ℓ | z_{ℓ−1}) of the levels from 2 to `top`, with the most probable codes beneath each."""
+        """Return q(z_ℓ | z_{ℓ−1}) for ℓ = 2 … `top`, given the most probable codes of the level below."""
         codes, fields = z1, []
         for level in range(2, top + 1):
             fields.append(self.recognition(level).field(self._embed(codes, level - 1)))
@@ -143,13 +143,13 @@ class SpatialRGM(RGM):
 
     @torch.no_grad()
     def read_grids(self, images: Images) -> list[Codes]:
-        """Return the most probable codes of every grid, as `read` does; the concept is not read."""
+        """Return the most probable codes of every grid, as `read` does, without the concept."""
         z1 = self.recognition(1).field(images).mode()
         return [z1, *(field.mode() for field in self._fields_above(z1, self.depth - 1))]
 
     @torch.no_grad()
     def infer_from_codes(self, z1: Codes) -> Inference:
-        """Return what `infer` does of images that have these codes: read upwards from them, and painted.
+        """Return `infer`'s result for given codes: the levels above inferred from them, and their reconstruction.
 
         Raises RGMError for a grid of another shape or codes out of range.
         """
@@ -159,7 +159,7 @@ class SpatialRGM(RGM):
     @torch.no_grad()
     def cell_logits(self, images: Images) -> Float[Tensor, "n states height width"]:
         """Return the logits of q(z_1 | x)."""
-        return torch.cat([self.recognition(1).field(some).logits for some in images.split(AT_ONCE)])
+        return torch.cat([self.recognition(1).field(chunk).logits for chunk in images.split(BATCH_SIZE)])
 
     # Top-down
 
@@ -173,8 +173,8 @@ class SpatialRGM(RGM):
     @torch.no_grad()
     def decode_each_code(
         self, z1: Codes, row: int, column: int
-    ) -> Iterator[Float[Tensor, "some states channels tall wide"]]:
-        """Yield what every code in a cell paints within `decoder_field` that cell, from the few cells that it needs."""
+    ) -> Iterator[Float[Tensor, "chunk states channels tall wide"]]:
+        """Yield a cell's `decoder_field` decoded with every code in that cell, from the `cells_that_reach` it alone."""
         field = self.decoder_field(row, column)
         cells = self.cells_that_reach(field)
         corner = self.patch(cells.top, cells.left)
@@ -185,12 +185,12 @@ class SpatialRGM(RGM):
             right=field.right - corner.left,
         )
         states = torch.arange(self.latent_dim, device=self.device)
-        told = self._embed(states[:, None, None], 1)[:, :, 0, 0]
-        for some in z1.to(self.device)[:, *cells.slices].split(IMAGES):
-            around = self._embed(some, 1).repeat_interleave(len(states), dim=0)
-            around[:, :, row - cells.top, column - cells.left] = told.repeat(len(some), 1)
-            parts = [self.likelihood.mean(part)[..., *shown.slices] for part in around.split(AT_ONCE)]
-            yield torch.cat(parts).unflatten(0, (len(some), len(states)))
+        embedded = self._embed(states[:, None, None], 1)[:, :, 0, 0]
+        for chunk in z1.to(self.device)[:, *cells.slices].split(CELL_BATCH_SIZE):
+            around = self._embed(chunk, 1).repeat_interleave(len(states), dim=0)
+            around[:, :, row - cells.top, column - cells.left] = embedded.repeat(len(chunk), 1)
+            parts = [self.likelihood.mean(part)[..., *shown.slices] for part in around.split(BATCH_SIZE)]
+            yield torch.cat(parts).unflatten(0, (len(chunk), len(states)))
 
     @torch.no_grad()
     def sample_below(
@@ -201,7 +201,7 @@ class SpatialRGM(RGM):
         generator: torch.Generator | None = None,
         temperature: float = 1.0,
     ) -> list[Tensor]:
-        """Return codes of every level beneath z_ℓ, drawn top-down given it, finest first; levels count from 1."""
+        """Return codes of every level below z_ℓ, sampled top-down given it, finest first; levels count from 1."""
         drawn: list[Tensor] = []
         for below in range(level - 1, 0, -1):
             z = self.prior(below).sample(self._embed(z, below + 1), generator, temperature=temperature)
@@ -218,11 +218,11 @@ class SpatialRGM(RGM):
         generator: torch.Generator | None = None,
         temperature: float = 1.0,
     ) -> Samples:
-        """Return images whose cells in `keep` have the codes of `z1`, the rest drawn given them and a concept.
+        """Return images whose cells in `keep` have the codes of `z1`, the rest sampled given them and a concept.
 
-        A cell of a grid between z_1 and the concept stays as it is read where all that it is read from is kept, and
-        is drawn anew elsewhere: what `z1` holds outside `keep` changes nothing. Raises RGMError for codes or concepts
-        that the model does not have, or a mask of another shape than the grid.
+        A cell of a grid between z_1 and the concept keeps its inferred code where all cells that it depends on are
+        kept, and is resampled elsewhere: codes outside `keep` are ignored. Raises RGMError for codes or concepts that
+        the model does not have, or a mask of another shape than the grid.
         """
         self._check_codes(z1)
         self._check_keep(keep, z1)
@@ -247,8 +247,8 @@ class SpatialRGM(RGM):
     ) -> Float[Tensor, "n states"]:
         """Return log p(z_1,ij = k | all other cells, parent) in nats, for the cell (i, j) and every code k.
 
-        The parent is the concept, or in a deeper model the grid above, as it is read from the codes. Raises RGMError
-        for codes, concepts or cells that the model does not have.
+        The parent is the concept, or in a deeper model the grid above, inferred from the codes. Raises RGMError for
+        codes, concepts or cells that the model does not have.
         """
         self._check_codes(z1)
         self._check_cell(row, column)
@@ -260,9 +260,12 @@ class SpatialRGM(RGM):
 
     @torch.no_grad()
     def log_prob_given(self, level: int, child: Codes, parent: Parents) -> Float[Tensor, " n"]:
-        """Return log p(z_ℓ | z_{ℓ+1}) in nats, for the codes of a level and of the one above it."""
-        z, told = self._one_hot(child.to(self.device), level), self._embed(parent.to(self.device), level + 1)
-        return self.prior(level).log_prob(z, told)
+        """Return log p(z_ℓ | z_{ℓ+1}) in nats, for the codes of a level and of the level above."""
+        z, embedded = (
+            self._one_hot(child.to(self.device), level),
+            self._embed(parent.to(self.device), level + 1),
+        )
+        return self.prior(level).log_prob(z, embedded)
 
     def _descend(
         self,
@@ -272,7 +275,7 @@ class SpatialRGM(RGM):
         generator: torch.Generator | None,
         temperature: float,
     ) -> Samples:
-        """Return images of concepts, drawn level by level but for the cells of `codes` that are in `keep`."""
+        """Return images of concepts, sampled level by level except for the cells of `codes` in `keep`."""
         drawn: list[Tensor] = []
         parent = self._embed(concepts[:, None, None], self.depth)
         for level in range(self.depth - 1, 0, -1):
@@ -293,12 +296,11 @@ class SpatialRGM(RGM):
         *,
         generator: torch.Generator | None = None,
     ) -> FreeEnergy:
-        """Return F(x) in nats per image, its codes drawn from q and its top level summed exactly.
+        """Return F(x) in nats per image, its codes sampled from q and its top level summed exactly.
 
-        F(x) = −log p(x | z_1) + Σ_{ℓ<L} [ log q(z_ℓ | z_{ℓ−1}) − log p(z_ℓ | z_{ℓ+1}) ] + KL(q(z_L | ·) ‖ p(z_L)),
-        with each z_ℓ drawn from q(z_ℓ | z_{ℓ−1}), the recognition running bottom-up, and the expectation over
-        z_L a sum over concepts. With `labels` the concept is known and F bounds −log p(x, y). The images are taken
-        as they are: see `Likelihood.observe` for a model of black and white pixels.
+        F(x) = −log p(x | z_1) + Σ_{ℓ<L} [ log q(z_ℓ | z_{ℓ−1}) − log p(z_ℓ | z_{ℓ+1}) ] + KL(q(z_L | ·) ‖ p(z_L)), with
+        each z_ℓ sampled bottom-up from q(z_ℓ | z_{ℓ−1}), and the expectation over z_L a sum over concepts. With
+        `labels` the concept is known and F bounds −log p(x, y). Images are used as given: see `Likelihood.observe`.
         """
         self._check_images(images)
         fields, drawn = self._draw(images, generator)
@@ -314,10 +316,10 @@ class SpatialRGM(RGM):
         *,
         negligible: float = 0.0,
     ) -> FreeEnergy:
-        """Return F(x) for given samples of z_1 … z_{L−1} from `fields`, with gradient wherever they carry it.
+        """Return F(x) for given samples of z_1 … z_{L−1} from `fields`, differentiable in both.
 
         `fields` are every level's q(z_ℓ | z_{ℓ−1}), the top's last; `samples` one-hot in value, or relaxed. Concepts
-        to which q(z_L | ·) gives less than `negligible` have no part in the sum over concepts.
+        with q(z_L | ·) < `negligible` are omitted from the sum over concepts.
         """
         *log_q, last = [field.log_prob(z) for field, z in zip(fields, samples, strict=False)]
         log_p = self._log_prob_between(samples)
@@ -340,7 +342,7 @@ class SpatialRGM(RGM):
 
     @torch.no_grad()
     def log_weight(self, images: Images, *, generator: torch.Generator | None = None) -> Float[Tensor, " n"]:
-        """Return log p(x, z) − log q(z | x) in nats, z_1 … z_{L−1} drawn from q and the concept summed out.
+        """Return log p(x, z) − log q(z | x) in nats, z_1 … z_{L−1} sampled from q and the concept summed out.
 
         Its exponential is an unbiased estimate of p(x).
         """
@@ -355,7 +357,7 @@ class SpatialRGM(RGM):
     def _draw(
         self, images: Images, generator: torch.Generator | None
     ) -> tuple[list[CategoricalField], list[Tensor]]:
-        """Return every level's q(z_ℓ | z_{ℓ−1}), and one-hot draws of all but the top."""
+        """Return every level's q(z_ℓ | z_{ℓ−1}), and one-hot samples of all but the top."""
         below, fields, drawn = images, [], []
         for level in range(1, self.depth):
             fields.append(self.recognition(level).field(below))
@@ -364,7 +366,7 @@ class SpatialRGM(RGM):
         return [*fields, self.recognition(self.depth).field(below)], drawn
 
     def _log_prob_between(self, drawn: list[Tensor]) -> list[Tensor]:
-        """Return log p(z_ℓ | z_{ℓ+1}) in nats for the levels whose parent was drawn too."""
+        """Return log p(z_ℓ | z_{ℓ+1}) in nats for the levels with a sampled parent."""
         return [
             self.prior(level).log_prob(child, self.recognition(level + 1).read(parent))
             for level, (child, parent) in enumerate(pairwise(drawn), start=1)
@@ -380,47 +382,47 @@ class SpatialRGM(RGM):
         return torch.stack(columns, dim=1)
 
     def observe(self, images: Images, generator: torch.Generator | None = None) -> Images:
-        """Return grey images as the likelihood sees them: drawn black and white, or as they are."""
+        """Return grey images as observations: see `Likelihood.observe`."""
         return self.likelihood.observe(images, generator)
 
     @property
     def is_density(self) -> bool:
-        """Whether what `observe` returns is what the likelihood is a probability (or density) of."""
+        """Whether the likelihood is a probability (or density) of what `observe` returns."""
         return self.likelihood.is_density
 
     @property
     def pixels_kind(self) -> str:
-        """The name of the likelihood's pixels."""
+        """The name of the distribution of a pixel."""
         return self.config.pixels.kind
 
     # Fields
 
     def decoder_field(self, row: int, column: int) -> Box:
-        """Return the pixels that a cell of z_1 can change: the decoder's receptive field, seen from the cell."""
+        """Return the pixels that a cell of z_1 can change, from the decoder's architecture."""
         return reached(self.likelihood.net, Box.of(row, column), self.config.image[1:])
 
     def cells_that_reach(self, pixels: Box) -> Box:
-        """Return the cells of z_1, as rows and columns of the grid, on which some pixels of the decoder can depend."""
+        """Return the cells of z_1, as rows and columns of the grid, that decoded pixels can depend on."""
         return needed(self.likelihood.net, pixels, self.config.levels[0].grid)
 
     def encoder_field(self, row: int, column: int) -> Box:
         """Return the pixels that a cell's code can depend on: the recognition's receptive field."""
         return needed(self.recognition(1).features, Box.of(row, column), self.config.image[1:])
 
-    # Codes as the networks take them
+    # Codes as inputs of networks
 
     def _one_hot(self, codes: Codes, level: int) -> Float[Tensor, "n states height width"]:
         """Return a level's codes as a one-hot field in the type of the parameters."""
         return one_hot(codes, self.config.levels[level - 1].states, dtype=next(self.parameters()).dtype)
 
     def _embed(self, codes: Codes, level: int) -> Float[Tensor, "n readout height width"]:
-        """Return what the levels around it read of a level's codes."""
+        """Return a level's codes embedded for the level above and the decoder."""
         return self.recognition(level).read(self._one_hot(codes, level))
 
     # The notebook's names, on the two-level model
 
     def forward(self, images: Images) -> Images:
-        """Return the reconstruction, as the notebook's model does: relaxed codes in training, hard otherwise."""
+        """Return the reconstruction, from relaxed codes in training, hard ones otherwise, as in the notebook."""
         return self.mean_image(self.relax(images)[0].sample)
 
     def reparameterize_gumbel(self, logits: Tensor) -> Tensor:
@@ -442,7 +444,7 @@ class SpatialRGM(RGM):
         """One-hot z_1 to the concept's logits, (n, 10)."""
         self._only_two_levels("enc2")
         top = self.recognition(2)
-        return nn.Sequential(_Read(self.recognition(1)), *top.features, top.head, nn.Flatten())
+        return nn.Sequential(_Embedding(self.recognition(1)), *top.features, top.head, nn.Flatten())
 
     @property
     def dec2(self) -> nn.Sequential:
@@ -458,7 +460,7 @@ class SpatialRGM(RGM):
     @property
     def dec1(self) -> nn.Sequential:
         """One-hot z_1 to the mean image, (n, 1, 28, 28)."""
-        return nn.Sequential(_Read(self.recognition(1)), *self.likelihood.net, nn.Sigmoid())
+        return nn.Sequential(_Embedding(self.recognition(1)), *self.likelihood.net, nn.Sigmoid())
 
     def _only_two_levels(self, name: str) -> None:
         if self.depth != 2:
@@ -475,8 +477,8 @@ def _prior(config: PriorConfig, parent: Shape, child: Shape) -> Prior:
             return TransformerPrior(config, parent, child)
 
 
-class _Read(nn.Module):
-    """A level's one-hot codes as the decoder and the level above read them."""
+class _Embedding(nn.Module):
+    """The embedding of a level's one-hot codes."""
 
     def __init__(self, recognition: Recognition) -> None:
         super().__init__()
