@@ -149,7 +149,7 @@ def test_surprise_is_a_cell_given_the_others(model: CountingRGM) -> None:
 def test_evidence_of_what_is_visible(model: CountingRGM) -> None:
     exact, images = Enumerated(model), pictures(model, 2)
     visible = torch.rand(2, *images.shape[2:], generator=torch.Generator().manual_seed(1)) < 0.8
-    seen = model.leaves.seen(visible)
+    seen = model.leaves.visible_symbols(visible)
     for likelihood in (True, False):
         root = model.upward(images, likelihood=likelihood, visible=visible).root
         for number, image in enumerate(images):
@@ -284,7 +284,7 @@ def test_pixel_completions_have_the_exact_conditional(model: CountingRGM, genera
     rows = image.shape[2] // 2 + 1
     visible = torch.zeros(1, *image.shape[2:], dtype=torch.bool)
     visible[:, :rows] = True
-    seen = model.leaves.seen(visible)[:, 0]
+    seen = model.leaves.visible_symbols(visible)[:, 0]
     done = model.complete_pixels(image.expand(DRAWS, -1, -1, -1), visible, generator=generator)
     chances = exact.log(image[0], likelihood=True, seen=seen).flatten().softmax(dim=0).view(2, -1)
     assert_drawn_from(done.concept, chances.sum(dim=1))
@@ -513,11 +513,11 @@ def test_tables_are_not_those_of_tensors_that_are_gone() -> None:
     """Another tensor may have the id and the version of one that was freed."""
     model = toy("flat").float()
     for _ in range(200):
-        before = model.tables().look.clone()
+        before = model.tables().appearance.clone()
         model.double().float().double()
         model.counts[0].copy_(torch.rand_like(model.counts[0]))
         model.float().double().float()
-        assert not torch.equal(model.tables().look, before)
+        assert not torch.equal(model.tables().appearance, before)
 
 
 def test_a_code_that_never_occurs_says_nothing(learned: tuple[CountingRGM, Tensor]) -> None:

@@ -110,7 +110,7 @@ def test_a_constant_image_has_no_edges(grey: float) -> None:
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 8, 12), (1, 28, 28)])
 def test_painting_undoes_reading(shape: tuple[int, int, int]) -> None:
     cells, images = PixelsAndEdges(shape), made(5, *shape)
-    assert torch.equal(cells.paint(cells.read_pixels(images)), images)
+    assert torch.equal(cells.decode(cells.read_pixels(images)), images)
     assert torch.equal(cells.read(images)[:, :, : cells.pixels], cells.read_pixels(images))
     corner = cells.read_pixels(images)[cells.grid[1] + 1, 2]  # the cell in the second row and column
     assert torch.equal(corner, images[2, :, 4:8, 4:8].flatten())
@@ -125,7 +125,7 @@ def test_what_is_seen_does_not_depend_on_hidden_pixels(generator: torch.Generato
         visible[:, row, column] = False
         other = images.clone()
         other[0, 0, row, column] = 1 - other[0, 0, row, column]
-        seen = cells.seen(visible)
+        seen = cells.visible_symbols(visible)
         changed = cells.read(images) != cells.read(other)
         assert not (changed & (seen == 1)).any()
         assert seen[:, :, : cells.pixels].sum() == 255
@@ -136,15 +136,15 @@ def test_what_is_seen_is_no_less_than_the_reach_allows() -> None:
     cells = PixelsAndEdges((2, 16, 16))
     visible = torch.ones(1, 16, 16, dtype=torch.bool)
     visible[:, 5, 12] = False
-    seen = cells.seen(visible)[:, 0, cells.pixels :].unflatten(1, (ORIENTATIONS, 2, 2))
+    seen = cells.visible_symbols(visible)[:, 0, cells.pixels :].unflatten(1, (ORIENTATIONS, 2, 2))
     places = seen.unflatten(0, (4, 4)).permute(2, 0, 3, 1, 4).reshape(ORIENTATIONS, 8, 8)
     for row in range(8):
         for column in range(8):
             far = max(abs(2 * row + 1 - 5), abs(2 * column + 1 - 12)) > REACH
             assert bool((places[:, row, column] == far).all())
-    assert cells.seen(visible)[:, :, : cells.pixels].sum() == 2 * 255
-    assert bool((cells.seen(torch.ones_like(visible)) == 1).all())
-    assert not cells.seen(torch.zeros_like(visible)).any()
+    assert cells.visible_symbols(visible)[:, :, : cells.pixels].sum() == 2 * 255
+    assert bool((cells.visible_symbols(torch.ones_like(visible)) == 1).all())
+    assert not cells.visible_symbols(torch.zeros_like(visible)).any()
 
 
 def test_what_a_user_can_mend() -> None:

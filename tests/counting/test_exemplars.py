@@ -123,7 +123,7 @@ def test_one_image_at_a_time_is_the_rule_image_by_image(
 ) -> None:
     ours, theirs = copied(structure, paper), copied(structure, paper)
     images, labels = few[0][:12].double() / 255, few[1][:12]
-    Sequential(ours).see(images, labels)
+    Sequential(ours).observe(images, labels)
     for image, label in zip(images.split(1), labels.split(1), strict=True):
         update(theirs, image, label, select=True)
     for found, expected in zip(ours.counts, theirs.counts, strict=True):
@@ -135,7 +135,7 @@ def test_one_image_at_a_time_is_the_rule_image_by_image(
 def test_an_arrays_information_is_that_of_its_sums(structure: CountingRGM, paper: Make, few: Few) -> None:
     model = copied(structure, paper)
     state = Sequential(model)
-    state.see(few[0][:5].double() / 255, few[1][:5])
+    state.observe(few[0][:5].double() / 255, few[1][:5])
     found = online._information(state.joint, state.by_row, state.by_column, state.total)
     fresh = online._information(*_sums(Sequential(model)))
     torch.testing.assert_close(found, fresh, rtol=1e-9, atol=1e-12)

@@ -9,7 +9,7 @@ from torch import Tensor
 from toys import config, fitted, toy
 
 from rgm.counting.learning import EMRecipe, Learner, members
-from rgm.counting.mixture import KEEP, Fit, Mixture
+from rgm.counting.mixture import IMAGE_WEIGHT, Fit, Mixture
 from rgm.counting.model import CountingRGM
 from rgm.errors import RGMError
 
@@ -51,7 +51,9 @@ def test_a_mixture_begins_at_images_drawn_to_the_mean(levels: int) -> None:
     fit = Fit(levels=levels, smoothing=1.0, outliers=0.0)
     found = fit.start(read[:, :3], lambda: read.split(7, dim=1))
     above = found.counts[..., 1:].flatten(2)
-    torch.testing.assert_close(above, KEEP * read[:, :3] + (1 - KEEP) * read.mean(dim=1, keepdim=True))
+    torch.testing.assert_close(
+        above, IMAGE_WEIGHT * read[:, :3] + (1 - IMAGE_WEIGHT) * read.mean(dim=1, keepdim=True)
+    )
     torch.testing.assert_close(found.counts.sum(dim=3), torch.ones(2, 3, 6, dtype=torch.float64))
     torch.testing.assert_close(found.shares, torch.full((2, 3), 1 / 3, dtype=torch.float64))
 
@@ -61,13 +63,13 @@ def test_a_pass_conserves_counts_whatever_the_batches_and_their_order(levels: in
     read = symbols(levels)
     fit = Fit(levels=levels, smoothing=0.5, outliers=0.01, weights=torch.linspace(0.2, 1, 6))
     start = fit.start(read[:, :4], lambda: [read])
-    found = fit.again(start, lambda: [read])
+    found = fit.em_pass(start, lambda: [read])
     torch.testing.assert_close(found.counts.sum(dim=(1, 3)), torch.full((2, 6), 30 + 4 * 0.5).double())
     torch.testing.assert_close(found.shares.sum(dim=1), torch.ones(2, dtype=torch.float64))
     mean = found.counts.sum(dim=1) / (30 + 4 * 0.5)  # the prior is spread as all images are
     torch.testing.assert_close(mean[..., 1:].flatten(1), read.mean(dim=1))
     order = torch.randperm(30, generator=torch.Generator().manual_seed(0))
-    other = fit.again(start, lambda: read[:, order].split(7, dim=1))
+    other = fit.em_pass(start, lambda: read[:, order].split(7, dim=1))
     torch.testing.assert_close(other.counts, found.counts)
     torch.testing.assert_close(other.shares, found.shares)
 
@@ -83,12 +85,12 @@ def test_a_mixtures_posterior_density_never_falls(levels: int) -> None:
 
     def density(mixture: Mixture) -> Tensor:
         share = mixture.counts / mixture.counts.sum(dim=3, keepdim=True)
-        log = mixture.log_joint(fit.said(mixture), read).logsumexp(dim=2).sum(dim=1)
+        log = mixture.log_joint(fit.emission(mixture), read).logsumexp(dim=2).sum(dim=1)
         return log + mixture.shares.log().sum(dim=1) + 0.3 * (mean * share.log()).sum(dim=(1, 2, 3))
 
     before = first = density(found)
     for _ in range(15):
-        found = fit.again(found, lambda: read.split(11, dim=1))
+        found = fit.em_pass(found, lambda: read.split(11, dim=1))
         after = density(found)
         assert bool((after >= before - 1e-9).all())
         before = after
@@ -105,13 +107,13 @@ def test_a_mixture_finds_two_obvious_clusters() -> None:
     starts = torch.stack([read[0, ~kind][0], read[0, kind][0]])[None]
     found = fit.start(starts, lambda: [read])
     for _ in range(10):
-        found = fit.again(found, lambda: [read])
+        found = fit.em_pass(found, lambda: [read])
     on = found.counts[0, ..., 1] / found.counts[0].sum(dim=2)
     torch.testing.assert_close(
         on, torch.stack([read[0, ~kind].mean(dim=0), read[0, kind].mean(dim=0)]), atol=2e-3, rtol=0
     )
     assert float(found.shares[0, 1]) == pytest.approx((int(kind.sum()) + 1) / 202, abs=1e-3)
-    states = found.log_joint(fit.said(found), read)[0].argmax(dim=1)
+    states = found.log_joint(fit.emission(found), read)[0].argmax(dim=1)
     assert torch.equal(states == 1, kind)
 
 

@@ -155,7 +155,7 @@ def test_kept_modes_leave_out_what_the_spectrum_says(patches: RankedPatches, ima
 
 
 def test_painting_resembles_the_images(patches: RankedPatches, images: Tensor) -> None:
-    painted = patches.paint(expected_values(patches, patches(images)))
+    painted = patches.decode(expected_values(patches, patches(images)))
     assert painted.shape == images.shape
     assert 0 <= float(painted.min()) <= float(painted.max()) <= 1
     spread = (images - images.mean(dim=0)).square().mean()
@@ -168,7 +168,7 @@ def test_a_monotone_table_inverts_the_ranks(patches: RankedPatches) -> None:
     exact = RankedPatches((3, 32, 32))
     exact.greys.copy_(torch.linspace(0, 1, 1024))
     exact.assemble = lambda _: ranked  # type: ignore[method-assign]
-    painted = exact.paint(torch.zeros(1, 8, 8, 16))
+    painted = exact.decode(torch.zeros(1, 8, 8, 16))
     torch.testing.assert_close(painted[0, 1].flatten(), exact.greys, atol=1e-4, rtol=0)
     assert torch.equal(painted[:, 0], painted[:, 2])
 
@@ -178,7 +178,7 @@ def test_constant_images_are_sane(grey: float) -> None:
     pictures = torch.full((3, 1, 28, 28), grey)
     patches = RankedPatches((1, 28, 28)).fit(pictures)
     symbols = patches(pictures)
-    painted = patches.paint(expected_values(patches, symbols))
+    painted = patches.decode(expected_values(patches, symbols))
     assert all(buffer.isfinite().all() for buffer in patches.buffers())
     torch.testing.assert_close(painted, pictures, atol=1e-4, rtol=0)
     assert patches(torch.rand(2, 1, 28, 28)).max() <= 6
@@ -189,7 +189,7 @@ def test_unfitted_patches_say_nothing(images: Tensor) -> None:
     assert not patches.exists.any()
     assert not any(buffer.any() for buffer in patches.state_dict().values())
     assert bool((patches(images[:2]) == 3).all())
-    assert not patches.paint(torch.zeros(2, 8, 8, 16)).any()
+    assert not patches.decode(torch.zeros(2, 8, 8, 16)).any()
 
 
 def test_state_dict_round_trip(patches: RankedPatches, images: Tensor) -> None:
@@ -200,7 +200,7 @@ def test_state_dict_round_trip(patches: RankedPatches, images: Tensor) -> None:
     symbols = patches(images[:50])
     assert torch.equal(other(images[:50]), symbols)
     expected = expected_values(patches, symbols)
-    assert torch.equal(other.paint(expected), patches.paint(expected))
+    assert torch.equal(other.decode(expected), patches.decode(expected))
 
 
 @pytest.mark.parametrize("size", [(28, 28), (32, 32), (20, 48), (64, 40)])
@@ -216,7 +216,7 @@ def test_a_field_holds_all_that_a_tile_sees_and_paints(size: tuple[int, int]) ->
         assert 0 <= left < right <= size[1]
         expected = torch.zeros(1, 8, 8, 16)
         expected[0, row, column, 0] = 200
-        painted = patches.paint(expected)[0, 0]
+        painted = patches.decode(expected)[0, 0]
         assert painted[top:bottom, left:right].any()
         painted[top:bottom, left:right] = 0
         assert not painted.any()
