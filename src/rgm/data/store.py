@@ -1,4 +1,4 @@
-"""Images decoded once into files that are read as they are needed: sets larger than memory."""
+"""Images decoded once into memory-mapped files: sets larger than memory."""
 
 import hashlib
 import json
@@ -27,12 +27,12 @@ log = logging.getLogger("rgm")
 VERSION = 1
 HEADER = "store.json"
 BLOCK = 512
-"""Images that are decoded and written at once."""
+"""Images decoded and written at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Block:
-    """Some images in a row: how many, and their checksum."""
+    """Consecutive images: their number and checksum."""
 
     images: int
     crc32: int
@@ -40,7 +40,7 @@ class Block:
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """A split's header, beside its `images.u8` and `labels.i64`; it is whole where it has a `sha256`."""
+    """The header of a split's `images.u8` and `labels.i64`; the split is complete where it has a `sha256`."""
 
     version: int
     name: str
@@ -54,7 +54,7 @@ class Part:
 
     @property
     def images(self) -> int:
-        """Number of images so far."""
+        """Number of images."""
         return sum(block.images for block in self.blocks)
 
     @property
@@ -69,22 +69,22 @@ def is_store(folder: Path) -> bool:
 
 
 def open_store(folder: Path, split: Split) -> ImageSet:
-    """Return a split of a store, its pixels left on disk until they are looked at.
+    """Return a split of a store, with its pixels read from disk on access.
 
-    Raises RGMError where it is not whole.
+    Raises RGMError where it is incomplete.
     """
     part = _header(folder / split / HEADER)
     if part.sha256 is None:
-        raise RGMError(f"{folder} is not whole: go on with the same `rgm store … --out {folder}`")
+        raise RGMError(f"{folder} is incomplete: resume it with the same `rgm store … --out {folder}`")
     shape = (part.images, *part.shape)
     pixels, labels = folder / split / "images.u8", folder / split / "labels.i64"
     expected = {pixels: part.images * part.size, **({labels: 8 * part.images} if part.labelled else {})}
     for path, size in expected.items():
         if not path.is_file() or path.stat().st_size != size:
             raise RGMError(
-                f"{path} should have {size:,} bytes: remove {folder}, and make it anew with `rgm store`"
+                f"{path} should have {size:,} bytes: remove {folder}, and build it again with `rgm store`"
             )
-    # Copy-on-write: PyTorch takes no memory that cannot be written, and nobody writes it.
+    # Copy-on-write: PyTorch warns of read-only memory, and nothing writes to it.
     images = torch.from_numpy(np.memmap(pixels, dtype=np.uint8, mode="c", shape=shape))
     known = torch.from_numpy(np.fromfile(labels, dtype="<i8").astype(np.int64)) if part.labelled else None
     return ImageSet(
@@ -110,10 +110,10 @@ def build_store(
     skip_damaged: bool = False,
     watch: Watch = lambda _: None,
 ) -> None:
-    """Decode images into a store, block by block; what an interrupted call left is checked and gone on with.
+    """Decode images into a store, block by block; an interrupted store is verified and resumed.
 
-    `size` and `channels` as in `load_data`. Raises RGMError before it begins where the disk has no room, and for an
-    image that cannot be read, by name; `skip_damaged` leaves such images out.
+    `size` and `channels` as in `load_data`. Raises RGMError where disk space does not suffice, before any work, and for
+    an image that cannot be read, with its name; `skip_damaged` skips such images.
     """
     height, width, channels = image_shape(listings["train"].paths, size=size, channels=channels)
     shape = (channels, height, width)
@@ -124,7 +124,7 @@ def build_store(
     if needed > free:
         raise RGMError(
             f"{count:,} images of {channels} × {height} × {width} need {needed / 1e9:.1f} GB in {out}, which has "
-            f"{free / 1e9:.1f} GB free: make room, name another --out, or a smaller --size"
+            f"{free / 1e9:.1f} GB free: free some, or give another --out or a smaller --size"
         )
     steps, step = sum(-(-len(listing.paths) // BLOCK) for listing in listings.values()), 0
     for split, listing in listings.items():
@@ -147,7 +147,7 @@ def build_store(
 
 
 def _build(part: Part, listing: Listing, folder: Path, skip_damaged: bool) -> Iterator[int]:
-    """Write the blocks that are not there yet, and yield how many images each holds."""
+    """Write the missing blocks, and yield the number of images of each block."""
     folder.mkdir(exist_ok=True)
     header, pixels, labels = (folder / name for name in (HEADER, "images.u8", "labels.i64"))
     if header.is_file():
@@ -165,11 +165,11 @@ def _build(part: Part, listing: Listing, folder: Path, skip_damaged: bool) -> It
     known = None if listing.labels is None else np.asarray(listing.labels, dtype="<i8")
     for start in range(BLOCK * len(part.blocks), len(listing.paths), BLOCK):
         paths = listing.paths[start : start + BLOCK]
-        images, kept = _decoded(paths, part.shape, skip_damaged)
+        images, readable = _decoded(paths, part.shape, skip_damaged)
         content = images.numpy().tobytes()
         for path, data in (
             (pixels, content),
-            (labels, b"" if known is None else known[start : start + BLOCK][kept].tobytes()),
+            (labels, b"" if known is None else known[start : start + BLOCK][readable].tobytes()),
         ):
             with path.open("ab") as stream:
                 stream.write(data)
@@ -190,7 +190,7 @@ def _build(part: Part, listing: Listing, folder: Path, skip_damaged: bool) -> It
 def _decoded(
     paths: tuple[File, ...], shape: tuple[int, int, int], skip_damaged: bool
 ) -> tuple[UInt8[Tensor, "n channels height width"], list[int]]:
-    """Return a block's images, and which of its paths they are."""
+    """Return a block's images, and the indices of their paths."""
     channels, *size = shape
     side = (size[0], size[1])
     try:
@@ -198,27 +198,27 @@ def _decoded(
     except RGMError:
         if not skip_damaged:
             raise
-    whole, kept = [], []
+    decoded, readable = [], []
     for place, path in enumerate(paths):
         try:
-            whole.append(read_images((path,), size=side, channels=channels))
-            kept.append(place)
+            decoded.append(read_images((path,), size=side, channels=channels))
+            readable.append(place)
         except RGMError as error:
-            log.warning("%s: left out", error)
-    return torch.cat(whole) if whole else torch.zeros(0, *shape, dtype=torch.uint8), kept
+            log.warning("%s: skipped", error)
+    return torch.cat(decoded) if decoded else torch.zeros(0, *shape, dtype=torch.uint8), readable
 
 
 def _checked(part: Part, pixels: Path) -> Part:
-    """Return a header with the blocks, up to the first that is not as it was written."""
-    good = 0
+    """Return a header with the blocks up to the first corrupted one."""
+    intact = 0
     with pixels.open("rb") as stream:
         for block in part.blocks:
             if zlib.crc32(stream.read(block.images * part.size)) != block.crc32:
                 break
-            good += 1
-    if good == len(part.blocks):
+            intact += 1
+    if intact == len(part.blocks):
         return part
-    return replace(part, blocks=part.blocks[:good], sha256=None)
+    return replace(part, blocks=part.blocks[:intact], sha256=None)
 
 
 def _header(path: Path) -> Part:
@@ -226,12 +226,13 @@ def _header(path: Path) -> Part:
         content = json.loads(path.read_bytes())
         if isinstance(content, dict) and content.get("version", VERSION) != VERSION:
             raise RGMError(
-                f"{path} is of version {content['version']}, and this rgm reads {VERSION}: make it anew, or update rgm"
+                f"{path} is of version {content['version']}, and this rgm reads {VERSION}: build it again, or "
+                "update rgm"
             )
         return TypeAdapter(Part).validate_python(content)
     except RGMError:
         raise
     except (OSError, ValueError, ValidationError):
         raise RGMError(
-            f"{path} is no header of a store: remove {path.parent.parent}, and make it anew"
+            f"{path} is not a header of a store: remove {path.parent.parent}, and build it again"
         ) from None
