@@ -18,10 +18,11 @@ import torch
 from cyclopts import App, Parameter
 
 from rgm import pipeline
-from rgm.claims.claim import Claim, Finding, Measure, record
-from rgm.claims.controls import TEST_IMAGES
+from rgm.claims.claim import Claim, Finding, Measure
+from rgm.claims.record import record
 from rgm.cli.terminal import progress
 from rgm.data.load import load_data
+from rgm.evaluation.controls import TEST_IMAGES
 from rgm.loading import load_checkpoint
 from rgm.report.wording import interval_of, name_of, value_of
 from rgm.storage.checkpoint import PACKAGED, packaged
@@ -70,14 +71,17 @@ def main(
     )
     start, own, decided, paths = time.perf_counter(), 0.0, list[Claim](), list[Path]()
     with progress() as watch:
-        for claim in pipeline.claims(
+        measured, claims = pipeline.claims(
             checkpoint.model, train, test, folder=checkpoint.run, controls=True, seed=seed, watch=watch
-        ):
+        )
+        for claim in claims:
             decided.append(claim)
-            paths += pipeline.write_evidence(decided, test.name, out.with_suffix(""))
+            pipeline.write_evidence(decided, test.name, out.with_suffix(""))
             elapsed = time.perf_counter() - start
             own = elapsed if claim.subject == "model" else own
             print(f"{elapsed:5.0f} s  {claim.claim}, {claim.subject}: {claim.verdict}", flush=True)
+    for result in (measured.levels, measured.locality):
+        paths += pipeline.write_figures(result, out.with_suffix("") / "figures")
     if model in PACKAGED:  # what the explorer says of it
         own_claims = [claim for claim in decided if claim.subject == "model"]
         write_json(packaged(model).with_suffix(".evidence.json"), record(own_claims, test.name))

@@ -19,13 +19,14 @@ from typing import Annotated
 import torch
 from cyclopts import App, Parameter
 
-from rgm.data.images import to_unit
+from rgm.claims.claim import Finding
 from rgm.data.load import load_data
 from rgm.evaluation.bound import evaluate
-from rgm.evaluation.judge import judge_accuracy, judge_of
+from rgm.evaluation.judge import judge_of
 from rgm.evaluation.locality import locality
 from rgm.evaluation.sample_quality import quality, reference
-from rgm.evaluation.statistics import Estimate, PerImage, bootstrap_mean, exactly
+from rgm.evaluation.split import infer_split
+from rgm.evaluation.statistics import Estimate, exactly
 from rgm.loading import load_checkpoint
 from rgm.storage.files import write_json, write_text
 
@@ -119,18 +120,16 @@ def main(
     size = checkpoint.model.config.image[1]
     train, test = (load_data(name, split, data_dir=data_dir, size=size) for split in ("train", "test"))
     judge = judge_of(train)
-    codes = evaluate(rgm, test, train, seed=seed)
+    split = infer_split(rgm, test, judge)
+    codes = evaluate(split, train, seed=seed)
     cells = locality(rgm, test, judge, seed=seed)
     marks = quality(rgm, reference(judge, train, test, draws=draws, seed=seed))
     assert marks.between_training is not None
     assert test.labels is not None
     assert codes.concept_accuracy is not None
-    painted = rgm.infer(to_unit(test.images)).reconstruction
-    painted_right = bootstrap_mean((judge.predict(painted).label == test.labels).double(), "share")
-    own, near = (
-        PerImage(parts=part, wholes=cells.total_change, unit="share").estimate()
-        for part in (cells.own_change, cells.near_change)
-    )
+    changes = cells.findings()
+    own, near = (Finding.of(name, changes[name]).found for name in ("own_patch_share", "patch_plus_2_share"))
+    assert split.reconstructions_recognised is not None
     samples, real, percent = marks.samples, marks.real, "{:.1%}"
     assert samples.accuracy_gap is not None
     lines = [
@@ -151,7 +150,11 @@ def main(
         ),
         Line(name="squared error", measure=codes.squared_error, form="{:.4f}", most=0.0055, aim="0.004"),
         Line(
-            name="reconstructions recognised", measure=painted_right, form=percent, least=0.988, aim="99.4 %"
+            name="reconstructions recognised",
+            measure=split.reconstructions_recognised.estimate(),
+            form=percent,
+            least=0.988,
+            aim="99.4 %",
         ),
         Line(
             name="samples recognised",
@@ -170,7 +173,7 @@ def main(
             aim="98.5 %",
         ),
         Line(
-            name="Fréchet distance over the floor",
+            name=f"Fréchet distance over the floor, {marks.images:,} images",
             measure=samples.frechet_ratio,
             real=real.frechet_ratio,
             form="{:.2f}",
@@ -225,7 +228,7 @@ def main(
         f"{sum(p.numel() for p in rgm.parameters()):,} parameters",
         "data": f"{test.source}, {len(test):,} test images, SHA-256 {test.sha256[:16]}…",
         "samples": f"{draws} draws of {marks.images:,}, as many of a concept as among the test images",
-        "judge": f"{judge_accuracy(judge, test):.2%} of the test images right",
+        "judge": f"{split.judge_accuracy:.2%} of the test images right",
         "floor": f"Fréchet distance {shown(marks.floor, '{:.4f}')} from {marks.images:,} training images to the test "
         f"images; {shown(marks.between_training, '{:.4f}')} between two sets of training images, both of which the "
         "judge has learned from",

@@ -38,11 +38,8 @@ import os
 import torch
 
 from rgm import SpatialRGM, fit, load_data
-from rgm.claims.claim import thresholds
-from rgm.claims.controls import control_claims
-from rgm.claims.hypotheses import abstraction_claim, instantiation_claim, locality_claim, references
-from rgm.evaluation.abstraction import abstraction
-from rgm.evaluation.instantiation import instantiation
+from rgm.claims.decisions import control_decisions, decisions
+from rgm.evaluation.measurements import measure
 from rgm.evaluation.locality import locality
 from rgm.evaluation.judge import judge_of
 from rgm.report.notebook import figures, verdicts
@@ -65,7 +62,8 @@ print(f"{len(train):,} images of {train.source}; last loss {fitted.history[-1].l
 # the codes alone paint again.
 
 # %%
-bottom_up = abstraction(model, test, judge)
+measured = measure(model, train, test, judge)
+bottom_up = measured.abstraction
 figures(bottom_up, "abstraction")
 
 # %% [markdown]
@@ -81,7 +79,7 @@ figures(bottom_up, "abstraction-atlas")
 # **what**, the codes say **how**. These are the first samples drawn; none was rejected.
 
 # %%
-top_down = instantiation(model, test, judge, count=100)
+top_down = measured.instantiation(measured.quality)
 figures(top_down, "instantiation-strip", "instantiation")
 
 # %% [markdown]
@@ -113,14 +111,8 @@ figures(perturbed, "locality-atlas")
 # before any result was seen, and controls that lack what the claim is about and must fail.
 
 # %%
-limits = thresholds(test.name)
-claims = [
-    abstraction_claim(model, judge, test, limits),
-    instantiation_claim(model, references(judge, train, test), test, limits),
-    locality_claim(model, judge, test, limits),
-    *control_claims(model, judge, train, test, limits, seed=1),
-]
-figures(claims[0].source)
+claims = [*decisions(measured), *control_decisions(measured, train)]
+figures(measured.levels)
 
 # %% [markdown]
 # On the way up, the class survives (orange) while the pixels' details are let go (blue): that is the renormalization.

@@ -37,11 +37,8 @@ import os
 import torch
 
 from rgm import SpatialRGM, fit, load_data
-from rgm.claims.claim import thresholds
-from rgm.claims.controls import control_claims
-from rgm.claims.hypotheses import abstraction_claim, instantiation_claim, locality_claim, references
-from rgm.evaluation.abstraction import abstraction
-from rgm.evaluation.instantiation import instantiation
+from rgm.claims.decisions import control_decisions, decisions
+from rgm.evaluation.measurements import measure
 from rgm.evaluation.locality import locality
 from rgm.evaluation.judge import judge_of
 from rgm.report.notebook import figures, verdicts
@@ -63,7 +60,8 @@ print(f"{len(train):,} images of {train.source}; last loss {fitted.history[-1].l
 # 지도(많이 칠하는 코드일수록 어둡게), 각 개념의 확률(정답은 주황색), 그리고 코드만으로 다시 그린 그림입니다.
 
 # %%
-bottom_up = abstraction(model, test, judge)
+measured = measure(model, train, test, judge)
+bottom_up = measured.abstraction
 figures(bottom_up, "abstraction")
 
 # %% [markdown]
@@ -79,7 +77,7 @@ figures(bottom_up, "abstraction-atlas")
 # 코드는 **어떻게** 그릴지를 정합니다. 처음 뽑은 표본 그대로이며, 버린 것은 없습니다.
 
 # %%
-top_down = instantiation(model, test, judge, count=100)
+top_down = measured.instantiation(measured.quality)
 figures(top_down, "instantiation-strip", "instantiation")
 
 # %% [markdown]
@@ -111,14 +109,8 @@ figures(perturbed, "locality-atlas")
 # 비교합니다. 주장의 핵심이 빠진 대조군은 반드시 실패해야 합니다.
 
 # %%
-limits = thresholds(test.name)
-claims = [
-    abstraction_claim(model, judge, test, limits),
-    instantiation_claim(model, references(judge, train, test), test, limits),
-    locality_claim(model, judge, test, limits),
-    *control_claims(model, judge, train, test, limits, seed=1),
-]
-figures(claims[0].source)
+claims = [*decisions(measured), *control_decisions(measured, train)]
+figures(measured.levels)
 
 # %% [markdown]
 # 위로 올라가면서 클래스 정보(주황)는 남고 픽셀의 세부(파랑)는 버려집니다. 이것이 재규격화입니다.

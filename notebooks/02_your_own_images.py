@@ -63,16 +63,16 @@ print(f"last loss {fitted.history[-1].loss:.4f}")
 # The judge is a classifier trained on the same training images, apart from the model.
 
 # %%
-from rgm.evaluation.abstraction import abstraction
-from rgm.evaluation.instantiation import instantiation
 from rgm.evaluation.locality import locality
 from rgm.evaluation.judge import judge_accuracy, judge_of
+from rgm.evaluation.measurements import measure
 from rgm.report.notebook import figures, verdicts
 
 judge = judge_of(train)
 print(f"the judge is right about {judge_accuracy(judge, test):.1%} of the test images")
-figures(abstraction(model, test, judge), "abstraction")
-figures(instantiation(model, test, judge, count=100), "instantiation")
+measured = measure(model, train, test, judge)
+figures(measured.abstraction, "abstraction")
+figures(measured.instantiation(None), "instantiation")
 figures(locality(model, test, judge, count=64, concepts=200), "locality")
 
 # %% [markdown]
@@ -82,15 +82,11 @@ figures(locality(model, test, judge, count=64, concepts=200), "locality")
 # data, and a claim needs no more than a mapping from a measure's name to its limit.
 
 # %%
-from rgm.claims.claim import MNIST, above
-from rgm.claims.hypotheses import abstraction_claim, instantiation_claim, locality_claim, references
+from rgm.claims.threshold import MNIST, above
+from rgm.claims.decisions import decisions
 
 limits = {**MNIST, "concept_accuracy": above(0.9), "samples_recognised": above(0.85)}
-claims = [
-    abstraction_claim(model, judge, test, limits),
-    instantiation_claim(model, references(judge, train, test), test, limits),
-    locality_claim(model, judge, test, limits),
-]
+claims = [*decisions(measured, limits)]
 verdicts(claims)
 
 # %% [markdown]

@@ -69,7 +69,7 @@ def generator() -> torch.Generator:
     return torch.Generator().manual_seed(0)
 
 
-@pytest.fixture(sizes="session")
+@pytest.fixture(scope="session")
 def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Make], Path]:
     """Return what gives a folder that is filled once a session, by whichever worker needs it first."""
     shared = tmp_path_factory.getbasetemp()
@@ -89,12 +89,12 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Make], Path
     return made
 
 
-@pytest.fixture(sizes="session")
+@pytest.fixture(scope="session")
 def digits() -> ImageSet:
     return load_data("digits", "train")
 
 
-@pytest.fixture(sizes="session")
+@pytest.fixture(scope="session")
 def judge_file(once: Callable[[str, Make], Path], digits: ImageSet) -> Path:
     """The judge of the embedded digits, which takes as long to train as a small model."""
 
@@ -104,17 +104,17 @@ def judge_file(once: Callable[[str, Make], Path], digits: ImageSet) -> Path:
     return once("judge", make) / "judge.safetensors"
 
 
-@pytest.fixture(sizes="session")
+@pytest.fixture(scope="session")
 def digits_judge(judge_file: Path) -> Judge:
     return load_judge(judge_file)
 
 
-@pytest.fixture(sizes="session")
+@pytest.fixture(scope="session")
 def test_digits() -> ImageSet:
     return load_data("digits", "test")
 
 
-@pytest.fixture(sizes="session")
+@pytest.fixture(scope="session")
 def learned(once: Callable[..., Path], digits: ImageSet) -> SpatialRGM:
     """Trained as is usual, but for a prior of half the batch, without Muon: enough for every claim to hold."""
 
@@ -136,7 +136,7 @@ def learned(once: Callable[..., Path], digits: ImageSet) -> SpatialRGM:
     return found
 
 
-@pytest.fixture(sizes="session")
+@pytest.fixture(scope="session")
 def shipped() -> SpatialRGM:
     """The packaged weights: for what holds of any model."""
     return SpatialRGM.from_pretrained("mnist")

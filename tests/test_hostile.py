@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from starlette.testclient import TestClient
 
-from rgm.claims.claim import estimates
+from rgm.claims.record import estimates
 from rgm.data.folder import File, read_images
 from rgm.data.idx import read_idx
 from rgm.data.images import ImageSet
@@ -195,7 +195,7 @@ def enough(request: pytest.FixtureRequest) -> Iterator[None]:
         assert accepted[target] >= LEAST * seen[target], f"{accepted[target]} of {seen[target]} were accepted"
 
 
-@pytest.fixture(sizes="module")
+@pytest.fixture(scope="module")
 def model() -> SpatialRGM:
     torch.manual_seed(0)
     z1 = LevelConfig(
@@ -216,13 +216,13 @@ def model() -> SpatialRGM:
     return SpatialRGM(config=config).eval()
 
 
-@pytest.fixture(sizes="module")
+@pytest.fixture(scope="module")
 def images() -> ImageSet:
     pixels = torch.randint(0, 256, (12, 1, 8, 8), generator=torch.Generator().manual_seed(0))
     return from_arrays(pixels.to(torch.uint8), torch.arange(12) % 2)
 
 
-@pytest.fixture(sizes="module")
+@pytest.fixture(scope="module")
 def training(model: SpatialRGM, images: ImageSet) -> NeuralTrainer:
     stage = Stage(name="all", epochs=2, batch_size=4, weights=Weights(concept=1.0), muon=0.0)
     made = NeuralTrainer(copy.deepcopy(model), images, None, Recipe(stages=(stage,)), seed=0)
@@ -230,7 +230,7 @@ def training(model: SpatialRGM, images: ImageSet) -> NeuralTrainer:
     return made
 
 
-@pytest.fixture(sizes="module")
+@pytest.fixture(scope="module")
 def checkpoint(training: NeuralTrainer, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("checkpoint") / FILE
     origin = Origin(preset="seed", data="digits", classes=("0", "1"), seed=0)
@@ -239,7 +239,7 @@ def checkpoint(training: NeuralTrainer, tmp_path_factory: pytest.TempPathFactory
     return path
 
 
-@pytest.fixture(sizes="module")
+@pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("hostile")
 
@@ -438,7 +438,7 @@ REQUESTS: tuple[tuple[str, dict[str, Any]], ...] = (
 )
 
 
-@pytest.fixture(sizes="module")
+@pytest.fixture(scope="module")
 def client(model: SpatialRGM, images: ImageSet) -> TestClient:
     page = application(Explorer(model, ("0", "1"), "small", images))
     return TestClient(page, base_url=f"http://{HOST}:8765")  # which raises what the server fails by

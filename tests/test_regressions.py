@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rgm.claims.claim import estimates
+from rgm.claims.record import estimates
 from rgm.data.idx import read_idx
 from rgm.errors import RGMError
 from rgm.evaluation.judge import Judge, JudgeConfig, load_judge

@@ -12,13 +12,13 @@ from rgm.data.images import ImageSet
 from rgm.sklearn import SpatialRGMClassifier
 
 
-@pytest.fixture(sizes="module")
+@pytest.fixture(scope="module")
 def rows(digits: ImageSet) -> tuple[np.ndarray, np.ndarray]:
     assert digits.labels is not None
     return digits.images[:600].flatten(1).numpy(), digits.labels[:600].numpy()
 
 
-@pytest.fixture(sizes="module")
+@pytest.fixture(scope="module")
 def fitted(rows: tuple[np.ndarray, np.ndarray]) -> SpatialRGMClassifier:
     X, y = rows
     return SpatialRGMClassifier(epochs=20.0, random_state=0, device="cpu").fit(

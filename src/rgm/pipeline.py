@@ -4,37 +4,32 @@ import json
 import os
 import platform
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from rgm.claims.claim import CLAIMS, Claim, record, thresholds
-from rgm.claims.controls import control_claims
-from rgm.claims.hypotheses import (
-    abstraction_claim,
-    instantiation_claim,
-    locality_claim,
-    references,
-    undecidable_reason,
-)
+from rgm.claims.claim import Claim
+from rgm.claims.decisions import control_decisions, decisions
+from rgm.claims.record import record
 from rgm.counting.model import CountingRGM
 from rgm.data.images import ImageSet
 from rgm.data.letters import letters
 from rgm.data.load import load_data
 from rgm.data.named import NAMED, at_hand
 from rgm.errors import RGMError
-from rgm.evaluation.abstraction import Abstraction, abstraction
+from rgm.evaluation.abstraction import Abstraction
 from rgm.evaluation.exactness import Exactness, exactness
-from rgm.evaluation.instantiation import Instantiation, Judged, instantiation
+from rgm.evaluation.instantiation import Instantiation
 from rgm.evaluation.judge import Judge, judge_of
 from rgm.evaluation.levels import Renormalization
-from rgm.evaluation.locality import Locality, locality
-from rgm.evaluation.reading import Reading, read_split
-from rgm.evaluation.sample_quality import Quality
+from rgm.evaluation.locality import Locality
+from rgm.evaluation.measurements import Measurements, measure, undecidable_reason
 from rgm.model.generative import RGM
 from rgm.presets import PRESETS
 from rgm.report.figures import experiment_figures, experiment_motions, png
@@ -44,6 +39,7 @@ from rgm.storage.files import folder_lock, write_bytes, write_json
 from rgm.training.config import RunConfig
 from rgm.training.run import Plan, RunResult, plan_run
 
+T = TypeVar("T")
 JUDGE = "judge.safetensors"
 Result = Abstraction | Instantiation | Locality | Exactness
 OUT_OF_DISTRIBUTION = 2000
@@ -94,13 +90,13 @@ def _examined(
     command: str,
     start: float,
 ) -> Finished:
-    """Do what follows the training."""
+    """Do what follows the training: measure, decide, report."""
     config, (train, validation, test) = plan.config, plan.sets
     model, seed = trained.model, config.seed
     measures = dict(trained.test)
 
     def keep(result: Result) -> None:
-        """Write what an experiment found."""
+        """Write what was measured."""
         measures.update(result.measures())
         metrics = json.loads((out / "metrics.json").read_text())
         write_json(out / "metrics.json", metrics | {"test": measures})
@@ -108,29 +104,29 @@ def _examined(
 
     judge = None if train.labels is None else judge_of(train, kept=out / JUDGE, seed=seed, watch=watch)
     test = replace(test, classes=trained.origin.classes)
+    measured = measure(model, train, test, judge, seed=seed, needed=trained.needed)
     say("reading the test images")
-    reading = read_split(model, test, judge, needed=trained.needed)
-    first = abstraction(model, test, judge, reading)
-    keep(first)
+    keep(measured.abstraction)
     decided: list[Claim] = []
-    for claim in claims(
-        model, train, test, folder=out, reading=reading, controls=controls, seed=seed, watch=watch, say=say
-    ):
+    for claim in decisions(measured, say=say):
         decided.append(claim)
         write_evidence(decided, trained.origin.data, out)
-    mine = {claim.claim: claim.source for claim in decided if claim.subject == "model"}
+        if claim.claim == "abstraction" and not claim.undecided:
+            write_figures(measured.levels, out / "figures")
+    keep(measured.locality)
     say("samples and completions")
-    drawn, changes = mine["instantiation"], mine["locality"]
-    second = instantiation(model, test, judge, judged=_judged(drawn), seed=seed)
-    keep(second)
-    third = changes if isinstance(changes, Locality) else locality(model, test, judge, seed=seed)
-    keep(third)
+    instances = measured.instantiation(_attempted(lambda: measured.quality) if measured.real else None)
+    keep(instances)
     exact = None
     if isinstance(model, CountingRGM) and test.labels is not None:
         say("exact evidence")
         exact = exactness(model, judge, test, other_kinds(test), seed=seed)
         write_json(out / "exactness.json", _experiment_record("exactness", exact))
         keep(exact)
+    if controls:
+        for claim in control_decisions(measured, train, watch=watch, say=say):
+            decided.append(claim)
+            write_evidence(decided, trained.origin.data, out)
     say("the report")
     metrics = json.loads((out / "metrics.json").read_text())
     report = Report(
@@ -152,26 +148,23 @@ def _examined(
         },
         history=trained.history,
         claims=decided,
-        abstraction=first,
-        instantiation=second,
-        locality=third,
-        judge_accuracy=reading.judge_accuracy,
+        abstraction=measured.abstraction,
+        levels=None if undecidable_reason(test) else measured.levels,
+        instantiation=instances,
+        locality=measured.locality,
+        judge_accuracy=measured.split.judge_accuracy,
         exactness=exact,
     )
     page = write_report(out / "report.html", report)
     return Finished(data=trained.origin.data, measures=measures, claims=decided, report=page)
 
 
-def _judged(source: object) -> Judged | None:
-    """Return what the judge said of the samples that the claim of instantiation was decided by, if they were drawn."""
-    if not isinstance(source, Quality):
+def _attempted(measure: Callable[[], T]) -> T | None:
+    """Return a result, or None where it cannot be measured."""
+    try:
+        return measure()
+    except RGMError:
         return None
-    marks = source.samples
-    return Judged(
-        count=source.draws * source.images,
-        share=marks.recognised.estimate,
-        by_concept=torch.tensor([share.estimate for share in marks.recognised_by_concept]),
-    )
 
 
 def labels_known(count: int | None, train: ImageSet) -> str:
@@ -200,23 +193,19 @@ def experiment(
     """
     judge: Judge | None = None
     if train.labels is not None:
-        kept = folder / JUDGE if folder else None
-        judge = judge_of(train, kept=kept, seed=seed, watch=watch)
+        judge = judge_of(train, kept=folder / JUDGE if folder else None, seed=seed, watch=watch)
+    measured = measure(model, train, test, judge, seed=seed)
     match name:
         case "abstraction":
-            return abstraction(model, test, judge)
+            return measured.abstraction
         case "instantiation":
-            drawn = None
-            if judge is not None:
-                against = references(judge, train, test, seed=seed)
-                drawn = instantiation_claim(model, against, test, thresholds(test.name)).source
-            return instantiation(model, test, judge, judged=_judged(drawn), seed=seed)
+            return measured.instantiation(_attempted(lambda: measured.quality) if judge else None)
         case "locality":
-            return locality(model, test, judge, seed=seed)
+            return measured.locality
         case "exactness":
             if not isinstance(model, CountingRGM):
                 raise RGMError(
-                    "exact evidence is of models that are trees of counts: train one with --preset counting or paper"
+                    "exact evidence is of counting models: train one with --preset counting or paper"
                 )
             return exactness(model, judge, test, other_kinds(test), seed=seed)
     raise ValueError(f"there is no experiment {name!r}")
@@ -241,44 +230,28 @@ def claims(
     test: ImageSet,
     *,
     folder: Path | None,
-    reading: Reading | None = None,
     controls: bool = False,
     seed: int = 0,
     watch: Watch = lambda _: None,
     say: Say = lambda _: None,
-) -> Iterator[Claim]:
-    """Yield the three claims about a model, and with `controls` those about what must fail, as they are decided.
+) -> tuple[Measurements, Iterator[Claim]]:
+    """Return what is measured of a model, and the claims about it, and with `controls` those about the controls.
 
-    `reading`: what `read_split` gave of the test split, where it has been read already. The judge is found as in
-    `experiment`. Where the images do not allow a verdict, all three are undecided.
+    Claims are yielded as they are decided. The judge is found as in `experiment`.
     """
-    reason = undecidable_reason(test)
-    if reason:
-        for name in CLAIMS:
-            yield Claim(claim=name, subject="model", measures=(), undecided=reason)
-        return
-    judge = judge_of(train, kept=folder / JUDGE if folder else None, seed=seed, watch=watch)
-    limits = thresholds(test.name)
-    say("claim 1 of 3: abstraction")
-    yield abstraction_claim(model, judge, test, limits, reading=reading)
-    say("claim 2 of 3: instantiation")
-    yield instantiation_claim(model, references(judge, train, test, seed=seed), test, limits)
-    say("claim 3 of 3: locality")
-    yield locality_claim(model, judge, test, limits, seed=seed)
+    judge = None
+    if not undecidable_reason(test):
+        judge = judge_of(train, kept=folder / JUDGE if folder else None, seed=seed, watch=watch)
+    measured = measure(model, train, test, judge, seed=seed)
+    found = decisions(measured, say=say)
     if controls:
-        yield from control_claims(model, judge, train, test, limits, seed=seed, watch=watch, say=say)
+        found = chain(found, control_decisions(measured, train, watch=watch, say=say))
+    return measured, found
 
 
-def write_evidence(decided: Sequence[Claim], data: str, folder: Path) -> list[Path]:
-    """Write claims as `evidence.json`, and the figures of the last one where it is about the model; return the figures.
-
-    Called after every claim, so that none that was decided is lost.
-    """
+def write_evidence(decided: Sequence[Claim], data: str, folder: Path) -> None:
+    """Write claims as `evidence.json`: called after every claim, so that none that was decided is lost."""
     write_json(folder / "evidence.json", record(decided, data))
-    last = decided[-1]
-    if last.subject == "model" and not isinstance(last.source, Quality | None):
-        return write_figures(last.source, folder / "figures")
-    return []
 
 
 def write_figures(result: Result | Renormalization, folder: Path) -> list[Path]:

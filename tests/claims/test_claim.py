@@ -7,18 +7,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rgm.claims.claim import (
-    DIGITS,
-    MNIST,
-    Claim,
-    Finding,
-    Measure,
-    Threshold,
-    above,
-    between,
-    record,
-    thresholds,
-)
+from rgm.claims.claim import Claim, Finding, Measure
+from rgm.claims.record import record
+from rgm.claims.threshold import DIGITS, MNIST, Threshold, above, between, thresholds
 from rgm.errors import RGMError
 from rgm.evaluation.statistics import Estimate, PerImage
 

@@ -3,8 +3,9 @@ import json
 import pytest
 import torch
 
-from rgm.claims.claim import Claim, Finding, Measure, above
+from rgm.claims.claim import Claim, Finding, Measure
 from rgm.claims.comparison import compare
+from rgm.claims.threshold import above
 from rgm.evaluation.statistics import Estimate, PerImage
 
 

@@ -5,12 +5,14 @@ from dataclasses import replace
 import pytest
 import torch
 
-from rgm.claims import controls
-from rgm.claims.claim import DIGITS, Claim
-from rgm.claims.controls import Memoriser, Shuffled, control_claims, flat, untrained
-from rgm.claims.hypotheses import abstraction_claim, instantiation_claim, locality_claim, references
+from rgm.claims.claim import Claim, decide
+from rgm.claims.decisions import control_decisions, decisions
+from rgm.claims.threshold import DIGITS
 from rgm.data.images import ImageSet, to_unit
+from rgm.evaluation import controls
+from rgm.evaluation.controls import Memoriser, Shuffled, flat, untrained
 from rgm.evaluation.judge import Judge
+from rgm.evaluation.measurements import measure
 from rgm.evaluation.sample_quality import nearest_distance
 from rgm.model.receptive import Box
 from rgm.model.spatial import SpatialRGM
@@ -24,11 +26,7 @@ def failed(claim: Claim) -> set[str]:
 def test_all_three_claims_hold_for_a_model_that_has_learned(
     learned: SpatialRGM, digits_judge: Judge, digits: ImageSet, test_digits: ImageSet
 ) -> None:
-    claims = (
-        abstraction_claim(learned, digits_judge, test_digits, DIGITS),
-        instantiation_claim(learned, references(digits_judge, digits, test_digits), test_digits, DIGITS),
-        locality_claim(learned, digits_judge, test_digits, DIGITS),
-    )
+    claims = [*decisions(measure(learned, digits, test_digits, digits_judge))]
     assert [claim.claim for claim in claims] == ["abstraction", "instantiation", "locality"]
     for claim in claims:
         assert claim.verdict == "supported", (claim.reason, claim.measures)
@@ -40,7 +38,7 @@ def test_every_control_fails_by_what_it_lacks(
 ) -> None:
     found = {
         (claim.subject, claim.claim): claim
-        for claim in control_claims(learned, digits_judge, digits, test_digits, DIGITS, seed=1)
+        for claim in control_decisions(measure(learned, digits, test_digits, digits_judge, seed=1), digits)
     }
     assert {key: claim.verdict for key, claim in found.items()} == dict.fromkeys(
         [
@@ -111,11 +109,9 @@ def test_what_does_not_allow_a_verdict_is_undecided_with_the_reason(
         (missing, "no test image shows 3"),
         (unlabelled, "the claims are about classes"),
     ):
-        for claim in (
-            abstraction_claim(shipped, digits_judge, data, DIGITS),
-            instantiation_claim(shipped, references(digits_judge, digits, data), data, DIGITS),
-            locality_claim(shipped, digits_judge, data, DIGITS),
-        ):
+        claims = [*decisions(measure(shipped, digits, data, digits_judge))]
+        assert len(claims) == 3
+        for claim in claims:
             assert claim.verdict == "undecided"
             assert reason in claim.reason
             assert claim.measures == ()
@@ -129,7 +125,7 @@ def test_a_decoder_that_paints_nothing_leaves_locality_undecided_and_no_nan_in_t
         torch.nn.init.zeros_(weights)
     some = replace(test_digits, images=test_digits.images[:64], labels=None)
     some = replace(some, labels=torch.arange(64) % 10)
-    claim = locality_claim(model, digits_judge, some, DIGITS)
+    claim = decide("locality", measure(model, some, some, digits_judge).locality.findings(), DIGITS)
     assert claim.verdict == "not supported"  # no order of distances, no concept to recognise
     undecided = {measure.name for measure in claim.measures if measure.verdict == "undecided"}
     assert undecided >= {"receptive_field_share", "patch_plus_2_share", "own_patch_concentration"}

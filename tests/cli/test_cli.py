@@ -77,7 +77,7 @@ def done(*arguments: object, **environment: str) -> str:
     return said.out
 
 
-@pytest.fixture(sizes="session")
+@pytest.fixture(scope="session")
 def run(once: Callable[..., Path], judge_file: Path) -> Path:
     """A whole run on the embedded digits, short of everything but its shape, that finds its judge there."""
 
@@ -363,7 +363,7 @@ print(json.dumps(told))
 """
 
 
-@pytest.fixture(sizes="module")
+@pytest.fixture(scope="module")
 def helps() -> dict[str, str]:
     result = subprocess.run(
         [sys.executable, "-c", HELP, *COMMANDS], capture_output=True, text=True, check=False
@@ -514,7 +514,7 @@ def test_a_folder_of_images_end_to_end(tmp_path: Path) -> None:
 TRAINED = ("train", "--data", "digits", "--preset", "seed", "--epochs", 8)
 
 
-@pytest.fixture(sizes="session")
+@pytest.fixture(scope="session")
 def undisturbed(once: Callable[..., Path]) -> Path:
     return once("undisturbed", lambda folder: outside(*TRAINED, "--out", folder))
 
@@ -611,7 +611,7 @@ def test_a_store_is_made_and_trained_on(tmp_path: Path) -> None:
     assert "4 to 4,096 pixels" in refused("store", pictures, "--out", tmp_path / "other", "--size", 2)
 
 
-@pytest.fixture(sizes="session")
+@pytest.fixture(scope="session")
 def counted(once: Callable[..., Path], judge_file: Path) -> Path:
     """A tree counted on the digits, beside their judge."""
 

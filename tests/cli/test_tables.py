@@ -4,8 +4,10 @@ import io
 
 from rich.console import Console
 
-from rgm.claims.claim import Claim, ClaimName, Finding, Measure, above
+from rgm.claims.claim import Claim, Finding, Measure
+from rgm.claims.threshold import above
 from rgm.cli.tables import short_table, verdict_lines
+from rgm.evaluation.measurements import Property
 from rgm.evaluation.statistics import Estimate
 
 
@@ -14,7 +16,7 @@ def measure(name: str, estimate: float, reach: float, low: float) -> Measure:
     return Measure(name=name, found=found, threshold=above(low))
 
 
-def claim(name: ClaimName, *measures: Measure, subject: str = "model", undecided: str = "") -> Claim:
+def claim(name: Property, *measures: Measure, subject: str = "model", undecided: str = "") -> Claim:
     return Claim(claim=name, subject=subject, measures=measures, undecided=undecided)
 
 

@@ -19,13 +19,13 @@ class Few(NamedTuple):
     labels: Tensor
 
 
-@pytest.fixture(sizes="session")
+@pytest.fixture(scope="session")
 def few(digits: ImageSet) -> Few:
     known = digits.labels < 3
     return Few(digits.images[known][:100], digits.labels[known][:100])
 
 
-@pytest.fixture(sizes="session")
+@pytest.fixture(scope="session")
 def paper(few: Few) -> Callable[[], CountingRGM]:
     """Return what makes models of the paper's kind, in float64, whose patches are fitted already."""
     fitted = ranked(3, EXEMPLARS)

@@ -29,7 +29,7 @@ def model(request: pytest.FixtureRequest) -> CountingRGM:
     return toy(request.param)
 
 
-@pytest.fixture(sizes="module")
+@pytest.fixture(scope="module")
 def learned(paper: Callable[[], CountingRGM], few: tuple[Tensor, Tensor]) -> tuple[CountingRGM, Tensor]:
     """Return the paper's model after a few images of three classes, and images."""
     images, labels = few

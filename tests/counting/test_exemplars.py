@@ -22,7 +22,7 @@ Few = tuple[Tensor, Tensor]
 RECIPE = ExemplarRecipe(images=60, exemplars=3, images_a_step=20, images_a_stage=40)
 
 
-@pytest.fixture(sizes="module")
+@pytest.fixture(scope="module")
 def structure(paper: Make, few: Few) -> CountingRGM:
     model = paper()
     PaperLearner(model, RECIPE, *few).step(0)

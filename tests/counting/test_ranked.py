@@ -13,12 +13,12 @@ from rgm.data.images import ImageSet
 from rgm.errors import RGMError
 
 
-@pytest.fixture(sizes="module")
+@pytest.fixture(scope="module")
 def images(digits: ImageSet) -> Tensor:
     return digits.images[:400].float() / 255
 
 
-@pytest.fixture(sizes="module")
+@pytest.fixture(scope="module")
 def patches(images: Tensor) -> RankedPatches:
     return RankedPatches(tuple(images.shape[1:])).fit(images)
 

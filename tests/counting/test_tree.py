@@ -21,7 +21,7 @@ SHAPES = {
 DRAWS = 20_000
 
 
-@pytest.fixture(sizes="module", params=["flat", "deep", "uneven"])
+@pytest.fixture(scope="module", params=["flat", "deep", "uneven"])
 def pair(request: pytest.FixtureRequest) -> tuple[Tree, Joint]:
     return random_tree(*SHAPES[request.param], torch.Generator().manual_seed(0))
 

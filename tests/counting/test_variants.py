@@ -4,12 +4,12 @@ import pytest
 import torch
 from toys import fitted
 
-from rgm.claims import controls
 from rgm.counting.config import CountingConfig, CountingLevel, PixelSymbols
 from rgm.counting.model import CountingRGM
 from rgm.counting.variants import Scattered, factorised
 from rgm.data.images import to_unit
 from rgm.data.load import load_data
+from rgm.evaluation import controls
 from rgm.evaluation.locality import locality
 from rgm.model.receptive import Box
 

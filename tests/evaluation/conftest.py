@@ -8,13 +8,13 @@ from rgm.evaluation.judge import Judge, JudgeConfig
 from rgm.model.spatial import SpatialRGM
 
 
-@pytest.fixture(sizes="session")
+@pytest.fixture(scope="session")
 def few(digits: ImageSet) -> ImageSet:
     assert digits.labels is not None
     return replace(digits, images=digits.images[:60], labels=digits.labels[:60])
 
 
-@pytest.fixture(sizes="session")
+@pytest.fixture(scope="session")
 def judge() -> Judge:
     torch.manual_seed(1)
     return Judge(JudgeConfig(channels=1, classes=10, width=4)).eval()

@@ -5,12 +5,14 @@ import torch
 from rgm.data.images import ImageSet, to_unit
 from rgm.evaluation.abstraction import abstraction, code_atlas
 from rgm.evaluation.judge import Judge
+from rgm.evaluation.split import infer_split
+from rgm.evaluation.statistics import calibration_error
 from rgm.measures import needed_codes
 from rgm.model.spatial import SpatialRGM
 
 
 def test_measures_are_those_of_a_plain_loop(model: SpatialRGM, few: ImageSet, judge: Judge) -> None:
-    result = abstraction(model, few, judge)
+    result = abstraction(infer_split(model, few, judge))
     assert few.labels is not None
     images = to_unit(few.images)
     inference = model.infer(images)
@@ -28,6 +30,7 @@ def test_measures_are_those_of_a_plain_loop(model: SpatialRGM, few: ImageSet, ju
         "perplexity": perplexity,
         **needed_codes(model.decode, inference.z1[some], images[some], 32).measures(),
         "concept_accuracy": sum(right) / len(right),
+        "calibration_error": calibration_error(inference.concept, few.labels).estimate,
         "reconstructions_recognised": float((seen == few.labels).double().mean()),
     }
     assert result.measures().keys() == expected.keys()
@@ -36,16 +39,16 @@ def test_measures_are_those_of_a_plain_loop(model: SpatialRGM, few: ImageSet, ju
 
 
 def test_one_example_of_each_class(model: SpatialRGM, few: ImageSet, judge: Judge) -> None:
-    result = abstraction(model, few, judge)
+    result = abstraction(infer_split(model, few, judge))
     assert result.labels is not None
     assert result.labels.tolist() == list(range(10))
     assert len(result.inference.concept) == 10
 
 
 def test_without_labels_and_judge(model: SpatialRGM, few: ImageSet) -> None:
-    result = abstraction(model, replace(few, labels=None, classes=()), None)
-    assert result.concept_accuracy is None
-    assert result.reconstructions_recognised is None
+    result = abstraction(infer_split(model, replace(few, labels=None, classes=()), None))
+    assert result.concept_right is None
+    assert result.recognised is None
     assert set(result.measures()) == {
         "squared_error",
         "codes_in_use",

@@ -6,11 +6,13 @@ import torch
 import torch.nn.functional as F
 
 from rgm.data.images import ImageSet, to_unit
-from rgm.evaluation.bound import code_rate_bits, evaluate, importance_bound, level_rates_bits
+from rgm.evaluation.bound import evaluate, importance_bound
+from rgm.evaluation.rates import code_rate_bits, level_rates_bits
+from rgm.evaluation.split import infer_split
 from rgm.model.spatial import SpatialRGM
 
 
-@pytest.fixture(sizes="module")
+@pytest.fixture(scope="module")
 def few(digits: ImageSet) -> ImageSet:
     return replace(digits, images=digits.images[:40], labels=digits.labels[:40])  # type: ignore[index]
 
@@ -57,7 +59,7 @@ def test_every_level_has_its_rate(few: ImageSet) -> None:
 
 
 def test_an_evaluation_adds_up(model: SpatialRGM, few: ImageSet) -> None:
-    found = evaluate(model, few, few, samples=4, importance_images=10)
+    found = evaluate(infer_split(model, few, None), few, samples=4, importance_images=10)
     parts = found.distortion_nats.estimate + sum(rate.estimate for rate in found.level_rates_nats)
     assert found.free_energy_nats.estimate == pytest.approx(parts, rel=1e-5)
     assert found.bits_per_dimension.estimate == pytest.approx(
@@ -66,6 +68,8 @@ def test_an_evaluation_adds_up(model: SpatialRGM, few: ImageSet) -> None:
     assert found.rate_ratio.estimate == found.rate_ratio.low == pytest.approx(1.0)
     assert found.concept_accuracy is not None
     assert 0 <= found.concept_accuracy.low <= found.concept_accuracy.high <= 1
-    unlabelled = evaluate(model, replace(few, labels=None, classes=()), few, samples=2, importance_images=5)
+    unlabelled = evaluate(
+        infer_split(model, replace(few, labels=None, classes=()), None), few, samples=2, importance_images=5
+    )
     assert unlabelled.concept_accuracy is None
     assert unlabelled.calibration_error is None

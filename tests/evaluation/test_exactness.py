@@ -18,7 +18,7 @@ from rgm.report.figures import experiment_figures
 from rgm.training.fit import fit
 
 
-@pytest.fixture(sizes="module")
+@pytest.fixture(scope="module")
 def counted():
     train = load_data("digits", "train")
     model = CountingRGM.from_preset("counting", images=len(train))
@@ -29,7 +29,7 @@ def counted():
     return found
 
 
-@pytest.fixture(sizes="module")
+@pytest.fixture(scope="module")
 def found(counted):
     test = load_data("digits", "test")
     return exactness(counted, None, test, {"letters": letters(200, test.shape)}, seed=0)

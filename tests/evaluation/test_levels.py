@@ -6,10 +6,11 @@ import torch
 
 from rgm.data.images import ImageSet, to_unit
 from rgm.errors import RGMError
-from rgm.evaluation.bound import code_rate_bits
 from rgm.evaluation.information import entropy_bits, lossless_bits
 from rgm.evaluation.judge import Judge
 from rgm.evaluation.levels import renormalization
+from rgm.evaluation.rates import code_rate_bits
+from rgm.evaluation.split import infer_split
 from rgm.measures import squared_error
 from rgm.model.spatial import SpatialRGM
 
@@ -18,7 +19,8 @@ from rgm.model.spatial import SpatialRGM
 def test_each_level_keeps_the_class_and_lets_go_of_the_pixels(
     learned: SpatialRGM, digits_judge: Judge, test_digits: ImageSet
 ) -> None:
-    found = renormalization(learned, digits_judge, test_digits)
+    split = infer_split(learned, test_digits, digits_judge)
+    found = renormalization(split, digits_judge)
     assert test_digits.labels is not None
     assert [level.name for level in found.levels] == ["pixels", "z1", "concept"]
     assert [(level.variables, level.states) for level in found.levels] == [(784, 256), (49, 32), (1, 10)]
@@ -44,7 +46,7 @@ def test_each_level_keeps_the_class_and_lets_go_of_the_pixels(
     assert cells.bits.shape == (7, 7)
     assert float(cells.bits.max()) < entropy_bits(test_digits.labels)
     assert float(cells.bits[2:5, 2:5].mean()) > float(cells.bits[0].mean())
-    assert found.squared_error.estimate().estimate == pytest.approx(lost, rel=1e-4)
+    assert split.squared_error.value == pytest.approx(lost, rel=1e-4)
 
 
 @pytest.mark.slow
@@ -53,7 +55,9 @@ def test_what_a_concept_says_of_the_pixels_is_its_mean_image(
 ) -> None:
     """A draw of a concept misses twice the variance within it, the mean of all only once: no draw's noise is left."""
     seeds = [
-        renormalization(learned, digits_judge, test_digits, seed=seed).levels[-1].pixels_explained.estimate()
+        renormalization(infer_split(learned, test_digits, digits_judge), digits_judge, seed=seed)
+        .levels[-1]
+        .pixels_explained.estimate()
         for seed in (1, 2)
     ]
     assert seeds[0].estimate == pytest.approx(seeds[1].estimate, abs=0.01)
@@ -76,7 +80,7 @@ def test_a_middle_level_is_told_by_what_is_drawn_beneath_it(
         images=test_digits.images[:60],
         labels=test_digits.labels[:60] if test_digits.labels is not None else None,
     )
-    found = renormalization(model, digits_judge, some)
+    found = renormalization(infer_split(model, some, digits_judge), digits_judge)
     assert [level.name for level in found.levels] == ["pixels", "z1", "z2", "concept"]
     assert [level.variables for level in found.levels] == [784, 196, 49, 1]
     assert len(found.cells) == 2
@@ -88,4 +92,6 @@ def test_a_middle_level_is_told_by_what_is_drawn_beneath_it(
 def test_without_labels_there_is_no_class_to_keep(digits_judge: Judge, test_digits: ImageSet) -> None:
     model = SpatialRGM.from_preset("seed").eval()
     with pytest.raises(RGMError, match="needs labels"):
-        renormalization(model, digits_judge, replace(test_digits, labels=None, classes=()))
+        renormalization(
+            infer_split(model, replace(test_digits, labels=None, classes=()), digits_judge), digits_judge
+        )

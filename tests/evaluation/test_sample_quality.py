@@ -168,7 +168,7 @@ def model() -> SpatialRGM:
     return SpatialRGM.from_preset("seed").eval()
 
 
-@pytest.fixture(sizes="module")
+@pytest.fixture(scope="module")
 def judge() -> Judge:
     torch.manual_seed(1)
     return Judge(JudgeConfig(channels=1, classes=10, width=4)).eval()

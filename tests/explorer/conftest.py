@@ -35,7 +35,7 @@ def without(what: str) -> None:
     pytest.skip(f"needs {what}")
 
 
-@pytest.fixture(sizes="module")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if found is None:
@@ -50,14 +50,14 @@ def measured() -> dict[str, dict[str, float]]:
     return {"locality": {"receptive_field_share": 1.0, "patch_plus_2_share": 0.987}}
 
 
-@pytest.fixture(sizes="module")
+@pytest.fixture(scope="module")
 def explorer(digits: ImageSet) -> Explorer:
     """The packaged weights, with a few images that look like theirs."""
     some = replace(digits, images=digits.images[:20], labels=None)
     return Explorer(SpatialRGM.from_pretrained("mnist"), tuple("0123456789"), "a model", some, measured())
 
 
-@pytest.fixture(sizes="module")
+@pytest.fixture(scope="module")
 def deep() -> Explorer:
     """An untrained model of three levels, without test images."""
     torch.manual_seed(0)
@@ -113,14 +113,14 @@ def exported(explorer: Explorer, folder: Path) -> Path:
     return folder
 
 
-@pytest.fixture(sizes="module")
+@pytest.fixture(scope="module")
 def served(explorer: Explorer) -> Iterator[str]:
     running = Served(explorer)
     yield running.address
     running.stop()
 
 
-@pytest.fixture(sizes="module")
+@pytest.fixture(scope="module")
 def alone(explorer: Explorer, once: Callable[..., Path]) -> Iterator[str]:
     running = Alone(once("alone", lambda folder: exported(explorer, folder)))
     yield running.address
@@ -130,13 +130,13 @@ def alone(explorer: Explorer, once: Callable[..., Path]) -> Iterator[str]:
 ENGINES = ["served", pytest.param("alone", marks=pytest.mark.slow)]
 
 
-@pytest.fixture(sizes="module", params=ENGINES)
+@pytest.fixture(scope="module", params=ENGINES)
 def address(request: pytest.FixtureRequest) -> str:
     found: str = request.getfixturevalue(request.param)
     return found
 
 
-@pytest.fixture(sizes="module", params=ENGINES)
+@pytest.fixture(scope="module", params=ENGINES)
 def deep_address(request: pytest.FixtureRequest, deep: Explorer, once: Callable[..., Path]) -> Iterator[str]:
     running = (
         Served(deep)

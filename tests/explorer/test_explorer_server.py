@@ -17,7 +17,7 @@ from rgm.explorer.service import Explorer
 from rgm.model.spatial import SpatialRGM
 
 
-@pytest.fixture(sizes="module", params=["pretrained", "three-level"])
+@pytest.fixture(scope="module", params=["pretrained", "three-level"])
 def explorer(request: pytest.FixtureRequest, digits: ImageSet) -> Explorer:
     if request.param == "pretrained":
         model = SpatialRGM.from_pretrained("mnist")

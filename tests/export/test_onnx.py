@@ -34,7 +34,7 @@ def bounded() -> SpatialRGM:
     )
 
 
-@pytest.fixture(sizes="module")
+@pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The graphs of the notebook's network, and beside them its weights."""
     torch.manual_seed(0)
@@ -44,7 +44,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-@pytest.fixture(sizes="module", params=["seed", "pretrained", "three-level", "bounded"])
+@pytest.fixture(scope="module", params=["seed", "pretrained", "three-level", "bounded"])
 def pair(request: pytest.FixtureRequest, folder: Path) -> tuple[SpatialRGM, Runs]:
     torch.manual_seed(0)
     if request.param == "seed":

@@ -11,24 +11,24 @@ COMMON = ("grey", "colour, hostile names, not square")
 
 
 @pytest.fixture(
-    sizes="session",
+    scope="session",
     params=[kind if kind in COMMON else pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS],
 )
 def results(request: pytest.FixtureRequest) -> Results:
     return results_of(request.param)
 
 
-@pytest.fixture(sizes="session")
+@pytest.fixture(scope="session")
 def grey() -> Results:
     return results_of("grey")
 
 
-@pytest.fixture(sizes="session")
+@pytest.fixture(scope="session")
 def hostile() -> Results:
     return results_of("colour, hostile names, not square")
 
 
-@pytest.fixture(sizes="session")
+@pytest.fixture(scope="session")
 def three_levels(grey: Results) -> Abstraction:
     """Return a result with a grid between z_1 and the concept."""
     between = torch.arange(49).reshape(1, 7, 7).expand(len(grey.abstraction.images), 7, 7) % 5

@@ -10,6 +10,7 @@ from rgm.evaluation.abstraction import Abstraction, abstraction
 from rgm.evaluation.instantiation import Instantiation, instantiation
 from rgm.evaluation.judge import Judge, JudgeConfig
 from rgm.evaluation.locality import Locality, locality
+from rgm.evaluation.split import infer_split
 from rgm.model.config import seed, standard
 from rgm.model.spatial import SpatialRGM
 
@@ -60,8 +61,8 @@ def results_of(name: str) -> Results:
     )
     judge = Judge(JudgeConfig(channels=config.image[0], classes=count, width=4)).eval() if labelled else None
     return Results(
-        abstraction=abstraction(model, images, judge),
-        instantiation=instantiation(model, images, judge, count=4, columns=4),
+        abstraction=abstraction(infer_split(model, images, judge)),
+        instantiation=instantiation(model, images, judge, columns=4),
         locality=locality(model, images, judge, count=2),
         judged=labelled,
     )

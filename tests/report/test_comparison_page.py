@@ -2,8 +2,9 @@ from pathlib import Path
 
 import torch
 
-from rgm.claims.claim import Claim, Finding, Measure, above
+from rgm.claims.claim import Claim, Finding, Measure
 from rgm.claims.comparison import Comparison, compare
+from rgm.claims.threshold import above
 from rgm.evaluation.statistics import Estimate, PerImage
 from rgm.report.comparison import write_comparison
 

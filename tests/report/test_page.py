@@ -11,7 +11,8 @@ import torch
 from made_results import HOSTILE, Results, results_of
 from PIL import Image
 
-from rgm.claims.claim import CLAIMS, MNIST, Claim, Finding, Measure
+from rgm.claims.claim import CLAIMS, Claim, Finding, Measure
+from rgm.claims.threshold import MNIST
 from rgm.evaluation.statistics import Estimate, PerImage
 from rgm.report.page import Report, write_report
 from rgm.report.wording import beside, percent, rows

@@ -17,7 +17,7 @@ from rgm.storage.tensors import read_tensors, write_tensors
 ORIGIN = Origin(preset="seed", data="digits", classes=("a", "b"), seed=4)
 
 
-@pytest.fixture(sizes="module")
+@pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("run") / FILE
     save_model(path, SpatialRGM(), ORIGIN)

@@ -32,7 +32,7 @@ class Heard:
         self.epochs.append(record)
 
 
-@pytest.fixture(sizes="module")
+@pytest.fixture(scope="module")
 def few(digits: ImageSet) -> ImageSet:
     assert digits.labels is not None
     return replace(digits, images=digits.images[:96], labels=digits.labels[:96])

@@ -19,7 +19,7 @@ from rgm.training.run import plan_run
 COUNTING = RunConfig(data="digits", preset="counting", seed=3)
 
 
-@pytest.fixture(sizes="module")
+@pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     out = tmp_path_factory.mktemp("whole") / "run"
     return plan_run(COUNTING).carry_out(out)

@@ -20,7 +20,7 @@ class StopError(Exception):
     """Raised by a watcher to end a training early."""
 
 
-@pytest.fixture(sizes="module")
+@pytest.fixture(scope="module")
 def few(digits: ImageSet) -> ImageSet:
     assert digits.labels is not None
     return replace(digits, images=digits.images[:200], labels=digits.labels[:200])
@@ -114,7 +114,7 @@ def plan_of(name: str) -> Recipe:
 
 
 @pytest.fixture(
-    sizes="module", params=["seed", "standard", pytest.param("pretrained", marks=pytest.mark.slow)]
+    scope="module", params=["seed", "standard", pytest.param("pretrained", marks=pytest.mark.slow)]
 )
 def whole(request: pytest.FixtureRequest, few: ImageSet) -> tuple[str, NeuralTrainer]:
     """A training that nothing stopped."""

@@ -35,7 +35,7 @@ def _threads() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-@pytest.fixture(sizes="module")
+@pytest.fixture(scope="module")
 def starts() -> multiprocessing.context.ForkServerContext:
     """Processes that begin with PyTorch imported, and nothing done with it."""
     context = multiprocessing.get_context("forkserver")
@@ -43,7 +43,7 @@ def starts() -> multiprocessing.context.ForkServerContext:
     return context
 
 
-@pytest.fixture(sizes="module")
+@pytest.fixture(scope="module")
 def whole(starts: multiprocessing.context.ForkServerContext, once: Callable[..., Path]) -> Path:
     """A training that nothing disturbed."""
 

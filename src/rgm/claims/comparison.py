@@ -3,7 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from rgm.claims.claim import Claim, ClaimName, Finding, Measure, finding_record
+from rgm.claims.claim import Claim, Finding, Measure
+from rgm.claims.record import finding_record
+from rgm.evaluation.measurements import Property
 from rgm.evaluation.statistics import Estimate
 
 
@@ -27,7 +29,7 @@ class Line:
     What is counted, not estimated, has no difference.
     """
 
-    claim: ClaimName
+    claim: Property
     name: str
     found: tuple[Finding | None, ...]
     differences: tuple[Difference | None, ...]

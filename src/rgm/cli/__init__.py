@@ -233,7 +233,9 @@ def evaluate(
 
     from rgm import pipeline
     from rgm.cli.tables import claim_table, evaluation_table
+    from rgm.cli.terminal import progress
     from rgm.evaluation.bound import evaluate as evaluated
+    from rgm.evaluation.split import infer_split
     from rgm.storage.files import writable_folder, write_json
 
     if samples < 1:
@@ -248,13 +250,27 @@ def evaluate(
     )
     if claims or controls:
         decided = []
-        for claim in _claims(checkpoint, train, test, controls=controls, seed=seed, quiet=quiet):
-            decided.append(claim)
-            if out is not None:
-                pipeline.write_evidence(decided, test.name, out)
-            if not quiet:
-                _print(claim_table(claim))
-    found = asdict(evaluated(checkpoint.model, test, train, samples=samples, seed=seed))
+        with progress(quiet) as watch:
+            measured, found_claims = pipeline.claims(
+                checkpoint.model,
+                train,
+                test,
+                folder=checkpoint.run,
+                controls=controls,
+                seed=seed,
+                watch=watch,
+                say=watch.say,
+            )
+            for claim in found_claims:
+                decided.append(claim)
+                if out is not None:
+                    pipeline.write_evidence(decided, test.name, out)
+                if not quiet:
+                    _print(claim_table(claim))
+        inferred = measured.split
+    else:
+        inferred = infer_split(checkpoint.model, test, None)
+    found = asdict(evaluated(inferred, train, samples=samples, seed=seed))
     if not quiet:
         _print(evaluation_table(f"{model} on {len(test):,} {split} images", found))
     if out is not None:
@@ -325,7 +341,7 @@ def _claims(
     from rgm.cli.terminal import progress
 
     with progress(quiet) as watch:
-        yield from pipeline.claims(
+        _, claims = pipeline.claims(
             checkpoint.model,
             train,
             test,
@@ -335,6 +351,7 @@ def _claims(
             watch=watch,
             say=watch.say,
         )
+        yield from claims
 
 
 @app.command
@@ -489,7 +506,7 @@ def explore(
     """
     import webbrowser
 
-    from rgm.claims.claim import estimates
+    from rgm.claims.record import estimates
     from rgm.explorer.server import free_port, serve
     from rgm.explorer.service import Explorer
     from rgm.explorer.static import find_runtime, write_page

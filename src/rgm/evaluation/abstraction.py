@@ -6,10 +6,10 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from rgm.data.images import ImageSet, one_of_each
-from rgm.evaluation.judge import Judge
-from rgm.evaluation.reading import Reading, read_split
-from rgm.measures import CodebookUsage, NeededCodes, accuracy, codebook_usage, squared_error
+from rgm.data.images import one_of_each
+from rgm.evaluation.split import SplitInference
+from rgm.evaluation.statistics import Estimate, Findings, PerImage, exactly, values
+from rgm.measures import CodebookUsage, NeededCodes
 from rgm.model.generative import RGM
 from rgm.model.results import Inference
 
@@ -32,9 +32,9 @@ class Abstraction:
     """The bottom-up half on one split, with examples to look at.
 
     `images`, `labels` and `inference` hold the examples, one a class; the measures are over the whole split, with
-    hard codes: `usage` is that of z_1, `coarser_usage` that of the grids above it; `concept_accuracy` and
-    `reconstructions_recognised` (by the judge) are shares, None without labels; `squared_error` is in units of the
-    full grey range squared; `needed` says which codes are needed.
+    hard codes: `usage` is that of z_1, `coarser_usage` that of the grids above it; `needed` says which codes are
+    needed; `concept_right`, its `calibration_error` and `recognised` (reconstructions, by the judge) are None without
+    labels; `squared_error` is in units of the full grey range squared.
     """
 
     classes: tuple[str, ...]
@@ -46,42 +46,37 @@ class Abstraction:
     usage: CodebookUsage
     coarser_usage: tuple[CodebookUsage, ...]
     needed: NeededCodes
-    squared_error: float
-    concept_accuracy: float | None
-    reconstructions_recognised: float | None
+    squared_error: PerImage
+    concept_right: PerImage | None
+    calibration_error: Estimate | None
+    recognised: PerImage | None
 
-    def measures(self) -> dict[str, float]:
+    def findings(self) -> Findings:
         """Return the numbers by name."""
-        numbers = {
-            "squared_error": self.squared_error,
-            "codes_in_use": float(self.usage.in_use),
-            "perplexity": self.usage.perplexity,
-            **self.needed.measures(),
-        }
+        numbers = {"codes_in_use": float(self.usage.in_use), "perplexity": self.usage.perplexity}
+        numbers |= self.needed.measures()
         for level, usage in enumerate(self.coarser_usage, start=2):
             numbers |= {
                 f"z{level}_codes_in_use": float(usage.in_use),
                 f"z{level}_perplexity": usage.perplexity,
             }
-        if self.concept_accuracy is not None:
-            numbers["concept_accuracy"] = self.concept_accuracy
-        if self.reconstructions_recognised is not None:
-            numbers["reconstructions_recognised"] = self.reconstructions_recognised
-        return numbers
+        found: Findings = {"squared_error": self.squared_error}
+        found |= {name: exactly(value, "codes") for name, value in numbers.items()}
+        judged = {
+            "concept_accuracy": self.concept_right,
+            "calibration_error": self.calibration_error,
+            "reconstructions_recognised": self.recognised,
+        }
+        return found | {name: value for name, value in judged.items() if value is not None}
+
+    def measures(self) -> dict[str, float]:
+        """Return the numbers by name, without their intervals."""
+        return values(self.findings())
 
 
-def abstraction(
-    model: RGM, data: ImageSet, judge: Judge | None, reading: Reading | None = None
-) -> Abstraction:
-    """Run the model bottom-up over a split; without a judge, reconstructions are not judged.
-
-    `reading`: what `read_split` gave, where the split has been read already.
-    """
-    reading = reading or read_split(model, data, judge)
-    images, inference = reading.images, reading.inference
-    recognised = None
-    if reading.decoded is not None and data.labels is not None:
-        recognised = accuracy(reading.decoded.probabilities, data.labels)
+def abstraction(split: SplitInference) -> Abstraction:
+    """Return what the model makes of a split, bottom-up."""
+    data, images, inference = split.data, split.images, split.inference
     examples = one_of_each(data)
     return Abstraction(
         classes=data.classes,
@@ -93,16 +88,14 @@ def abstraction(
             concept=inference.concept[examples],
             reconstruction=inference.reconstruction[examples],
         ),
-        atlas=code_atlas(model, images, inference.z1),
-        usage=codebook_usage(inference.z1, model.latent_dim),
-        coarser_usage=tuple(
-            codebook_usage(codes, level.states)
-            for codes, level in zip(inference.codes[1:], model.config.levels[1:], strict=False)
-        ),
-        needed=reading.needed,
-        squared_error=squared_error(inference.reconstruction, images),
-        concept_accuracy=None if data.labels is None else accuracy(inference.concept, data.labels),
-        reconstructions_recognised=recognised,
+        atlas=code_atlas(split.model, images, inference.z1),
+        usage=split.usage[0],
+        coarser_usage=split.usage[1:],
+        needed=split.needed,
+        squared_error=split.squared_error,
+        concept_right=split.concept_right,
+        calibration_error=split.calibration_error,
+        recognised=split.reconstructions_recognised,
     )
 
 

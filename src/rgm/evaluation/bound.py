@@ -1,22 +1,16 @@
 """What a model's bound, codes and concept are worth on a split."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
-from rgm.data.images import ImageSet, to_unit
-from rgm.evaluation.statistics import Estimate, PerImage, bootstrap_mean, calibration_error
-from rgm.measures import codebook_usage
+from rgm.data.images import ImageSet
+from rgm.evaluation.rates import BATCH, code_rate_bits
+from rgm.evaluation.split import SplitInference
+from rgm.evaluation.statistics import Estimate, PerImage, bootstrap_mean
 from rgm.model.generative import RGM
-from rgm.training.summary import codes_needed
-
-BATCH = 100
-"""Images at once: the prior's activations of more do not fit a CPU's caches."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,32 +47,27 @@ class Evaluation:
 
 @torch.no_grad()
 def evaluate(
-    model: RGM,
-    data: ImageSet,
+    split: SplitInference,
     train: ImageSet,
     *,
     samples: int = 16,
     importance_images: int = 200,
     seed: int = 0,
 ) -> Evaluation:
-    """Return the evaluation of a model on a split, against the training images that its rate is compared with."""
+    """Return the evaluation of a model on a split, whose rate is compared with that of training images."""
+    model = split.model
     generator = torch.Generator(model.device).manual_seed(seed)
-    seen = model.observe(to_unit(data.images).to(model.device), generator)
-    parts = [model.free_energy(batch, generator=generator) for batch in seen.split(BATCH)]
+    observed = model.observe(split.images.to(model.device), generator)
+    parts = [model.free_energy(batch, generator=generator) for batch in observed.split(BATCH)]
     totals = torch.cat([part.total_nats for part in parts])
     rates = torch.cat([part.rate_nats for part in parts])
-    few = seen[:importance_images]
+    few = observed[:importance_images]
     weighted = importance_bound(model, few, samples, generator)
     unit = "nats" if model.is_density else "nats of a loss"
-    result = model.infer(to_unit(data.images).to(model.device))
-    usage, needed = codebook_usage(result.z1, model.latent_dim), codes_needed(model, data)
-    errors = (result.reconstruction.cpu() - to_unit(data.images)).square().flatten(1).mean(dim=1)
-    bits = code_rate_bits(model, data)
-    compared = code_rate_bits(model, train, count=len(data))
-    probabilities = result.concept.cpu()
-    right = None if data.labels is None else (probabilities.argmax(dim=1) == data.labels).double()
+    bits = split.rates_bits[:, 0]
+    compared = code_rate_bits(model, train, count=len(bits))
     return Evaluation(
-        images=len(data),
+        images=len(bits),
         pixels=model.pixels_kind + ("" if model.is_density else ", grey values taken as they are"),
         free_energy_nats=bootstrap_mean(totals, unit),
         distortion_nats=bootstrap_mean(torch.cat([part.distortion_nats for part in parts]), unit),
@@ -89,15 +78,15 @@ def evaluate(
         bits_per_dimension=bootstrap_mean(
             totals / (math.log(2) * few[0].numel()), unit.replace("nats", "bits per dimension")
         ),
-        squared_error=bootstrap_mean(errors, "grey range squared"),
+        squared_error=split.squared_error.estimate(),
         rate_bits=bootstrap_mean(bits, "bits"),
         rate_ratio=PerImage(parts=bits[: len(compared)], wholes=compared, unit="ratio").estimate(),
-        codes_in_use=usage.in_use,
-        perplexity=usage.perplexity,
-        needed_codes=needed.count,
-        needed_perplexity=needed.perplexity,
-        concept_accuracy=None if right is None else bootstrap_mean(right, "share"),
-        calibration_error=None if data.labels is None else calibration_error(probabilities, data.labels),
+        codes_in_use=split.usage[0].in_use,
+        perplexity=split.usage[0].perplexity,
+        needed_codes=split.needed.count,
+        needed_perplexity=split.needed.perplexity,
+        concept_accuracy=None if split.concept_right is None else split.concept_right.estimate(),
+        calibration_error=split.calibration_error,
     )
 
 
@@ -113,28 +102,3 @@ def importance_bound(model: RGM, images: Tensor, samples: int, generator: torch.
         log_w = model.log_weight(repeated, generator=generator).reshape(len(image), samples)
         bounds.append(math.log(samples) - log_w.logsumexp(dim=1))
     return torch.cat(bounds)
-
-
-@torch.no_grad()
-def code_rate_bits(model: RGM, data: ImageSet, *, count: int | None = None) -> Float[Tensor, " n"]:
-    """Return −log₂ p(z_1 | z_2) of the most probable codes of (the first `count`) images, in bits per image."""
-    rates = []
-    for batch in to_unit(data.images[:count]).split(BATCH):
-        z1, z2, *_ = model.read(batch.to(model.device))
-        rates.append(-model.log_prob_given(1, z1, z2) / math.log(2))
-    return torch.cat(rates)
-
-
-@torch.no_grad()
-def level_rates_bits(model: RGM, codes: Sequence[Tensor]) -> Float[Tensor, "n levels"]:
-    """Return −log₂ p(z_ℓ | z_{ℓ+1}) of every level's codes, the concept's last, in bits per image."""
-    levels = [
-        torch.cat(
-            [
-                -model.log_prob_given(level, *pair) / math.log(2)
-                for pair in zip(child.split(BATCH), parent.split(BATCH), strict=True)
-            ]
-        )
-        for level, (child, parent) in enumerate(pairwise(codes), start=1)
-    ]
-    return torch.stack([*levels, torch.full_like(levels[0], math.log2(model.num_classes))], dim=1)

@@ -7,9 +7,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from rgm.data.images import ImageSet
 from rgm.errors import RGMError
-from rgm.evaluation.bound import level_rates_bits
 from rgm.evaluation.information import (
     MutualInformation,
     class_share,
@@ -17,9 +15,8 @@ from rgm.evaluation.information import (
     mutual_information,
 )
 from rgm.evaluation.judge import Judge
-from rgm.evaluation.reading import Reading, read_split
-from rgm.evaluation.statistics import Estimate, PerImage, calibration_error
-from rgm.measures import CodebookUsage, NeededCodes, codebook_usage
+from rgm.evaluation.split import SplitInference
+from rgm.evaluation.statistics import Findings, PerImage, exactly
 from rgm.model.generative import RGM
 
 DRAWS, SOME = 4, 1000
@@ -50,54 +47,57 @@ class Level:
 class Renormalization:
     """What all levels keep of a labelled split, hard codes; `cells` has I(code; class) of each cell, a map a grid.
 
-    `concept_right` says of every image whether its most probable concept is its class, `code_bits` are
-    −log₂ p(z_1 | z_2), `squared_error` the mean over an image's pixels.
+    `code_bits` are −log₂ p(z_1 | z_2) of every image.
     """
 
     levels: tuple[Level, ...]
     cells: tuple[MutualInformation, ...]
-    usage: CodebookUsage
-    needed: NeededCodes
-    concept_right: PerImage
-    calibration_error: Estimate
     code_bits: Float[Tensor, " n"]
-    squared_error: PerImage
-    recognised: PerImage
+
+    def findings(self) -> Findings:
+        """Return the numbers by name.
+
+        concept_information  I(z_L; class) / H(class), z_L the most probable concept
+        compression          bits of the pixels without loss over bits of the codes, −log₂ p(z_1 | z_2)
+        """
+        pixels, z1, *_, concept = self.levels
+        return {
+            "concept_information": concept.class_share,
+            "compression": PerImage(parts=pixels.bits.parts, wholes=self.code_bits, unit="ratio"),
+            "pixels_bits": exactly(pixels.bits.value, "bits"),
+            "z1_bits": PerImage.mean(self.code_bits, "bits"),
+            "concept_bits": exactly(concept.bits.value, "bits"),
+            "z1_class_information": z1.class_share,
+            "z1_pixels_explained": z1.pixels_explained,
+            "concept_pixels_explained": concept.pixels_explained,
+        }
 
 
 @torch.no_grad()
-def renormalization(
-    model: RGM, judge: Judge, data: ImageSet, *, reading: Reading | None = None, seed: int = 0
-) -> Renormalization:
-    """Return what each level keeps of a labelled split; raise RGMError for one without labels.
-
-    `reading`: what `read_split` gave, where the split has been read already.
-    """
+def renormalization(split: SplitInference, judge: Judge, *, seed: int = 0) -> Renormalization:
+    """Return what each level keeps of a labelled split; raise RGMError for one without labels."""
+    model, data = split.model, split.data
     if data.labels is None:
         raise RGMError(f"what is kept of the class needs labels, but {data.source} has none")
     generator = torch.Generator(model.device).manual_seed(seed)
-    reading = reading or read_split(model, data, judge)
-    assert reading.original is not None
-    assert reading.decoded is not None
-    images, labels, classes = reading.images, data.labels, len(data.classes)
-    painted, probabilities = reading.inference.reconstruction, reading.inference.concept
-    concept = probabilities.argmax(dim=1)
-    codes = reading.inference.codes
-    rates = level_rates_bits(model, [*codes, concept[:, None, None]]).cpu().double()
+    assert split.originals is not None
+    assert split.reconstructions is not None
+    images, labels, classes = split.images, data.labels, len(data.classes)
+    concept = split.inference.concept.argmax(dim=1)
+    codes, rates = split.inference.codes, split.rates_bits
     above = rates.flip(1).cumsum(dim=1).flip(1)
     spread = (images - images.mean(dim=0)).square().flatten(1).sum(dim=1).double()
-    lost = (painted - images).square().flatten(1).sum(dim=1).double()
-    said = reading.decoded.label
+    lost = split.squared_error.parts * images[0].numel()
 
     def level(
-        name: str, grid: tuple[int, ...], states: int, bits: Tensor, told: Tensor, missed: Tensor
+        name: str, grid: tuple[int, ...], states: int, bits: Tensor, predicted: Tensor, missed: Tensor
     ) -> Level:
         return Level(
             name=name,
             variables=math.prod(grid),
             states=states,
             bits=PerImage.mean(bits, "bits"),
-            class_share=class_share(told, labels[: len(told)], classes),
+            class_share=class_share(predicted, labels[: len(predicted)], classes),
             pixels_explained=PerImage(
                 parts=spread[: len(missed)] - missed, wholes=spread[: len(missed)], unit="share"
             ),
@@ -105,13 +105,13 @@ def renormalization(
 
     whole = torch.full_like(spread, lossless_bits(data))
     levels = [
-        level("pixels", data.shape, 256, whole, reading.original.label, torch.zeros_like(lost)),
-        level("z1", codes[0].shape[1:], model.latent_dim, above[:, 0], said, lost),
+        level("pixels", data.shape, 256, whole, split.originals.label, torch.zeros_like(lost)),
+        level("z1", codes[0].shape[1:], model.latent_dim, above[:, 0], split.reconstructions.label, lost),
     ]
     for number, z in enumerate(codes[1:], start=2):
-        told, missed = _beneath(model, judge, z[:SOME], number, images, generator)
+        predicted, missed = _beneath(model, judge, z[:SOME], number, images, generator)
         states = model.config.levels[number - 1].states
-        levels.append(level(f"z{number}", z.shape[1:], states, above[:, number - 1], told, missed))
+        levels.append(level(f"z{number}", z.shape[1:], states, above[:, number - 1], predicted, missed))
     missed = _by_concept(model, concept, images, generator)
     levels.append(level("concept", (1,), model.num_classes, above[:, -1], concept, missed))
     return Renormalization(
@@ -120,13 +120,7 @@ def renormalization(
             mutual_information(z, labels, states.states, classes)
             for z, states in zip(codes, model.config.levels, strict=False)
         ),
-        usage=codebook_usage(codes[0], model.latent_dim),
-        needed=reading.needed,
-        concept_right=PerImage.mean(concept == labels, "share"),
-        calibration_error=calibration_error(probabilities, labels),
         code_bits=rates[:, 0],
-        squared_error=PerImage.mean(lost / images[0].numel(), "grey range squared"),
-        recognised=PerImage.mean(said == labels, "share"),
     )
 
 

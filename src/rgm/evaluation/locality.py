@@ -11,6 +11,7 @@ from torch import Tensor
 
 from rgm.data.images import ImageSet, to_unit
 from rgm.evaluation.judge import Judge
+from rgm.evaluation.statistics import Findings, PerImage, exactly, values
 from rgm.model.generative import RGM
 from rgm.model.receptive import Box
 
@@ -90,22 +91,42 @@ class Locality:
     encoder_area: float
     recognised_as_new: Bool[Tensor, " m"] | None
 
-    def measures(self) -> dict[str, float]:
-        """Return the numbers by name."""
-        total = self.total_change.sum().clamp_min(torch.finfo(torch.float64).tiny)
-        numbers = {
-            "own_patch_share": float(self.own_change.sum() / total),
-            "patch_plus_2_share": float(self.near_change.sum() / total),
-            "receptive_field_share": float(self.field_change.sum() / total),
-            "recognition_field_share": float(self.encoded_locally.mean()),
-            "displacement_px": float(self.displacement_px.mean()),
-            "rank_correlation": float(self.rank_correlation.mean()),
-            "local_extent": float(self.local_extent.mean()),
-            "global_extent": float(self.global_extent.mean()),
+    def findings(self) -> Findings:
+        """Return the numbers by name.
+
+        own_patch_concentration  share of change in the cell's own patch over the patch's share of the image's area
+        global_over_local        pixels that another concept changes over pixels that another code in one cell changes
+        """
+        tall, wide = self.patch_size
+        rows, columns = self.example.original.shape[1:]
+        total = self.total_change
+
+        def share(part: Tensor, unit: str = "share", of: Tensor = total) -> PerImage:
+            return PerImage(parts=part, wholes=of, unit=unit)
+
+        found: Findings = {
+            "receptive_field_share": share(self.field_change),
+            "patch_plus_2_share": share(self.near_change),
+            "own_patch_concentration": share(
+                self.own_change, "ratio", total * tall * wide / (rows * columns)
+            ),
+            "rank_correlation": PerImage.mean(self.rank_correlation, "correlation"),
+            "global_over_local": share(self.global_extent, "ratio", self.local_extent),
+            "own_patch_share": share(self.own_change),
+            "recognition_field_share": PerImage.mean(self.encoded_locally, "share"),
+            "displacement_px": PerImage.mean(self.displacement_px, "pixels"),
+            "local_extent": PerImage.mean(self.local_extent, "share"),
+            "global_extent": PerImage.mean(self.global_extent, "share"),
+            "decoder_area": exactly(self.decoder_area, "share"),
+            "encoder_area": exactly(self.encoder_area, "share"),
         }
         if self.recognised_as_new is not None:
-            numbers["changed_concept_recognised"] = float(self.recognised_as_new.double().mean())
-        return numbers
+            found["changed_concept_recognised"] = PerImage.mean(self.recognised_as_new, "share")
+        return found
+
+    def measures(self) -> dict[str, float]:
+        """Return the numbers by name, without their intervals."""
+        return values(self.findings())
 
 
 @dataclass

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from rgm.data.images import ImageSet, to_unit
 from rgm.errors import RGMError
 from rgm.evaluation.judge import Judge
-from rgm.evaluation.statistics import Estimate, bootstrap_mean, mean_over_draws
+from rgm.evaluation.statistics import Estimate, Findings, bootstrap_mean, mean_over_draws
 from rgm.model.results import Samples
 
 Images = Float[Tensor, "n channels height width"]
@@ -82,7 +82,7 @@ class SampleMetrics:
 
 @dataclass(frozen=True, kw_only=True)
 class Quality:
-    """The marks of `draws` sets of `images` samples, and those of training images in their place.
+    """The metrics of `draws` sets of `images` samples, and those of training images in their place.
 
     Every set has as many images of a concept as the test images have, `per_concept`: on MNIST, equal shares instead
     of these add twice the floor to the Fréchet distance. `floor` is that of training images in the place of samples,
@@ -98,6 +98,22 @@ class Quality:
     between_training: Estimate | None
     samples: SampleMetrics
     real: SampleMetrics
+
+    def findings(self) -> Findings:
+        """Return the numbers by name; those that depend on how many images a set has name the number."""
+        samples = self.samples
+        assert samples.nearest_ratio is not None
+        return {
+            "samples_recognised": samples.recognised,
+            "recall_ratio": samples.recall_ratio,
+            "diversity_ratio": samples.diversity_ratio,
+            "nearest_ratio": samples.nearest_ratio,
+            "worst_concept_recognised": samples.worst_recognised,
+            "precision": samples.precision,
+            "recall": samples.recall,
+            f"frechet_ratio_{self.images}": samples.frechet_ratio,
+            f"frechet_distance_{self.images}": samples.frechet_distance,
+        }
 
 
 @torch.no_grad()
@@ -280,8 +296,8 @@ class Reference:
             accuracy=score(images, labels, self.test, self.seed + draw) if self.thorough else None,
         )
 
-    def marks(self, found: "Sequence[_Draw]") -> SampleMetrics:
-        """Return the marks of some sets of images, beside those of the training images."""
+    def metrics(self, found: "Sequence[_Draw]") -> SampleMetrics:
+        """Return the metrics of some sets of images, beside those of the training images."""
         right = torch.cat([one.right for one in found]).double()
         concept = torch.cat([one.concept for one in found])
         pairs = list(zip(found, self.draws, strict=True))
@@ -368,7 +384,7 @@ def reference(
 
 
 def quality(model: Sampler, against: Reference) -> Quality:
-    """Return the marks of a model's samples, as many sets as there are of training images, and of those.
+    """Return the metrics of a model's samples, as many sets as there are of training images, and of those.
 
     Samples are ancestral, temperature 1, none rejected.
     """
@@ -385,8 +401,8 @@ def quality(model: Sampler, against: Reference) -> Quality:
         between_training=mean_over_draws(list(against.between), "squared feature units")
         if against.between
         else None,
-        samples=against.marks(drawn),
-        real=against.marks(against.draws),
+        samples=against.metrics(drawn),
+        real=against.metrics(against.draws),
     )
 
 

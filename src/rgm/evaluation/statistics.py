@@ -61,6 +61,12 @@ class PerImage:
         """Return the ratio with its bootstrap interval over images; nothing where the wholes sum to nothing."""
         return bootstrap(self._numbers(), lambda sums: sums[:, 0] / sums[:, 1], self.unit)
 
+    @property
+    def value(self) -> float:
+        """The ratio alone; 0 where the wholes sum to nothing."""
+        tiny = torch.finfo(torch.float64).tiny
+        return float(self.parts.double().sum() / self.wholes.double().sum().clamp_min(tiny))
+
     def minus(self, other: "PerImage") -> Estimate:
         """Return the difference from the same ratio of something else on the same images, paired: resampled together.
 
@@ -75,6 +81,18 @@ class PerImage:
 
     def _numbers(self) -> Float[Tensor, "n 2"]:
         return torch.stack([self.parts.double().cpu(), self.wholes.double().cpu()], dim=1)
+
+
+Findings = dict[str, Estimate | PerImage]
+"""Numbers by the name of their measure."""
+
+
+def values(findings: Findings) -> dict[str, float]:
+    """Return numbers by name, without their intervals."""
+    return {
+        name: found.value if isinstance(found, PerImage) else found.estimate
+        for name, found in findings.items()
+    }
 
 
 def bootstrap(

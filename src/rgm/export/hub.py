@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from rgm.claims.claim import EvidenceRecord, read_evidence
+from rgm.claims.record import EvidenceRecord, read_evidence
 from rgm.errors import RGMError
 from rgm.loading import Checkpoint, load_checkpoint, save_model
 from rgm.model.generative import RGM

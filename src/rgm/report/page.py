@@ -9,12 +9,13 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from matplotlib.figure import Figure
 
-from rgm.claims.claim import CLAIMS, Claim, ClaimName
+from rgm.claims.claim import CLAIMS, Claim
 from rgm.evaluation.abstraction import Abstraction
 from rgm.evaluation.exactness import Exactness
 from rgm.evaluation.instantiation import Instantiation
 from rgm.evaluation.levels import Renormalization
 from rgm.evaluation.locality import Locality
+from rgm.evaluation.measurements import Property
 from rgm.report.canvas import drawable, subscript
 from rgm.report.curve import curve_figure
 from rgm.report.figures import experiment_figures, png
@@ -45,6 +46,7 @@ class Report:
     history: tuple[EpochRecord, ...]
     claims: Sequence[Claim]
     abstraction: Abstraction
+    levels: Renormalization | None
     instantiation: Instantiation
     locality: Locality
     judge_accuracy: float | None
@@ -97,7 +99,7 @@ def write_report(path: Path, report: Report) -> Path:
     """
     results = (report.abstraction, report.instantiation, report.locality)
     held = beside(*results, report.judge_accuracy)
-    measured: dict[ClaimName, dict[str, float]] = {
+    measured: dict[Property, dict[str, float]] = {
         "abstraction": report.abstraction.measures(),
         "instantiation": report.instantiation.measures(),
         "locality": report.locality.measures(),
@@ -106,7 +108,11 @@ def write_report(path: Path, report: Report) -> Path:
     mine = of_the_model(report.claims)
     figures = {
         stem.replace("-", "_"): picture(figure)
-        for result in (*results, *_levels(mine), *([report.exactness] if report.exactness else []))
+        for result in (
+            *results,
+            *([report.levels] if report.levels else []),
+            *([report.exactness] if report.exactness else []),
+        )
         for stem, figure in experiment_figures(result).items()
     }
     concepts = len(report.instantiation.sheet)
@@ -130,8 +136,3 @@ def write_report(path: Path, report: Report) -> Path:
     )
     write_text(path, page)
     return path
-
-
-def _levels(claims: Mapping[ClaimName, Claim]) -> list[Renormalization]:
-    """Return what each level keeps, where it was measured."""
-    return [claim.source for claim in claims.values() if isinstance(claim.source, Renormalization)]

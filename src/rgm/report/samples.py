@@ -66,7 +66,7 @@ def strip_figure(result: Instantiation) -> Figure:
 def completion_figure(result: Instantiation) -> Figure:
     """Return images by column: as their codes paint them, with the hidden cells veiled, and as they were completed."""
     found = result.completion
-    painted = found.painted[:HALVED]
+    painted = found.reconstructed[:HALVED]
     shown, _, rows, columns = painted.shape
     height, width = found.keep.shape
     kept = found.keep.repeat_interleave(rows // height, dim=0).repeat_interleave(columns // width, dim=1)

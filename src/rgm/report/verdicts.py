@@ -3,7 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from rgm.claims.claim import CLAIMS, Claim, ClaimName, Finding, Measure, Verdict
+from rgm.claims.claim import CLAIMS, Claim, Finding, Measure
+from rgm.claims.threshold import Verdict
+from rgm.evaluation.measurements import Property
 from rgm.evaluation.statistics import Estimate
 from rgm.report.wording import Row, interval_of, meaning_of, name_of, rows, value_of
 
@@ -25,7 +27,7 @@ class Control:
     verdicts: tuple[Verdict | None, ...]
 
 
-def of_the_model(claims: Sequence[Claim]) -> dict[ClaimName, Claim]:
+def of_the_model(claims: Sequence[Claim]) -> dict[Property, Claim]:
     """Return the claims about the model by name."""
     return {claim.claim: claim for claim in claims if claim.subject == "model"}
 
@@ -59,7 +61,7 @@ def reason_of(claim: Claim) -> str:
 
 
 def evidence_rows(
-    claims: Sequence[Claim], name: ClaimName, measured: Mapping[str, float], held: Mapping[str, str]
+    claims: Sequence[Claim], name: Property, measured: Mapping[str, float], held: Mapping[str, str]
 ) -> list[Row]:
     """Return a claim's findings as lines, those that decide first, and what else an experiment measured."""
     found = of_the_model(claims).get(name)

@@ -255,12 +255,12 @@ def findings(
     channels, rows_px, columns_px = abstraction.images.shape[1:]
     cells = abstraction.inference.z1[0].numel()
     pixels = f"{rows_px * columns_px:,} pixels" + (" in colour" if channels == 3 else "")
-    off = _typical(abstraction.squared_error)
+    off = _typical(abstraction.squared_error.value)
     again = f"Painted again from the codes alone, a pixel is typically off by {off} of the range from black to white."
-    if abstraction.concept_accuracy is None:
+    if abstraction.concept_right is None:
         first = f"Here, {cells} codes stand for {pixels}. {again}"
     else:
-        right = percent(abstraction.concept_accuracy)
+        right = percent(abstraction.concept_right.value)
         first = (
             f"Here, {cells} codes stand for {pixels}, and {right} of the test images get their "
             f"right concept from them. {again}"

@@ -8,14 +8,6 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from rgm.claims.claim import Claim, Thresholds
-from rgm.claims.hypotheses import (
-    SampleSizes,
-    abstraction_claim,
-    instantiation_claim,
-    locality_claim,
-    references,
-)
 from rgm.counting import variants as trees
 from rgm.counting.config import CountingConfig
 from rgm.counting.fitting import Recipe as CountingRecipe
@@ -23,7 +15,7 @@ from rgm.counting.fitting import default_recipe, learner
 from rgm.counting.learning import EMRecipe
 from rgm.counting.model import CountingRGM
 from rgm.data.images import ImageSet, to_unit
-from rgm.evaluation.judge import Judge
+from rgm.evaluation.measurements import Property, SampleSizes
 from rgm.evaluation.sample_quality import Sampler
 from rgm.model.config import ModelConfig
 from rgm.model.decoder import DenseDecoder
@@ -33,7 +25,7 @@ from rgm.model.generative import RGM
 from rgm.model.recognition import DenseRecognition
 from rgm.model.results import Samples
 from rgm.model.spatial import SpatialRGM
-from rgm.runtime.progress import Say, Watch
+from rgm.runtime.progress import Watch
 from rgm.training.loop import train as trained
 from rgm.training.recipe import Recipe, Stage, Weights
 
@@ -41,6 +33,7 @@ TEST_IMAGES, SIZES = 2_000, SampleSizes(samples=600, cells=64, concepts=512)
 """Test images, samples and changes on which a control is judged: at most so many."""
 FLAT_IMAGES = 5_000
 """Training images of the counted model without a grid, which is counted anew: at most so many."""
+PROPERTIES: tuple[Property, ...] = ("abstraction", "instantiation", "locality")
 Concepts = int | Int64[Tensor, " n"]
 
 
@@ -169,45 +162,22 @@ def flat(model: RGM, train: ImageSet, *, seed: int, watch: Watch = lambda _: Non
             raise _no_control("flat", model)
 
 
-def control_claims(
-    model: RGM,
-    judge: Judge,
-    train: ImageSet,
-    test: ImageSet,
-    thresholds: Thresholds,
-    *,
-    seed: int,
-    watch: Watch = lambda _: None,
-    say: Say = lambda _: None,
-) -> Iterator[Claim]:
-    """Yield, one by one, the claims that each control is put to, on fewer images than the model: it fails by far."""
-    test = _some(test, TEST_IMAGES, seed)
-    against = references(judge, train, test, sizes=SIZES, seed=seed)
-
-    def instantiation(control: Sampler, subject: str) -> Claim:
-        say(f"control {subject}: instantiation")
-        return instantiation_claim(control, against, test, thresholds, subject=subject)
-
-    def locality(control: RGM, subject: str) -> Claim:
-        say(f"control {subject}: locality")
-        return locality_claim(control, judge, test, thresholds, subject=subject, sizes=SIZES, seed=seed)
-
-    nothing = untrained(model, seed=seed).to(model.device)
-    say("control untrained: abstraction")
-    yield abstraction_claim(nothing, judge, test, thresholds, subject="untrained")
-    yield instantiation(nothing, "untrained")
-    yield locality(nothing, "untrained")
-    yield locality(flat(model, train, seed=seed, watch=watch), "flat")
-    yield instantiation(factorised(model, train, seed=seed, watch=watch), "factorised")
-    yield instantiation(Shuffled(model), "shuffled")
-    yield instantiation(Memoriser(model, train), "memoriser")
-
-
-def _some(data: ImageSet, count: int, seed: int) -> ImageSet:
+def few_of(data: ImageSet, count: int, seed: int) -> ImageSet:
     """Return so many images of a labelled split, taken at random."""
     assert data.labels is not None
     places = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))[:count]
     return replace(data, images=data.images[places], labels=data.labels[places])
+
+
+def controls(
+    model: RGM, train: ImageSet, *, seed: int, watch: Watch = lambda _: None
+) -> Iterator[tuple[str, RGM | Sampler, tuple[Property, ...]]]:
+    """Yield every control with its name and the claims that it is tested on, each made when its turn comes."""
+    yield "untrained", untrained(model, seed=seed).to(model.device), PROPERTIES
+    yield "flat", flat(model, train, seed=seed, watch=watch), ("locality",)
+    yield "factorised", factorised(model, train, seed=seed, watch=watch), ("instantiation",)
+    yield "shuffled", Shuffled(model), ("instantiation",)
+    yield "memoriser", Memoriser(model, train), ("instantiation",)
 
 
 def _fresh(config: ModelConfig, seed: int) -> SpatialRGM:

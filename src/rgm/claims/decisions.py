@@ -1,0 +1,65 @@
+"""The claims about a model and about controls, decided one after another."""
+
+from collections.abc import Iterator
+
+from rgm.claims.claim import CLAIMS, Claim, decide, undecided
+from rgm.claims.threshold import Thresholds, thresholds
+from rgm.data.images import ImageSet
+from rgm.errors import RGMError
+from rgm.evaluation.controls import SIZES, TEST_IMAGES, controls, few_of
+from rgm.evaluation.measurements import Measurements, Property, references, undecidable_reason
+from rgm.model.generative import RGM
+from rgm.runtime.progress import Say, Watch
+
+
+def decisions(
+    measured: Measurements, limits: Thresholds | None = None, *, say: Say = lambda _: None
+) -> Iterator[Claim]:
+    """Yield the three claims about a model as they are decided; all are undecided where the images allow no verdict.
+
+    `limits`: thresholds by measure, else the data set's.
+    """
+    reason = undecidable_reason(measured.test)
+    for number, name in enumerate(CLAIMS, start=1):
+        if reason:
+            yield undecided(name, reason)
+            continue
+        say(f"claim {number} of {len(CLAIMS)}: {name}")
+        yield _decided(name, measured, limits)
+
+
+def control_decisions(
+    measured: Measurements,
+    train: ImageSet,
+    limits: Thresholds | None = None,
+    *,
+    watch: Watch = lambda _: None,
+    say: Say = lambda _: None,
+) -> Iterator[Claim]:
+    """Yield the claims about the controls, on fewer images than the model's: they fail by far.
+
+    Nothing is yielded where the images allow no verdict.
+    """
+    model, seed = measured.model, measured.seed
+    if undecidable_reason(measured.test) or measured.judge is None or not isinstance(model, RGM):
+        return
+    test = few_of(measured.test, TEST_IMAGES, seed)
+    real = references(measured.judge, train, test, sizes=SIZES, seed=seed)
+    for subject, control, names in controls(model, train, seed=seed, watch=watch):
+        fewer = Measurements(
+            model=control, test=test, judge=measured.judge, real=real, sizes=SIZES, seed=seed
+        )
+        for name in names:
+            say(f"control {subject}: {name}")
+            yield _decided(name, fewer, limits, subject)
+
+
+def _decided(
+    name: Property, measured: Measurements, limits: Thresholds | None, subject: str = "model"
+) -> Claim:
+    """Return a claim, undecided where what it needs cannot be measured."""
+    try:
+        findings = measured.findings(name)
+    except RGMError as error:
+        return undecided(name, str(error), subject=subject)
+    return decide(name, findings, limits or thresholds(measured.test.name), subject=subject)

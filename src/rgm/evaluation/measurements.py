@@ -1,0 +1,151 @@
+"""Everything that is measured of a model on a test split, each once, when it is first needed."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, cached_property
+from typing import Literal
+
+from rgm.data.images import ImageSet
+from rgm.evaluation.abstraction import Abstraction, abstraction
+from rgm.evaluation.instantiation import Instantiation, instantiation
+from rgm.evaluation.judge import Judge
+from rgm.evaluation.levels import Renormalization, renormalization
+from rgm.evaluation.locality import Locality, locality
+from rgm.evaluation.sample_quality import Quality, Reference, Sampler, quality, reference
+from rgm.evaluation.split import SplitInference, infer_split
+from rgm.evaluation.statistics import Findings
+from rgm.measures import NeededCodes
+from rgm.model.generative import RGM
+
+FEWEST = 50
+"""Test images that an interval needs at least."""
+DRAWS = 3
+"""Independent sets of samples."""
+Property = Literal["abstraction", "instantiation", "locality"]
+"""What is claimed of a model."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleSizes:
+    """How much is measured.
+
+    `samples` in each of `DRAWS` sets; test images of which every cell is given every other code, `cells`, and of which
+    the concept is changed, `concepts`.
+    """
+
+    samples: int = 2_000
+    cells: int = 256
+    concepts: int = 2_048
+
+
+FULL = SampleSizes()
+
+
+def references(
+    judge: Judge, train: ImageSet, test: ImageSet, *, sizes: SampleSizes = FULL, seed: int = 0
+) -> Callable[[], Reference]:
+    """Return what gives the real images that samples are compared with, measured when it is first called."""
+
+    @cache
+    def measured() -> Reference:
+        return reference(judge, train, test, draws=DRAWS, limit=sizes.samples, thorough=False, seed=seed)
+
+    return measured
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurements:
+    """A model, or a control in its place, on a test split: every result is computed when it is first asked for.
+
+    `real` gives the real images that samples are compared with; without it and a judge, sample quality is not measured.
+    A control that only samples has no other result. `needed`: which codes are needed, where it is known already.
+    """
+
+    model: RGM | Sampler
+    test: ImageSet
+    judge: Judge | None
+    real: Callable[[], Reference] | None = None
+    sizes: SampleSizes = FULL
+    seed: int = 0
+    needed: NeededCodes | None = None
+
+    @property
+    def _whole(self) -> RGM:
+        assert isinstance(self.model, RGM), "a control that only samples has no codes"
+        return self.model
+
+    @cached_property
+    def split(self) -> SplitInference:
+        """One inference of the test split."""
+        return infer_split(self._whole, self.test, self.judge, needed=self.needed)
+
+    @cached_property
+    def abstraction(self) -> Abstraction:
+        """What the model makes of the images, bottom-up."""
+        return abstraction(self.split)
+
+    @cached_property
+    def levels(self) -> Renormalization:
+        """What each level keeps; raises RGMError without labels."""
+        assert self.judge is not None
+        return renormalization(self.split, self.judge)
+
+    @cached_property
+    def quality(self) -> Quality:
+        """How good samples are; raises RGMError for too few images of a concept."""
+        assert self.real is not None
+        return quality(self.model, self.real())
+
+    @cached_property
+    def locality(self) -> Locality:
+        """What changes with a cell and with the concept."""
+        return locality(
+            self._whole,
+            self.test,
+            self.judge,
+            count=self.sizes.cells,
+            concepts=self.sizes.concepts,
+            seed=self.seed,
+        )
+
+    def instantiation(self, quality: Quality | None) -> Instantiation:
+        """Return samples and completions to look at, with what was measured of many samples."""
+        return instantiation(self._whole, self.test, self.judge, quality, seed=self.seed)
+
+    def findings(self, name: Property) -> Findings:
+        """Return the numbers that a claim is decided by, and those reported with them.
+
+        Raises RGMError where they cannot be measured.
+        """
+        match name:
+            case "abstraction":
+                return self.abstraction.findings() | self.levels.findings()
+            case "instantiation":
+                return self.quality.findings()
+            case "locality":
+                return self.locality.findings()
+
+
+def measure(
+    model: RGM,
+    train: ImageSet,
+    test: ImageSet,
+    judge: Judge | None,
+    *,
+    seed: int = 0,
+    needed: NeededCodes | None = None,
+) -> Measurements:
+    """Return what is measured of a model on a test split, in full sizes; samples are compared with training images."""
+    real = None if judge is None else references(judge, train, test, seed=seed)
+    return Measurements(model=model, test=test, judge=judge, real=real, seed=seed, needed=needed)
+
+
+def undecidable_reason(test: ImageSet) -> str:
+    """Return why no claim can be decided on a split, or nothing."""
+    if test.labels is None:
+        return f"the claims are about classes, but {test.source} has none that are the model's"
+    if len(test) < FEWEST:
+        return f"an interval needs at least {FEWEST} test images, but there are {len(test)}"
+    present = set(test.labels.tolist())
+    missing = [name for number, name in enumerate(test.classes) if number not in present]
+    return f"no test image shows {', '.join(missing)}: every class must occur" if missing else ""
