@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from rgm.claims.claim import Claim
     from rgm.data.images import ImageSet, Split
     from rgm.loading import Checkpoint
-    from rgm.model.generative import Level
+    from rgm.model.stored import Level
     from rgm.runtime.progress import Callback
 
 log = logging.getLogger("rgm")
