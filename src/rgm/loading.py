@@ -43,8 +43,8 @@ class Checkpoint:
     def evidence(self) -> Path | None:
         """The evidence file of the model, if there is one."""
         own = self.file.name == FILE
-        beside = self.file.with_name("evidence.json") if own else self.file.with_suffix(".evidence.json")
-        return beside if beside.is_file() else None
+        file = self.file.with_name("evidence.json") if own else self.file.with_suffix(".evidence.json")
+        return file if file.is_file() else None
 
 
 def load_checkpoint(model: str | Path) -> Checkpoint:

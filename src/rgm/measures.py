@@ -154,7 +154,7 @@ def _patch_distances(decode: Decode, states: int, z1: Codes) -> Float[Tensor, "s
 
 
 def accuracy(probabilities: Float[Tensor, "n classes"], labels: Int64[Tensor, " n"]) -> float:
-    """Return the share of images whose most probable class is their label."""
+    """Return the accuracy of the most probable class."""
     return float((probabilities.argmax(dim=1) == labels).double().mean())
 
 

@@ -18,6 +18,7 @@ from rgm.counting.model import CountingRGM
 from rgm.counting.updating import expected_counts, partial_fit
 from rgm.errors import RGMError
 from rgm.model.generative import RGM
+from rgm.model.results import Samples
 
 DRAWS = 20_000
 FULL = (1.0, 0.0)
@@ -89,12 +90,12 @@ def test_free_energy_is_the_evidence_term_by_term(model: CountingRGM, labelled: 
         )
         # log m(z_{ℓ+1}) of every joint state: all below z_ℓ, summed given all from z_{ℓ+1} up.
         terms, together = [], weights.sum(dim=0)
-        for level, link in enumerate(joint.links):
-            below = leaves + sum(joint.links[:level])  # log p(x, z_1 … z_{ℓ−1} | z_ℓ)
+        for level, link in enumerate(joint.log_links):
+            below = leaves + sum(joint.log_links[:level])  # log p(x, z_1 … z_{ℓ−1} | z_ℓ)
             message = _summed(below, joint, level)
             above = _summed(below + link, joint, level + 1)
             terms.append(float((together * (message - above)).sum()))
-        root = _summed(leaves + sum(joint.links), joint, len(joint.links))
+        root = _summed(leaves + sum(joint.log_links), joint, len(joint.log_links))
         by_concept = log.logsumexp(dim=1)
         prior = exact.log_top[labels[number]][None] if labelled else exact.log_top
         conditional = root + prior[:, joint.root] - math.log(classes) - by_concept[:, None]
@@ -164,8 +165,8 @@ def modes(exact: Enumerated, log: Tensor) -> list[Tensor]:
     """Return every cell's most probable state, for log p(x, z | c); the root's is one of the inferred concept."""
     joint = exact.joint
     weights = log.flatten().softmax(dim=0).view_as(log)
-    below = [joint.marginal(weights.sum(dim=0), level) for level in range(len(joint.links))]
-    root = joint.marginal(weights[log.logsumexp(dim=1).argmax()], len(joint.links))
+    below = [joint.marginal(weights.sum(dim=0), level) for level in range(len(joint.log_links))]
+    root = joint.marginal(weights[log.logsumexp(dim=1).argmax()], len(joint.log_links))
     return [marginal.argmax(dim=1) for marginal in (*below, root)]
 
 
@@ -232,7 +233,7 @@ def test_samples_have_the_priors_frequencies(model: CountingRGM, generator: torc
     exact = Enumerated(model)
     for concept in (0, 1):
         drawn = model.sample(concept, DRAWS, generator=generator)
-        chances = (exact.log_top[concept, exact.joint.root] + sum(exact.joint.links)).exp()
+        chances = (exact.log_top[concept, exact.joint.root] + sum(exact.joint.log_links)).exp()
         assert_drawn_from(exact.joint.number(drawn.z1), exact.joint.numbers.bincount(chances))
         assert_drawn_from(drawn.codes[-1].flatten(), exact.log_top[concept].exp())
     torch.testing.assert_close(drawn.images[:5], model.decode(drawn.z1[:5]))
@@ -332,7 +333,7 @@ def test_log_probabilities_level_by_level(model: CountingRGM) -> None:
     joint, grids = exact.joint, [*model.grids, (1, 1)]
     chosen = torch.arange(0, len(joint.root), 7)
     levels = [codes[:, chosen].T.unflatten(1, grid) for codes, grid in zip(joint.codes, grids, strict=False)]
-    for level, link in enumerate(joint.links):
+    for level, link in enumerate(joint.log_links):
         torch.testing.assert_close(
             model.log_prob_given(level + 1, levels[level], levels[level + 1]), link[chosen]
         )
@@ -342,7 +343,7 @@ def test_log_probabilities_level_by_level(model: CountingRGM) -> None:
 
 
 def test_a_morph_ends_in_its_concepts(model: CountingRGM) -> None:
-    def draw(start: int, end: int, count: int) -> module.Samples:
+    def draw(start: int, end: int, count: int) -> Samples:
         return model.morph(start, end, count, generator=torch.Generator().manual_seed(4))
 
     for seed_free in range(2):
@@ -662,7 +663,7 @@ def _levels(*grids: tuple[int, int, int]) -> tuple[CountingLevel, ...]:
         (_levels((2, 2, 3), (1, 1, 4), (1, 2, 2)), {}, r"the concept is one variable"),
         (_levels((2, 2, 3), (3, 1, 3), (1, 1, 4), (1, 1, 2)), {}, "larger than its child's"),
         (_levels((1, 1, 3), (1, 1, 4), (1, 1, 2)), {}, "single group"),
-        (_levels((2, 2, 3), (1, 1, 5), (1, 1, 2)), {}, "do not divide by 2"),
+        (_levels((2, 2, 3), (1, 1, 5), (1, 1, 2)), {}, "are not a multiple of 2"),
         (_levels((4, 4, 3), (1, 1, 4), (1, 1, 2)), {}, "form a grid of"),
         (_levels((2, 2, 3), (1, 1, 4), (1, 1, 2)), {"outliers": 0.5}, "less than 1 / 2"),
     ],

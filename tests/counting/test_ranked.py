@@ -232,7 +232,7 @@ def test_a_field_contains_all_pixels_of_a_tile(size: tuple[int, int]) -> None:
 
 def test_errors() -> None:
     patches = RankedPatches((1, 28, 28))
-    with pytest.raises(RGMError, match="1 × 28 × 28, but these have 3 × 28 × 28"):
+    with pytest.raises(RGMError, match="1 × 28 × 28, but got 3 × 28 × 28"):
         patches(torch.zeros(2, 3, 28, 28))
     with pytest.raises(RGMError, match="at least one image"):
         patches.fit(torch.zeros(0, 1, 28, 28))

@@ -98,7 +98,7 @@ def test_ancestral_draws_have_the_prior(kind: str, generator: torch.Generator) -
     tree, joint = random_tree(*SHAPES[kind], generator)
     drawn = tree.descend(torch.full((DRAWS,), 1), generator)
     assert [codes.shape[1:] for codes in drawn] == [torch.Size(grid) for grid in tree.grids[:-1]]
-    chances = sum(joint.links).exp() * (joint.root == 1)
+    chances = sum(joint.log_links).exp() * (joint.root == 1)
     assert_drawn_from(joint.number(drawn[0]), joint.numbers.bincount(chances))
     if kind == "deep":
         middle = joint.codes[1][0] * 3 + joint.codes[1][1]
@@ -150,7 +150,7 @@ def test_noise_is_the_generators(generator: torch.Generator) -> None:
 def test_conditionals_and_their_logs(pair: tuple[Tree, Joint]) -> None:
     tree, joint = pair
     chosen = torch.arange(0, len(joint.root), max(1, len(joint.root) // 500))
-    for level, link in enumerate(joint.links):
+    for level, link in enumerate(joint.log_links):
         child, above = (joint.codes[number][:, chosen].T.contiguous() for number in (level, level + 1))
         torch.testing.assert_close(tree.log_prob(level, child, above), link[chosen])
         chances = tree.conditional(level, above)
@@ -225,7 +225,7 @@ def test_uninformative_leaves_leave_the_prior(pair: tuple[Tree, Joint]) -> None:
     upward = tree.up(torch.zeros(cells, 1, states, dtype=torch.float64))
     torch.testing.assert_close(upward.root, torch.zeros_like(upward.root))
     root = torch.full_like(upward.root, 1 / upward.root.shape[1])
-    prior = sum(joint.links).softmax(dim=0)
+    prior = sum(joint.log_links).softmax(dim=0)
     for level, marginal in enumerate(tree.down(upward, root).marginals):
         torch.testing.assert_close(marginal[:, 0], joint.marginal(prior, level))
 

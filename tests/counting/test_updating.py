@@ -53,9 +53,9 @@ def test_expected_counts_are_enumerated(model: CountingRGM) -> None:
         states = joint.marginal(weights, 0)[:, :, None]
         shown = symbols[:, number, None]
         expected[0] += torch.stack([states * (1 - shown), states * shown], dim=3)
-        for level in range(len(joint.links)):
+        for level in range(len(joint.log_links)):
             expected[level + 1] += joint.pairs(weights, level)
-        expected[-1][label] += joint.marginal(weights, len(joint.links))[0]
+        expected[-1][label] += joint.marginal(weights, len(joint.log_links))[0]
     for ours, reference in zip(found, expected, strict=True):
         torch.testing.assert_close(ours, reference)
 

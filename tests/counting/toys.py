@@ -52,13 +52,13 @@ class Joint:
         self.states = states
         self.root = self.codes[-1][0]
         # log p(z_ℓ | z_{ℓ+1}) of each level below the root
-        self.links = []
+        self.log_links = []
         for level, (below, above) in enumerate(pairwise(grids)):
             log = torch.zeros(len(self.root), dtype=torch.float64)
             for cell in range(math.prod(below)):
                 up = self.codes[level + 1][parent(cell, below, above)]
                 log += self.links[level][cell, up, self.codes[level][cell]].log()
-            self.links.append(log)
+            self.log_links.append(log)
 
     def of_leaves(self, leaves: Tensor) -> Tensor:
         """Return log p(leaves | z_1) of every joint state, for one image's leaves (cells, states)."""
@@ -67,7 +67,7 @@ class Joint:
 
     def log(self, leaves: Tensor) -> Tensor:
         """Return log p(leaves, z below the root | root)."""
-        return sum(self.links) + self.of_leaves(leaves)
+        return sum(self.log_links) + self.of_leaves(leaves)
 
     def by_root(self, log: Tensor) -> Tensor:
         """Return the log of the sum over joint states of the same root state."""
@@ -214,7 +214,7 @@ class Enumerated:
     def given(self, z1: Tensor, keep: Tensor) -> Tensor:
         """Return log p(z | c) of every joint state whose cells in `keep` have the codes of one grid, else −∞."""
         fits = (self.joint.codes[0] == z1.flatten()[:, None]) | ~keep.flatten()[:, None]
-        return self.log_top[:, self.joint.root] + sum(self.joint.links) + fits.all(dim=0).double().log()
+        return self.log_top[:, self.joint.root] + sum(self.joint.log_links) + fits.all(dim=0).double().log()
 
 
 def assert_drawn_from(numbers: Tensor, chances: Tensor, *, least: float = 5) -> None:

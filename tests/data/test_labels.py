@@ -41,7 +41,7 @@ def test_impossible_counts_of_labels(digits: ImageSet) -> None:
     assert digits.labels is not None
     least = int(torch.bincount(digits.labels).min())
     for count in (9, 10 * least + 1, 10**6):
-        with pytest.raises(RGMError, match=f"so that 10 to {10 * least} fit, or 0"):
+        with pytest.raises(RGMError, match=f"so that 10 to {10 * least} are possible, or 0"):
             few_labels(digits, count, seed=0)
     with pytest.raises(RGMError, match="0 or more"):
         few_labels(digits, -1, seed=0)

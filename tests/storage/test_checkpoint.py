@@ -133,7 +133,7 @@ def test_the_newest_intact_checkpoint_is_loaded(
         caplog.clear()
         assert load_checkpoint(path).origin.seed == 10
         assert f"{newest} is not a whole safetensors file" in caplog.text
-        assert "the checkpoint before it is taken" in caplog.text
+        assert "the checkpoint before it is used" in caplog.text
     with pytest.raises(RGMError, match="not a whole"):  # an explicit path is never replaced by another
         load_checkpoint(newest)
     for step in (9, 10):

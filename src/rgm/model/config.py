@@ -214,7 +214,7 @@ def _quarter(image: Shape) -> tuple[int, int]:
 
 
 def _fits(image: Shape, cell: int) -> RGMError:
-    """Return the error for an image whose sides the coarsest grid's cells do not divide."""
+    """Return the error for an image that the coarsest grid's cells do not tile."""
     _, height, width = image
     near = [max(1, round(side / cell)) * cell for side in (height, width)]
     return RGMError(

@@ -81,7 +81,7 @@ def decoder(config: DecoderConfig, coarse: Shape, fine: Shape) -> nn.Sequential:
 
 
 class Upscaling(nn.ConvTranspose2d):
-    """A transposed convolution whose kernel is a whole number of strides, computed as a convolution.
+    """A transposed convolution with a kernel of a whole number of strides, computed as a convolution.
 
     Every output pixel depends on `kernel / stride` inputs along an axis: a convolution with kernels of that size gives
     all pixels of a block, rearranged by a pixel shuffle. Several times as fast on a CPU for few output channels.

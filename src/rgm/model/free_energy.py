@@ -63,7 +63,7 @@ class VariationalBound(Networks):
             parent = self._embed(concept[:, None, None], self.depth)
             log_prob = self.prior(self.depth - 1).log_prob(samples[-1][image], parent)
             last = last.index_add(0, image, weights[image, concept] * log_prob, alpha=-1)
-        else:  # the concept does not depend on z_{L−1}, whose cells can then be summed out one by one
+        else:  # the concept does not depend on z_{L−1}: its cells can be summed out one by one
             top = torch.full_like(last, uniform)
             parent, field = self._embed(labels[:, None, None], self.depth), fields[-2]
             prior = self.prior(self.depth - 1)

@@ -25,7 +25,7 @@ class Box:
 
     @classmethod
     def of(cls, row: int, column: int, tall: int = 1, wide: int = 1) -> "Box":
-        """Return a cell of a grid whose cells are `tall` × `wide`."""
+        """Return a cell of a grid with cells of `tall` × `wide`."""
         return cls(top=row * tall, bottom=(row + 1) * tall, left=column * wide, right=(column + 1) * wide)
 
     @property

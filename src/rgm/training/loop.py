@@ -274,7 +274,7 @@ class NeuralTrainer:
             <= place.step + self.batches.count(self.stage)
             and 0 <= place.batches <= place.step
         ):
-            raise another_training(f"no training by it stands at {place}")
+            raise another_training(f"no position {place} exists in it")
         self._optimise(self.stage)
         self.optimisers.restore(tensors)
 

@@ -1,4 +1,4 @@
-"""Muon: momentum whose matrices are orthogonalised, for hidden layers."""
+"""Muon: orthogonalised momentum for the matrices of hidden layers."""
 
 import math
 from collections import defaultdict

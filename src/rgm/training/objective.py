@@ -106,7 +106,7 @@ def loss(
 
 
 def _known_cross_entropy(concept: Logits, labels: Int64[Tensor, " batch"], weight: float) -> Scalar:
-    """Return the mean of −log q(c = label | x) over the images whose label is known."""
+    """Return the mean of −log q(c = label | x) over the labelled images."""
     counts = float(weight > 0)  # a process without a row of its own has another's
     cost = F.cross_entropy(concept, labels, ignore_index=HIDDEN, reduction="sum")
     return mean(cost, counts) / mean((labels != HIDDEN).sum().to(cost.dtype), counts)
