@@ -1,4 +1,4 @@
-"""How fast rgm is beside the notebook's loop, as paired ratios: docs/benchmarks.json and docs/benchmarks.md.
+"""The speed of rgm relative to the notebook's loop, as paired ratios: docs/benchmarks.json and docs/benchmarks.md.
 
     python benchmarks/speed.py
 
@@ -225,7 +225,7 @@ def measure(what: str, *parts: str) -> None:
     print(json.dumps(found))
 
 
-def asked(*what: str) -> dict[str, float]:
+def measured(*what: str) -> dict[str, float]:
     """Return what another process measures."""
     command = [sys.executable, __file__, "measure", *what]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
@@ -257,7 +257,7 @@ def main(
     pairs = []
     for number in range(rounds):
         console.print(f"throughputs, round {number + 1} of {rounds}")
-        pairs.append((asked("throughputs", "notebook"), asked("throughputs", "ours")))
+        pairs.append((measured("throughputs", "notebook"), measured("throughputs", "ours")))
     for name in pairs[0][1]:
         theirs, ours = ([pair[which][name] for pair in pairs] for which in (0, 1))
         if name == "peak_mib":
@@ -273,7 +273,9 @@ def main(
     races_run = []
     for number in range(races):
         console.print(f"time to quality, round {number + 1} of {races}")
-        races_run.append([asked("time_to_quality", side, str(number + 1)) for side in ("notebook", "ours")])
+        races_run.append(
+            [measured("time_to_quality", side, str(number + 1)) for side in ("notebook", "ours")]
+        )
     found["time_to_quality"] = spread([a["elapsed_s"] / b["elapsed_s"] for a, b in races_run]) | {
         "notebook_s": round(statistics.median(a["elapsed_s"] for a, _ in races_run), 1),
         "ours_s": round(statistics.median(b["elapsed_s"] for _, b in races_run), 1),
@@ -291,7 +293,7 @@ def main(
     found["scaling"] = []
     for side, levels, codes in SHAPES:
         console.print(f"a step at {side} × {side}, {levels} levels, {codes} codes")
-        step = asked("scaling", str(side), str(levels), str(codes))
+        step = measured("scaling", str(side), str(levels), str(codes))
         found["scaling"].append(
             {"side": side, "levels": levels, "codes": codes}
             | {"step_s": round(step["step_s"], 4), "peak_mib": round(step["peak_mib"])}
@@ -303,37 +305,38 @@ def main(
 
 NAMES = {
     "train_throughput": "training, the same network at batch 64",
-    "encode": "images to codes, concept and reconstruction",
-    "decode": "codes to images",
-    "sample": "samples of a concept",
-    "perturb": "every cell changed in turn",
+    "encode": "encode: images to codes, concept and reconstruction",
+    "decode": "decode: codes to images",
+    "sample": "sample: images of a concept",
+    "perturb": "perturb: every cell changed in turn",
 }
 
 
-INTRODUCTION = """The notebook's loop (a DataLoader over PIL images, batches of 64, eager) beside rgm on the same
-machine, each in a process of its own, in turn. A ratio is the notebook's time over ours in one round: larger is better.
-Medians, with the least and the greatest of {rounds} rounds ({races} for the time to quality)."""
-WORK = """Encode, decode, sample and perturb are of the notebook's network too; rgm works on batches, the notebook image
-by image or five at a time. At most {ours:,} MiB of memory were in use, {notebook:,} in the notebook's way."""
-QUALITY_IS = """From the start of the process, PyTorch's import included, to a concept that is right for 97.0 % of the
-validation images and a squared error of 0.024, both with hard codes; our side is the preset `quick` before its
-prior."""
+INTRODUCTION = """Speed of rgm relative to the notebook's loop (a DataLoader over PIL images, batches of 64, eager) on
+the same machine. Both run in processes of their own, in turn. A ratio is the notebook's time divided by ours in one
+round: larger is better. Medians, with the minimum and maximum of {rounds} rounds ({races} for the time to quality)."""
+WORK = """Encode, decode, sample and perturb also use the notebook's network. rgm works on batches, the notebook on one
+image or five at a time. Peak memory was {ours:,} MiB, and {notebook:,} MiB for the notebook."""
+QUALITY_IS = """Measured from the start of the process, including PyTorch's import, until concept accuracy is 97.0 % on
+the validation images and the squared error is 0.024, both with hard codes. Ours is the preset `quick` before its prior
+is trained."""
 SOONER = """**{ratio:.1f} times sooner** ({low:.1f} to {high:.1f}). The notebook does not reach 97.0 % with every seed;
-where it does not, its three epochs are what is counted."""
-GROWTH = """A training step of the codes on 8 images: its time, and the memory that training takes beyond the model at
-rest."""
-EVIDENCE = """The evidence for the three claims of the packaged weights takes {elapsed_s} s (`rgm evaluate mnist
---claims --samples 1`, PyTorch's import and the bound included)."""
-FLOOR = """The notebook's network takes 1.4 · 10⁹ multiplications and additions a step of 64 images, forward and back,
-nine tenths of them in two convolutions (32 to 64 channels, 14 × 14 to 7 × 7, and its mirror image in the decoder). A
-product of matrices ran at 1.7 · 10¹¹ a second on the two cores that this was measured on: 8 ms a step, or 7,800 images
-a second, were there nothing else. The two convolutions take 6.7 ms of a step of 15; the other convolutions 2, products
-of matrices 1.5, noise, exponentials and logarithms 2, the optimiser 1, and some 400 operations' own cost the rest."""
-TRIED = """What helps: images kept in memory as bytes, channels last, fused Adam, the decoder's last transposed
-convolution as a convolution, and memory that is not given back to the system after every step. Noise of another
-generator would save 1.5 ms more, but change every seeded number. What does not help, here: the other transposed
-convolutions as convolutions, the strided ones on blocks of pixels, products of unfolded images, and another policy of
-waiting threads."""
+in that case the time of its three epochs is used."""
+GROWTH = """A training step of the codes on 8 images: its time, and the memory that training needs in addition to the
+model."""
+EVIDENCE = """Testing the three claims on the packaged weights takes {elapsed_s} s (`rgm evaluate mnist
+--claims --samples 1`, including PyTorch's import and the bound)."""
+FLOOR = """The notebook's network needs 1.4 · 10⁹ multiplications and additions per step of 64 images, forward and
+backward, nine tenths of them in two convolutions (32 to 64 channels, 14 × 14 to 7 × 7, and its mirror image in the
+decoder). Matrix products run at 1.7 · 10¹¹ per second on the two cores of this measurement: 8 ms per step, or 7,800
+images per second, if nothing else were needed. Of a step of 15 ms, the two convolutions take 6.7 ms, the other
+convolutions 2, matrix products 1.5, noise, exponentials and logarithms 2, the optimiser 1, and the overhead of some 400
+operations the rest."""
+TRIED = """Effective: images kept in memory as bytes, channels last, fused Adam, the decoder's last transposed
+convolution as a convolution, and memory that is not returned to the system after every step. A different noise
+generator would save another 1.5 ms, but change every seeded number. Not effective here: the other transposed
+convolutions as convolutions, the strided ones on blocks of pixels, products of unfolded images, and another waiting
+policy of threads."""
 
 
 def fill(text: str, **values: Any) -> list[str]:
@@ -355,16 +358,16 @@ def page(found: dict[str, Any], rounds: int, races: int) -> str:
             f"| {title} | {one['ratio']:.2f} | {one['low']:.2f} to {one['high']:.2f} | "
             f"{one['ours_images_per_s']:,} | {one['notebook_images_per_s']:,} |"
         )
-    lines += [*fill(WORK, **found["peak_mib"]), "## The notebook's quality, sooner"]
+    lines += [*fill(WORK, **found["peak_mib"]), "## Time to the notebook's quality"]
     lines += fill(QUALITY_IS)
-    lines += ["| | seconds | concept right | squared error |", "| --- | --- | --- | --- |"]
+    lines += ["| | seconds | concept accuracy | squared error |", "| --- | --- | --- | --- |"]
     for side in ("notebook", "ours"):
         reached = quality[f"{side}_reached"]
         right = ", ".join(f"{100 * one['concept_accuracy']:.1f}" for one in reached)
         errors = ", ".join(f"{one['squared_error']:.4f}" for one in reached)
         lines.append(f"| {side} | {quality[f'{side}_s']:.1f} | {right} % | {errors} |")
-    lines += [*fill(SOONER, **quality), "## What a step costs as models grow", *fill(GROWTH)]
-    lines += ["| image | levels | codes | step | memory | time a pixel, against the row above |"]
+    lines += [*fill(SOONER, **quality), "## Cost of a step by model size", *fill(GROWTH)]
+    lines += ["| image | levels | codes | step | memory | time per pixel, relative to the row above |"]
     lines += ["| --- | --- | --- | --- | --- | --- |"]
     before = None
     for row in found["scaling"]:
@@ -376,7 +379,12 @@ def page(found: dict[str, Any], rounds: int, races: int) -> str:
             f"| {row['side']} × {row['side']} | {row['levels']} | {row['codes']} | {1000 * row['step_s']:.1f} ms | "
             f"{row['peak_mib']:,} MiB | {growth} |"
         )
-    lines += [*fill(EVIDENCE, **found["evidence"]), "## The floor", *fill(FLOOR), *fill(TRIED)[1:]]
+    lines += [
+        *fill(EVIDENCE, **found["evidence"]),
+        "## Lower bound on the time",
+        *fill(FLOOR),
+        *fill(TRIED)[1:],
+    ]
     return "\n".join([*lines, f"{found['machine']}. Made by `make bench`."]) + "\n"
 
 

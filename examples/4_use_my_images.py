@@ -65,4 +65,4 @@ pixels = sheet.permute(0, 3, 1, 4, 2).reshape(-1, count * 32, 3)
 Image.fromarray((pixels * 255).byte().numpy()).resize((count * 32 * 3, len(pixels) * 3), 0).save(
     chosen.out / "sheet.png"
 )
-print("images, repainted from their codes, and samples of each class:", chosen.out / "sheet.png")
+print("images, reconstructions from their codes, and samples of each class:", chosen.out / "sheet.png")

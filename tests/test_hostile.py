@@ -24,12 +24,12 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from rgm.claims.record import estimates
+from rgm.data.cache import build_cache, open_cache
 from rgm.data.folder import File, read_images
 from rgm.data.idx import read_idx
 from rgm.data.images import ImageSet
 from rgm.data.load import from_arrays
 from rgm.data.shards import list_shards
-from rgm.data.store import build_store, open_store
 from rgm.errors import RGMError
 from rgm.evaluation.judge import Judge, JudgeConfig, load_judge, save_judge
 from rgm.explorer.server import HOST, application
@@ -61,7 +61,7 @@ TARGETS = {
     "codes",
     "images",
     "shards",
-    "stores",
+    "caches",
     "evidence",
     "requests",
 }
@@ -389,23 +389,23 @@ def test_shards(place: Path, how: list[Edit]) -> None:
 @fuzzed
 @given(edits, changes, st.booleans())
 @example([], [], True)
-def test_stores(place: Path, how: list[Edit], what: list[Any], bytewise: bool) -> None:
-    root = place / "store"
+def test_caches(place: Path, how: list[Edit], what: list[Any], bytewise: bool) -> None:
+    root = place / "cache"
     header = root / "train" / "store.json"
     if not (place / "whole.json").exists():
-        folder = place / "for-the-store"
+        folder = place / "for-the-cache"
         folder.mkdir()
         for number in range(20):
             Image.fromarray(np.full((4, 4), number, dtype=np.uint8)).save(folder / f"{number}.png")
         listings = {split: _listing(folder, split) for split in ("train", "validation", "test")}
-        build_store("made", "made here", listings, root)
+        build_cache("made", "made here", listings, root)
         (place / "whole.json").write_bytes(header.read_bytes())
     whole = (place / "whole.json").read_bytes()
     if bytewise:
         header.write_bytes(edited(whole, how))
     else:
         header.write_text(json.dumps(changed(json.loads(whole), what)))
-    survives("stores", lambda: open_store(root, "train").images.sum())
+    survives("caches", lambda: open_cache(root, "train").images.sum())
 
 
 def _listing(folder: Path, split: Any) -> Any:

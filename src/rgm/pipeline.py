@@ -249,9 +249,11 @@ def claims(
     return measured, found
 
 
-def write_evidence(decided: Sequence[Claim], data: str, folder: Path) -> None:
+def write_evidence(decided: Sequence[Claim], data: str, folder: Path) -> Path:
     """Write claims as `evidence.json`: called after every claim, so that none that was decided is lost."""
-    write_json(folder / "evidence.json", record(decided, data))
+    path = folder / "evidence.json"
+    write_json(path, record(decided, data))
+    return path
 
 
 def write_figures(result: Result | Renormalization, folder: Path) -> list[Path]:

@@ -67,7 +67,7 @@ def test_the_table_has_the_reports_names_and_intervals_where_there_are_some() ->
     table = short_table(measures, [decided])
     Console(file=said, width=100).print(table)
     assert [line.split("  ")[0] for line in said.getvalue().splitlines()] == [
-        "concept right",
+        "concept accuracy",
         "squared error",
         "codes needed",
     ]

@@ -10,7 +10,9 @@ from rgm.evaluation.abstraction import Abstraction, abstraction
 from rgm.evaluation.instantiation import Instantiation, instantiation
 from rgm.evaluation.judge import Judge, JudgeConfig
 from rgm.evaluation.locality import Locality, locality
+from rgm.evaluation.sample_quality import Quality, SampleMetrics
 from rgm.evaluation.split import infer_split
+from rgm.evaluation.statistics import exactly
 from rgm.model.config import seed, standard
 from rgm.model.spatial import SpatialRGM
 
@@ -28,6 +30,36 @@ class Results:
 
     def all(self) -> tuple[Abstraction, Instantiation, Locality]:
         return self.abstraction, self.instantiation, self.locality
+
+
+def made_quality(classes: int) -> Quality:
+    """What might have been measured of samples: every concept is recognised less often than the one before."""
+    shares = tuple(exactly(1 - number / (2 * classes), "share") for number in range(classes))
+    ratio = exactly(0.9, "ratio")
+    metrics = SampleMetrics(
+        recognised=exactly(0.75, "share"),
+        recognised_by_concept=shares,
+        frechet_distance=ratio,
+        frechet_ratio=ratio,
+        precision=ratio,
+        recall=ratio,
+        recall_ratio=ratio,
+        diversity=ratio,
+        diversity_ratio=ratio,
+        nearest_distance=ratio,
+        nearest_ratio=ratio,
+        accuracy_score=None,
+        accuracy_gap=None,
+    )
+    return Quality(
+        images=4 * classes,
+        per_concept=(4,) * classes,
+        draws=3,
+        floor=ratio,
+        between_training=None,
+        samples=metrics,
+        real=metrics,
+    )
 
 
 @functools.cache
@@ -62,7 +94,9 @@ def results_of(name: str) -> Results:
     judge = Judge(JudgeConfig(channels=config.image[0], classes=count, width=4)).eval() if labelled else None
     return Results(
         abstraction=abstraction(infer_split(model, images, judge)),
-        instantiation=instantiation(model, images, judge, columns=4),
+        instantiation=instantiation(
+            model, images, judge, made_quality(count) if labelled else None, columns=4
+        ),
         locality=locality(model, images, judge, count=2),
         judged=labelled,
     )

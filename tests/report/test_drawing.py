@@ -13,7 +13,6 @@ from rgm.evaluation.abstraction import Abstraction
 from rgm.evaluation.information import MutualInformation
 from rgm.evaluation.levels import Level, Renormalization
 from rgm.evaluation.statistics import PerImage
-from rgm.measures import CodebookUsage, NeededCodes
 from rgm.report.canvas import drawable, mosaic
 from rgm.report.change import change_figure, spread_figure
 from rgm.report.codes import abstraction_figure, atlas_figure
@@ -92,17 +91,10 @@ def test_the_renormalization_picture_tells_each_level_and_cell(
     for height, width in grids:
         bits = torch.rand(height, width, dtype=torch.float64)
         cells.append(MutualInformation(bits=bits, low=bits, high=bits))
-    share = PerImage.mean(torch.ones(20), "share")
     result = Renormalization(
         levels=tuple(levels),
         cells=tuple(cells),
-        usage=CodebookUsage(counts=torch.ones(2, dtype=torch.int64), in_use=2, perplexity=2.0),
-        needed=NeededCodes(images=20, cost=torch.ones(2), replacement=torch.arange(2), perplexity=2.0),
-        concept_right=share,
-        calibration_error=share.estimate(),
         code_bits=torch.ones(20),
-        squared_error=share,
-        recognised=share,
     )
     (figure,) = experiment_figures(result).values()
     assert len(figure.axes) == 1 + len(grids)

@@ -13,9 +13,10 @@ from PIL import Image
 
 from rgm.claims.claim import CLAIMS, Claim, Finding, Measure
 from rgm.claims.threshold import MNIST
+from rgm.evaluation.quantities import percent
 from rgm.evaluation.statistics import Estimate, PerImage
 from rgm.report.page import Report, write_report
-from rgm.report.wording import beside, percent, rows
+from rgm.report.wording import reference_values, rows
 from rgm.runtime.progress import EpochRecord
 
 STAND_IN = "These are not MNIST's numbers."
@@ -165,7 +166,7 @@ def test_the_verdicts_come_first_with_what_decided_them_and_the_controls_beside(
     text = Page(told(grey)).text
     assert text.index("Do the claims hold?") < text.index("Experiment 1")
     assert "All 1 measures lie where they must" in text
-    assert "Too close to call: recall over that of real images." in text
+    assert "Too close to call: recall relative to real images." in text
     assert "On the wrong side, with the whole interval: changed concept recognised." in text
     assert "the same network before it has learned anything" in text
     assert "untrained: 10.0 % ✗" in text
@@ -214,15 +215,15 @@ def test_every_measure_is_explained(grey: Results) -> None:
 
 def test_a_measure_without_a_text_is_still_told() -> None:
     (row,) = rows({"mutual_information_bits": 2.71828}, {"mutual_information_bits": "at most 3.3"})
-    assert (row.name, row.value, row.beside) == ("mutual information bits", "2.718", "at most 3.3")
+    assert (row.name, row.value, row.reference) == ("mutual information bits", "2.718", "at most 3.3")
 
 
 def test_measures_are_held_against_real_images_guessing_and_the_area(grey: Results) -> None:
-    found = beside(*grey.all(), 0.995)
+    found = reference_values(*grey.all(), 0.995)
     assert found["samples_recognised"] == "real images: 99.5 %"
     assert found["concept_accuracy"] == "guessing: 10.0 %"
     assert found["own_patch_share"] == "its share of the area: 2.0 %"
-    assert "samples_recognised" not in beside(*grey.all(), None)
+    assert "samples_recognised" not in reference_values(*grey.all(), None)
 
 
 @pytest.mark.parametrize(

@@ -1,31 +1,42 @@
-"""What a bug report needs to say of where it happened."""
+"""The command that collects what a bug report needs: `doctor`."""
 
 import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import torch
-
-from rgm.data.named import NAMED, at_hand, cache_dir
+from rgm.cli.terminal import show
 from rgm.errors import RGMError
-from rgm.loading import load_checkpoint
-from rgm.runtime.device import DEVICES, resolve_device
-from rgm.storage.checkpoint import PACKAGED, packaged
 
 LIBRARIES = ("numpy", "scipy", "scikit-learn", "safetensors", "pydantic", "matplotlib", "starlette")
 EXTRAS = {"onnx": "onnx", "tensorboard": "tensorboard", "hub": "huggingface_hub"}
 VARIABLES = ("RGM_DATA_DIR", "RGM_CACHE_DIR", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES")
 
 
+def doctor() -> None:
+    """Print what a bug report needs: versions, machine, devices, extras, and where data and weights are.
+
+    Example: `rgm doctor`
+    """
+    from rgm.cli.tables import plain_table
+
+    show(plain_table("rgm doctor", findings()))
+
+
 def findings() -> dict[str, str]:
-    """Return what there is, by name; nothing is written, nothing is fetched."""
+    """Return the state of the installation, by name; writes and downloads nothing."""
+    import torch
+
+    from rgm.data.named import NAMED, at_hand, cache_dir
+    from rgm.runtime.device import DEVICES
+    from rgm.storage.checkpoint import PACKAGED
+
     found = {
         "rgm": f"{version('rgm')}, in {Path(__file__).parent}",
         "Python": f"{platform.python_version()}, {platform.python_implementation()}",
         "system": f"{platform.platform()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads",
         "PyTorch": f"{torch.__version__}, built for CUDA {torch.version.cuda or '(none)'}",
-        "devices": ", ".join(filter(_present, DEVICES[1:])),
+        "devices": ", ".join(filter(_available, DEVICES[1:])),
         "libraries": ", ".join(f"{name} {version(name)}" for name in LIBRARIES),
     }
     for extra, module in EXTRAS.items():
@@ -36,13 +47,14 @@ def findings() -> dict[str, str]:
     found |= {f"${name}": os.environ.get(name, "not set") for name in VARIABLES}
     for known in NAMED.values():
         place = at_hand(known)
-        found[f"data {known.name}"] = (
-            str(place) if place else f"not here, would be fetched to {cache_dir(known.name)}"
-        )
-    return found | {f"weights {name}": _whole(name) for name in PACKAGED}
+        missing = f"not on this machine; would be downloaded to {cache_dir(known.name)}"
+        found[f"data {known.name}"] = str(place) if place else missing
+    return found | {f"weights {name}": _weights(name) for name in PACKAGED}
 
 
-def _present(device: str) -> bool:
+def _available(device: str) -> bool:
+    from rgm.runtime.device import resolve_device
+
     try:
         resolve_device(device)
     except RGMError:
@@ -50,9 +62,12 @@ def _present(device: str) -> bool:
     return True
 
 
-def _whole(name: str) -> str:
+def _weights(name: str) -> str:
+    from rgm.loading import load_checkpoint
+    from rgm.storage.checkpoint import packaged
+
     try:
         origin = load_checkpoint(packaged(name)).origin
     except RGMError as error:
         return str(error)
-    return f"whole: {origin.preset} on {origin.data}, seed {origin.seed}"
+    return f"intact: {origin.preset} on {origin.data}, seed {origin.seed}"

@@ -1,4 +1,4 @@
-"""What the command line prints: measures, claims and comparisons as tables."""
+"""Measures, claims and comparisons as tables for the terminal."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,31 +9,32 @@ from rich.text import Text
 
 from rgm.claims.claim import Claim
 from rgm.claims.comparison import Comparison, Difference
+from rgm.evaluation.quantities import name_of, value_of
 from rgm.report.verdicts import of_the_model, shown, threshold_of
-from rgm.report.wording import name_of, value_of
 
 
-def plain_table(title: str) -> Table:
-    """Return an empty table of names and values."""
+def plain_table(title: str, rows: Mapping[str, str]) -> Table:
+    """Return a table of names and values."""
     table = Table(title=title, show_header=False, title_justify="left")
     table.add_column(style="bold")
     table.add_column(overflow="fold")
+    for row in rows.items():
+        table.add_row(*row)
     return table
 
 
 def measure_table(title: str, measures: Mapping[str, float]) -> Table:
     """Return measures by name."""
-    table = plain_table(title)
-    for name, value in measures.items():
-        table.add_row(name_of(name), value_of(name, float(value)))
-    return table
+    return plain_table(
+        title, {name_of(name): value_of(name, float(value)) for name, value in measures.items()}
+    )
 
 
 STYLES = {"supported": "bold green", "not supported": "bold red", "undecided": "bold yellow"}
 
 
 def verdict_lines(claims: Sequence[Claim]) -> list[Text]:
-    """Return the verdicts on a model in a line each, with the measure that decides, and whether the controls fail."""
+    """Return a line for each claim about a model, with the deciding measure, and one for the controls."""
     lines = []
     for claim in of_the_model(claims).values():
         measure = claim.deciding
@@ -63,11 +64,11 @@ SHORT = (
     "negative_log_likelihood",
     "selective_accuracy_90",
 )
-"""What a run's end shows; all measures are in its report and files."""
+"""The measures shown at the end of a run; its report and files have all."""
 
 
 def short_table(measures: Mapping[str, float], claims: Sequence[Claim]) -> Table:
-    """Return a run's main measures under the report's names, with their intervals where the claims have them."""
+    """Return the main measures of a run under the report's names, with the intervals that the claims have."""
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     mine = of_the_model(claims).values()
     found = {one.name: one for claim in mine for one in (*claim.measures, *claim.context)}
@@ -80,8 +81,8 @@ def short_table(measures: Mapping[str, float], claims: Sequence[Claim]) -> Table
 
 
 def evaluation_table(title: str, found: Mapping[str, Any]) -> Table:
-    """Return an evaluation's numbers, each with its interval where it has one."""
-    table = plain_table(title)
+    """Return the measures of an evaluation, with their intervals where they have one."""
+    rows = {}
     for name, value in found.items():
         parts = value if isinstance(value, tuple) else [value]
         for number, part in enumerate(parts, start=1):
@@ -90,12 +91,12 @@ def evaluation_table(title: str, found: Mapping[str, Any]) -> Table:
                 text = f"{part['estimate']:.4f}  ({part['low']:.4f} to {part['high']:.4f} {part['unit']})"
             else:
                 text = "–" if part is None else part if isinstance(part, str) else f"{part:g}"
-            table.add_row(label, text)
-    return table
+            rows[label] = text
+    return plain_table(title, rows)
 
 
 def claim_table(claim: Claim) -> Table:
-    """Return a claim's measures, each with its interval, its threshold and its verdict, and what stands beside them."""
+    """Return a claim's measures with interval, threshold and verdict, and the findings that give context."""
     title = f"{claim.claim} · {claim.subject}: {claim.verdict} ({claim.reason})"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1))
     table.add_column("measure", overflow="fold")
@@ -112,14 +113,14 @@ def claim_table(claim: Claim) -> Table:
 
 
 def comparison_table(result: Comparison) -> Table:
-    """Return models side by side; a difference whose interval leaves out zero is marked with a star."""
+    """Return models side by side; a difference whose interval excludes zero has a star."""
     table = Table(
         "measure",
         *result.models,
         box=SIMPLE_HEAD,
-        title=f"{result.data}: each model, and how it differs from {result.models[0]} (95 % interval)",
+        title=f"{result.data}: each model, and its difference to {result.models[0]} (95 % interval)",
         title_justify="left",
-        caption="* the interval of the difference leaves out zero; ~ not paired: of other images or draws",
+        caption="* the interval of the difference excludes zero; ~ not paired: different images or samples",
         caption_justify="left",
     )
     for claims in result.claims:

@@ -1,31 +1,32 @@
-"""Progress on a terminal, and a training that can be interrupted between two steps."""
+"""Progress on a terminal, and training that can be interrupted between two steps."""
 
 import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from types import FrameType
-from typing import Any
-
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from typing import TYPE_CHECKING, Any
 
 from rgm.runtime.progress import StepRecord
 
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+    from rich.table import Table
+    from rich.text import Text
+
 PATIENCE_S = 30.0
-"""Without a terminal, a training says where it is at least this often."""
+"""Without a terminal, training prints a line at least this often."""
 
 
 class _Bars:
-    """A bar for each kind of work, with the loss, its terms, images a second and the time left; a line for the rest."""
+    """A bar for each model in training, with loss, terms, images per second and time left; a line for other work."""
 
-    def __init__(self, progress: Progress) -> None:
+    def __init__(self, progress: "Progress") -> None:
         self.progress = progress
-        self.tasks: dict[str, TaskID] = {}
-        self.seen: dict[TaskID, int] = {}
+        self.tasks: "dict[str, TaskID]" = {}
+        self.seen: "dict[TaskID, int]" = {}
 
     def show(self, record: StepRecord) -> None:
         kind = "judge" if record.stage == "judge" else "model"
@@ -47,11 +48,13 @@ class _Bars:
         )
 
     def say(self, text: str) -> None:
+        from rich.markup import escape
+
         self.progress.console.print(f"[dim]{escape(text)} …[/dim]", highlight=False)
 
 
 class _Lines:
-    """A line for each stage, and one every half minute of a training, for a log."""
+    """A line at the start of each stage and every half minute of training, for a log."""
 
     def __init__(self) -> None:
         self.start = self.last = time.monotonic()
@@ -59,19 +62,15 @@ class _Lines:
 
     def show(self, record: StepRecord) -> None:
         now = time.monotonic()
-        begins = record.stage != self.stage
-        if begins:
+        if record.stage != self.stage:
             self.stage, self.began, self.first = record.stage, now, record.step
         elif now < self.last + PATIENCE_S and record.step < record.steps:
             return
         done = record.step - self.first
         left = f", {_duration((now - self.began) / done * (record.steps - record.step))} left" if done else ""
-        self._print(f"{record.stage}: step {record.step:,} of {record.steps:,}, loss {record.loss:.4f}{left}")
+        self.say(f"{record.stage}: step {record.step:,} of {record.steps:,}, loss {record.loss:.4f}{left}")
 
     def say(self, text: str) -> None:
-        self._print(text)
-
-    def _print(self, text: str) -> None:
         self.last = time.monotonic()
         print(f"[{_duration(self.last - self.start)}] {text}", file=sys.stderr, flush=True)
 
@@ -82,29 +81,29 @@ def _duration(seconds: float) -> str:
 
 
 class Watcher:
-    """Watches a training, and is told what comes after it; see `progress`."""
+    """Shows the steps of a training and the work around it, and handles signals; see `progress`."""
 
-    def __init__(self, drawn: "_Bars | _Lines | None") -> None:
-        self.drawn = drawn
+    def __init__(self) -> None:
+        self.display: _Bars | _Lines | None = None
         self.pending: list[BaseException] = []
         self.training = False
 
     def __call__(self, record: StepRecord) -> None:
-        """Show a step, and raise what a signal asked for while it was under way."""
-        if self.drawn:
-            self.drawn.show(record)
+        """Show a step, and raise the interruption that a signal asked for during it."""
+        if self.display:
+            self.display.show(record)
         self.training = record.step < record.steps and not self.pending
         if self.pending:
-            print("rgm: stopped; a checkpoint is left, and --resume goes on from it", file=sys.stderr)
+            print("rgm: stopped; a checkpoint was saved, and --resume continues from it", file=sys.stderr)
             raise self.pending.pop()
 
     def say(self, text: str) -> None:
         """Show what is done next."""
-        if self.drawn:
-            self.drawn.say(text)
+        if self.display:
+            self.display.say(text)
 
     def on_signal(self, number: int, _frame: FrameType | None) -> None:
-        """Remember a signal until the step under way is done; act on it at once where none is, or on a second one."""
+        """Defer a signal to the end of the current step; act at once outside training, or on a second signal."""
         error = KeyboardInterrupt() if number == signal.SIGINT else SystemExit(143)
         if self.pending or not self.training:
             raise error
@@ -113,20 +112,15 @@ class Watcher:
 
 @contextmanager
 def progress(quiet: bool = False) -> Iterator[Watcher]:
-    """Give what shows progress on stderr, and what Ctrl-C and SIGTERM interrupt.
+    """Return a watcher that shows progress on stderr and lets Ctrl-C and SIGTERM interrupt training.
 
-    On a terminal, bars; in a log, a line a stage and one every half minute; nothing where `quiet`. A signal is acted on
-    after the step under way, so that the checkpoint that is left is whole: Ctrl-C raises KeyboardInterrupt, SIGTERM
-    SystemExit(143). A second Ctrl-C is acted on at once.
+    On a terminal, bars; in a log, a line at each stage and every half minute; nothing if `quiet`. A signal takes effect
+    after the current step, so that the checkpoint is complete: Ctrl-C raises KeyboardInterrupt, SIGTERM
+    SystemExit(143). A second one takes effect at once.
     """
-    console = Console(stderr=True)
-    watcher = Watcher(None)
-    in_main = threading.current_thread() is threading.main_thread()
-    before = {
-        number: signal.signal(number, watcher.on_signal)
-        for number in (signal.SIGINT, signal.SIGTERM)
-        if in_main
-    }
+    from rich.console import Console  # imported with the first progress, so that `rgm --help` answers at once
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
     columns = (
         TextColumn("{task.description:9}"),
         BarColumn(bar_width=24),
@@ -134,16 +128,28 @@ def progress(quiet: bool = False) -> Iterator[Watcher]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[rate]}  [dim]{task.fields[terms]}[/dim]"),
     )
-    try:
-        if quiet:
-            yield watcher
-        elif not console.is_terminal:
-            watcher.drawn = _Lines()
-            yield watcher
-        else:
-            with Progress(*columns, console=console) as bars:
-                watcher.drawn = _Bars(bars)
-                yield watcher
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    watcher, console = Watcher(), Console(stderr=True)
+    in_main = threading.current_thread() is threading.main_thread()
+    with ExitStack() as stack:
+        for number in (signal.SIGINT, signal.SIGTERM) if in_main else ():
+            stack.callback(signal.signal, number, signal.signal(number, watcher.on_signal))
+        if not quiet and console.is_terminal:
+            watcher.display = _Bars(stack.enter_context(Progress(*columns, console=console)))
+        elif not quiet:
+            watcher.display = _Lines()
+        yield watcher
+
+
+def show(shown: "Table | Text") -> None:
+    """Print a table, or a line that the terminal may wrap."""
+    from rich.console import Console
+    from rich.text import Text
+
+    Console().print(shown, soft_wrap=isinstance(shown, Text))
+
+
+def show_measures(title: str, measures: Mapping[str, float]) -> None:
+    """Print measures by name."""
+    from rgm.cli.tables import measure_table
+
+    show(measure_table(title, measures))

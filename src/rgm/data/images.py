@@ -16,7 +16,7 @@ class ImageSet:
 
     `labels` index `classes`, or are −1 where hidden from training; they are `None` and `()` for an unlabelled folder.
     `source` describes the origin of the images. `sha256` identifies the exact pixels of this split. `on_disk`: pixels
-    are read from a file on access (`rgm.data.store`).
+    are read from a file on access (`rgm.data.cache`).
     """
 
     name: str

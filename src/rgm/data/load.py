@@ -13,12 +13,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rgm.data import digits, folder, shards
+from rgm.data.cache import build_cache, is_cache, open_cache
 from rgm.data.images import ImageSet, Split
 from rgm.data.labels import HIDDEN
 from rgm.data.named import NAMED, NamedSet, cache_dir, held_in, locate, read_files
 from rgm.data.names import DATA_NAMES
 from rgm.data.split import held_out, stratified
-from rgm.data.store import build_store, is_store, open_store
 from rgm.errors import RGMError, unknown
 from rgm.runtime.progress import Watch
 
@@ -70,10 +70,10 @@ def load_data(
 def natural_size(data: str, preset: str, side: int | None) -> int | None:
     """Return the side that a folder's images are resized to for a preset, with a warning; None for no resizing.
 
-    Named sets and stores keep their size.
+    Named sets and caches keep their size.
     """
     root = Path(data)
-    if side is None or data in (*NAMED, "digits", "auto") or not root.is_dir() or is_store(root):
+    if side is None or data in (*NAMED, "digits", "auto") or not root.is_dir() or is_cache(root):
         return None
     first = listed(root, "train").paths[:1]
     if folder.image_shape(first, size=None, channels=1)[:2] != (side, side):
@@ -120,8 +120,8 @@ def _digits(split: Split) -> ImageSet:
 def _folder(
     root: Path, split: Split, size: tuple[int, int] | None, channels: int | None, seed: int
 ) -> ImageSet:
-    if is_store(root):
-        return _as_stored(open_store(root, split), root, size, channels)
+    if is_cache(root):
+        return _as_cached(open_cache(root, split), root, size, channels)
     listing = listed(root, split, seed=seed)
     images = folder.read_images(listing.paths, size=size, channels=channels)
     labels = None if listing.labels is None else torch.tensor(listing.labels)
@@ -142,7 +142,7 @@ def listed(root: Path, split: Split, *, seed: int = 0, skip_damaged: bool = Fals
         ) from error
 
 
-def store_images(
+def cache_images(
     root: Path,
     out: Path,
     *,
@@ -151,7 +151,7 @@ def store_images(
     skip_damaged: bool = False,
     watch: Watch = lambda _: None,
 ) -> None:
-    """Decode a folder of images, or of tar shards, into a store that `load_data` opens by its path.
+    """Decode a folder of images, or of tar shards, into a cache that `load_data` opens by its path.
 
     Raises RGMError as `load_data` does, and where disk space does not suffice.
     """
@@ -160,7 +160,7 @@ def store_images(
     listings: dict[Split, folder.Listing] = {
         split: listed(root, split, skip_damaged=skip_damaged) for split in get_args(Split)
     }
-    build_store(
+    build_cache(
         root.resolve().name,
         f"the folder {root}",
         listings,
@@ -172,11 +172,11 @@ def store_images(
     )
 
 
-def _as_stored(data: ImageSet, root: Path, size: tuple[int, int] | None, channels: int | None) -> ImageSet:
-    stored, height, width = data.shape
-    if size not in (None, (height, width)) or channels not in (None, stored):
+def _as_cached(data: ImageSet, root: Path, size: tuple[int, int] | None, channels: int | None) -> ImageSet:
+    cached, height, width = data.shape
+    if size not in (None, (height, width)) or channels not in (None, cached):
         raise RGMError(
-            f"{root} holds images of {stored} × {height} × {width}, as they were stored: make another store for "
+            f"{root} holds images of {cached} × {height} × {width}, as they were cached: make another cache for "
             "another size or number of channels"
         )
     return data

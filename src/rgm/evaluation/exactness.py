@@ -83,7 +83,7 @@ class Exactness:
     bits_per_dimension: PerImage
     surprise: Surprise
     completion: Quadrants | None
-    strangers: tuple[OutOfDistribution, ...]
+    out_of_distribution: tuple[OutOfDistribution, ...]
 
     def measures(self) -> dict[str, float]:
         """Return the numbers by name."""
@@ -102,13 +102,13 @@ class Exactness:
             "answered_right": PerImage.mean(self.right, "share").estimate(),
             "answered_right_likelier_half": half.estimate(),
             "selective_accuracy_90": self.answered(self.margin, 0.9).estimate(),
-            "answered_right_surest_half": self.answered(self.margin, 0.5).estimate(),
+            "selective_accuracy_50": self.answered(self.margin, 0.5).estimate(),
             "planted_cell_found": self.surprise.found.estimate(),
         }
         if self.completion is not None and self.completion.recognised is not None:
             found["completed_quadrants_recognised"] = self.completion.recognised.estimate()
-        for other in self.strangers:
-            found[f"{other.name.replace('-', '_')}_told_apart"] = other.auroc
+        for other in self.out_of_distribution:
+            found[f"{other.name.replace('-', '_')}_separated"] = other.auroc
         return found
 
     def answered(self, score: Float[Tensor, " n"], share: float) -> PerImage:
@@ -149,8 +149,8 @@ def exactness(
         bits_per_dimension=PerImage.mean(nats / (math.log(2) * images[0].numel()), "bits"),
         surprise=_surprise(model, images, examples, seed),
         completion=_completion(model, judge, images, test.labels, examples, generator),
-        strangers=tuple(
-            _strangers(name, to_unit(some), nats, _nats(model, to_unit(some), generator))
+        out_of_distribution=tuple(
+            _out_of_distribution(name, to_unit(some), nats, _nats(model, to_unit(some), generator))
             for name, some in others.items()
         ),
     )
@@ -176,7 +176,7 @@ def auroc(usual: Float[Tensor, " n"], strange: Float[Tensor, " m"]) -> Estimate:
     return Estimate(estimate=area, low=max(0.0, area - reach), high=min(1.0, area + reach), unit="share")
 
 
-def _strangers(name: str, images: Tensor, usual: Tensor, nats: Tensor) -> OutOfDistribution:
+def _out_of_distribution(name: str, images: Tensor, usual: Tensor, nats: Tensor) -> OutOfDistribution:
     return OutOfDistribution(name=name, images=images[:SHOWN], nats=nats, auroc=auroc(usual, nats))
 
 

@@ -8,6 +8,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from rgm.evaluation.locality import MARGIN, Locality
+from rgm.evaluation.quantities import percent
 from rgm.model.receptive import Box
 from rgm.report.canvas import (
     LABEL,
@@ -23,7 +24,6 @@ from rgm.report.canvas import (
     verbatim,
 )
 from rgm.report.palette import ACCENT, CHANGE, INK, QUIET, RULE, SECOND, TRACK
-from rgm.report.wording import percent
 
 ATLAS_SIDE = 8
 """Cells on a side of the atlas of changes: at most so many."""

@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from rgm.evaluation.exactness import Exactness, Quadrants, Surprise
+from rgm.evaluation.quantities import percent
 from rgm.model.receptive import Box
 from rgm.report.canvas import (
     LABEL,
@@ -22,7 +23,6 @@ from rgm.report.canvas import (
     verbatim,
 )
 from rgm.report.palette import ACCENT, CHANGE, INK, QUIET, RULE, SECOND, TRACK
-from rgm.report.wording import percent
 
 HIDDEN = torch.tensor([0.81, 0.42, 0.08])
 """The colour of hidden pixels: none that a grey image has."""
@@ -34,10 +34,10 @@ def evidence_figure(result: Exactness) -> Figure:
     """Return how probable test images are, and images of other kinds, with the chance to tell them apart."""
     figure = new_figure(2.6)
     axes = figure.subplots(1, 2, width_ratios=[2.2, 1])
-    values = [result.nats.numpy(), *(other.nats.numpy() for other in result.strangers)]
+    values = [result.nats.numpy(), *(other.nats.numpy() for other in result.out_of_distribution)]
     low, high = (float(np.percentile(np.concatenate(values), q)) for q in (0.2, 99.8))
     edges = np.linspace(low, high, BINS)
-    names = [f"{result.data}, test", *(other.name for other in result.strangers)]
+    names = [f"{result.data}, test", *(other.name for other in result.out_of_distribution)]
     for nats, name, colour in zip(values, names, (ACCENT, *_HUES)[: len(values)], strict=True):
         share = np.histogram(np.clip(nats, low, high), edges)[0] / len(nats)
         axes[0].stairs(share, edges, color=colour, linewidth=1.6, label=verbatim(name))
@@ -49,13 +49,13 @@ def evidence_figure(result: Exactness) -> Figure:
     )
     axes[0].set_title("how probable an image is, exactly", fontsize=TITLE, color=INK, loc="left")
     axes[0].legend(frameon=False, fontsize=LABEL, labelcolor=INK)
-    _told_apart(axes[1], result)
+    _separation(axes[1], result)
     return figure
 
 
-def _told_apart(axes: Axes, result: Exactness) -> None:
+def _separation(axes: Axes, result: Exactness) -> None:
     for place, (other, colour) in enumerate(
-        zip(result.strangers, _HUES[: len(result.strangers)], strict=True)
+        zip(result.out_of_distribution, _HUES[: len(result.out_of_distribution)], strict=True)
     ):
         found = other.auroc
         axes.errorbar(
@@ -76,7 +76,7 @@ def _told_apart(axes: Axes, result: Exactness) -> None:
             ha="right" if found.estimate > 0.85 else "center",
         )
     axes.set_xlim(0.48, 1.02)
-    axes.set_ylim(len(result.strangers) - 0.4, -0.7)
+    axes.set_ylim(len(result.out_of_distribution) - 0.4, -0.7)
     axes.set_yticks([])
     axes.axvline(1.0, color=RULE, linewidth=0.8)
     plain(axes, "top", "right", "left")

@@ -8,9 +8,9 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 
 from rgm.evaluation.information import MutualInformation
 from rgm.evaluation.levels import Level, Renormalization
+from rgm.evaluation.quantities import percent
 from rgm.report.canvas import LABEL, SMALL, TITLE, bare, new_figure, plain, subscript
 from rgm.report.palette import ACCENT, INK, QUIET, RULE, SECOND, TRACK, legible_on
-from rgm.report.wording import percent
 
 _TOLD = LinearSegmentedColormap.from_list("told", ["#ffffff", "#fbe3cd", "#f0ab6c", SECOND, "#5e2a02"])
 _TOP = 1.13

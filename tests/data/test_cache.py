@@ -14,9 +14,9 @@ import pytest
 import torch
 from PIL import Image
 
-from rgm.data import store as storing
-from rgm.data.load import load_data, store_images
-from rgm.data.store import Block, Part, open_store
+from rgm.data import cache as caching
+from rgm.data.cache import Block, Part, open_cache
+from rgm.data.load import cache_images, load_data
 from rgm.errors import RGMError
 
 
@@ -100,19 +100,19 @@ def test_a_damaged_shard_is_named_and_skipped_if_requested(shards: Path, tmp_pat
         (shards / "000001.tar").write_bytes(damaged)
         with pytest.raises(RGMError, match=r"000001\.tar is not a complete tar file .*--skip-damaged"):
             load_data(str(shards), "train")
-    store_images(shards, tmp_path / "store", skip_damaged=True)
-    assert sum(len(open_store(tmp_path / "store", split)) for split in ("train", "validation", "test")) == 15
+    cache_images(shards, tmp_path / "cache", skip_damaged=True)
+    assert sum(len(open_cache(tmp_path / "cache", split)) for split in ("train", "validation", "test")) == 15
 
 
 @pytest.mark.parametrize("channels", [None, 3])
-def test_a_store_equals_its_folder(
+def test_a_cache_equals_its_folder(
     shards: Path, tmp_path: Path, channels: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(storing, "BLOCK", 7)
+    monkeypatch.setattr(caching, "BLOCK", 7)
     steps: list[tuple[int, int, int]] = []
-    store_images(
+    cache_images(
         shards,
-        tmp_path / "store",
+        tmp_path / "cache",
         channels=channels,
         watch=lambda r: steps.append((r.step, r.steps, r.images)),
     )
@@ -121,7 +121,7 @@ def test_a_store_equals_its_folder(
     assert sum(images for *_, images in steps) == 30
     for split in ("train", "validation", "test"):
         stored, loaded = (
-            load_data(str(tmp_path / "store"), split),
+            load_data(str(tmp_path / "cache"), split),
             load_data(str(shards), split, channels=channels),
         )
         assert stored.on_disk
@@ -133,37 +133,37 @@ def test_a_store_equals_its_folder(
         assert (stored.classes, stored.sha256) == (loaded.classes, loaded.sha256)
 
 
-def test_an_interrupted_store_is_resumed(
+def test_an_interrupted_cache_is_resumed(
     shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(storing, "BLOCK", 7)
-    out = tmp_path / "store"
+    monkeypatch.setattr(caching, "BLOCK", 7)
+    out = tmp_path / "cache"
 
     def stop(_: object) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        store_images(shards, out, watch=stop)
+        cache_images(shards, out, watch=stop)
     with pytest.raises(RGMError, match="is incomplete: resume it with"):
-        open_store(out, "train")
+        open_cache(out, "train")
     decoded: list[int] = []
-    read = storing.read_images
+    read = caching.read_images
     monkeypatch.setattr(
-        storing, "read_images", lambda paths, **more: decoded.append(len(paths)) or read(paths, **more)
+        caching, "read_images", lambda paths, **more: decoded.append(len(paths)) or read(paths, **more)
     )
     with (out / "train" / "images.u8").open("ab") as stream:
         stream.write(b"half a block")
-    store_images(shards, out)
+    cache_images(shards, out)
     assert decoded == [7, 6, 4, 6]  # all but the first block
-    store_images(shards, out)
+    cache_images(shards, out)
     assert len(decoded) == 4
     # A block that was changed on disk is decoded again, with those after it.
     with (out / "train" / "images.u8").open("r+b") as stream:
         stream.seek(7 * 64 + 5)
         stream.write(b"\xff")
-    store_images(shards, out)
+    cache_images(shards, out)
     assert decoded[4:] == [7, 6]
-    assert torch.equal(open_store(out, "train").images, load_data(str(shards), "train").images)
+    assert torch.equal(open_cache(out, "train").images, load_data(str(shards), "train").images)
 
 
 def test_unreadable_images_are_named_or_skipped(tmp_path: Path) -> None:
@@ -173,10 +173,10 @@ def test_unreadable_images_are_named_or_skipped(tmp_path: Path) -> None:
         (root / f"{number:02d}.png").write_bytes(png(number))
     (root / "07.png").write_bytes(png(7)[:50])
     with pytest.raises(RGMError, match=r"07\.png cannot be read as an image"):
-        store_images(root, tmp_path / "store", channels=1)
-    store_images(root, tmp_path / "store", channels=1, skip_damaged=True)
+        cache_images(root, tmp_path / "cache", channels=1)
+    cache_images(root, tmp_path / "cache", channels=1, skip_damaged=True)
     values = torch.cat(
-        [open_store(tmp_path / "store", s).images[:, 0, 0, 0] for s in ("train", "validation", "test")]
+        [open_cache(tmp_path / "cache", s).images[:, 0, 0, 0] for s in ("train", "validation", "test")]
     )
     assert sorted(values.tolist()) == [n for n in range(30) if n != 7]
 
@@ -185,10 +185,10 @@ def test_a_full_disk_is_reported_before_decoding(
     shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = shutil.disk_usage(tmp_path)._replace(free=100)
-    monkeypatch.setattr(storing.shutil, "disk_usage", lambda _: usage)
+    monkeypatch.setattr(caching.shutil, "disk_usage", lambda _: usage)
     with pytest.raises(RGMError, match=r"30 images of 1 × 8 × 8 need 0\.0 GB in .* 0\.0 GB free: free some"):
-        store_images(shards, tmp_path / "store")
-    assert not list((tmp_path / "store").iterdir())
+        cache_images(shards, tmp_path / "cache")
+    assert not list((tmp_path / "cache").iterdir())
 
 
 @pytest.mark.parametrize(
@@ -196,23 +196,23 @@ def test_a_full_disk_is_reported_before_decoding(
     [
         (lambda part: (part / "images.u8").write_bytes(b""), "should have 1,280 bytes"),
         (lambda part: (part / "labels.i64").unlink(), "should have 160 bytes"),
-        (lambda part: (part / "store.json").write_text("{}"), "is not a header of a store"),
-        (lambda part: (part / "store.json").write_text("no"), "is not a header of a store"),
+        (lambda part: (part / "store.json").write_text("{}"), "is not a header of a cache"),
+        (lambda part: (part / "store.json").write_text("no"), "is not a header of a cache"),
         (
             lambda part: (part / "store.json").write_text('{"version": 9}'),
             "is of version 9, and this rgm reads 1",
         ),
     ],
 )
-def test_an_incomplete_store_is_refused(
+def test_an_incomplete_cache_is_refused(
     shards: Path, tmp_path: Path, damage: Callable[[Path], object], reason: str
 ) -> None:
-    out = tmp_path / "store"
-    store_images(shards, out)
+    out = tmp_path / "cache"
+    cache_images(shards, out)
     damage(out / "train")
     with pytest.raises(RGMError, match=reason):
         load_data(str(out), "train")
-    with pytest.raises(RGMError, match=r"holds images of 1 × 8 × 8, as they were stored"):
+    with pytest.raises(RGMError, match=r"holds images of 1 × 8 × 8, as they were cached"):
         load_data(str(out), "test", size=16)
 
 
@@ -228,7 +228,7 @@ finally:
 
 @pytest.mark.slow
 def test_twenty_gigabytes_are_trained_on_in_little_memory(tmp_path: Path) -> None:
-    """A sparse store of 1.6 million colour images, against one of a thousand: the same steps, the same memory."""
+    """A sparse cache of 1.6 million colour images, against one of a thousand: the same steps, the same memory."""
 
     def sparse(out: Path, counts: dict[str, int]) -> None:
         for split, count in counts.items():

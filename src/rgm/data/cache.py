@@ -26,6 +26,7 @@ log = logging.getLogger("rgm")
 
 VERSION = 1
 HEADER = "store.json"
+"""Its name on disk is part of the format."""
 BLOCK = 512
 """Images decoded and written at once."""
 
@@ -63,26 +64,26 @@ class Part:
         return int(np.prod(self.shape))
 
 
-def is_store(folder: Path) -> bool:
-    """Return whether a folder is a store."""
+def is_cache(folder: Path) -> bool:
+    """Return whether a folder is a cache of decoded images."""
     return all((folder / split / HEADER).is_file() for split in get_args(Split))
 
 
-def open_store(folder: Path, split: Split) -> ImageSet:
-    """Return a split of a store, with its pixels read from disk on access.
+def open_cache(folder: Path, split: Split) -> ImageSet:
+    """Return a split of a cache, with its pixels read from disk on access.
 
     Raises RGMError where it is incomplete.
     """
     part = _header(folder / split / HEADER)
     if part.sha256 is None:
-        raise RGMError(f"{folder} is incomplete: resume it with the same `rgm store … --out {folder}`")
+        raise RGMError(f"{folder} is incomplete: resume it with the same `rgm cache … --out {folder}`")
     shape = (part.images, *part.shape)
     pixels, labels = folder / split / "images.u8", folder / split / "labels.i64"
     expected = {pixels: part.images * part.size, **({labels: 8 * part.images} if part.labelled else {})}
     for path, size in expected.items():
         if not path.is_file() or path.stat().st_size != size:
             raise RGMError(
-                f"{path} should have {size:,} bytes: remove {folder}, and build it again with `rgm store`"
+                f"{path} should have {size:,} bytes: remove {folder}, and build it again with `rgm cache`"
             )
     # Copy-on-write: PyTorch warns of read-only memory, and nothing writes to it.
     images = torch.from_numpy(np.memmap(pixels, dtype=np.uint8, mode="c", shape=shape))
@@ -99,7 +100,7 @@ def open_store(folder: Path, split: Split) -> ImageSet:
     )
 
 
-def build_store(
+def build_cache(
     name: str,
     source: str,
     listings: dict[Split, Listing],
@@ -110,7 +111,7 @@ def build_store(
     skip_damaged: bool = False,
     watch: Watch = lambda _: None,
 ) -> None:
-    """Decode images into a store, block by block; an interrupted store is verified and resumed.
+    """Decode images into a cache, block by block; an interrupted cache is verified and resumed.
 
     `size` and `channels` as in `load_data`. Raises RGMError where disk space does not suffice, before any work, and for
     an image that cannot be read, with its name; `skip_damaged` skips such images.
@@ -142,7 +143,7 @@ def build_store(
         for images in _build(fresh, listing, out / split, skip_damaged):
             step += 1
             watch(
-                StepRecord(stage=f"store {split}", step=step, steps=steps, images=images, loss=0.0, terms={})
+                StepRecord(stage=f"cache {split}", step=step, steps=steps, images=images, loss=0.0, terms={})
             )
 
 
@@ -234,5 +235,5 @@ def _header(path: Path) -> Part:
         raise
     except (OSError, ValueError, ValidationError):
         raise RGMError(
-            f"{path} is not a header of a store: remove {path.parent.parent}, and build it again"
+            f"{path} is not a header of a cache: remove {path.parent.parent}, and build it again"
         ) from None

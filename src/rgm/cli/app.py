@@ -1,0 +1,62 @@
+"""The application: its commands, and the exit code of whatever ends one."""
+
+import logging
+import os
+import signal
+import sys
+import traceback
+from typing import NoReturn
+
+from cyclopts import App, CycloptsError
+
+from rgm.cli.codes import complete, decode, encode, sample
+from rgm.cli.data import cache
+from rgm.cli.doctor import doctor
+from rgm.cli.explore import explore
+from rgm.cli.measure import compare, evaluate, experiment
+from rgm.cli.models import export, info, judge, pack
+from rgm.cli.train import run, train
+from rgm.errors import RGMError
+from rgm.runtime.threads import settle_threads
+
+ISSUES = "https://github.com/rgm-developers/rgm/issues"
+
+app = App(
+    name="rgm",
+    help="Renormalizing generative models of images: train them, test their three claims, use their codes.",
+    version_flags=["--version"],
+    help_format="markdown",
+)
+for command in (run, train, experiment, evaluate, compare, encode, decode, sample, complete):
+    app.command(command)
+for command in (info, pack, export, judge, explore, cache, doctor):
+    app.command(command)
+app.command(cache, name="store", show=False)  # its former name
+
+
+def main() -> None:
+    """Run the command line, and turn errors into exit codes: 2 for what the user can correct, 1 for a bug."""
+    settle_threads()
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        app(sys.argv[1:], exit_on_error=False, print_error=False)
+    except PermissionError as error:
+        _leave(2, f"{error.filename}: permission denied")
+    except (RGMError, CycloptsError) as error:
+        _leave(2, " ".join(str(error).split()))
+    except KeyboardInterrupt:
+        _leave(130, "interrupted")
+    except BrokenPipeError:  # the reader of our output has closed it, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(0) from None
+    except Exception as error:
+        if isinstance(error, MemoryError) or "allocate memory" in str(error) or "out of memory" in str(error):
+            _leave(2, "not enough memory for this request: ask for fewer or smaller images")
+        traceback.print_exc()
+        _leave(1, f"this is a bug; please report it with the lines above at {ISSUES}")
+
+
+def _leave(code: int, message: str) -> NoReturn:
+    print(f"rgm: {message}", file=sys.stderr)
+    raise SystemExit(code) from None

@@ -1,0 +1,94 @@
+"""Commands that turn images into codes and codes into images: `encode`, `decode`, `sample` and `complete`."""
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from rgm.cli import options
+
+
+def encode(
+    model: options.Model,
+    *,
+    out: options.ArraysFile,
+    data: options.Data = None,
+    split: options.SplitName = "test",
+    data_dir: options.DataDir = None,
+    device: options.Device = "auto",
+) -> None:
+    """Write the codes, concept probabilities and reconstructions of a split, in the data set's own order.
+
+    Example: `rgm encode runs/first --data mnist --split test --out codes.npz`
+
+    Arrays: `z1` int64 (N, H, W), `concept` float32 (N, classes), `reconstruction` float32 (N, C, H, W) in [0, 1],
+    `labels` int64 (N,) where the data have them; `z2` … for the grids between z1 and the concept.
+    """
+    from rgm.export import arrays
+
+    checkpoint = options.load(model, device, file=out)
+    arrays.write(out, arrays.encoded(checkpoint.model, options.read(checkpoint, data, split, data_dir)))
+
+
+def decode(
+    model: options.Model,
+    codes: Annotated[Path, Parameter(help="An .npz file with `z1`.")],
+    *,
+    out: options.ArraysFile,
+    device: options.Device = "auto",
+) -> None:
+    """Write the images that codes decode to.
+
+    Example: `rgm decode runs/first codes.npz --out images.npz`
+
+    Reads `z1` (N, H, W), integers; writes `images` float32 (N, C, H, W) in [0, 1].
+    """
+    from rgm.export import arrays
+
+    checkpoint = options.load(model, device, file=out)
+    arrays.write(out, arrays.decoded(checkpoint.model, arrays.read_codes(codes)))
+
+
+def sample(
+    model: options.Model,
+    *,
+    out: options.ArraysFile,
+    concept: Annotated[str, Parameter(help="A class by name or number, or all.")] = "all",
+    count: Annotated[int, Parameter(help="Samples of each concept.")] = 10,
+    seed: options.Seed = 0,
+    device: options.Device = "auto",
+) -> None:
+    """Sample images of a concept: ancestral sampling at temperature 1, no sample rejected.
+
+    Example: `rgm sample runs/first --concept 3 --count 100 --seed 0 --out threes.npz`
+
+    Arrays: `images` float32 (·, C, H, W) in [0, 1], `concept` int64 (·,), `z1` int64 (·, H, W).
+    """
+    from rgm.export import arrays
+
+    checkpoint = options.load(model, device, file=out)
+    concepts = arrays.concepts_named(concept, checkpoint.origin.classes)
+    arrays.write(out, arrays.sampled(checkpoint.model, concepts, count, seed))
+
+
+def complete(
+    model: options.Model,
+    codes: Annotated[Path, Parameter(help="An .npz file with `z1` and `keep`.")],
+    *,
+    out: options.ArraysFile,
+    concept: Annotated[str | None, Parameter(help="A class by name or number; else the file's own.")] = None,
+    seed: options.Seed = 0,
+    device: options.Device = "auto",
+) -> None:
+    """Sample the missing cells of a grid of codes, conditioned on the cells that are kept and on a concept.
+
+    Example: `rgm complete runs/first half.npz --concept 3 --out completed.npz`
+
+    Reads `z1` (N, H, W), `keep` true where a cell is kept, (N, H, W) or (H, W), and, without --concept, `concept` as
+    `rgm encode` or `rgm sample` write it; writes `images`, `concept` and `z1`, as `rgm sample` does.
+    """
+    from rgm.export import arrays
+
+    checkpoint = options.load(model, device, file=out)
+    wanted = None if concept is None else arrays.concepts_named(concept, checkpoint.origin.classes)
+    arrays.write(out, arrays.completed(checkpoint.model, codes, wanted, seed))

@@ -1,0 +1,161 @@
+"""Commands that measure trained models: `experiment`, `evaluate` and `compare`."""
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter
+
+from rgm.cli import options
+from rgm.cli.terminal import Watcher, progress, show, show_measures
+from rgm.errors import RGMError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rgm.claims.claim import Claim
+    from rgm.data.images import ImageSet
+    from rgm.evaluation.measurements import Measurements
+    from rgm.loading import Checkpoint
+
+
+def experiment(
+    name: Annotated[
+        Literal["abstraction", "instantiation", "locality", "exactness"],
+        Parameter(help="Which experiment; exactness is for counting models (presets counting and paper)."),
+    ],
+    model: options.Model,
+    *,
+    data: options.Data = None,
+    data_dir: options.DataDir = None,
+    out: Annotated[Path, Parameter(help="Folder for the figures and NAME.json.")] = Path(),
+    seed: options.ModelSeed = None,
+    device: options.Device = "auto",
+    quiet: options.Quiet = False,
+) -> None:
+    """Run one experiment on a trained model, and write its figures and its numbers.
+
+    Example: `rgm experiment locality runs/first --out figures`
+    """
+    from rgm import pipeline
+
+    checkpoint = options.load(model, device, folder=out)
+    seed = checkpoint.origin.seed if seed is None else seed
+    with progress(quiet) as watch:
+        sets = options.read_comparable(checkpoint, data, ("train", "test"), data_dir)
+        result = pipeline.experiment(
+            name, checkpoint.model, *sets, folder=checkpoint.run, seed=seed, watch=watch
+        )
+    files = pipeline.write_experiment(name, result, out)
+    if not quiet:
+        show_measures(name, result.measures())
+        print("Wrote " + ", ".join(map(str, files)))
+
+
+def evaluate(
+    model: options.Model,
+    *,
+    data: options.Data = None,
+    split: options.SplitName = "test",
+    data_dir: options.DataDir = None,
+    claims: Annotated[bool, Parameter(help="Also evaluate the three claims.", negative="")] = False,
+    controls: Annotated[options.Controls, Parameter(negative="")] = False,
+    out: Annotated[Path | None, Parameter(help="Folder for evaluation.json and evidence.json.")] = None,
+    samples: Annotated[int, Parameter(help="Samples of the importance-weighted bound.")] = 16,
+    seed: options.Seed = 0,
+    device: options.Device = "auto",
+    quiet: options.Quiet = False,
+) -> None:
+    """Report the free energy, its terms, calibration, codes in use and rates of a split, with 95 % intervals.
+
+    Example: `rgm evaluate runs/first --split test --out runs/first`
+
+    With `--claims`, also whether each of the three claims is supported, not supported or undecided, measure by measure;
+    with `--controls`, the same for an untrained model, one without a grid, one whose prior is factorised, one whose
+    concepts are shuffled and one that replays its training codes.
+    """
+    from rgm import pipeline
+    from rgm.cli.tables import claim_table, evaluation_table
+    from rgm.evaluation.bound import evaluate as evaluated
+    from rgm.evaluation.split import infer_split
+    from rgm.storage.files import write_json
+
+    if samples < 1:
+        raise RGMError(f"the importance-weighted bound needs at least one sample, but --samples is {samples}")
+    checkpoint = options.load(model, device, folder=out)
+    train, test = options.read_comparable(checkpoint, data, ("train", split), data_dir)
+    if claims or controls:
+        decided: list[Claim] = []
+        with progress(quiet) as watch:
+            measured, remaining = _claims(checkpoint, [train, test], watch, seed, controls)
+            for claim in remaining:
+                decided.append(claim)
+                if out is not None:
+                    pipeline.write_evidence(decided, test.name, out)
+                if not quiet:
+                    show(claim_table(claim))
+        inferred = measured.split
+    else:
+        inferred = infer_split(checkpoint.model, test, None)
+    found = asdict(evaluated(inferred, train, samples=samples, seed=seed))
+    if not quiet:
+        show(evaluation_table(f"{model} on {len(test):,} {split} images", found))
+    if out is not None:
+        record = {"version": 1, "data": test.name, "split": split, "measures": found}
+        write_json(out / "evaluation.json", record)
+
+
+def compare(
+    *models: Annotated[str, Parameter(help="Two or more, as MODEL elsewhere; the first is the reference.")],
+    data: options.Data = None,
+    data_dir: options.DataDir = None,
+    out: Annotated[Path | None, Parameter(help="Folder for comparison.html and comparison.json.")] = None,
+    seed: options.Seed = 0,
+    device: options.Device = "auto",
+    quiet: options.Quiet = False,
+) -> None:
+    """Evaluate the three claims on several models and print them side by side, each with its difference to the first.
+
+    Example: `rgm compare runs/first mnist --out comparison`
+
+    Differences are paired where both models are measured on the same test images: these are resampled together.
+    """
+    from rgm.claims.comparison import compare as compared
+    from rgm.cli.tables import comparison_table
+    from rgm.report.comparison import write_comparison
+    from rgm.storage.files import write_json
+
+    if len(set(models)) != len(models) or len(models) < 2:
+        raise RGMError(f"a comparison needs at least two different models, but got {len(set(models))}")
+    found: dict[str, list[Claim]] = {}
+    checkpoints = {model: options.load(model, device, folder=out) for model in models}
+    name = data or checkpoints[models[0]].origin.data
+    for model, checkpoint in checkpoints.items():
+        sets = options.read_comparable(checkpoint, name, ("train", "test"), data_dir)
+        found[model] = []
+        with progress(quiet) as watch:
+            for claim in _claims(checkpoint, sets, watch, seed)[1]:
+                found[model].append(claim)
+                if not quiet:
+                    print(f"{model}: {claim.claim} {claim.verdict}", file=sys.stderr)
+    result = compared(name, found)
+    if not quiet:
+        show(comparison_table(result))
+    if out is not None:
+        write_json(out / "comparison.json", result.record())
+        path = write_comparison(out / "comparison.html", result, command=options.command_line())
+        if not quiet:
+            print(f"Comparison: {path}")
+
+
+def _claims(
+    checkpoint: "Checkpoint", sets: "list[ImageSet]", watch: Watcher, seed: int, controls: bool = False
+) -> "tuple[Measurements, Iterator[Claim]]":
+    """Return what is measured of a model, and the claims about it as they are decided."""
+    from rgm import pipeline
+
+    folder, say = checkpoint.run, watch.say
+    return pipeline.claims(
+        checkpoint.model, *sets, folder=folder, controls=controls, seed=seed, watch=watch, say=say
+    )

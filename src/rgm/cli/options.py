@@ -1,0 +1,115 @@
+"""What commands share: options with their help texts, and reading the model and the data that they name.
+
+PyTorch and whatever imports it are imported inside the functions that need them, here and in every module of commands,
+so that `rgm --help` answers at once.
+"""
+
+import logging
+import shlex
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter
+from cyclopts.validators import Number
+
+from rgm.data.names import DATA_NAMES
+from rgm.errors import RGMError
+from rgm.training.config import SEEDS, RunConfig
+
+if TYPE_CHECKING:
+    from rgm.data.images import ImageSet, Split
+    from rgm.loading import Checkpoint
+    from rgm.model.spatial import SpatialRGM
+
+log = logging.getLogger("rgm")
+
+_DATA = f"{', '.join(DATA_NAMES)}, or a folder of images"
+_SEED = Parameter(validator=Number(gte=0, lt=SEEDS))
+_FLAG = Parameter(negative="")
+
+Config = Annotated[RunConfig, Parameter(name="*")]
+DEFAULTS = RunConfig()
+LATEST = Path("runs/latest")
+RunFolder = Annotated[Path, Parameter(help="The run folder.")]
+Resume = Annotated[bool, _FLAG, Parameter(help="Continue the run in --out, or start one if there is none.")]
+Controls = Annotated[bool, Parameter(help="Also evaluate the claims on controls that must fail.")]
+Board = Annotated[Path | None, Parameter(help="Folder for TensorBoard files. Needs the extra tensorboard.")]
+Quiet = Annotated[bool, _FLAG, Parameter(help="Print errors only.")]
+Model = Annotated[
+    str,
+    Parameter(
+        help="A run or checkpoint folder, a model file, packaged weights (mnist), or owner/name on the Hub."
+    ),
+]
+Data = Annotated[str | None, Parameter(help=f"{_DATA}; by default the model's own data set.")]
+TrainingData = Annotated[str, Parameter(help=f"{_DATA}.")]
+DataDir = Annotated[Path | None, Parameter(help="Folder with mnist/ … as IDX files; else $RGM_DATA_DIR.")]
+SplitName = Annotated[Literal["train", "validation", "test"], Parameter(help="Split of the data set.")]
+Device = Annotated[str, Parameter(help="auto, cpu, cuda or mps.")]
+Seed = Annotated[int, _SEED, Parameter(help="Random seed.")]
+ModelSeed = Annotated[int | None, _SEED, Parameter(help="Random seed; by default that of the model's run.")]
+ArraysFile = Annotated[Path, Parameter(help="The .npz file to write.")]
+WeightsFile = Annotated[Path, Parameter(help="The .safetensors file to write.")]
+
+
+def load(model: str, device: str, *, file: Path | None = None, folder: Path | None = None) -> "Checkpoint":
+    """Return a model on a device, once it is known that the file or folder to write afterwards can be written."""
+    from rgm.loading import load_checkpoint
+    from rgm.runtime.device import resolve_device
+    from rgm.storage.files import writable_file, writable_folder
+
+    if file is not None:
+        writable_file(file)
+    if folder is not None:
+        writable_folder(folder)
+    target = resolve_device(device)
+    checkpoint = load_checkpoint(model)
+    checkpoint.model.to(target)
+    return checkpoint
+
+
+def networks(model: str, checkpoint: "Checkpoint", instead: str) -> "SpatialRGM":
+    """Return a model of neural networks; raise RGMError for a counting model, with what to do instead."""
+    from rgm.model.spatial import SpatialRGM
+
+    if not isinstance(checkpoint.model, SpatialRGM):
+        raise RGMError(
+            f"{model} is a counting model (a tree of categorical variables fitted in closed form), which has no "
+            f"networks to export: {instead}"
+        )
+    return checkpoint.model
+
+
+def read(checkpoint: "Checkpoint", data: str | None, split: "Split", data_dir: Path | None) -> "ImageSet":
+    """Return a split in the shape of a model's images."""
+    from rgm.data.load import load_data
+
+    channels, height, width = checkpoint.model.config.image
+    return load_data(
+        data or checkpoint.origin.data, split, data_dir=data_dir, size=(height, width), channels=channels
+    )
+
+
+def read_comparable(
+    checkpoint: "Checkpoint", data: str | None, splits: "tuple[Split, ...]", data_dir: Path | None
+) -> "list[ImageSet]":
+    """Return splits as `read` does, without their labels where these name other classes than the model's concepts."""
+    found: "list[ImageSet]" = []
+    for split in splits:
+        images = read(checkpoint, data, split, data_dir)
+        if images.labels is not None and images.classes != checkpoint.origin.classes:
+            if not found:
+                log.warning(
+                    "the classes of %s are not the model's concepts: its labels are ignored, and nothing is judged",
+                    images.source,
+                )
+            images = replace(images, labels=None, classes=())
+        found.append(images)
+    return found
+
+
+def command_line() -> str:
+    """Return the command as it was typed."""
+    return shlex.join(["rgm", *sys.argv[1:]])

@@ -1,0 +1,101 @@
+"""Commands that train: `run` and `train`."""
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rgm.cli import options
+from rgm.cli.terminal import progress, show, show_measures
+from rgm.errors import RGMError
+from rgm.presets import ESTIMATORS, PRESETS
+
+if TYPE_CHECKING:
+    from rgm.runtime.progress import Callback
+
+
+def _listing(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the presets and the estimators, each with its line, to a command's help."""
+    listed = {"Presets": {name: preset.help for name, preset in PRESETS.items()}, "Estimators": ESTIMATORS}
+    parts = [inspect.getdoc(command) or ""]
+    for title, lines in listed.items():
+        parts += [f"{title}:", "\n".join(f"- `{name}`: {line}" for name, line in lines.items())]
+    command.__doc__ = "\n\n".join(parts)
+    return command
+
+
+@_listing
+def run(
+    config: options.Config = options.DEFAULTS,
+    *,
+    out: options.RunFolder = options.LATEST,
+    resume: options.Resume = False,
+    controls: options.Controls = True,
+    tensorboard: options.Board = None,
+    quiet: options.Quiet = False,
+) -> None:
+    """Train a model, run the three experiments on it, and write a report.
+
+    Example: `rgm run --data mnist --out runs/first`
+    """
+    from rgm import pipeline
+    from rgm.cli.tables import short_table, verdict_lines
+    from rgm.runtime.distributed import started_together
+
+    if started_together():
+        raise RGMError(
+            "`rgm run` is for one process: train with `torchrun … -m rgm train`, then `rgm run --resume`"
+        )
+    with progress(quiet) as watch:
+        result = pipeline.run(
+            config,
+            out,
+            resume=resume,
+            controls=controls,
+            watch=watch,
+            say=watch.say,
+            callbacks=_callbacks(tensorboard),
+            command=options.command_line(),
+        )
+    if not quiet:
+        print(f"\n{result.data} · {config.preset} · seed {config.seed}\n")
+        for line in verdict_lines(result.claims):
+            show(line)
+        print()
+        show(short_table(result.measures, result.claims))
+        print(f"\nReport: {result.report}")
+
+
+@_listing
+def train(
+    config: options.Config = options.DEFAULTS,
+    *,
+    out: options.RunFolder = options.LATEST,
+    resume: options.Resume = False,
+    tensorboard: options.Board = None,
+    quiet: options.Quiet = False,
+) -> None:
+    """Train a model and write a run folder.
+
+    Example: `rgm train --preset seed --data mnist --out runs/seed`
+    """
+    from rgm.runtime.distributed import joined
+    from rgm.training.run import plan_run
+
+    with joined(config.device) as processes, progress(quiet or not processes.first) as watch:
+        result = plan_run(config).carry_out(
+            out, resume=resume, watch=watch, callbacks=_callbacks(tensorboard)
+        )
+    if processes.first and not quiet:
+        if config.precision != "float32" or config.compile:
+            print(f"Trained in {config.precision}{', networks compiled' if config.compile else ''}")
+        show_measures(f"{result.origin.data} · {config.preset}", result.test)
+        print(f"Model: {result.folder}")
+
+
+def _callbacks(tensorboard: Path | None) -> "list[Callback]":
+    if tensorboard is None:
+        return []
+    from rgm.training.tensorboard import TensorBoard  # an extra, and only where it is asked for
+
+    return [TensorBoard(tensorboard)]

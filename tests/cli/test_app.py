@@ -1,0 +1,144 @@
+"""The application: help, exit codes, the one line of an error."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from command_line import done, refused
+
+from rgm.cli import app
+from rgm.presets import PRESETS
+from rgm.storage.checkpoint import FILE
+
+COMMANDS = (
+    "run",
+    "train",
+    "experiment",
+    "evaluate",
+    "compare",
+    "encode",
+    "decode",
+    "sample",
+    "complete",
+    "info",
+    "pack",
+    "export",
+    "judge",
+    "explore",
+    "cache",
+    "doctor",
+)
+
+HELP = """
+import contextlib, io, json, sys
+from rgm.cli.app import app
+told = {}
+for command in sys.argv[1:]:
+    with contextlib.redirect_stdout(io.StringIO()) as said, contextlib.suppress(SystemExit):
+        app([*command.split(), "--help"])
+    told[command] = said.getvalue()
+    assert "torch" not in sys.modules and "matplotlib" not in sys.modules, command
+print(json.dumps(told))
+"""
+
+
+@pytest.fixture(scope="module")
+def helps() -> dict[str, str]:
+    result = subprocess.run(
+        [sys.executable, "-c", HELP, "", *COMMANDS], capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    found: dict[str, str] = json.loads(result.stdout)
+    return found
+
+
+def test_help_lists_every_command_but_the_former_name_of_one(helps: dict[str, str]) -> None:
+    listed = {line.split()[1] for line in helps[""].splitlines() if line.startswith("│ ")}
+    assert {*COMMANDS} <= listed
+    assert "store" not in listed
+
+
+def test_help_of_training_lists_the_presets_with_their_lines(helps: dict[str, str]) -> None:
+    for command in ("run", "train"):
+        said = " ".join(helps[command].split())
+        for name, preset in PRESETS.items():
+            assert f"• {name}: {preset.help}" in said
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_shows_an_example_and_imports_no_torch(helps: dict[str, str], command: str) -> None:
+    assert f"Example: rgm {command}" in " ".join(helps[command].split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("train", "--data", "mnits"), "did you mean 'mnist'"),
+        (("train", "--data", "digits", "--preset", "standart"), "did you mean 'standard'"),
+        (("train", "--data", "digits", "--estimator", "reimax"), "did you mean 'reinmax'"),
+        (("train", "--data", "digits", "--device", "cdua"), "did you mean 'cuda'"),
+        (("train", "--data", "digits", "--epochs", "-1"), "epochs must be positive"),
+        (("train", "--data", "digits", "--epochs", "inf"), "epochs must be finite"),
+        (("train", "--data", "digits", "--batch-size", "0"), "batch size"),
+        (
+            ("train", "--data", "digits", "--seed", "-1"),
+            "a seed must lie in 0 … 9223372036854775807, but is -1",
+        ),
+        (("train", "--data", "digits", "--size", "100000000"), "4 to 4,096 pixels a side"),
+        (("sample", "nowhere", "--out", "x.npz", "--seed", 2**64), "Must be < 9223372036854775808"),
+        (("judge", "--data", "digits", "--out", "/"), "cannot write /: it is a folder"),
+        (("train", "--data", "/no/such/folder"), "no folder of images"),
+        (("train", "--prset", "seed"), "--prset"),
+        (("train", "--epochs", "many"), "many"),
+        (("trian",), "trian"),
+        (("info", "nowhere"), "no model at nowhere"),
+        (("decode", "nowhere", "codes.npz", "--out", "x.npz"), "no model at nowhere"),
+    ],
+)
+def test_what_the_user_can_mend(arguments: tuple[str, ...], message: str, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    line = refused(*arguments, *(("--out", out) if arguments[0] == "train" else ()))
+    assert message in line
+    assert not (out / FILE).exists()
+    assert not list(tmp_path.rglob("*.safetensors"))
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (PermissionError(13, "Permission denied", "secret.npz"), 2, "rgm: secret.npz: permission denied"),
+        (MemoryError(), 2, "rgm: not enough memory"),
+        (RuntimeError("CUDA out of memory. Tried to allocate"), 2, "rgm: not enough memory"),
+        (RuntimeError("a bug"), 1, "please report it"),
+    ],
+)
+def test_an_error_from_below(
+    error: Exception,
+    code: int,
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(app, "app", fail)
+    monkeypatch.setattr(app.signal, "signal", lambda *_: None)
+    with pytest.raises(SystemExit) as left:
+        app.main()
+    assert left.value.code == code
+    assert message in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    line = refused("train", "--data", "digits", "--out", tmp_path / "file" / "run")
+    assert "cannot write" in line
+
+
+def test_doctor_says_where_things_are() -> None:
+    said = done("doctor", COLUMNS="200", RGM_CACHE_DIR="/nowhere")
+    assert "intact: pretrained on mnist" in said
+    assert "/nowhere" in said

@@ -1,0 +1,113 @@
+"""`rgm encode`, `rgm decode`, `rgm sample` and `rgm complete`."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command_line import done, outside, refused, refused_outside
+
+
+def test_encode_then_decode(run: Path, tmp_path: Path) -> None:
+    done("encode", run, "--split", "test", "--out", tmp_path / "codes.npz")
+    done("decode", run, tmp_path / "codes.npz", "--out", tmp_path / "images.npz")
+    codes, images = np.load(tmp_path / "codes.npz"), np.load(tmp_path / "images.npz")["images"]
+    n = len(codes["labels"])
+    assert codes["z1"].shape == (n, 7, 7)
+    assert codes["z1"].dtype == np.int64
+    assert codes["concept"].shape == (n, 10)
+    assert codes["concept"].dtype == np.float32
+    np.testing.assert_allclose(codes["concept"].sum(1), 1, atol=1e-5)
+    assert codes["labels"].dtype == np.int64
+    assert images.dtype == np.float32
+    np.testing.assert_allclose(images, codes["reconstruction"], atol=1e-6)
+    accuracy = (codes["concept"].argmax(1) == codes["labels"]).mean()
+    metrics = json.loads((run / "metrics.json").read_text())["test"]
+    assert accuracy == pytest.approx(metrics["concept_accuracy"])
+
+
+def test_sample_one_concept_and_all(run: Path, tmp_path: Path) -> None:
+    done("sample", run, "--concept", 3, "--count", 4, "--seed", 1, "--out", tmp_path / "a.npz")
+    done("sample", run, "--concept", 3, "--count", 4, "--seed", 1, "--out", tmp_path / "b.npz")
+    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
+    found = np.load(tmp_path / "a.npz")
+    assert found["images"].shape == (4, 1, 28, 28)
+    assert found["concept"].tolist() == [3] * 4
+    done("sample", run, "--concept", "all", "--count", 2, "--out", tmp_path / "all.npz")
+    assert np.load(tmp_path / "all.npz")["concept"].tolist() == [c for c in range(10) for _ in range(2)]
+
+
+def test_complete_keeps_what_it_is_told(run: Path, tmp_path: Path) -> None:
+    done("encode", run, "--out", tmp_path / "codes.npz")
+    codes = np.load(tmp_path / "codes.npz")
+    keep = np.zeros((7, 7), dtype=bool)
+    keep[:4] = True
+    np.savez(tmp_path / "half.npz", z1=codes["z1"][:5], concept=codes["concept"][:5], keep=keep)
+    done("complete", run, tmp_path / "half.npz", "--out", tmp_path / "a.npz")
+    found = np.load(tmp_path / "a.npz")
+    np.testing.assert_array_equal(found["z1"][:, :4], codes["z1"][:5, :4])
+    np.testing.assert_array_equal(found["concept"], codes["concept"][:5].argmax(1))
+    done("complete", run, tmp_path / "half.npz", "--concept", 7, "--out", tmp_path / "b.npz")
+    assert np.load(tmp_path / "b.npz")["concept"].tolist() == [7] * 5
+    np.savez(tmp_path / "bad.npz", z1=codes["z1"][:5], concept=codes["concept"][:5], keep=keep[:3])
+    assert "must be a mask of shape (5, 7, 7)" in refused_outside(
+        "complete", run, tmp_path / "bad.npz", "--out", tmp_path / "c.npz"
+    )
+
+
+def test_packaged_weights_sample_by_their_name(tmp_path: Path) -> None:
+    outside("sample", "mnist", "--concept", "3", "--count", 2, "--out", tmp_path / "threes.npz")
+    assert np.load(tmp_path / "threes.npz")["images"].shape == (2, 1, 28, 28)
+    assert "pretrained" in done("info", "mnist")
+
+
+def test_wrong_requests_of_a_model(run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "x.npz"
+    assert "known are 0, 1" in refused("sample", run, "--concept", "eleven", "--out", out)
+    assert "at least one sample" in refused("sample", run, "--count", 0, "--out", out)
+    assert "not enough memory" in refused("sample", run, "--count", 10**15, "--out", out)
+    assert "it is a folder" in refused("decode", run, tmp_path / "bad.npz", "--out", tmp_path)
+    (tmp_path / "bad.npz").write_bytes(b"PK not a zip")
+    assert "not a whole .npz" in refused("decode", run, tmp_path / "bad.npz", "--out", out)
+    np.savez(tmp_path / "range.npz", z1=np.full((1, 7, 7), 99))
+    assert "0 … 31" in refused("decode", run, tmp_path / "range.npz", "--out", out)
+    np.savez(tmp_path / "float.npz", z1=np.zeros((1, 7, 7)))
+    assert "whole numbers" in refused("decode", run, tmp_path / "float.npz", "--out", out)
+    np.savez(tmp_path / "other.npz", z2=np.zeros((1, 7, 7), dtype=int))
+    assert "no array `z1`, only z2" in refused("decode", run, tmp_path / "other.npz", "--out", out)
+    np.save(tmp_path / "single.npy", np.zeros((1, 7, 7), dtype=int))
+    assert "a single array" in refused("decode", run, tmp_path / "single.npy", "--out", out)
+    keep = np.ones((7, 7), dtype=bool)
+    for wrong in (np.array(["a"]), np.array([1.5]), np.ones((1, 3)), np.array(1), np.array([1j])):
+        np.savez(tmp_path / "concept.npz", z1=np.zeros((1, 7, 7), dtype=int), keep=keep, concept=wrong)
+        line = refused("complete", run, tmp_path / "concept.npz", "--out", out)
+        assert "`concept` in" in line
+        assert "probabilities of shape (n, 10)" in line
+    np.savez(tmp_path / "keep.npz", z1=np.zeros((1, 7, 7), dtype=int), keep=np.array(["a"]), concept=[1])
+    assert "true or false for each cell" in refused("complete", run, tmp_path / "keep.npz", "--out", out)
+    assert not out.exists()
+
+
+def test_every_command_takes_a_counted_model(counted: Path, tmp_path: Path) -> None:
+    assert "7 × 7 grid of 128 states, fitted in closed form" in done("info", counted)
+    codes, images = tmp_path / "codes.npz", tmp_path / "images.npz"
+    done("encode", counted, "--out", codes)
+    with np.load(codes) as read:
+        count, z1, labels = len(read["labels"]), read["z1"], read["labels"]
+        assert (read["concept"].argmax(axis=1) == labels).mean() > 0.95
+        assert read["z2"].shape == (count, 1, 1)
+        again = read["reconstruction"]
+    assert z1.shape == (count, 7, 7)
+    done("decode", counted, codes, "--out", images)
+    with np.load(images) as read:
+        np.testing.assert_allclose(read["images"], again, atol=1e-6)
+    done("sample", counted, "--concept", "3", "--count", 5, "--seed", 2, "--out", images)
+    with np.load(images) as read:
+        assert read["images"].shape == (5, 1, 28, 28)
+    keep = np.zeros((7, 7), dtype=bool)
+    keep[:4] = True
+    np.savez(codes, z1=z1[:6], keep=keep, concept=labels[:6])
+    done("complete", counted, codes, "--out", images)
+    with np.load(images) as read:
+        assert (read["z1"][:, :4] == z1[:6, :4]).all()
+        assert (read["z1"][:, 4:] != z1[:6, 4:]).any()

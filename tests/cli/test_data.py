@@ -1,0 +1,49 @@
+"""`rgm cache`."""
+
+import json
+from pathlib import Path
+
+from command_line import done, refused
+from PIL import Image
+
+
+def test_a_cache_is_made_and_trained_on(tmp_path: Path) -> None:
+    pictures = tmp_path / "pictures"
+    for number in range(40):
+        place = pictures / ("a" if number % 2 else "b") / f"{number}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (20, 20), 6 * number).save(place)
+    out = tmp_path / "cached"
+    assert f"Cache: {out}" in done("cache", pictures, "--out", out, "--size", 8)
+    assert "holds images of 1 × 8 × 8" in refused(
+        "train", "--data", out, "--size", 16, "--out", tmp_path / "run"
+    )
+    done(
+        "train",
+        "--data",
+        out,
+        "--epochs",
+        0.5,
+        "--precision",
+        "bfloat16",
+        "--out",
+        tmp_path / "run",
+        "--quiet",
+    )
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["engine"] == {
+        "precision": "bfloat16",
+        "compile": False,
+        "deterministic": False,
+        "processes": 1,
+    }
+    assert "no folder of images" in refused("cache", tmp_path / "nothing", "--out", tmp_path / "other")
+    assert "4 to 4,096 pixels" in refused("cache", pictures, "--out", tmp_path / "other", "--size", 2)
+
+
+def test_its_former_name_still_works(tmp_path: Path) -> None:
+    pictures, out = tmp_path / "pictures", tmp_path / "cached"
+    pictures.mkdir()
+    for number in range(40):
+        Image.new("L", (8, 8), 6 * number).save(pictures / f"{number}.png")
+    assert f"Cache: {out}" in done("store", pictures, "--out", out)
