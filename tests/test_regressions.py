@@ -74,7 +74,7 @@ def test_grids_so_large_that_their_places_fill_the_memory(tmp_path: Path) -> Non
     header["model"]["image"] = [1, 2**16, 2**16]
     header["model"]["levels"][0]["grid"] = [2**14, 2**14]
     write_tensors(tmp_path / "model.safetensors", "rgm", header, tensors)
-    with pytest.raises(RGMError, match=r"would need 18,.* MiB beside its weights, where 256 are allowed"):
+    with pytest.raises(RGMError, match=r"would need 18,.* MiB besides its weights, where 256 are allowed"):
         load_checkpoint(tmp_path / "model.safetensors")
 
 

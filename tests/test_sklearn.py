@@ -40,7 +40,7 @@ print(json.dumps({"counts": collections.Counter(check["status"] for check in fou
 
 @pytest.mark.slow
 def test_it_is_an_estimator() -> None:
-    """In a process of its own: scikit-learn hands it arguments of wrong types, which the suite's checker refuses."""
+    """In a process of its own: scikit-learn passes arguments of wrong types, which the tests' type checker refuses."""
     done = subprocess.run([sys.executable, "-c", CHECK], capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
@@ -58,7 +58,7 @@ def test_it_learns(fitted: SpatialRGMClassifier, rows: tuple[np.ndarray, np.ndar
     assert (names[probabilities.argmax(axis=1)] == fitted.predict(X[500:])).all()
 
 
-def test_codes_lead_back_to_rows(fitted: SpatialRGMClassifier, rows: tuple[np.ndarray, np.ndarray]) -> None:
+def test_codes_decode_to_rows(fitted: SpatialRGMClassifier, rows: tuple[np.ndarray, np.ndarray]) -> None:
     X, _ = rows
     codes = fitted.transform(X[500:])
     assert codes.shape == (100, 49)
@@ -69,7 +69,7 @@ def test_codes_lead_back_to_rows(fitted: SpatialRGMClassifier, rows: tuple[np.nd
     assert 0 <= back.min() <= back.max() <= 255
     error = np.mean((back / 255.0 - X[500:] / 255.0) ** 2)
     assert error < 0.5 * np.var(X[500:] / 255.0)
-    with pytest.raises(ValueError, match="49 cells a row, but 3 came"):
+    with pytest.raises(ValueError, match="49 cells a row, but got 3"):
         fitted.inverse_transform(np.zeros((2, 3), dtype=int))
 
 
@@ -87,7 +87,7 @@ def test_in_a_pipeline_and_a_grid(rows: tuple[np.ndarray, np.ndarray]) -> None:
     assert search.predict(X[:5]).shape == (5,)
 
 
-def test_shapes_are_said(rows: tuple[np.ndarray, np.ndarray]) -> None:
+def test_errors_of_shapes(rows: tuple[np.ndarray, np.ndarray]) -> None:
     X, y = rows
     with pytest.raises(ValueError, match="does not make the 784 features"):
         SpatialRGMClassifier(image_shape=(3, 28, 28)).fit(X, y)

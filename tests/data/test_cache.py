@@ -50,7 +50,7 @@ def shards(tmp_path: Path) -> Path:
     return root
 
 
-def test_shards_are_read_as_a_folder_is(shards: Path) -> None:
+def test_shards_load_like_a_folder(shards: Path) -> None:
     parts = [load_data(str(shards), split) for split in ("train", "validation", "test")]
     assert [len(part) for part in parts] == [20, 4, 6]
     values = torch.cat([part.images[:, 0, 0, 0] for part in parts])
@@ -79,7 +79,7 @@ def test_shards_may_belong_to_splits(tmp_path: Path) -> None:
     [
         (
             {"a.png": png(1), "b.png": png(2), "a.cls": b"1"},
-            "b.png has no class beside it, but others have: add b.cls",
+            "b.png has no class, but others have: add b.cls",
         ),
         (
             {"a.png": png(1), "a.cls": b"cat"},
@@ -94,18 +94,18 @@ def test_a_shard_that_lacks_something_is_named(tmp_path: Path, files: dict[str, 
         load_data(str(tmp_path), "train")
 
 
-def test_a_damaged_shard_is_named_and_left_out_when_asked(shards: Path, tmp_path: Path) -> None:
+def test_a_damaged_shard_is_named_and_skipped_if_requested(shards: Path, tmp_path: Path) -> None:
     whole = (shards / "000001.tar").read_bytes()
     for damaged in (whole[:3000], b"no tar" * 200, whole[: 512 + 40]):
         (shards / "000001.tar").write_bytes(damaged)
-        with pytest.raises(RGMError, match=r"000001\.tar is no whole tar file .*--skip-damaged"):
+        with pytest.raises(RGMError, match=r"000001\.tar is not a complete tar file .*--skip-damaged"):
             load_data(str(shards), "train")
     cache_images(shards, tmp_path / "cache", skip_damaged=True)
     assert sum(len(open_cache(tmp_path / "cache", split)) for split in ("train", "validation", "test")) == 15
 
 
 @pytest.mark.parametrize("channels", [None, 3])
-def test_a_cache_holds_what_the_folder_holds(
+def test_a_cache_equals_its_folder(
     shards: Path, tmp_path: Path, channels: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(caching, "BLOCK", 7)
@@ -120,20 +120,20 @@ def test_a_cache_holds_what_the_folder_holds(
     assert {count for _, count, _ in steps} == {5}
     assert sum(images for *_, images in steps) == 30
     for split in ("train", "validation", "test"):
-        stored, read = (
+        stored, loaded = (
             load_data(str(tmp_path / "cache"), split),
             load_data(str(shards), split, channels=channels),
         )
         assert stored.on_disk
-        assert not read.on_disk
-        assert torch.equal(stored.images, read.images)
+        assert not loaded.on_disk
+        assert torch.equal(stored.images, loaded.images)
         assert stored.labels is not None
-        assert read.labels is not None
-        assert torch.equal(stored.labels, read.labels)
-        assert (stored.classes, stored.sha256) == (read.classes, read.sha256)
+        assert loaded.labels is not None
+        assert torch.equal(stored.labels, loaded.labels)
+        assert (stored.classes, stored.sha256) == (loaded.classes, loaded.sha256)
 
 
-def test_a_cache_is_continued_where_it_was_stopped(
+def test_an_interrupted_cache_is_resumed(
     shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(caching, "BLOCK", 7)
@@ -157,7 +157,7 @@ def test_a_cache_is_continued_where_it_was_stopped(
     assert decoded == [7, 6, 4, 6]  # all but the first block
     cache_images(shards, out)
     assert len(decoded) == 4
-    # A block that was changed on disk is decoded anew, with those after it.
+    # A block that was changed on disk is decoded again, with those after it.
     with (out / "train" / "images.u8").open("r+b") as stream:
         stream.seek(7 * 64 + 5)
         stream.write(b"\xff")
@@ -166,7 +166,7 @@ def test_a_cache_is_continued_where_it_was_stopped(
     assert torch.equal(open_cache(out, "train").images, load_data(str(shards), "train").images)
 
 
-def test_images_that_cannot_be_read_are_named_or_left_out(tmp_path: Path) -> None:
+def test_unreadable_images_are_named_or_skipped(tmp_path: Path) -> None:
     root = tmp_path / "pictures"
     root.mkdir()
     for number in range(30):
@@ -181,12 +181,12 @@ def test_images_that_cannot_be_read_are_named_or_left_out(tmp_path: Path) -> Non
     assert sorted(values.tolist()) == [n for n in range(30) if n != 7]
 
 
-def test_a_disk_without_room_is_said_before_anything_is_decoded(
+def test_a_full_disk_is_reported_before_decoding(
     shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = shutil.disk_usage(tmp_path)._replace(free=100)
     monkeypatch.setattr(caching.shutil, "disk_usage", lambda _: usage)
-    with pytest.raises(RGMError, match=r"30 images of 1 × 8 × 8 need 0\.0 GB in .* 0\.0 GB free: make room"):
+    with pytest.raises(RGMError, match=r"30 images of 1 × 8 × 8 need 0\.0 GB in .* 0\.0 GB free: free some"):
         cache_images(shards, tmp_path / "cache")
     assert not list((tmp_path / "cache").iterdir())
 
@@ -204,7 +204,7 @@ def test_a_disk_without_room_is_said_before_anything_is_decoded(
         ),
     ],
 )
-def test_a_cache_that_is_not_whole_is_refused(
+def test_an_incomplete_cache_is_refused(
     shards: Path, tmp_path: Path, damage: Callable[[Path], object], reason: str
 ) -> None:
     out = tmp_path / "cache"

@@ -1,4 +1,4 @@
-"""Codes are read without us."""
+"""Codes are readable without rgm."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""What each estimator's gradient is worth, against the exact one: by enumeration and quadrature, never by sampling."""
+"""Each estimator's gradient against the exact one, by enumeration and quadrature, not by sampling."""
 
 from collections.abc import Callable
 from typing import get_args
@@ -47,7 +47,7 @@ def exact(function: Function) -> Tensor:
 
 
 def expected_reinmax(function: Function, temperature: float = 1.0) -> Tensor:
-    """Return ReinMax's gradient, its expectation over the draw D taken by enumeration."""
+    """Return ReinMax's gradient, its expectation over the sample D by enumeration."""
     draws = torch.eye(3, dtype=torch.float64)
     chances = LOGITS.softmax(0)
 
@@ -58,7 +58,7 @@ def expected_reinmax(function: Function, temperature: float = 1.0) -> Tensor:
 
 
 def expected_plain(function: Function) -> Tensor:
-    """Return the gradient of the plain straight-through estimator: hard draws, the gradient of softmax(logits)."""
+    """Return the gradient of the plain straight-through estimator: hard samples, the gradient of softmax(logits)."""
     draws = torch.eye(3, dtype=torch.float64)
     chances = LOGITS.softmax(0)
     return gradient(

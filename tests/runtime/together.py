@@ -1,4 +1,4 @@
-"""Trains a few steps in float64, alone or as one of several processes, and leaves the weights: `together.py OUT`."""
+"""Trains a few steps in float64, alone or as one of several processes, and saves the weights: `together.py OUT`."""
 
 import sys
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Letters that no one wrote: a set of images that are almost digits, and none."""
+"""Rendered letters: out-of-distribution images that resemble digits."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 LETTERS = "ACDEFGHJKLMNPQRTUVWXYacdefhjkmnprtuvwxy"
-"""Those that do not read as a digit."""
+"""Letters that cannot be mistaken for a digit."""
 FONTS = (
     "DejaVuSans",
     "DejaVuSans-Bold",
@@ -17,16 +17,16 @@ FONTS = (
     "DejaVuSansMono",
     "STIXGeneralItalic",
 )
-"""They come with matplotlib."""
+"""Fonts shipped with matplotlib."""
 LARGE, BOX = 120, 20
-"""Pixels of a letter as it is drawn, and of the box that it is shrunk into, on an image of 28 × 28."""
+"""Pixels of a rendered letter, and of the box that it is shrunk into, on an image of 28 × 28."""
 
 
 def letters(
     count: int, image: tuple[int, int, int], *, seed: int = 0
 ) -> UInt8[Tensor, "n channels rows columns"]:
-    """Return letters in several fonts, light on dark, prepared as MNIST's digits are: shrunk into a box of 20 / 28 of
-    the image, with their centre of mass in its middle, and leaning by up to a fifth."""
+    """Return letters in several fonts, light on dark, preprocessed as MNIST's digits: shrunk into a box of 20 / 28 of
+    the image, centred by their centre of mass, and sheared by up to a fifth."""
     import matplotlib
     from PIL import Image, ImageDraw, ImageFont
 

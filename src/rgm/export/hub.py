@@ -1,4 +1,4 @@
-"""Models by the conventions of the Hugging Face Hub: a folder with weights, configuration, evidence and a card."""
+"""Models for the Hugging Face Hub: a folder with weights, configuration, evidence and a model card."""
 
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -36,7 +36,7 @@ def save_folder(folder: Path, checkpoint: Checkpoint) -> Path:
 
 
 def push(folder: Path, repository: str, *, private: bool = False, token: str | None = None) -> str:
-    """Upload a folder that `save_folder` wrote, making the repository where there is none; return its address.
+    """Upload a folder of `save_folder`, creating the repository where needed; return its address.
 
     Needs the extra `hub`; raises RGMError where it is absent or the Hub refuses.
     """
@@ -78,8 +78,8 @@ def card(checkpoint: Checkpoint, evidence: EvidenceRecord | None = None) -> str:
         "",
         f"# A renormalizing generative model of {origin.data}",
         "",
-        f"Images of {channels} × {height} × {width} pixels, read into {grids} states, and those into one of "
-        f"{len(origin.classes)} concepts ({', '.join(origin.classes)}); the same model paints from the concept down. "
+        f"Images of {channels} × {height} × {width} pixels, encoded as {grids} states, and these as one of "
+        f"{len(origin.classes)} concepts ({', '.join(origin.classes)}); the same model decodes a concept to images. "
         f"Preset {origin.preset}, seed {origin.seed}, {size:,} parameters.",
         "",
         "```python",
@@ -95,7 +95,7 @@ def card(checkpoint: Checkpoint, evidence: EvidenceRecord | None = None) -> str:
     ]
     if evidence is None:
         return "\n".join(
-            [*lines, "The claims were not put to this model: `rgm evaluate MODEL --claims` does it.", ""]
+            [*lines, "The claims were not tested for this model: run `rgm evaluate MODEL --claims`.", ""]
         )
     lines += [
         f"Measured on {evidence.get('data', origin.data)} by `rgm evaluate MODEL --claims`; 95 % intervals over "
