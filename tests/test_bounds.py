@@ -47,9 +47,7 @@ print(json.dumps(seen))
 
 
 def _resident(program: str) -> list[int]:
-    done = subprocess.run(
-        [sys.executable, "-c", HEAD + program], check=True, capture_output=True, timeout=280
-    )
+    done = subprocess.run([sys.executable, "-c", HEAD + program], check=True, capture_output=True, timeout=280)
     found: list[int] = json.loads(done.stdout)
     return found
 

@@ -69,9 +69,7 @@ class Served:
     def __init__(self, explorer: Explorer) -> None:
         port = free_port(0)
         self.address = f"http://{HOST}:{port}/"
-        self.server = uvicorn.Server(
-            uvicorn.Config(application(explorer), host=HOST, port=port, log_level="warning")
-        )
+        self.server = uvicorn.Server(uvicorn.Config(application(explorer), host=HOST, port=port, log_level="warning"))
         self.thread = threading.Thread(target=self.server.run)
         self.thread.start()
         while not self.server.started:
@@ -155,9 +153,7 @@ def console() -> list[str]:
 @pytest.fixture
 def page(browser: Browser, console: list[str]) -> Iterator[Page]:
     """A page in English."""
-    context = browser.new_context(
-        viewport={"width": 1300, "height": 900}, locale="en-GB", accept_downloads=True
-    )
+    context = browser.new_context(viewport={"width": 1300, "height": 900}, locale="en-GB", accept_downloads=True)
     page = context.new_page()
     page.on("console", lambda message: console.append(message.text))
     page.on("pageerror", lambda error: console.append(str(error)))

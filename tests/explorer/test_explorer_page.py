@@ -132,13 +132,9 @@ def test_a_changed_code_changes_only_its_place(user: User, explorer: Explorer) -
 def test_the_palette_is_in_the_order_of_the_prior(user: User, explorer: Explorer) -> None:
     user.cell(2, 3).click()
     expect(user.page.locator("#palette button")).to_have_count(32)
-    shown = [
-        int(tile.get_attribute("data-code") or -1) for tile in user.page.locator("#palette button").all()
-    ]
+    shown = [int(tile.get_attribute("data-code") or -1) for tile in user.page.locator("#palette button").all()]
     z1 = torch.from_numpy(user.codes())[None]
-    chosen = int(
-        user.page.locator("#bars button").evaluate_all("all => all.findIndex(b => b.ariaPressed === 'true')")
-    )
+    chosen = int(user.page.locator("#bars button").evaluate_all("all => all.findIndex(b => b.ariaPressed === 'true')"))
     log_probs = explorer.model.cell_log_probs(z1, chosen, 2, 3)[0]
     assert shown[:5] == log_probs.argsort(descending=True)[:5].tolist()
 

@@ -24,9 +24,7 @@ def explorer(request: pytest.FixtureRequest, digits: ImageSet) -> Explorer:
     else:
         torch.manual_seed(0)
         model = SpatialRGM.from_preset("three-level").eval()
-    return Explorer(
-        model, tuple("0123456789"), "a model", replace(digits, images=digits.images[:20], labels=None)
-    )
+    return Explorer(model, tuple("0123456789"), "a model", replace(digits, images=digits.images[:20], labels=None))
 
 
 @pytest.fixture
@@ -105,9 +103,7 @@ def test_a_changed_cell_changes_nothing_outside_its_field(client: TestClient) ->
     other = next(code for code in offered["codes"] if code != found["z1"][row][column])
     found["z1"][row][column] = other
     changed = post(client, "decode", z1=found["z1"])
-    difference = (
-        image(changed["reconstruction"], (1, 28, 28)) - image(found["reconstruction"], (1, 28, 28))
-    ).abs()[0]
+    difference = (image(changed["reconstruction"], (1, 28, 28)) - image(found["reconstruction"], (1, 28, 28))).abs()[0]
     top, left, bottom, right = about["fields"][row * width + column]
     difference[top:bottom, left:right] = 0
     assert float(difference.max()) == 0
@@ -166,9 +162,7 @@ def test_invalid_requests_are_refused_with_a_reason(client: TestClient) -> None:
 
 def test_another_host_or_origin_is_refused(client: TestClient) -> None:
     assert client.get("/", headers={"host": "evil.example:8765"}).status_code == 421
-    assert (
-        client.post("/api/sample", content="{}", headers={"origin": "http://evil.example"}).status_code == 403
-    )
+    assert client.post("/api/sample", content="{}", headers={"origin": "http://evil.example"}).status_code == 403
     own = client.post("/api/sample", content='{"concept": 1}', headers={"origin": f"http://{HOST}:8765"})
     assert own.status_code == 200
 

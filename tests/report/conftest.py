@@ -11,8 +11,7 @@ COMMON = ("grey", "colour, hostile names, not square")
 
 
 @pytest.fixture(
-    scope="session",
-    params=[kind if kind in COMMON else pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS],
+    scope="session", params=[kind if kind in COMMON else pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS]
 )
 def results(request: pytest.FixtureRequest) -> Results:
     return results_of(request.param)

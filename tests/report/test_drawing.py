@@ -42,21 +42,14 @@ def texts(figure: Figure) -> list[str]:
 def history(stage: str, losses: list[float], errors: list[float]) -> tuple[EpochRecord, ...]:
     return tuple(
         EpochRecord(
-            stage=stage,
-            epoch=n,
-            step=n,
-            loss=loss,
-            terms={},
-            validation={"squared_error": error} if error else {},
+            stage=stage, epoch=n, step=n, loss=loss, terms={}, validation={"squared_error": error} if error else {}
         )
         for n, (loss, error) in enumerate(zip(losses, errors, strict=True), start=1)
     )
 
 
 def test_every_figure_of_every_result_is_a_picture(results: Results) -> None:
-    figures = {
-        stem: figure for result in results.all() for stem, figure in experiment_figures(result).items()
-    }
+    figures = {stem: figure for result in results.all() for stem, figure in experiment_figures(result).items()}
     assert figures.keys() == STEMS
     for stem, figure in figures.items():
         content = png(figure)
@@ -71,9 +64,7 @@ def test_every_figure_of_every_result_is_a_picture(results: Results) -> None:
 
 @pytest.mark.parametrize("loss", [0.3, 3.0])
 @pytest.mark.parametrize("grids", [((7, 7),), ((14, 14), (7, 7))])
-def test_the_figure_of_the_levels_shows_each_level_and_cell(
-    grids: tuple[tuple[int, int], ...], loss: float
-) -> None:
+def test_the_figure_of_the_levels_shows_each_level_and_cell(grids: tuple[tuple[int, int], ...], loss: float) -> None:
     names = ["pixels", *(f"z{number}" for number in range(1, len(grids) + 1)), "concept"]
     kept = [1.0, 0.97, 0.96, 0.95]
     levels = [
@@ -91,11 +82,7 @@ def test_the_figure_of_the_levels_shows_each_level_and_cell(
     for height, width in grids:
         bits = torch.rand(height, width, dtype=torch.float64)
         cells.append(MutualInformation(bits=bits, low=bits, high=bits))
-    result = Renormalization(
-        levels=tuple(levels),
-        cells=tuple(cells),
-        code_bits=torch.ones(20),
-    )
+    result = Renormalization(levels=tuple(levels), cells=tuple(cells), code_bits=torch.ones(20))
     (figure,) = experiment_figures(result).values()
     assert len(figure.axes) == 1 + len(grids)
     shown = texts(figure)
@@ -180,13 +167,7 @@ def test_outlines_lie_on_the_patch_and_the_field(grey: Results) -> None:
 def test_bars_of_locality_are_its_measures(grey: Results) -> None:
     figure = spread_figure(grey.locality)
     measures = grey.locality.measures()
-    names = (
-        "own_patch_share",
-        "patch_plus_2_share",
-        "receptive_field_share",
-        "local_extent",
-        "global_extent",
-    )
+    names = ("own_patch_share", "patch_plus_2_share", "receptive_field_share", "local_extent", "global_extent")
     widths = [bar.get_width() for axes in figure.axes for bar in axes.containers for bar in bar]
     np.testing.assert_allclose(widths[1::2], [measures[name] for name in names])
 

@@ -21,9 +21,7 @@ def frames(content: bytes) -> list[np.ndarray]:
 
 
 def test_animations_are_small(results: Results) -> None:
-    found = {
-        name: content for result in results.all() for name, content in experiment_motions(result).items()
-    }
+    found = {name: content for result in results.all() for name, content in experiment_motions(result).items()}
     assert found.keys() == {"instantiation-concepts", "locality-cell"}
     for content in found.values():
         assert len(content) < 800_000

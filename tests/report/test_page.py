@@ -70,10 +70,7 @@ def claims_of(results: Results) -> list[Claim]:
     recall = Estimate(estimate=0.7, low=0.5, high=0.9, unit="ratio")
     return [
         Claim(
-            claim="abstraction",
-            subject="model",
-            measures=(right,),
-            context=(Finding(name="z1_bits", found=recall),),
+            claim="abstraction", subject="model", measures=(right,), context=(Finding(name="z1_bits", found=recall),)
         ),
         Claim(
             claim="instantiation",
@@ -84,11 +81,7 @@ def claims_of(results: Results) -> list[Claim]:
             claim="locality",
             subject="model",
             measures=(
-                Measure(
-                    name="changed_concept_recognised",
-                    found=wrong,
-                    threshold=MNIST["changed_concept_recognised"],
-                ),
+                Measure(name="changed_concept_recognised", found=wrong, threshold=MNIST["changed_concept_recognised"]),
             ),
         ),
         Claim(
@@ -101,9 +94,7 @@ def claims_of(results: Results) -> list[Claim]:
 
 
 def report_of(results: Results) -> Report:
-    record = EpochRecord(
-        stage="codes", epoch=1, step=9, loss=0.5, terms={}, validation={"squared_error": 0.02}
-    )
+    record = EpochRecord(stage="codes", epoch=1, step=9, loss=0.5, terms={}, validation={"squared_error": 0.02})
     return Report(
         data_source="noise <b>of all kinds</b>",
         fallback=False,
@@ -186,15 +177,11 @@ def test_text_from_outside_is_escaped(hostile: Results) -> None:
     assert text.count("<script>") == 1
     assert "alert(1)" not in text.split("<script>")[1]
     assert "<b>" not in text
-    assert all(name in page.text for name in HOSTILE), (
-        "names that a figure had to cut are given in full on the page"
-    )
+    assert all(name in page.text for name in HOSTILE), "names that a figure had to cut are given in full on the page"
     assert "noise <b>of all kinds</b>" in page.text
 
 
-def test_a_page_about_stand_in_data_has_a_notice_and_without_history_no_curve(
-    hostile: Results, tmp_path: Path
-) -> None:
+def test_a_page_about_stand_in_data_has_a_notice_and_without_history_no_curve(hostile: Results, tmp_path: Path) -> None:
     page = Page(written(tmp_path, replace(report_of(hostile), fallback=True, history=())))
     assert STAND_IN in page.text
     assert len(page.images) == 9

@@ -150,10 +150,7 @@ class Explorer:
         """Draw samples of a concept."""
         return _samples(
             self.model.sample(
-                request.concept,
-                request.count,
-                generator=self._generator(request.seed),
-                temperature=request.temperature,
+                request.concept, request.count, generator=self._generator(request.seed), temperature=request.temperature
             )
         )
 
@@ -176,16 +173,10 @@ class Explorer:
         height, width = self.model.config.levels[0].grid
         for row, column in request.resampled:
             if not (row < height and column < width):
-                raise RGMError(
-                    f"the grid has {height} × {width} cells, but cell ({row}, {column}) was requested"
-                )
+                raise RGMError(f"the grid has {height} × {width} cells, but cell ({row}, {column}) was requested")
             keep[0, row, column] = False
         done = self.model.complete(
-            z1,
-            keep,
-            request.concept,
-            generator=self._generator(request.seed),
-            temperature=request.temperature,
+            z1, keep, request.concept, generator=self._generator(request.seed), temperature=request.temperature
         )
         return _encoded(self.model.infer_from_codes(done.z1))
 

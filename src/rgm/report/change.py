@@ -10,19 +10,7 @@ from matplotlib.ticker import MaxNLocator
 from rgm.evaluation.locality import MARGIN, Locality
 from rgm.evaluation.quantities import percent
 from rgm.model.receptive import Box
-from rgm.report.canvas import (
-    LABEL,
-    SMALL,
-    TITLE,
-    WIDTH,
-    bare,
-    drawable,
-    new_figure,
-    outline,
-    plain,
-    show,
-    verbatim,
-)
+from rgm.report.canvas import LABEL, SMALL, TITLE, WIDTH, bare, drawable, new_figure, outline, plain, show, verbatim
 from rgm.report.palette import ACCENT, CHANGE, INK, QUIET, RULE, SECOND, TRACK
 
 ATLAS_SIDE = 8
@@ -57,9 +45,7 @@ def change_figure(result: Locality) -> Figure:
     bar.ax.xaxis.set_major_locator(MaxNLocator(nbins=4))
     bar.outline.set_edgecolor(RULE)
     bar.set_label("change of a pixel (white − black = 1)", fontsize=SMALL, color=QUIET)
-    figure.legend(
-        handles=handles, loc="outside lower left", ncols=2, frameon=False, fontsize=LABEL, labelcolor=INK
-    )
+    figure.legend(handles=handles, loc="outside lower left", ncols=2, frameon=False, fontsize=LABEL, labelcolor=INK)
     return figure
 
 
@@ -76,9 +62,7 @@ def spread_figure(result: Locality) -> Figure:
     )
     axes["gap"].set_axis_off()
     handles = _around(axes["map"], result)
-    figure.legend(
-        handles=handles, loc="outside lower left", ncols=3, frameon=False, fontsize=LABEL, labelcolor=INK
-    )
+    figure.legend(handles=handles, loc="outside lower left", ncols=3, frameon=False, fontsize=LABEL, labelcolor=INK)
     measures = result.measures()
     _bars(
         axes["shares"],
@@ -92,10 +76,7 @@ def spread_figure(result: Locality) -> Figure:
     _bars(
         axes["extents"],
         "share of pixels visibly changed by",
-        [
-            ("one other code", measures["local_extent"], ACCENT),
-            ("another concept", measures["global_extent"], ACCENT),
-        ],
+        [("one other code", measures["local_extent"], ACCENT), ("another concept", measures["global_extent"], ACCENT)],
     )
     return figure
 

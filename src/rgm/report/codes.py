@@ -8,30 +8,8 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from rgm.evaluation.abstraction import Abstraction
-from rgm.report.canvas import (
-    LABEL,
-    SMALL,
-    TITLE,
-    WIDTH,
-    bare,
-    drawable,
-    new_figure,
-    plain,
-    show,
-    subscript,
-    verbatim,
-)
-from rgm.report.palette import (
-    ACCENT,
-    INK,
-    QUIET,
-    RULE,
-    SECOND,
-    code_colours,
-    ink,
-    legible_on,
-    plain_colours,
-)
+from rgm.report.canvas import LABEL, SMALL, TITLE, WIDTH, bare, drawable, new_figure, plain, show, subscript, verbatim
+from rgm.report.palette import ACCENT, INK, QUIET, RULE, SECOND, code_colours, ink, legible_on, plain_colours
 
 NUMBERED = 100
 """The largest number of cells of a map on which codes are numbered."""
@@ -91,9 +69,7 @@ def _map(axes: Axes, codes: NDArray[np.int64], colours: NDArray[np.float64], ima
     bare(axes)
 
 
-def _concept(
-    axes: Axes, probabilities: NDArray[np.float32], classes: tuple[str, ...], truth: int | None
-) -> None:
+def _concept(axes: Axes, probabilities: NDArray[np.float32], classes: tuple[str, ...], truth: int | None) -> None:
     """Draw the probability of each concept; the bar and the name of the true class are orange."""
     names = drawable(classes, len(probabilities), 12)
     colours = [SECOND if index == truth else ACCENT for index in range(len(probabilities))]
@@ -160,13 +136,7 @@ def atlas_figure(result: Abstraction) -> Figure:
         axes.add_patch(tag)
         size = SMALL if across == 8 else 5.0
         axes.text(
-            left + 0.45,
-            top - 0.24,
-            str(code),
-            fontsize=size,
-            color=legible_on(colours[code]),
-            ha="center",
-            va="center",
+            left + 0.45, top - 0.24, str(code), fontsize=size, color=legible_on(colours[code]), ha="center", va="center"
         )
         share = _share(int(atlas.counts[code]), total)
         axes.text(left + 2.06, top - 0.24, share, fontsize=size, color=INK, ha="right", va="center")

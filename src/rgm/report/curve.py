@@ -21,9 +21,7 @@ def curve_figure(history: tuple[EpochRecord, ...]) -> Figure:
     Each stage has its own panel, since losses of different stages are different quantities.
     """
     stages = [(name, list(records)) for name, records in groupby(history, key=lambda record: record.stage)]
-    errors = [
-        (n, r.validation[_VALIDATED]) for n, r in enumerate(history, start=1) if _VALIDATED in r.validation
-    ]
+    errors = [(n, r.validation[_VALIDATED]) for n, r in enumerate(history, start=1) if _VALIDATED in r.validation]
     panels = len(stages) + bool(errors)
     figure = new_figure(2.1)
     axes = figure.subplots(1, max(1, panels), squeeze=False)[0]
@@ -37,9 +35,7 @@ def curve_figure(history: tuple[EpochRecord, ...]) -> Figure:
 
 
 def _line(axes: Axes, title: str, epochs: list[int], values: list[float], colour: str) -> None:
-    axes.plot(
-        epochs, values, color=colour, linewidth=1.6, marker="o" if len(epochs) <= 15 else "", markersize=3.5
-    )
+    axes.plot(epochs, values, color=colour, linewidth=1.6, marker="o" if len(epochs) <= 15 else "", markersize=3.5)
     axes.set_title(verbatim(title), fontsize=TITLE, color=INK)
     axes.set_xlabel("epoch", fontsize=LABEL, color=QUIET)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6, min_n_ticks=1))

@@ -9,19 +9,7 @@ from matplotlib.ticker import FuncFormatter
 from rgm.evaluation.exactness import Exactness, Quadrants, Surprise
 from rgm.evaluation.quantities import percent
 from rgm.model.receptive import Box
-from rgm.report.canvas import (
-    LABEL,
-    SMALL,
-    TITLE,
-    WIDTH,
-    bare,
-    mosaic,
-    new_figure,
-    outline,
-    plain,
-    show,
-    verbatim,
-)
+from rgm.report.canvas import LABEL, SMALL, TITLE, WIDTH, bare, mosaic, new_figure, outline, plain, show, verbatim
 from rgm.report.palette import ACCENT, CHANGE, INK, QUIET, RULE, SECOND, TRACK
 
 HIDDEN = torch.tensor([0.81, 0.42, 0.08])
@@ -115,9 +103,7 @@ def surprise_figure(result: Surprise) -> Figure:
     height, width = result.maps.shape[1:]
     for number in range(count):
         show(axes[0, number], result.images[number])
-        axes[1, number].imshow(
-            result.maps[number].numpy(), cmap=CHANGE, vmin=0, vmax=top, interpolation="nearest"
-        )
+        axes[1, number].imshow(result.maps[number].numpy(), cmap=CHANGE, vmin=0, vmax=top, interpolation="nearest")
         bare(axes[1, number])
         axes[1, number].spines[:].set(visible=True, color=RULE, linewidth=0.8)
         row, column = result.planted[number]
@@ -126,9 +112,7 @@ def surprise_figure(result: Surprise) -> Figure:
         outline(axes[1, number], Box.of(row, column), edgecolor=SECOND, linewidth=1.2)
     titles = ("outlined: a cell from another image", f"−log p(cell | all others), 0 to {top:.0f} nats")
     for place, title in zip(axes[:, 0], titles, strict=True):
-        place.set_title(
-            " ", fontsize=TITLE, pad=5
-        )  # reserves the space; the title itself is wider than its column
+        place.set_title(" ", fontsize=TITLE, pad=5)  # reserves the space; the title itself is wider than its column
         text = place.text(0, 1.06, title, fontsize=TITLE, color=INK, transform=place.transAxes)
         text.set_in_layout(False)
     return figure
@@ -157,13 +141,7 @@ def selective_figure(result: Exactness) -> Figure:
     plain(axes, "top", "right")
     axes.grid(axis="y", color=TRACK, linewidth=0.8)
     axes.text(
-        1.02,
-        float(wrong[-1]),
-        f"all: {percent(float(wrong[-1]))}",
-        fontsize=SMALL,
-        color=INK,
-        ha="left",
-        va="center",
+        1.02, float(wrong[-1]), f"all: {percent(float(wrong[-1]))}", fontsize=SMALL, color=INK, ha="left", va="center"
     )
     axes.legend(frameon=False, fontsize=LABEL, labelcolor=INK, loc="upper left")
     return figure

@@ -92,7 +92,5 @@ def png(figure: Figure) -> bytes:
     """Return a figure as PNG, cropped to its content; equal figures give equal bytes."""
     FigureCanvasAgg(figure)
     buffer = io.BytesIO()
-    figure.savefig(
-        buffer, format="png", dpi=DPI, bbox_inches="tight", pad_inches=0.05, metadata={"Software": None}
-    )
+    figure.savefig(buffer, format="png", dpi=DPI, bbox_inches="tight", pad_inches=0.05, metadata={"Software": None})
     return buffer.getvalue()

@@ -12,9 +12,7 @@ from rgm.evaluation.quantities import percent
 from rgm.report.canvas import LABEL, SMALL, TITLE, bare, new_figure, plain, subscript
 from rgm.report.palette import ACCENT, INK, QUIET, RULE, SECOND, TRACK, legible_on
 
-_INFORMATION = LinearSegmentedColormap.from_list(
-    "information", ["#ffffff", "#fbe3cd", "#f0ab6c", SECOND, "#5e2a02"]
-)
+_INFORMATION = LinearSegmentedColormap.from_list("information", ["#ffffff", "#fbe3cd", "#f0ab6c", SECOND, "#5e2a02"])
 _TOP = 1.13
 """Upper end of the axis of shares."""
 NUMBERED = 100
@@ -31,9 +29,7 @@ def renormalization_figure(result: Renormalization) -> Figure:
     top = max(float(cells.bits.max()) for cells in result.cells)
     for number, (place, cells) in enumerate(zip(axes[1:], result.cells, strict=True), start=1):
         _map(place, cells, top, whole)
-        place.set_title(
-            f"class information per cell of z{subscript(number)}, bits", fontsize=TITLE, color=INK, pad=6
-        )
+        place.set_title(f"class information per cell of z{subscript(number)}, bits", fontsize=TITLE, color=INK, pad=6)
     return figure
 
 
@@ -55,9 +51,7 @@ def _kept(axes: Axes, levels: tuple[Level, ...]) -> None:
     for found, colour, marker, label in lines:
         middle = [one.estimate for one in found]
         reach = [[one.estimate - one.low for one in found], [one.high - one.estimate for one in found]]
-        axes.errorbar(
-            bits, middle, yerr=reach, color=colour, marker=marker, markersize=6, linewidth=1.8, label=label
-        )
+        axes.errorbar(bits, middle, yerr=reach, color=colour, marker=marker, markersize=6, linewidth=1.8, label=label)
     for place, found, first in ((0.05, lines[0][0], 0), (-0.075, lines[1][0], 1)):
         for x, one in list(zip(bits, found, strict=True))[first:]:
             colour = SECOND if place > 0 else ACCENT

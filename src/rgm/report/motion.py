@@ -82,17 +82,9 @@ def _outlined(pixels: Frame, box: Box, scale: int, width: int = 2) -> Frame:
 def _gif(frames: list[Frame]) -> bytes:
     """Return frames as a GIF that loops forever; equal frames give equal bytes."""
     palette = Image.fromarray(np.concatenate(frames, axis=0)).quantize(96)
-    pictures = [
-        Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames
-    ]
+    pictures = [Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
     buffer = io.BytesIO()
     pictures[0].save(
-        buffer,
-        format="GIF",
-        save_all=True,
-        append_images=pictures[1:],
-        duration=STEP_MS,
-        loop=0,
-        optimize=False,
+        buffer, format="GIF", save_all=True, append_images=pictures[1:], duration=STEP_MS, loop=0, optimize=False
     )
     return buffer.getvalue()

@@ -32,8 +32,6 @@ def verdicts(claims: Sequence[Claim]) -> "HTML":
     mine = of_the_model(claims)
     return HTML(
         template("claims.html.jinja").render(
-            claims=[
-                (claim, reason_of(claim), evidence_rows(claims, name, {}, {})) for name, claim in mine.items()
-            ]
+            claims=[(claim, reason_of(claim), evidence_rows(claims, name, {}, {})) for name, claim in mine.items()]
         )
     )

@@ -54,9 +54,7 @@ def plain_colours(states: int) -> NDArray[np.float64]:
 
 def _ramp(count: int) -> NDArray[np.float64]:
     lightness = np.linspace(0.86, 0.40, count)
-    return np.array([_oklch(light, 0.115, 0.62 + k * _GOLDEN) for k, light in enumerate(lightness)]).reshape(
-        -1, 3
-    )
+    return np.array([_oklch(light, 0.115, 0.62 + k * _GOLDEN) for k, light in enumerate(lightness)]).reshape(-1, 3)
 
 
 def _oklch(lightness: float, chroma: float, turn: float) -> NDArray[np.float64]:

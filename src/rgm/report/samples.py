@@ -44,9 +44,7 @@ def sheet_figure(result: Instantiation) -> Figure:
         end = canvas.shape[1] + 0.08 * canvas.shape[1] / width
         for middle, share in zip(middles, result.recognised.tolist(), strict=False):
             axes.text(end, middle, f"{100 * share:.0f} %", fontsize=TITLE, color=INK, va="center")
-        axes.text(
-            end, -0.05 * canvas.shape[1] / width, "recognised", fontsize=LABEL, color=QUIET, va="bottom"
-        )
+        axes.text(end, -0.05 * canvas.shape[1] / width, "recognised", fontsize=LABEL, color=QUIET, va="bottom")
     if shown < concepts:
         axes.set_xlabel(f"the first {shown} of {concepts} concepts", fontsize=LABEL, color=QUIET)
     return figure

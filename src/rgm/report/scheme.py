@@ -28,9 +28,7 @@ def scheme_figure(result: Abstraction, *, example: int | None = None) -> Figure:
     image = np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
     colours = [code_colours(result.atlas)]
     colours += [plain_colours(int(codes.max()) + 1) for codes in result.inference.codes[1:]]
-    grids = [
-        palette[codes[chosen].numpy()] for palette, codes in zip(colours, result.inference.codes, strict=True)
-    ]
+    grids = [palette[codes[chosen].numpy()] for palette, codes in zip(colours, result.inference.codes, strict=True)]
     planes = [image, *grids]
     width = 0.68 * WIDTH
     figure = new_figure(width * (0.22 + 0.27 * len(planes)), width)
@@ -66,9 +64,7 @@ def scheme_figure(result: Abstraction, *, example: int | None = None) -> Figure:
         arrow = {"arrowstyle": "-|>", "color": colour, "linewidth": 1.6, "mutation_scale": 13}
         axes.annotate("", (x, high), (x, low), arrowprops=arrow)
         side = -0.09 if x < 0 else 0.09
-        axes.text(
-            x + side, height / 2, text, fontsize=LABEL, color=colour, rotation=90, ha="center", va="center"
-        )
+        axes.text(x + side, height / 2, text, fontsize=LABEL, color=colour, rotation=90, ha="center", va="center")
     axes.set_xlim(-0.5, 2.55)
     axes.set_ylim(-0.12, top * _RISE + 0.34)
     axes.set_aspect("equal")
@@ -95,12 +91,8 @@ def _plane(axes: Axes, colours: Colours, level: int) -> None:
     ]
     faces = colours.reshape(-1, 3)
     edges = faces if level == 0 else [RULE]
-    axes.add_collection(
-        PolyCollection(quads, facecolors=faces, edgecolors=edges, linewidths=0.3, zorder=2 + 2 * level)
-    )
-    border = PolyCollection(
-        [_quad(0.0, 0.0, 1.0, 1.0, level)], facecolors="none", edgecolors=QUIET, linewidths=0.8
-    )
+    axes.add_collection(PolyCollection(quads, facecolors=faces, edgecolors=edges, linewidths=0.3, zorder=2 + 2 * level))
+    border = PolyCollection([_quad(0.0, 0.0, 1.0, 1.0, level)], facecolors="none", edgecolors=QUIET, linewidths=0.8)
     border.set_zorder(3 + 2 * level)
     axes.add_collection(border)
 
@@ -115,13 +107,7 @@ def _cell(axes: Axes, upper: Colours, level: int) -> None:
         outline.set_zorder(3.5 + 2 * place)
         axes.add_collection(outline)
     for above, below in zip(_quad(*box, level), _quad(*box, level - 1), strict=True):
-        axes.plot(
-            *zip(above, below, strict=True),
-            color=SECOND,
-            linewidth=0.7,
-            alpha=0.8,
-            zorder=3.2 + 2 * (level - 1),
-        )
+        axes.plot(*zip(above, below, strict=True), color=SECOND, linewidth=0.7, alpha=0.8, zorder=3.2 + 2 * (level - 1))
 
 
 def _concept(axes: Axes, result: Abstraction, chosen: int, level: int) -> None:
@@ -148,11 +134,7 @@ def _concept(axes: Axes, result: Abstraction, chosen: int, level: int) -> None:
     winner = left + width * (int(np.flatnonzero(best == probabilities.argmax())[0]) + 0.5)
     for corner in _quad(0.0, 0.0, 1.0, 1.0, level - 1):
         axes.plot(
-            *zip((winner, level * _RISE + 0.06), corner, strict=True),
-            color=SECOND,
-            linewidth=0.7,
-            alpha=0.6,
-            zorder=20,
+            *zip((winner, level * _RISE + 0.06), corner, strict=True), color=SECOND, linewidth=0.7, alpha=0.6, zorder=20
         )
 
 
