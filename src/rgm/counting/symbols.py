@@ -25,17 +25,17 @@ class Leaves(nn.Module, ABC):
     disjoint = False
     """Whether groups decode to disjoint pixels."""
 
-    @abstractmethod
     def weights(self) -> Float[Tensor, " variates"]:
         """Return each variate's weight for inference of codes and the class."""
+        return torch.ones(self.variates)
 
-    @abstractmethod
     def likelihood_weights(self) -> Float[Tensor, " variates"]:
         """Return each variate's weight in the probability of an image: 1, or 0 where it is not part of it."""
+        return torch.ones(self.variates)
 
-    @abstractmethod
     def exists(self) -> Bool[Tensor, "groups variates"]:
         """Return which variates exist in each group."""
+        return torch.ones(self.grid[0] * self.grid[1], self.variates, dtype=torch.bool)
 
     def fit(self, images: Images) -> None:
         """Fit the parameters of the symbols, if there are any."""
@@ -75,20 +75,11 @@ class _PixelLeaves(Leaves):
         self.grid, self.variates = self.cells.grid, self.cells.count
 
     def weights(self) -> Tensor:
-        pixels, edges = (
-            torch.full((count,), weight)
-            for count, weight in (
-                (self.cells.pixels, self.config.pixel_weight),
-                (self.cells.edges, self.config.edge_weight),
-            )
-        )
-        return torch.cat([pixels, edges])
+        pixel, edge = self.config.pixel_weight, self.config.edge_weight
+        return torch.tensor([pixel] * self.cells.pixels + [edge] * self.cells.edges)
 
     def likelihood_weights(self) -> Tensor:
         return (torch.arange(self.variates) < self.cells.pixels).float()
-
-    def exists(self) -> Tensor:
-        return torch.ones(self.grid[0] * self.grid[1], self.variates, dtype=torch.bool)
 
     def read(self, images: Images) -> Tensor:
         return self.cells.read(images)
@@ -115,12 +106,6 @@ class _RankedLeaves(Leaves):
         tiles, _, modes, levels = self.patches.values.shape
         self.grid, self.levels = (tiles // 2, tiles // 2), levels
         self.variates = 4 * modes
-
-    def weights(self) -> Tensor:
-        return torch.ones(self.variates)
-
-    def likelihood_weights(self) -> Tensor:
-        return self.weights()
 
     def exists(self) -> Tensor:
         return _grouped(self.patches.exists[None])[:, 0]
