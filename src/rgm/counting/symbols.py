@@ -1,100 +1,14 @@
-"""The leaves of a tree: images to symbols of groups, and symbols to images."""
-
-from abc import ABC, abstractmethod
+"""The leaves of a configuration, and the paper's symbols as leaves."""
 
 import torch
-from jaxtyping import Bool, Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from rgm.counting.config import PixelSymbols, RankedSymbols, SymbolConfig
 from rgm.counting.edges import PixelsAndEdges
+from rgm.counting.leaves import Images, Leaves, Shape
 from rgm.counting.ranked import RankedPatches
 from rgm.errors import RGMError
 from rgm.model.receptive import Box
-
-Images = Float[Tensor, "n channels rows columns"]
-Shape = tuple[int, int, int]
-
-
-class Leaves(nn.Module, ABC):
-    """Symbols of a grid of groups: `variates` a group, each in one of `levels`."""
-
-    grid: tuple[int, int]
-    variates: int
-    levels: int
-    disjoint = False
-    """Whether groups decode to disjoint pixels."""
-
-    def weights(self) -> Float[Tensor, " variates"]:
-        """Return each variate's weight for inference of codes and the class."""
-        return torch.ones(self.variates)
-
-    def likelihood_weights(self) -> Float[Tensor, " variates"]:
-        """Return each variate's weight in the probability of an image: 1, or 0 where it is not part of it."""
-        return torch.ones(self.variates)
-
-    def exists(self) -> Bool[Tensor, "groups variates"]:
-        """Return which variates exist in each group."""
-        return torch.ones(self.grid[0] * self.grid[1], self.variates, dtype=torch.bool)
-
-    def fit(self, images: Images) -> None:
-        """Fit the parameters of the symbols, if there are any."""
-
-    @abstractmethod
-    def read(self, images: Images) -> Float[Tensor, "groups n symbols"]:
-        """Return the probability of every level but the first, for every variate of every group."""
-
-    @abstractmethod
-    def visible_symbols(self, visible: Bool[Tensor, "n rows columns"]) -> Float[Tensor, "groups n variates"]:
-        """Return 1 for each variate that is determined by visible pixels, else 0; raise RGMError where none is."""
-
-    @abstractmethod
-    def appearance(
-        self, shares: Float[Tensor, "groups states variates levels"]
-    ) -> Float[Tensor, "groups states features"]:
-        """Return the appearance of every state, as `decode` takes it."""
-
-    @abstractmethod
-    def decode(self, appearance: Float[Tensor, "groups n features"]) -> Images:
-        """Return the mean images of groups of this appearance."""
-
-    @abstractmethod
-    def field(self, row: int, column: int) -> Box:
-        """Return the pixels that a group can change."""
-
-
-class _PixelLeaves(Leaves):
-    """Pixels and edges as leaves: two levels, off and on."""
-
-    levels = 2
-    disjoint = True
-
-    def __init__(self, config: PixelSymbols, image: Shape) -> None:
-        super().__init__()
-        self.config, self.cells = config, PixelsAndEdges(image, config.side)
-        self.grid, self.variates = self.cells.grid, self.cells.count
-
-    def weights(self) -> Tensor:
-        pixel, edge = self.config.pixel_weight, self.config.edge_weight
-        return torch.tensor([pixel] * self.cells.pixels + [edge] * self.cells.edges)
-
-    def likelihood_weights(self) -> Tensor:
-        return (torch.arange(self.variates) < self.cells.pixels).float()
-
-    def read(self, images: Images) -> Tensor:
-        return self.cells.read(images)
-
-    def visible_symbols(self, visible: Tensor) -> Tensor:
-        return self.cells.visible_symbols(visible)
-
-    def appearance(self, shares: Tensor) -> Tensor:
-        return shares[:, :, : self.cells.pixels, 1]
-
-    def decode(self, appearance: Tensor) -> Tensor:
-        return self.cells.decode(appearance)
-
-    def field(self, row: int, column: int) -> Box:
-        return Box.of(row, column, self.config.side, self.config.side)
 
 
 class _RankedLeaves(Leaves):
@@ -144,7 +58,8 @@ def leaves(config: SymbolConfig, image: Shape) -> Leaves:
     """Return the leaves of a configuration."""
     match config:
         case PixelSymbols():
-            return _PixelLeaves(config, image)
+            weights = {"pixel_weight": config.pixel_weight, "edge_weight": config.edge_weight}
+            return PixelsAndEdges(image, config.side, **weights)
         case RankedSymbols():
             return _RankedLeaves(image)
 
