@@ -99,8 +99,7 @@ class SpatialRGMClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Tra
         if z1.shape[1] != self._n_features_out:
             raise ValueError(f"codes have {self._n_features_out} cells a row, but got {z1.shape[1]}")
         decoded = self.model_.decode(z1.reshape(-1, *self.model_.config.levels[0].grid))
-        side = self._side(self.n_features_in_)
-        if self.image_shape is None and side is not None:
+        if side := self._side(self.n_features_in_):
             decoded = decoded[:, :, :side, :side]
         rows = decoded.flatten(1)[:, : self.n_features_in_].numpy()
         return (self.low_ + (self.high_ - self.low_) * rows).astype(np.float32)
@@ -122,14 +121,13 @@ class SpatialRGMClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Tra
         return (1, side, side)
 
     def _side(self, features: int) -> int | None:
-        """Return the side of square rows, or None."""
+        """Return the side of square rows, or None for others and where `image_shape` is given."""
         side = math.isqrt(features)
-        return side if side**2 == features else None
+        return side if self.image_shape is None and side**2 == features else None
 
     def _images(self, X: NDArray[np.float32]) -> torch.Tensor:
         unit = np.clip((X - self.low_) / ((self.high_ - self.low_) or 1.0), 0, 1)
-        side = self._side(unit.shape[1])
-        if self.image_shape is None and side is not None:
+        if side := self._side(unit.shape[1]):
             missing = self.image_shape_[2] - side
             padded = np.pad(unit.reshape(-1, side, side), ((0, 0), (0, missing), (0, missing)))
         else:

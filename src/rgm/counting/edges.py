@@ -6,7 +6,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from rgm.counting.leaves import Images, Leaves, Shape
+from rgm.counting.config import Shape
+from rgm.counting.leaves import Images, Leaves
 from rgm.errors import RGMError
 from rgm.model.receptive import Box
 
@@ -117,17 +118,7 @@ class PixelsAndEdges(Leaves):
             ],
             dim=1,
         )
-        return _spread(_spread(found, 2), 3).to(grey.dtype)
-
-
-def _spread(found: Bool[Tensor, "n planes rows columns"], axis: int) -> Tensor:
-    """Return, for every second position along an axis, whether anything is found there or one position away."""
-    size = found.shape[axis]
-    middle = found.narrow(axis, 1, size - 1)
-    places = middle.unfold(axis, 1, STEP)[..., 0]
-    before = found.unfold(axis, 1, STEP)[..., 0].narrow(axis, 0, places.shape[axis])
-    after = torch.zeros_like(places)
-    if size > STEP:
-        rest = found.narrow(axis, 2, size - 2).unfold(axis, 1, STEP)[..., 0]
-        after.narrow(axis, 0, rest.shape[axis]).copy_(rest)
-    return places | before | after
+        # At every second position: there, before or after it.
+        found = torch.nn.functional.pad(found, (0, 1, 0, 1))
+        found = found[:, :, :-1:STEP] | found[:, :, 1::STEP] | found[:, :, 2::STEP]
+        return (found[..., :-1:STEP] | found[..., 1::STEP] | found[..., 2::STEP]).to(grey.dtype)

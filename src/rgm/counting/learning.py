@@ -58,16 +58,8 @@ class Learner:
         self.model, self.recipe, self.images, self.seed = model, recipe, images, seed
         self.members = members(labels, model.num_classes)
         self.per_class = model.config.levels[-2].states // model.num_classes
-
-    @property
-    def stages(self) -> tuple[str, ...]:
-        """The stage of each step, in order."""
-        recipe, classes = self.recipe, self.model.num_classes
-        return (
-            ("states",) * recipe.state_passes
-            + ("prototypes",) * classes
-            + tuple(f"pass {number + 1}" for number in range(recipe.passes))
-        )
+        passes = tuple(f"pass {number + 1}" for number in range(recipe.passes))
+        self.stages = ("states",) * recipe.state_passes + ("prototypes",) * model.num_classes + passes
 
     @torch.no_grad()
     def step(self, number: int) -> None:

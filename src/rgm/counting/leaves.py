@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from rgm.model.receptive import Box
 
 Images = Float[Tensor, "n channels rows columns"]
-Shape = tuple[int, int, int]
 
 
 class Leaves(nn.Module, ABC):

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from rgm.counting.config import CountingConfig, PixelSymbols, counting_preset
 from rgm.counting.posterior import Codes, Images, TreePosterior, Visible, safe_log, sample_states
-from rgm.counting.tree import Pairs, Upward
+from rgm.counting.tree import Upward
 from rgm.distributions.noise import bernoulli
 from rgm.errors import RGMError
 from rgm.model.generative import CELL_BATCH_SIZE, Parents
@@ -51,33 +51,28 @@ class CountingRGM(TreePosterior):
         return concatenate([self._inference(self.upward(part)) for (part,) in self.chunks(images)])
 
     def _inference(self, upward: Upward, z1: Codes | None = None) -> Inference:
-        by_concept, _, pairs = self.posterior(upward)
-        codes = [*self._modes(pairs), self._root(upward, by_concept)]
+        codes, by_concept = self._modes(upward)
         if z1 is not None:
             codes[0] = z1
         return Inference(codes=tuple(codes), concept=by_concept.softmax(dim=1), reconstruction=self._decode(codes[0]))
 
-    def _root(self, upward: Upward, by_concept: Tensor) -> Codes:
-        """Return the most probable root given the most probable concept."""
-        joint = upward.root + self.tables().log_top[by_concept.argmax(dim=1)]
-        return joint.argmax(dim=1)[:, None, None]
-
-    def _modes(self, pairs: Pairs) -> list[Codes]:
-        """Return the most probable state of every cell below the root."""
-        return [
+    def _modes(self, upward: Upward) -> tuple[list[Codes], Float[Tensor, "n classes"]]:
+        """Return the most probable codes below the concept, the root's given the best concept, and log p(x | c)."""
+        by_concept, _, pairs = self.posterior(upward)
+        codes = [
             states.argmax(dim=2).T.unflatten(1, grid).contiguous()
             for states, grid in zip(pairs.marginals, self.grids, strict=False)
         ]
+        joint = upward.root + self.tables().log_top[by_concept.argmax(dim=1)]
+        return [*codes, joint.argmax(dim=1)[:, None, None]], by_concept
 
     @torch.no_grad()
     def read(self, images: Images) -> list[Codes]:
         """Return the most probable codes of every level given the whole image, the concept's last."""
         parts = []
         for (part,) in self.chunks(images):
-            upward = self.upward(part)
-            by_concept, _, pairs = self.posterior(upward)
-            concept = by_concept.argmax(dim=1)[:, None, None]
-            parts.append([*self._modes(pairs), self._root(upward, by_concept), concept])
+            codes, by_concept = self._modes(self.upward(part))
+            parts.append([*codes, by_concept.argmax(dim=1)[:, None, None]])
         return [torch.cat(level) for level in zip(*parts, strict=True)]
 
     @torch.no_grad()

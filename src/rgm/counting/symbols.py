@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from rgm.counting.config import PixelSymbols, RankedSymbols, SymbolConfig
+from rgm.counting.config import PixelSymbols, RankedSymbols, Shape, SymbolConfig
 from rgm.counting.edges import PixelsAndEdges
-from rgm.counting.leaves import Images, Leaves, Shape
+from rgm.counting.leaves import Images, Leaves
 from rgm.counting.ranked import RankedPatches
 from rgm.errors import RGMError
 from rgm.model.receptive import Box

@@ -75,16 +75,13 @@ def update(
     model: CountingRGM, images: Float[Tensor, "n channels rows columns"], labels: Int64[Tensor, " n"], *, select: bool
 ) -> None:
     """Add the expected counts of labelled images to a model's; with `select`, by `selective_update`."""
-    symbols, *links, top = expected_counts(model, images, labels)
-    if not select:
-        for counts, more in zip(model.counts, (symbols, *links, top), strict=True):
+    for counts, more in zip(model.counts, expected_counts(model, images, labels), strict=True):
+        if not select:
             counts += more
-        return
-    count, old = len(images), model.counts
-    # One array per variate: its states by its levels.
-    old[0].copy_(selective_update(old[0].transpose(1, 2), symbols.transpose(1, 2), count).transpose(1, 2))
-    for counts, more in zip(old[1:], (*links, top), strict=True):
-        counts.copy_(selective_update(counts, more, count))
+        elif counts.ndim == 4:  # the symbols': one array per variate, its states by its levels
+            counts.copy_(selective_update(counts.transpose(1, 2), more.transpose(1, 2), len(images)).transpose(1, 2))
+        else:
+            counts.copy_(selective_update(counts, more, len(images)))
 
 
 def partial_fit(model: CountingRGM, images: Any, labels: Any, *, select: bool = False) -> CountingRGM:
