@@ -51,8 +51,6 @@ def learner(
     model: CountingRGM, recipe: Recipe, images: Pixels, labels: Labels, *, seed: int, basis: Pixels | None = None
 ) -> Steps:
     """Return the steps of a recipe; raise RGMError for labels that leave a class without images."""
-    match recipe:
-        case ExemplarRecipe():
-            return PaperLearner(model, recipe, images, labels, basis=basis)
-        case EMRecipe():
-            return Learner(model, recipe, images, labels, seed=seed)
+    if isinstance(recipe, ExemplarRecipe):
+        return PaperLearner(model, recipe, images, labels, basis=basis)
+    return Learner(model, recipe, images, labels, seed=seed)

@@ -76,11 +76,6 @@ class Learner:
         """Return the root states that are a class's own."""
         return slice(concept * self.per_class, (concept + 1) * self.per_class)
 
-    def batches(self, places: Tensor) -> Iterator[Float[Tensor, "n channels rows columns"]]:
-        """Yield images in [0, 1], on the model's device."""
-        for batch in places.split(self.recipe.batch_size):
-            yield to_unit(self.images[batch].to(self.model.device))
-
     def _states(self, number: int) -> None:
         """Learn the states of every group, one pass further.
 
@@ -136,7 +131,8 @@ class Learner:
         return torch.Generator().manual_seed((self.seed * 6364136223846793005 + key) % 2**63)
 
     def _symbols(self, places: Tensor) -> Iterator[Float[Tensor, "groups n symbols"]]:
-        return (self.model.symbols(batch) for batch in self.batches(places))
+        for batch in places.split(self.recipe.batch_size):
+            yield self.model.symbols(to_unit(self.images[batch].to(self.model.device)))
 
     def _wholes(self, places: Tensor) -> Iterator[Float[Tensor, "1 n symbols"]]:
         return map(_whole, self._symbols(places))
@@ -147,8 +143,7 @@ class Learner:
         symbols, links, top = map(torch.zeros_like, model.counts)
         for concept, places in enumerate(self.members):
             own = self.roots(concept)
-            for batch in self.batches(places):
-                read = model.symbols(batch)
+            for read in self._symbols(places):
                 upward = tables.tree.up(tables.weighted.log_prob(read), own)
                 root = (upward.root + tables.log_top[concept, own]).softmax(dim=1)
                 pairs = tables.tree.down(upward, root, own)

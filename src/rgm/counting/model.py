@@ -8,11 +8,11 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from rgm.counting.config import CountingConfig, PixelSymbols, counting_preset
-from rgm.counting.posterior import Codes, Images, TreePosterior, Visible, safe_log, sample_states
+from rgm.counting.posterior import TreePosterior, Visible, safe_log, sample_states
 from rgm.counting.tree import Upward
 from rgm.distributions.noise import bernoulli
 from rgm.errors import RGMError
-from rgm.model.generative import CELL_BATCH_SIZE, Parents
+from rgm.model.generative import CELL_BATCH_SIZE, Codes, Images, Parents
 from rgm.model.receptive import Box
 from rgm.model.results import FreeEnergy, Inference, Samples, concatenate
 
@@ -59,10 +59,8 @@ class CountingRGM(TreePosterior):
     def _modes(self, upward: Upward) -> tuple[list[Codes], Float[Tensor, "n classes"]]:
         """Return the most probable codes below the concept, the root's given the best concept, and log p(x | c)."""
         by_concept, _, pairs = self.posterior(upward)
-        codes = [
-            states.argmax(dim=2).T.unflatten(1, grid).contiguous()
-            for states, grid in zip(pairs.marginals, self.grids, strict=False)
-        ]
+        best = [states.argmax(dim=2).T for states in pairs.marginals]
+        codes = [found.unflatten(1, grid).contiguous() for found, grid in zip(best, self.grids, strict=False)]
         joint = upward.root + self.tables().log_top[by_concept.argmax(dim=1)]
         return [*codes, joint.argmax(dim=1)[:, None, None]], by_concept
 

@@ -4,9 +4,10 @@ import operator
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from rgm.counting.config import CountingConfig
@@ -15,13 +16,11 @@ from rgm.counting.symbols import leaves
 from rgm.counting.tree import Pairs, Tree, Upward
 from rgm.distributions.noise import exponential
 from rgm.errors import RGMError
-from rgm.model.generative import RGM
+from rgm.model.generative import RGM, Codes, Images
 
 LARGEST = 2**24
 """Maximum numbers in a message of a chunk of a batch."""
 
-Images = Float[Tensor, "n channels rows columns"]
-Codes = Int64[Tensor, "n height width"]
 Visible = Bool[Tensor, "#n rows columns"]
 
 
@@ -126,9 +125,7 @@ class TreePosterior(RGM):
         """Yield chunks of a batch, of tensors of equal length, with messages of bounded size."""
         cells = max(
             rows * columns * (above.states + here.states)
-            for (rows, columns), here, above in zip(
-                self.grids, self.config.levels, self.config.levels[1:], strict=False
-            )
+            for (rows, columns), (here, above) in zip(self.grids, pairwise(self.config.levels), strict=True)
         )
         largest = max(cells, self.num_classes * self.config.levels[-2].states)
         parts = [tensor.split(max(1, LARGEST // largest)) for tensor in batch]

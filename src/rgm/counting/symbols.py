@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from rgm.counting.config import PixelSymbols, RankedSymbols, Shape, SymbolConfig
+from rgm.counting.config import RankedSymbols, Shape, SymbolConfig
 from rgm.counting.edges import PixelsAndEdges
 from rgm.counting.leaves import Images, Leaves
 from rgm.counting.ranked import RankedPatches
@@ -56,12 +56,9 @@ class _RankedLeaves(Leaves):
 
 def leaves(config: SymbolConfig, image: Shape) -> Leaves:
     """Return the leaves of a configuration."""
-    match config:
-        case PixelSymbols():
-            weights = {"pixel_weight": config.pixel_weight, "edge_weight": config.edge_weight}
-            return PixelsAndEdges(image, config.side, **weights)
-        case RankedSymbols():
-            return _RankedLeaves(image)
+    if isinstance(config, RankedSymbols):
+        return _RankedLeaves(image)
+    return PixelsAndEdges(image, config.side, pixel_weight=config.pixel_weight, edge_weight=config.edge_weight)
 
 
 def _grouped(tiles: Tensor) -> Tensor:

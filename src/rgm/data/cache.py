@@ -167,14 +167,12 @@ def _build(part: Part, listing: Listing, folder: Path, skip_damaged: bool) -> It
         paths = listing.paths[start : start + BLOCK]
         images, readable = _decoded(paths, part.shape, skip_damaged)
         content = images.numpy().tobytes()
-        for path, data in (
-            (pixels, content),
-            (labels, b"" if known is None else known[start : start + BLOCK][readable].tobytes()),
-        ):
-            with path.open("ab") as stream:
-                stream.write(data)
-        blocks = (*part.blocks, Block(images=len(images), crc32=zlib.crc32(content)))
-        part = replace(part, blocks=blocks)
+        with pixels.open("ab") as stream:
+            stream.write(content)
+        if known is not None:
+            with labels.open("ab") as stream:
+                stream.write(known[start : start + BLOCK][readable].tobytes())
+        part = replace(part, blocks=(*part.blocks, Block(images=len(images), crc32=zlib.crc32(content))))
         write_json(header, asdict(part))
         yield len(images)
     digest = hashlib.sha256()

@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, get_args, runtime_checkable
 
@@ -101,11 +101,8 @@ def divided(listing: Listing, own: Collection[str], split: Split, seed: int) -> 
             f"{len(listing.paths)} images are too few to divide into training, validation and test: add images, or "
             "give train/, validation/ and test/ folders"
         )
-    return Listing(
-        paths=tuple(listing.paths[index] for index in chosen),
-        labels=None if listing.labels is None else tuple(listing.labels[index] for index in chosen),
-        classes=listing.classes,
-    )
+    labels = None if listing.labels is None else tuple(listing.labels[index] for index in chosen)
+    return replace(listing, paths=tuple(listing.paths[index] for index in chosen), labels=labels)
 
 
 def read_images(

@@ -184,7 +184,6 @@ def cache_images(
 
 
 def _fitted(data: ImageSet, size: tuple[int, int] | None, channels: int | None) -> ImageSet:
-    """Return a set with the requested size and number of channels."""
     images = data.images
     if size is not None and tuple(images.shape[2:]) != size:
         batches = [

@@ -3,9 +3,9 @@
 import io
 import math
 import struct
-import zipfile
 import zlib
 from pathlib import Path
+from zipfile import ZIP_STORED, BadZipFile
 
 import numpy as np
 import torch
@@ -20,6 +20,8 @@ from rgm.model.results import Samples
 from rgm.storage.files import DENSEST, write_bytes
 
 Arrays = dict[str, NDArray[np.generic]]
+_DAMAGE = (OSError, ValueError, EOFError, KeyError, RuntimeError, SyntaxError, TypeError)
+"""What NumPy raises for a damaged file, beside the errors of its archive."""
 
 
 def write(path: Path, arrays: Arrays) -> None:
@@ -119,19 +121,7 @@ def _array(path: Path, name: str) -> NDArray[np.generic]:
             found: NDArray[np.generic] = opened[name]
     except RGMError:
         raise
-    except (
-        OSError,
-        ValueError,
-        EOFError,
-        KeyError,
-        RuntimeError,
-        NotImplementedError,
-        SyntaxError,
-        TypeError,
-        struct.error,
-        zlib.error,
-        zipfile.BadZipFile,
-    ) as error:
+    except (*_DAMAGE, struct.error, zlib.error, BadZipFile) as error:
         raise RGMError(f"{path} is not a whole .npz file ({error}): write it again") from error
     return found
 
@@ -148,7 +138,7 @@ def _check_size(opened: "np.lib.npyio.NpzFile", name: str, size: int) -> None:
         first = np.lib.format.read_magic(stream) == (1, 0)
         read = np.lib.format.read_array_header_1_0 if first else np.lib.format.read_array_header_2_0
         shape, _, dtype = read(stream)
-    most = min(member.file_size, size * (1 if member.compress_type == zipfile.ZIP_STORED else DENSEST))
+    most = min(member.file_size, size * (1 if member.compress_type == ZIP_STORED else DENSEST))
     if math.prod(shape) * dtype.itemsize > most:
         raise ValueError(f"`{name}` claims {' × '.join(map(str, shape))} values, more than it holds")
 

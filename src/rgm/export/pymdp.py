@@ -159,7 +159,6 @@ def _existing(model: CountingRGM) -> Bool[Tensor, "groups variates"]:
 
 
 def _weights(model: CountingRGM, likelihood: bool) -> Float[Tensor, " modalities"]:
-    """Return the weight of each modality of the first level."""
     exists = _existing(model)
     weights = model.leaves.likelihood_weights() if likelihood else model.leaves.weights()
     return weights.cpu().expand(exists.shape)[exists]
