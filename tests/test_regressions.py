@@ -37,7 +37,7 @@ def test_codes_whose_header_claims_more_than_the_file_holds(tmp_path: Path) -> N
 
 def test_an_idx_file_that_claims_a_terabyte(tmp_path: Path) -> None:
     (tmp_path / "idx").write_bytes(b"\0\0\x08\x03" + struct.pack(">3I", 10**4, 10**4, 10**4) + bytes(100))
-    with pytest.raises(RGMError, match=r"promises 1,000,000,000,000 bytes .* but 100 follow"):
+    with pytest.raises(RGMError, match=r"claims 1,000,000,000,000 bytes .* but 100 follow"):
         read_idx(tmp_path / "idx")
 
 
@@ -64,7 +64,7 @@ def test_numbers_that_no_model_has(tmp_path: Path, place: tuple[Any, ...], value
     assert place[-1] in part or isinstance(part, list)
     part[place[-1]] = value
     write_tensors(tmp_path / "model.safetensors", "rgm", header, tensors)
-    with pytest.raises(RGMError, match="carries a configuration that this rgm cannot read"):
+    with pytest.raises(RGMError, match="has a configuration that this rgm cannot read"):
         load_checkpoint(tmp_path / "model.safetensors")
 
 

@@ -188,7 +188,7 @@ def test_the_state_of_another_training_is_refused(subset: ImageSet) -> None:
     ):
         with pytest.raises(RGMError, match="its optimisers have no"):
             fresh.restore(numbers, tensors | other)
-    with pytest.raises(RGMError, match="its optimisers keep exp_avg alone of weights 0"):
+    with pytest.raises(RGMError, match="its optimisers have only exp_avg of weights 0"):
         fresh.restore(numbers, {"0.0.exp_avg": tensors["0.0.exp_avg"]})
     fresh.restore(numbers, tensors)
     assert fresh.finished
