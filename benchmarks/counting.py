@@ -68,9 +68,7 @@ def first(images: ImageSet, count: int) -> ImageSet:
 
 def accuracy(model: RGM, test: ImageSet) -> tuple[torch.Tensor, Estimate]:
     """Return which images' concepts are right, and their share."""
-    said = torch.cat(
-        [model.infer(to_unit(part).to(model.device)).concept for part in test.images.split(1000)]
-    )
+    said = torch.cat([model.infer(to_unit(part).to(model.device)).concept for part in test.images.split(1000)])
     right = said.argmax(dim=1).cpu() == test.labels
     return right, bootstrap_mean(right.double(), "share")
 
@@ -82,11 +80,7 @@ def paper(batch_size: int, *, leak: bool = False) -> dict[str, Any]:
     model = CountingRGM.from_preset("paper")
     assert train.labels is not None
     learner = PaperLearner(
-        model,
-        ExemplarRecipe(batch_size=batch_size),
-        train.images,
-        train.labels,
-        basis=train.images if leak else None,
+        model, ExemplarRecipe(batch_size=batch_size), train.images, train.labels, basis=train.images if leak else None
     )
     spent, seen, course = 0.0, 0, {}
     for number in range(len(learner.stages)):
@@ -163,9 +157,7 @@ def online(select: bool) -> dict[str, Any]:
     fit(model, train.images[:ONLINE], train.labels[:ONLINE], recipe=EMRecipe(passes=0), seed=1)
     before = accuracy(model, test)[1]
     start = time.perf_counter()
-    for images, labels in zip(
-        train.images[ONLINE:].split(500), train.labels[ONLINE:].split(500), strict=True
-    ):
+    for images, labels in zip(train.images[ONLINE:].split(500), train.labels[ONLINE:].split(500), strict=True):
         partial_fit(model, images, labels, select=select)
     spent = time.perf_counter() - start
     return {
@@ -210,9 +202,7 @@ def main() -> None:
     for name in WORK:
         if name not in found:
             print(name, file=sys.stderr, flush=True)
-            done = subprocess.run(
-                [sys.executable, __file__, "one", name], check=True, capture_output=True, text=True
-            )
+            done = subprocess.run([sys.executable, __file__, "one", name], check=True, capture_output=True, text=True)
             found[name] = json.loads(done.stdout.splitlines()[-1])
             write_json(FOUND, found)
     write_text(DOCS / "counting.md", page(found))
@@ -301,10 +291,7 @@ def page(found: dict[str, Any]) -> str:
         "",
         "| measure | | 95 % interval |",
         "| --- | --- | --- |",
-        *(
-            f"| {name_of(name)} | {_value(name, one)} | {_interval(name, one)} |"
-            for name, one in exact.items()
-        ),
+        *(f"| {name_of(name)} | {_value(name, one)} | {_interval(name, one)} |" for name, one in exact.items()),
         "",
         "Letters are rendered in the fonts that matplotlib includes; the figure is the probability that a letter has "
         "a lower likelihood than a test image (AUROC). Fashion-MNIST and Kuzushiji-MNIST are added if they are "

@@ -228,9 +228,7 @@ def verdict(measure: str, values: dict[str, dict[str, list[float]]]) -> str:
     pairs = zip(values[first][measure], values[second][measure], strict=True)
     gap = interval(sign * (one - two) for one, two in pairs)
     line = f"**{title}**: {first}, better than {second} by {shown(gap, form)}"
-    return line + (
-        "." if gap["low"] > 0 else ": undecided, because the interval of the paired differences contains 0."
-    )
+    return line + ("." if gap["low"] > 0 else ": undecided, because the interval of the paired differences contains 0.")
 
 
 def shown(found: dict[str, float], form: str) -> str:
@@ -281,11 +279,7 @@ def main(
     }
     rows.write(
         compared=[
-            {
-                "estimator": asdict(setting.estimator),
-                "learning_rate": setting.learning_rate,
-                "usage": setting.usage,
-            }
+            {"estimator": asdict(setting.estimator), "learning_rate": setting.learning_rate, "usage": setting.usage}
             | {name: interval(numbers) for name, numbers in values.items()}
             for setting, values in found.items()
         ]

@@ -59,9 +59,9 @@ def main(
     *,
     data_dir: Annotated[Path | None, Parameter(help="Folder that holds mnist/; else $RGM_DATA_DIR.")] = None,
     seed: int = 0,
-    out: Annotated[
-        Path, Parameter(help="The page; figures and evidence.json lie in a folder beside it.")
-    ] = Path("docs/evidence.md"),
+    out: Annotated[Path, Parameter(help="The page; figures and evidence.json lie in a folder beside it.")] = Path(
+        "docs/evidence.md"
+    ),
 ) -> None:
     """Put the claims to a model and to the controls, and write the page."""
     checkpoint = load_checkpoint(model)

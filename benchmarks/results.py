@@ -134,23 +134,9 @@ def main(
     samples, real, percent = marks.samples, marks.real, "{:.1%}"
     assert samples.accuracy_gap is not None
     lines = [
-        Line(
-            name="concept accuracy", measure=codes.concept_accuracy, form="{:.2%}", least=0.992, aim="99.6 %"
-        ),
-        Line(
-            name="codes in use",
-            measure=exactly(codes.codes_in_use, "codes"),
-            form="{:.0f}",
-            least=32,
-            aim="32",
-        ),
-        Line(
-            name="needed codes",
-            measure=exactly(codes.needed_codes, "codes"),
-            form="{:.0f}",
-            least=31,
-            aim="32",
-        ),
+        Line(name="concept accuracy", measure=codes.concept_accuracy, form="{:.2%}", least=0.992, aim="99.6 %"),
+        Line(name="codes in use", measure=exactly(codes.codes_in_use, "codes"), form="{:.0f}", least=32, aim="32"),
+        Line(name="needed codes", measure=exactly(codes.needed_codes, "codes"), form="{:.0f}", least=31, aim="32"),
         Line(name="mean squared error", measure=codes.squared_error, form="{:.4f}", most=0.0055, aim="0.004"),
         Line(
             name="reconstructions recognised",

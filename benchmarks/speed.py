@@ -72,9 +72,7 @@ def throughputs(side: Side) -> dict[str, float]:
     train, test = load_data("mnist", "train"), load_data("mnist", "test")
     assert train.labels is not None
     some = replace(train, images=train.images[:6400].clone(), labels=train.labels[:6400])
-    held = replace(
-        test, images=test.images[:2000].clone(), labels=None if test.labels is None else test.labels[:2000]
-    )
+    held = replace(test, images=test.images[:2000].clone(), labels=None if test.labels is None else test.labels[:2000])
     torch.manual_seed(0)
     model = SpatialRGM().eval()
     unit = to_unit(held.images)
@@ -82,9 +80,7 @@ def throughputs(side: Side) -> dict[str, float]:
     found: dict[str, float] = {}
     if side == "ours":
         found["train_throughput"] = timed(
-            lambda: training(configuration.seed(), some, one_stage("seed", 0, 64)).run(
-                lambda _: None, lambda *_: None
-            ),
+            lambda: training(configuration.seed(), some, one_stage("seed", 0, 64)).run(lambda _: None, lambda *_: None),
             len(some),
         )
         found["encode"] = timed(lambda: model.infer(unit), len(unit))
@@ -96,9 +92,7 @@ def throughputs(side: Side) -> dict[str, float]:
             lambda: list(notebook.steps(SpatialRGM().train(), notebook.loader(some, 0), 1)), len(some)
         )
         with torch.no_grad():
-            found["encode"] = timed(
-                lambda: [encoded(model, x) for x, _ in notebook.loader(held, 0)], len(held)
-            )
+            found["encode"] = timed(lambda: [encoded(model, x) for x, _ in notebook.loader(held, 0)], len(held))
             hard = F.one_hot(z1, model.latent_dim).movedim(-1, 1).float()
             found["decode"] = timed(lambda: [model.dec1(part) for part in hard.split(64)], len(z1))
             found["sample"] = timed(lambda: [sampled(model, k) for _ in range(40) for k in range(10)], 2000)
@@ -172,9 +166,7 @@ def time_to_quality(side: Side, seed: int) -> dict[str, float]:
             measures = summary(model.eval(), validation)
         return {"elapsed_s": time.perf_counter() - STARTED - away, **measures}
     chosen = recipe("quick")
-    chosen = replace(
-        chosen, stages=chosen.stages[:2]
-    )  # the prior comes after, and has no part in either measure
+    chosen = replace(chosen, stages=chosen.stages[:2])  # the prior comes after, and has no part in either measure
     ours = NeuralTrainer(SpatialRGM.from_preset("quick"), train, validation, chosen, seed=seed)
     ours.run(lambda _: None, lambda *_: None)
     record = ours.history[-1]
@@ -234,11 +226,7 @@ def measured(*what: str) -> dict[str, float]:
 
 def spread(ratios: list[float]) -> dict[str, float]:
     """Return the median of some ratios, the least and the greatest."""
-    return {
-        "ratio": round(statistics.median(ratios), 2),
-        "low": round(min(ratios), 2),
-        "high": round(max(ratios), 2),
-    }
+    return {"ratio": round(statistics.median(ratios), 2), "low": round(min(ratios), 2), "high": round(max(ratios), 2)}
 
 
 @app.default
@@ -261,10 +249,7 @@ def main(
     for name in pairs[0][1]:
         theirs, ours = ([pair[which][name] for pair in pairs] for which in (0, 1))
         if name == "peak_mib":
-            found["peak_mib"] = {
-                "notebook": round(statistics.median(theirs)),
-                "ours": round(statistics.median(ours)),
-            }
+            found["peak_mib"] = {"notebook": round(statistics.median(theirs)), "ours": round(statistics.median(ours))}
             continue
         found[name] = spread([b / a for a, b in zip(theirs, ours, strict=True)]) | {
             "ours_images_per_s": round(statistics.median(ours)),
@@ -273,9 +258,7 @@ def main(
     races_run = []
     for number in range(races):
         console.print(f"time to quality, round {number + 1} of {races}")
-        races_run.append(
-            [measured("time_to_quality", side, str(number + 1)) for side in ("notebook", "ours")]
-        )
+        races_run.append([measured("time_to_quality", side, str(number + 1)) for side in ("notebook", "ours")])
     found["time_to_quality"] = spread([a["elapsed_s"] / b["elapsed_s"] for a, b in races_run]) | {
         "notebook_s": round(statistics.median(a["elapsed_s"] for a, _ in races_run), 1),
         "ours_s": round(statistics.median(b["elapsed_s"] for _, b in races_run), 1),
@@ -348,10 +331,7 @@ def page(found: dict[str, Any], rounds: int, races: int) -> str:
     """Return the results as a page."""
     quality, by_side = found["time_to_quality"], found["scaling"][:4]
     lines = ["# Speed", *fill(INTRODUCTION, rounds=rounds, races=races)]
-    lines += [
-        "| work | ratio | spread | ours, images/s | notebook, images/s |",
-        "| --- | --- | --- | --- | --- |",
-    ]
+    lines += ["| work | ratio | spread | ours, images/s | notebook, images/s |", "| --- | --- | --- | --- | --- |"]
     for name, title in NAMES.items():
         one = found[name]
         lines.append(
@@ -379,12 +359,7 @@ def page(found: dict[str, Any], rounds: int, races: int) -> str:
             f"| {row['side']} × {row['side']} | {row['levels']} | {row['codes']} | {1000 * row['step_s']:.1f} ms | "
             f"{row['peak_mib']:,} MiB | {growth} |"
         )
-    lines += [
-        *fill(EVIDENCE, **found["evidence"]),
-        "## Lower bound on the time",
-        *fill(FLOOR),
-        *fill(TRIED)[1:],
-    ]
+    lines += [*fill(EVIDENCE, **found["evidence"]), "## Lower bound on the time", *fill(FLOOR), *fill(TRIED)[1:]]
     return "\n".join([*lines, f"{found['machine']}. Made by `make bench`."]) + "\n"
 
 

@@ -50,9 +50,7 @@ from rgm.report.notebook import figures, verdicts
 
 name = os.environ.get("RGM_NOTEBOOK_DATA", "auto")
 train, test = load_data(name, "train"), load_data(name, "test")
-judge = judge_of(
-    train
-)  # an independent classifier: it has no part in the model, and says what an image shows
+judge = judge_of(train)  # an independent classifier: it has no part in the model, and says what an image shows
 torch.manual_seed(1)  # of the model's first weights
 model = SpatialRGM.from_preset("standard")
 fitted = fit(model, train.images, train.labels, seed=1)

@@ -18,9 +18,7 @@ def to_mathml(latex: str, *, display: bool) -> str:
     """Return a formula as MathML; raise PluginError for a command that the converter does not know."""
     found = convert(latex.strip(), display="block" if display else "inline")
     if "\\" in found:
-        raise PluginError(
-            f"cannot typeset {latex.strip()!r}: it holds a command that latex2mathml does not know"
-        )
+        raise PluginError(f"cannot typeset {latex.strip()!r}: it holds a command that latex2mathml does not know")
     return _FUNCTION.sub(r'\1<mspace width="0.167em"/>', found)
 
 
@@ -28,6 +26,5 @@ def on_page_content(content: str, **_: object) -> str:
     """Replace the formulas of a page; wide ones scroll within their own box."""
     content = _INLINE.sub(lambda found: to_mathml(html.unescape(found[1]), display=False), content)
     return _DISPLAY.sub(
-        lambda found: f'<div class="equation">{to_mathml(html.unescape(found[1]), display=True)}</div>',
-        content,
+        lambda found: f'<div class="equation">{to_mathml(html.unescape(found[1]), display=True)}</div>', content
     )

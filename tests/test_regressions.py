@@ -25,9 +25,7 @@ from rgm.storage.tensors import read_tensors, write_tensors
 def test_codes_whose_header_claims_more_than_the_file_holds(tmp_path: Path) -> None:
     """NumPy would take eight terabytes before it read the first value."""
     header = io.BytesIO()
-    np.lib.format.write_array_header_1_0(
-        header, {"descr": "<i8", "fortran_order": False, "shape": (10**10, 10, 10)}
-    )
+    np.lib.format.write_array_header_1_0(header, {"descr": "<i8", "fortran_order": False, "shape": (10**10, 10, 10)})
     for compression in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         with zipfile.ZipFile(tmp_path / "codes.npz", "w", compression) as archive:
             archive.writestr("z1.npy", header.getvalue() + bytes(80))

@@ -76,12 +76,9 @@ def test_codes_decode_to_rows(fitted: SpatialRGMClassifier, rows: tuple[np.ndarr
 def test_in_a_pipeline_and_a_grid(rows: tuple[np.ndarray, np.ndarray]) -> None:
     X, y = rows
     few = make_pipeline(
-        FunctionTransformer(np.sqrt),
-        SpatialRGMClassifier(min_steps=10, epochs=1.0, random_state=0, device="cpu"),
+        FunctionTransformer(np.sqrt), SpatialRGMClassifier(min_steps=10, epochs=1.0, random_state=0, device="cpu")
     )
-    search = GridSearchCV(few, {"spatialrgmclassifier__preset": ["seed", "quick"]}, cv=2).fit(
-        X[:100], y[:100]
-    )
+    search = GridSearchCV(few, {"spatialrgmclassifier__preset": ["seed", "quick"]}, cv=2).fit(X[:100], y[:100])
     assert search.best_params_["spatialrgmclassifier__preset"] in ("seed", "quick")
     assert len(search.cv_results_["mean_test_score"]) == 2
     assert search.predict(X[:5]).shape == (5,)
@@ -99,8 +96,6 @@ def test_errors_of_shapes(rows: tuple[np.ndarray, np.ndarray]) -> None:
     assert seen.shape[1:] == (1, 32, 32)
     assert (seen[0, 0].sum(dim=0) > 0).sum() == 1  # a line stays a line
     assert square.inverse_transform(square.transform(crossed.reshape(40, 900))).shape == (40, 900)
-    odd = SpatialRGMClassifier(min_steps=2, epochs=0.1, device="cpu", random_state=0).fit(
-        X[:40, :750], y[:40]
-    )
+    odd = SpatialRGMClassifier(min_steps=2, epochs=0.1, device="cpu", random_state=0).fit(X[:40, :750], y[:40])
     assert odd.image_shape_ == (1, 28, 28)
     assert odd.inverse_transform(odd.transform(X[:2, :750])).shape == (2, 750)

@@ -9,16 +9,7 @@ from rgm.counting.model import CountingRGM
 from rgm.errors import RGMError
 from rgm.model.generative import RGM
 from rgm.model.spatial import SpatialRGM
-from rgm.storage.checkpoint import (
-    FILE,
-    Origin,
-    Stored,
-    Unfinished,
-    find_model,
-    newest_whole,
-    read_model,
-    write_model,
-)
+from rgm.storage.checkpoint import FILE, Origin, Stored, Unfinished, find_model, newest_whole, read_model, write_model
 
 KINDS: dict[str, type[RGM]] = {"network": SpatialRGM, "counting": CountingRGM}
 """The class of each kind of configuration."""
@@ -71,12 +62,7 @@ def load(model: str | Path) -> RGM:
 
 
 def save_model(
-    path: Path,
-    model: RGM,
-    origin: Origin,
-    unfinished: Unfinished | None = None,
-    *,
-    dtype: torch.dtype = torch.float32,
+    path: Path, model: RGM, origin: Origin, unfinished: Unfinished | None = None, *, dtype: torch.dtype = torch.float32
 ) -> None:
     """Write a model atomically; equal weights give bit-identical files. Raises RGMError where it cannot be written.
 
@@ -88,10 +74,7 @@ def save_model(
 def _loaded(file: Path) -> Checkpoint:
     stored = read_model(file)
     return Checkpoint(
-        model=_class_of(stored).from_stored(stored),
-        file=file,
-        origin=stored.origin,
-        unfinished=stored.unfinished,
+        model=_class_of(stored).from_stored(stored), file=file, origin=stored.origin, unfinished=stored.unfinished
     )
 
 

@@ -158,9 +158,7 @@ def accuracy(probabilities: Float[Tensor, "n classes"], labels: Int64[Tensor, " 
     return float((probabilities.argmax(dim=1) == labels).double().mean())
 
 
-def matching(
-    clusters: Int64[Tensor, " n"], labels: Int64[Tensor, " n"], count: int
-) -> Int64[Tensor, " count"]:
+def matching(clusters: Int64[Tensor, " n"], labels: Int64[Tensor, " n"], count: int) -> Int64[Tensor, " count"]:
     """Return the class of each of `count` clusters, one-to-one, with the highest accuracy.
 
     The optimal assignment (Kuhn 1955) for the contingency table of clusters and classes.
@@ -176,6 +174,4 @@ def squared_error(
     reconstruction: Float[Tensor, "n channels rows columns"], images: Float[Tensor, "n channels rows columns"]
 ) -> float:
     """Return the mean squared error over images and pixels, in units of the full grey range squared."""
-    return float(
-        (reconstruction - images).square().mean(dtype=torch.float64 if images.device.type != "mps" else None)
-    )
+    return float((reconstruction - images).square().mean(dtype=torch.float64 if images.device.type != "mps" else None))

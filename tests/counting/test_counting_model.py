@@ -58,9 +58,7 @@ def codes(model: CountingRGM, count: int, seed: int = 0) -> Tensor:
 def test_evidence_is_the_enumerated_sum(model: CountingRGM, likelihood: bool) -> None:
     exact, images = Enumerated(model), pictures(model, 4)
     expected = torch.stack([exact.evidence(image, likelihood=likelihood) for image in images])
-    torch.testing.assert_close(
-        model.log_evidence(images, likelihood=likelihood), expected, rtol=1e-10, atol=1e-10
-    )
+    torch.testing.assert_close(model.log_evidence(images, likelihood=likelihood), expected, rtol=1e-10, atol=1e-10)
 
 
 def test_all_black_and_white_images_have_probability_one() -> None:
@@ -85,9 +83,7 @@ def test_free_energy_is_the_evidence_term_by_term(model: CountingRGM, labelled: 
             log = log[labels[number]][None]
         weights = log.flatten().softmax(dim=0).view_as(log)
         leaves = joint.of_leaves(exact.leaves(image, likelihood=True))
-        assert float(found.distortion_nats[number]) == pytest.approx(
-            -float((weights * leaves).sum()), rel=1e-10
-        )
+        assert float(found.distortion_nats[number]) == pytest.approx(-float((weights * leaves).sum()), rel=1e-10)
         # log m(z_{ℓ+1}) of every joint state: all below z_ℓ, summed given all from z_{ℓ+1} up.
         terms, together = [], weights.sum(dim=0)
         for level, link in enumerate(joint.log_links):
@@ -122,9 +118,7 @@ def _summed(log: Tensor, joint: object, level: int) -> Tensor:
 def test_weights_are_the_evidence(model: CountingRGM) -> None:
     images = pictures(model, 5)
     torch.testing.assert_close(model.log_weight(images), -model.free_energy(images).total_nats)
-    by_label = torch.stack(
-        [-model.free_energy(images, torch.full((5,), c)).total_nats for c in (0, 1)], dim=1
-    )
+    by_label = torch.stack([-model.free_energy(images, torch.full((5,), c)).total_nats for c in (0, 1)], dim=1)
     torch.testing.assert_close(by_label, model.log_evidence(images) - math.log(2))
 
 
@@ -270,10 +264,7 @@ def test_completing_takes_masks_and_concepts_of_each(model: CountingRGM) -> None
     z1, concepts = codes(model, 4), torch.tensor([0, 1, 1, 0])
     keep = torch.rand(z1.shape, generator=torch.Generator().manual_seed(3)) < 0.5
     other = torch.where(keep, z1, codes(model, 4, seed=9))
-    draws = [
-        model.complete(some, keep, concepts, generator=torch.Generator().manual_seed(5))
-        for some in (z1, other)
-    ]
+    draws = [model.complete(some, keep, concepts, generator=torch.Generator().manual_seed(5)) for some in (z1, other)]
     assert torch.equal(draws[0].concept, concepts)
     assert torch.equal(draws[0].z1[keep], z1[keep])
     assert all(map(torch.equal, draws[0].codes, draws[1].codes))  # codes outside `keep` are ignored
@@ -302,8 +293,7 @@ def test_hidden_pixels_change_nothing(model: CountingRGM) -> None:
     visible = torch.rand(6, *images.shape[2:], generator=torch.Generator().manual_seed(1)) < 0.6
     mixed = torch.where(visible[:, None], images, others)
     draws = [
-        model.complete_pixels(some, visible, generator=torch.Generator().manual_seed(2))
-        for some in (images, mixed)
+        model.complete_pixels(some, visible, generator=torch.Generator().manual_seed(2)) for some in (images, mixed)
     ]
     assert torch.equal(draws[0].images, draws[1].images)
     assert all(map(torch.equal, draws[0].codes, draws[1].codes))
@@ -334,9 +324,7 @@ def test_log_probabilities_level_by_level(model: CountingRGM) -> None:
     chosen = torch.arange(0, len(joint.root), 7)
     levels = [codes[:, chosen].T.unflatten(1, grid) for codes, grid in zip(joint.codes, grids, strict=False)]
     for level, link in enumerate(joint.log_links):
-        torch.testing.assert_close(
-            model.log_prob_given(level + 1, levels[level], levels[level + 1]), link[chosen]
-        )
+        torch.testing.assert_close(model.log_prob_given(level + 1, levels[level], levels[level + 1]), link[chosen])
     concept = torch.ones(len(chosen), 1, 1, dtype=torch.int64)
     top = model.log_prob_given(model.depth - 1, levels[-1], concept)
     torch.testing.assert_close(top, exact.log_top[1, joint.root[chosen]])
@@ -668,14 +656,10 @@ def _levels(*grids: tuple[int, int, int]) -> tuple[CountingLevel, ...]:
         (_levels((2, 2, 3), (1, 1, 4), (1, 1, 2)), {"outliers": 0.5}, "less than 1 / 2"),
     ],
 )
-def test_invalid_configurations(
-    levels: tuple[CountingLevel, ...], options: dict[str, float], message: str
-) -> None:
+def test_invalid_configurations(levels: tuple[CountingLevel, ...], options: dict[str, float], message: str) -> None:
     with pytest.raises(RGMError, match=message):
         CountingRGM(
-            CountingConfig(
-                image=(1, 4, 4), symbols=PixelSymbols(side=2), levels=levels, smoothing=Smoothing(**options)
-            )
+            CountingConfig(image=(1, 4, 4), symbols=PixelSymbols(side=2), levels=levels, smoothing=Smoothing(**options))
         )
 
 

@@ -61,12 +61,8 @@ def brute(grey: list[list[float]]) -> list[list[set[int]]]:
 
 
 @settings(max_examples=12, deadline=None)
-@given(
-    st.integers(1, 3), st.integers(1, 3), st.sampled_from([2, 4, 6]), st.integers(1, 3), st.integers(0, 999)
-)
-def test_edges_are_where_the_gradient_is_steep(
-    down: int, across: int, side: int, channels: int, seed: int
-) -> None:
+@given(st.integers(1, 3), st.integers(1, 3), st.sampled_from([2, 4, 6]), st.integers(1, 3), st.integers(0, 999))
+def test_edges_are_where_the_gradient_is_steep(down: int, across: int, side: int, channels: int, seed: int) -> None:
     cells = PixelsAndEdges((channels, down * side, across * side), side)
     images = made(2, channels, down * side, across * side, seed=seed)
     found = edges_of(cells, images)

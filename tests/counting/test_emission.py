@@ -43,9 +43,7 @@ def test_log_probabilities_are_the_categoricals(levels: int, outliers: float) ->
     weighed = emission(counts, outliers=outliers, weights=weights)
     torch.testing.assert_close(weighed.log_prob(symbols), (expected * weights).sum(dim=3))
     visible = torch.rand(CELLS, 7, VARIATES, generator=torch.Generator().manual_seed(0)).round().double()
-    torch.testing.assert_close(
-        learned.log_prob(symbols, visible), (expected * visible[:, :, None]).sum(dim=3)
-    )
+    torch.testing.assert_close(learned.log_prob(symbols, visible), (expected * visible[:, :, None]).sum(dim=3))
     assert not learned.log_prob(symbols, torch.zeros_like(visible)).any()
 
 
@@ -59,9 +57,7 @@ def test_levels_sum_to_one() -> None:
 def test_a_symbol_between_levels_has_their_mean_log_likelihood() -> None:
     counts, _, _ = made(2)
     learned = emission(counts)
-    off, on, half = (
-        learned.log_prob(torch.full((CELLS, 1, VARIATES), grey).double()) for grey in (0.0, 1.0, 0.5)
-    )
+    off, on, half = (learned.log_prob(torch.full((CELLS, 1, VARIATES), grey).double()) for grey in (0.0, 1.0, 0.5))
     torch.testing.assert_close(half, (off + on) / 2)
 
 

@@ -130,9 +130,7 @@ def test_sequential_updates_match_the_rule(structure: CountingRGM, paper: Make, 
     assert float(changed) > 0.1
 
 
-def test_an_arrays_information_is_that_of_its_sums(
-    structure: CountingRGM, paper: Make, subset: Subset
-) -> None:
+def test_an_arrays_information_is_that_of_its_sums(structure: CountingRGM, paper: Make, subset: Subset) -> None:
     model = copied(structure, paper)
     state = Sequential(model)
     state.observe(subset[0][:5].double() / 255, subset[1][:5])

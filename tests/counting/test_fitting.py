@@ -21,9 +21,7 @@ def test_the_usual_recipe_is_that_of_the_symbols() -> None:
     assert default_recipe(toy("flat").config) == EMRecipe()
 
 
-@pytest.mark.parametrize(
-    ("recipe", "kind"), [(EMRecipe(), Learner), (ExemplarRecipe(exemplars=1), PaperLearner)]
-)
+@pytest.mark.parametrize(("recipe", "kind"), [(EMRecipe(), Learner), (ExemplarRecipe(exemplars=1), PaperLearner)])
 def test_a_recipe_has_its_steps(recipe: Recipe, kind: type) -> None:
     steps = learner(toy("flat"), recipe, IMAGES, LABELS, seed=0)
     assert isinstance(steps, kind)

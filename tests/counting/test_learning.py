@@ -26,9 +26,7 @@ def unit(images: Tensor) -> Tensor:
     return images.float().div(255).double()
 
 
-def learned(
-    recipe: EMRecipe = RECIPE, *, seed: int = 0, labels: Tensor = LABELS, **options: float
-) -> CountingRGM:
+def learned(recipe: EMRecipe = RECIPE, *, seed: int = 0, labels: Tensor = LABELS, **options: float) -> CountingRGM:
     return fitted(toy("flat", **options), pictures(len(labels)), labels, recipe=recipe, seed=seed)
 
 
@@ -51,9 +49,7 @@ def test_a_mixture_begins_at_images_drawn_to_the_mean(levels: int) -> None:
     fit = Fit(levels=levels, smoothing=1.0, outliers=0.0)
     found = fit.start(read[:, :3], lambda: read.split(7, dim=1))
     above = found.counts[..., 1:].flatten(2)
-    torch.testing.assert_close(
-        above, IMAGE_WEIGHT * read[:, :3] + (1 - IMAGE_WEIGHT) * read.mean(dim=1, keepdim=True)
-    )
+    torch.testing.assert_close(above, IMAGE_WEIGHT * read[:, :3] + (1 - IMAGE_WEIGHT) * read.mean(dim=1, keepdim=True))
     torch.testing.assert_close(found.counts.sum(dim=3), torch.ones(2, 3, 6, dtype=torch.float64))
     torch.testing.assert_close(found.shares, torch.full((2, 3), 1 / 3, dtype=torch.float64))
 
@@ -232,9 +228,7 @@ def test_fewer_images_than_states_are_enough(count: int) -> None:
     model = fitted(toy("flat", states=9, roots=20), pictures(count), LABELS[:count], recipe=recipe)
     assert all(counts.isfinite().all() for counts in model.counts)
     used = (model.counts[-1] > 0).sum(dim=1)
-    assert (
-        used.tolist() == LABELS[:count].bincount().tolist()
-    )  # a prototype per image, and the others impossible
+    assert used.tolist() == LABELS[:count].bincount().tolist()  # a prototype per image, and the others impossible
     result = model.infer(unit(pictures(count)))
     torch.testing.assert_close(result.concept.sum(dim=1), torch.ones(count, dtype=torch.float64))
     drawn = model.sample(torch.tensor([0, 1]), 200).codes[-1].flatten().unique()

@@ -42,9 +42,7 @@ def test_everything_up_and_down_is_the_enumerated_sum(shape: str, generator: tor
     upward = tree.up(leaves)
     root = (upward.root + prior.log()).softmax(dim=1)
     pairs = tree.down(upward, root)
-    counted = [
-        expected_pairs(*parts) for parts in zip(upward.messages, pairs.shares, tree.links, strict=True)
-    ]
+    counted = [expected_pairs(*parts) for parts in zip(upward.messages, pairs.shares, tree.links, strict=True)]
     summed = [torch.zeros_like(link) for link in tree.links]
     for image in range(images):
         log = joint.log(leaves[:, image])
@@ -56,14 +54,10 @@ def test_everything_up_and_down_is_the_enumerated_sum(shape: str, generator: tor
             summed[level] += joint.pairs(posterior, level)
     for found, expected in zip(counted, summed, strict=True):
         torch.testing.assert_close(found, expected)
-        torch.testing.assert_close(
-            found.sum(dim=(1, 2)), torch.full((len(found),), float(images), dtype=torch.float64)
-        )
+        torch.testing.assert_close(found.sum(dim=(1, 2)), torch.full((len(found),), float(images), dtype=torch.float64))
 
 
-def test_a_root_that_is_known_has_its_own_posterior(
-    pair: tuple[Tree, Joint], generator: torch.Generator
-) -> None:
+def test_a_root_that_is_known_has_its_own_posterior(pair: tuple[Tree, Joint], generator: torch.Generator) -> None:
     tree, joint = pair
     leaves = heard(tree, 1, generator)
     known = torch.zeros(1, tree.links[-1].shape[1], dtype=torch.float64)
@@ -74,9 +68,7 @@ def test_a_root_that_is_known_has_its_own_posterior(
         torch.testing.assert_close(marginal[:, 0], joint.marginal(posterior, level))
 
 
-def test_some_roots_are_all_where_no_other_is_possible(
-    pair: tuple[Tree, Joint], generator: torch.Generator
-) -> None:
+def test_some_roots_are_all_where_no_other_is_possible(pair: tuple[Tree, Joint], generator: torch.Generator) -> None:
     tree, _ = pair
     leaves = heard(tree, 5, generator)
     own = slice(1, 2)
@@ -188,9 +180,7 @@ def test_very_unlikely_leaves_do_not_underflow(generator: torch.Generator) -> No
     torch.testing.assert_close(root[0].double(), joint.marginal(posterior, 2)[0], rtol=0, atol=2e-2)
     pairs = tree.down(upward, exact.softmax(dim=0).float()[None])
     for level, marginal in enumerate(pairs.marginals):
-        torch.testing.assert_close(
-            marginal[:, 0].double(), joint.marginal(posterior, level), rtol=0, atol=1e-5
-        )
+        torch.testing.assert_close(marginal[:, 0].double(), joint.marginal(posterior, level), rtol=0, atol=1e-5)
 
 
 def test_states_that_are_not_there_gain_nothing(generator: torch.Generator) -> None:

@@ -84,9 +84,7 @@ def test_the_order_of_images_changes_no_sum(model: CountingRGM) -> None:
     order = torch.tensor([3, 1, 4, 0, 2])
     images = pictures(model)
     pairs = zip(
-        expected_counts(model, images, LABELS),
-        expected_counts(model, images[order], LABELS[order]),
-        strict=True,
+        expected_counts(model, images, LABELS), expected_counts(model, images[order], LABELS[order]), strict=True
     )
     for ours, reference in pairs:
         torch.testing.assert_close(ours, reference)
@@ -109,8 +107,7 @@ def test_counting_by_the_rule_takes_every_array_in(model: CountingRGM) -> None:
     added = expected_counts(model, images, LABELS)
     update(model, images, LABELS, select=True)
     symbols = [
-        selective_update(a.mT, b.mT, 5).mT
-        for a, b in zip(before[0].movedim(2, 0), added[0].movedim(2, 0), strict=True)
+        selective_update(a.mT, b.mT, 5).mT for a, b in zip(before[0].movedim(2, 0), added[0].movedim(2, 0), strict=True)
     ]
     torch.testing.assert_close(model.counts[0], torch.stack(symbols, dim=2))
     for found, then, more in zip(model.counts[1:-1], before[1:-1], added[1:-1], strict=True):
@@ -147,9 +144,7 @@ def test_one_image_updates_as_in_the_paper(precision: float, seed: int) -> None:
     """P = softmax(β [I(a), I(a + Δ)]), a ← (P₀ a + P₁ (a + Δ)) · β / (β + P₁)."""
     old, more = random_counts(3, 4, seed=seed), random_counts(3, 4, seed=seed + 1) / 10
     precision += 1
-    mixed = (precision * torch.stack([mutual_information(old), mutual_information(old + more)])).softmax(
-        dim=0
-    )
+    mixed = (precision * torch.stack([mutual_information(old), mutual_information(old + more)])).softmax(dim=0)
     expected = (mixed[0] * old + mixed[1] * (old + more)) * precision / (precision + mixed[1])
     torch.testing.assert_close(selective_update(old, more, 1, precision=precision), expected)
 

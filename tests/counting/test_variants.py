@@ -83,16 +83,14 @@ def test_locality_distinguishes_the_controls_of_a_tree() -> None:
     model = fitted(CountingRGM.from_preset("counting", images=400), train.images, train.labels)
     blank = controls.untrained(model, seed=1)
     assert all(
-        torch.equal(one, two)
-        for one, two in zip(blank.counts, controls.untrained(model, seed=1).counts, strict=True)
+        torch.equal(one, two) for one, two in zip(blank.counts, controls.untrained(model, seed=1).counts, strict=True)
     )
     assert isinstance(controls.factorised(model, train, seed=1), CountingRGM)
     scattered = controls.flat(model, train, seed=1)
     concept = scattered.infer(to_unit(test.images)).concept.argmax(dim=1)
     assert (concept == test.labels).double().mean() > 0.7  # learning does not depend on the order of pixels
     own, shuffled = (
-        locality(one, test, None, count=2, concepts=2).measures()["own_patch_share"]
-        for one in (model, scattered)
+        locality(one, test, None, count=2, concepts=2).measures()["own_patch_share"] for one in (model, scattered)
     )
     assert own == pytest.approx(1)
     assert shuffled < 0.15

@@ -100,9 +100,7 @@ def _number(codes: Tensor, base: int) -> Tensor:
     return sum(code * base**cell for cell, code in enumerate(codes))
 
 
-def random_links(
-    grids: tuple[Grid, ...], states: tuple[int, ...], generator: torch.Generator
-) -> list[Tensor]:
+def random_links(grids: tuple[Grid, ...], states: tuple[int, ...], generator: torch.Generator) -> list[Tensor]:
     links = []
     for grid, below, above in zip(grids, states, states[1:], strict=False):
         counts = torch.empty(math.prod(grid), above, below, dtype=torch.float64)
@@ -111,9 +109,7 @@ def random_links(
     return links
 
 
-def random_tree(
-    grids: tuple[Grid, ...], states: tuple[int, ...], generator: torch.Generator
-) -> tuple[Tree, Joint]:
+def random_tree(grids: tuple[Grid, ...], states: tuple[int, ...], generator: torch.Generator) -> tuple[Tree, Joint]:
     links = random_links(grids, states, generator)
     return Tree(grids, links), Joint(grids, links)
 
@@ -187,11 +183,7 @@ class Enumerated:
         model = self.model
         counts, symbols = model.counts[0].double(), model.leaves.read(image[None])[:, 0].double()
         outliers, pixels = model.config.smoothing.outliers, model.leaves.cells.pixels
-        weigh = (
-            (1.0, 0.0)
-            if likelihood
-            else (model.config.symbols.pixel_weight, model.config.symbols.edge_weight)
-        )
+        weigh = (1.0, 0.0) if likelihood else (model.config.symbols.pixel_weight, model.config.symbols.edge_weight)
         found = torch.zeros(counts.shape[:2], dtype=torch.float64)
         for variate in range(counts.shape[2]):
             off, on = counts[:, :, variate].unbind(dim=2)

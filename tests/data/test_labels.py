@@ -56,9 +56,7 @@ def test_typical_images_of_clusters_are_alike(digits: ImageSet) -> None:
     assert torch.equal(found, typical(digits, 10, seed=0))
     assert len(found) == len(digits)
     assert torch.bincount(found[found != HIDDEN]).max() <= 10
-    purity = [
-        int(torch.bincount(digits.labels[found == c]).max()) / int((found == c).sum()) for c in range(10)
-    ]
+    purity = [int(torch.bincount(digits.labels[found == c]).max()) / int((found == c).sum()) for c in range(10)]
     assert sum(purity) / 10 > 0.85
 
 

@@ -51,9 +51,7 @@ def small_mnist(folder: Path, *, images: int = 24, labels: int = 24, suffix: str
     return folder
 
 
-def test_auto_offline_warns_once_and_uses_digits(
-    offline: list[str], caplog: pytest.LogCaptureFixture
-) -> None:
+def test_auto_offline_warns_once_and_uses_digits(offline: list[str], caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, logger="rgm"):
         sets = [load_data("auto", split) for split in ("train", "validation", "test")]
     assert [data.name for data in sets] == ["digits"] * 3

@@ -13,15 +13,8 @@ from rgm.model.spatial import SpatialRGM
 
 @pytest.fixture(scope="module")
 def findings(shipped: SpatialRGM, digits: ImageSet, test_digits: ImageSet, digits_judge: Judge) -> Findings:
-    found = measure(
-        shipped, digits, test_digits, digits_judge, sizes=SampleSizes(samples=80, cells=2, concepts=4)
-    )
-    return (
-        found.abstraction.findings()
-        | found.levels.findings()
-        | found.quality.findings()
-        | found.locality.findings()
-    )
+    found = measure(shipped, digits, test_digits, digits_judge, sizes=SampleSizes(samples=80, cells=2, concepts=4))
+    return found.abstraction.findings() | found.levels.findings() | found.quality.findings() | found.locality.findings()
 
 
 def test_every_finding_is_in_the_table_with_its_unit(findings: Findings) -> None:
@@ -59,8 +52,7 @@ def test_labels_and_meanings_are_sentences_of_their_own() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "text"),
-    [(1.0, "100.0 %"), (0.99996, "99.996 %"), (0.5, "50.0 %"), (0.0, "0.0 %"), (0.0004, "0.04 %")],
+    ("value", "text"), [(1.0, "100.0 %"), (0.99996, "99.996 %"), (0.5, "50.0 %"), (0.0, "0.0 %"), (0.0004, "0.04 %")]
 )
 def test_a_share_that_is_not_quite_all_or_nothing_does_not_read_so(value: float, text: str) -> None:
     assert percent(value) == text

@@ -88,8 +88,7 @@ def test_errors_of_the_hub_are_one_line(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(Hub, "create_repo", refuse)
     monkeypatch.setattr(huggingface_hub, "HfApi", lambda **_: Hub())
     with pytest.raises(
-        RGMError,
-        match="no model at someone/digits, and it could not be downloaded from the Hub: no way to the Hub",
+        RGMError, match="no model at someone/digits, and it could not be downloaded from the Hub: no way to the Hub"
     ):
         SpatialRGM.from_pretrained("someone/digits")
     with pytest.raises(RGMError, match="someone/digits could not be written on the Hub: no way to the Hub"):

@@ -29,9 +29,7 @@ def bounded() -> SpatialRGM:
     """Return a model with a prior of short context."""
     config = preset("standard", (1, 28, 28), 10)
     prior = replace(config.levels[0].prior, context=8, width=32, layers=2)
-    return SpatialRGM.from_config(
-        replace(config, levels=(replace(config.levels[0], prior=prior), config.levels[1]))
-    )
+    return SpatialRGM.from_config(replace(config, levels=(replace(config.levels[0], prior=prior), config.levels[1])))
 
 
 @pytest.fixture(scope="module")
@@ -61,9 +59,7 @@ def pair(request: pytest.FixtureRequest, folder: Path) -> tuple[SpatialRGM, Runs
 
 
 @pytest.mark.parametrize("count", [1, 5])
-def test_graphs_encode_and_decode_like_the_model(
-    pair: tuple[SpatialRGM, Runs], digits: ImageSet, count: int
-) -> None:
+def test_graphs_encode_and_decode_like_the_model(pair: tuple[SpatialRGM, Runs], digits: ImageSet, count: int) -> None:
     model, run = pair
     images = to_unit(digits.images[:count])
     inferred = model.infer(images)
@@ -109,6 +105,6 @@ def test_a_model_becomes_a_folder_of_graphs(folder: Path) -> None:
     assert SpatialRGM().config == SpatialRGM.from_preset("seed").config
     paths = sorted(folder.glob("*.onnx"))
     assert [path.name for path in paths] == [
-        *("decoder.onnx", "prior-1.onnx", "recognition-1.onnx", "recognition-2.onnx"),
+        *("decoder.onnx", "prior-1.onnx", "recognition-1.onnx", "recognition-2.onnx")
     ]
     assert all(path.stat().st_size > 1000 for path in paths)

@@ -74,9 +74,7 @@ def enumerated(arrays: PymdpArrays, observed: np.ndarray) -> np.ndarray:
             for cell, factor in enumerate(level.A_dependencies):
                 chance *= level.A[cell, below[cell], above[factor]]
         if chance > 0:
-            found[codes[-1][0]].append(
-                np.log(chance) + log_probs[:, np.arange(len(codes[0])), codes[0]].sum(axis=1)
-            )
+            found[codes[-1][0]].append(np.log(chance) + log_probs[:, np.arange(len(codes[0])), codes[0]].sum(axis=1))
     return np.stack([logsumexp(terms, axis=0) for terms in found], axis=1)
 
 
@@ -154,9 +152,7 @@ def test_observations_are_distributions_times_weights(model: CountingRGM) -> Non
     for weights, likelihood in ((arrays.weighted, False), (arrays.likelihood, True)):
         observed = pymdp_observations(model, images, likelihood=likelihood)
         assert observed.shape == (3, *arrays.levels[0].A.shape[:2])
-        np.testing.assert_allclose(
-            observed.sum(axis=2), np.broadcast_to(weights, observed.shape[:2]), atol=1e-12
-        )
+        np.testing.assert_allclose(observed.sum(axis=2), np.broadcast_to(weights, observed.shape[:2]), atol=1e-12)
     assert set(arrays.likelihood) == {0, 1}
     assert set(arrays.weighted) == {0.25, 0.5}
 

@@ -6,9 +6,7 @@ from rgm.model.spatial import SpatialRGM
 
 
 @torch.no_grad()
-def test_decoding_a_cell_from_its_neighbourhood_matches_the_full_image(
-    generator: torch.Generator,
-) -> None:
+def test_decoding_a_cell_from_its_neighbourhood_matches_the_full_image(generator: torch.Generator) -> None:
     torch.manual_seed(0)
     model = SpatialRGM(config=preset("three-level", (3, 24, 16), 3)).eval()
     z1 = torch.randint(16, (70, 6, 4), generator=generator)

@@ -29,26 +29,15 @@ def tiny(depth: int) -> SpatialRGM:
     """Return a float64 model small enough to enumerate: 4 × 4 pixels, 2 × 2 cells of 2 states, 2 or 3 levels."""
     gumbel = Gumbel()
     z1 = LevelConfig(
-        grid=(2, 2),
-        states=2,
-        recognition=ConvRecognition(widths=(3,), estimator=gumbel),
-        prior=DensePrior(width=4),
+        grid=(2, 2), states=2, recognition=ConvRecognition(widths=(3,), estimator=gumbel), prior=DensePrior(width=4)
     )
     z2 = LevelConfig(
-        grid=(1, 1),
-        states=3,
-        recognition=DenseRecognition(width=4, estimator=gumbel),
-        prior=DensePrior(width=4),
+        grid=(1, 1), states=3, recognition=DenseRecognition(width=4, estimator=gumbel), prior=DensePrior(width=4)
     )
-    top = LevelConfig(
-        grid=(1, 1), states=2, recognition=DenseRecognition(width=4, estimator=gumbel), prior=None
-    )
+    top = LevelConfig(grid=(1, 1), states=2, recognition=DenseRecognition(width=4, estimator=gumbel), prior=None)
     levels = (z1, top) if depth == 2 else (z1, z2, top)
     config = ModelConfig(
-        image=(1, 4, 4),
-        levels=levels,
-        decoder=TransposedDecoder(width=4, widths=()),
-        pixels=Gaussian(sigma=0.5),
+        image=(1, 4, 4), levels=levels, decoder=TransposedDecoder(width=4, widths=()), pixels=Gaussian(sigma=0.5)
     )
     torch.manual_seed(3)
     return SpatialRGM.from_config(config).double().eval()
@@ -248,9 +237,7 @@ def test_completion_depends_on_kept_codes_alone(generator: torch.Generator) -> N
     keep = torch.zeros(1, 14, 14, dtype=torch.bool)
     keep[:, :9] = True
     other = torch.where(keep, z1, (z1 + 7) % 16)
-    drawn = [
-        model.complete(codes, keep, 4, generator=torch.Generator().manual_seed(5)) for codes in (z1, other)
-    ]
+    drawn = [model.complete(codes, keep, 4, generator=torch.Generator().manual_seed(5)) for codes in (z1, other)]
     for one, two in zip(drawn[0].codes, drawn[1].codes, strict=True):
         assert torch.equal(one, two)
     assert torch.equal(drawn[0].z1[:, :9], z1[:, :9])
@@ -329,9 +316,7 @@ def test_a_cell_beyond_the_grid_has_no_probabilities() -> None:
 
 
 @pytest.mark.parametrize("depth", [2, 3])
-def test_gradients_of_the_enumerated_bound_are_its_differences(
-    depth: int, generator: torch.Generator
-) -> None:
+def test_gradients_of_the_enumerated_bound_are_its_differences(depth: int, generator: torch.Generator) -> None:
     """∂F/∂θ = Σ_z [q (∂f + f ∂ log q)]: autograd of `bound`, weighted by q over every z, against finite differences."""
     model = tiny(depth)
     image = torch.rand(1, 1, 4, 4, generator=generator, dtype=torch.float64)

@@ -35,14 +35,10 @@ def as_field(codes: torch.Tensor) -> torch.Tensor:
 
 @torch.no_grad()
 @pytest.mark.parametrize("order", [(0, 1, 2, 3), (2, 0, 3, 1)])
-def test_probabilities_of_all_grids_sum_to_one_in_every_order(
-    prior: TransformerPrior, order: tuple[int, ...]
-) -> None:
+def test_probabilities_of_all_grids_sum_to_one_in_every_order(prior: TransformerPrior, order: tuple[int, ...]) -> None:
     codes = every_grid()
     orders = torch.tensor(order).expand(len(codes), -1)
-    total = (
-        prior._log_probs(as_field(codes), as_field(codes), parents(len(codes)), orders).sum(dim=1).exp().sum()
-    )
+    total = prior._log_probs(as_field(codes), as_field(codes), parents(len(codes)), orders).sum(dim=1).exp().sum()
     assert float(total) == pytest.approx(1.0)
 
 
@@ -62,9 +58,7 @@ def test_summing_out_each_cell_leaves_the_expectation_and_lessens_the_variance(
 
 
 @torch.no_grad()
-def test_samples_follow_the_enumerated_probabilities(
-    prior: TransformerPrior, generator: torch.Generator
-) -> None:
+def test_samples_follow_the_enumerated_probabilities(prior: TransformerPrior, generator: torch.Generator) -> None:
     codes, draws = every_grid(), 20_000
     expected = draws * prior.log_prob(as_field(codes), parents(len(codes))).exp()
     drawn = prior.sample(parents(draws), generator)
@@ -74,9 +68,7 @@ def test_samples_follow_the_enumerated_probabilities(
 
 
 @torch.no_grad()
-def test_completions_follow_the_conditional_of_kept_first(
-    prior: TransformerPrior, generator: torch.Generator
-) -> None:
+def test_completions_follow_the_conditional_of_kept_first(prior: TransformerPrior, generator: torch.Generator) -> None:
     draws = 20_000
     codes = torch.tensor([[2, 0], [0, 1]]).expand(draws, -1, -1)
     keep = torch.tensor([[True, False], [False, True]]).expand(draws, -1, -1)
@@ -152,9 +144,7 @@ def test_bounded_context_is_full_attention_under_its_mask(generator: torch.Gener
 @torch.no_grad()
 def test_stepwise_sampling_uses_the_probabilities_of_training(generator: torch.Generator) -> None:
     torch.manual_seed(0)
-    prior = TransformerPrior(
-        OrderedPrior(width=8, layers=2, heads=2, context=3), (2, 1, 1), (STATES, 3, 4)
-    ).double()
+    prior = TransformerPrior(OrderedPrior(width=8, layers=2, heads=2, context=3), (2, 1, 1), (STATES, 3, 4)).double()
     prior.head.weight.mul_(8)
     codes = torch.randint(STATES, (1, 3, 4), generator=generator)
     # With all cells but the last kept, samples of the last have the parallel pass's probabilities.
@@ -188,9 +178,7 @@ def test_only_training_is_conditioned_on_a_pose(generator: torch.Generator) -> N
     assert (prior.score(z, parents(20), generator, turned) - untold).abs().min() > 0
     every = as_field(every_grid())  # a distribution over all grids, with or without a pose
     for pose in (still, turned):
-        conditioned = prior.score(every, parents(len(every)), generator, pose[:1].expand(len(every), -1)).sum(
-            dim=1
-        )
+        conditioned = prior.score(every, parents(len(every)), generator, pose[:1].expand(len(every), -1)).sum(dim=1)
         torch.testing.assert_close(conditioned.exp().sum(), torch.tensor(1.0, dtype=torch.float64))
 
 

@@ -34,9 +34,7 @@ CPU = torch.device("cpu")
         lambda n, source: uniform((n, 3), source, CPU),
         lambda n, source: integers(2, 9, (n,), source, CPU),
         lambda n, source: exponential(torch.empty(n, 4, 3, 2), source),
-        lambda n, source: exponential(
-            torch.empty(n, 4, 3, 2).contiguous(memory_format=torch.channels_last), source
-        ),
+        lambda n, source: exponential(torch.empty(n, 4, 3, 2).contiguous(memory_format=torch.channels_last), source),
     ],
 )
 def test_a_share_of_the_noise_is_the_batches_own(draw: Callable[[int, Source], torch.Tensor]) -> None:
@@ -107,24 +105,10 @@ def test_two_processes_end_with_the_weights_of_one(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_process_that_dies_stops_the_others_and_one_goes_on_alone(tmp_path: Path) -> None:
     out = tmp_path / "run"
-    options = [
-        "train",
-        "--data",
-        "digits",
-        "--preset",
-        "seed",
-        "--epochs",
-        "40",
-        "--out",
-        str(out),
-        "--device",
-        "cpu",
-    ]
+    options = ["train", "--data", "digits", "--preset", "seed", "--epochs", "40", "--out", str(out), "--device", "cpu"]
     command = [*TORCHRUN, "-m", "rgm", *options]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment
-    ) as together:
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment) as together:
         checkpoint = out / "checkpoints"
         start = time.monotonic()
         while not step_files(checkpoint):

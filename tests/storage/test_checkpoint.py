@@ -110,17 +110,13 @@ def test_another_architecture_names_the_tensor(saved: Path, tmp_path: Path) -> N
 def test_an_architecture_that_claims_too_much_takes_no_memory(saved: Path, tmp_path: Path) -> None:
     for states in (10**12, 2**62):
         file = _rewritten(
-            saved,
-            tmp_path / FILE,
-            lambda header, states=states: header["model"]["levels"][0].update(states=states),
+            saved, tmp_path / FILE, lambda header, states=states: header["model"]["levels"][0].update(states=states)
         )
         with pytest.raises(RGMError, match=r"do not fit the architecture|cannot read"):
             load(file)
 
 
-def test_the_newest_intact_checkpoint_is_loaded(
-    saved: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_the_newest_intact_checkpoint_is_loaded(saved: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     folder = tmp_path / "checkpoints"
     for step in (9, 10, 11):
         origin = replace(ORIGIN, seed=step)

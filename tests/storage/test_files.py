@@ -14,8 +14,7 @@ from rgm.errors import RGMError
 from rgm.storage.files import folder_lock, write_bytes, write_json
 
 HOLD = (
-    "import sys, time, pathlib; from rgm.storage.files import folder_lock\n"
-    "with folder_lock(pathlib.Path(sys.argv[1])):"
+    "import sys, time, pathlib; from rgm.storage.files import folder_lock\nwith folder_lock(pathlib.Path(sys.argv[1])):"
 )
 
 

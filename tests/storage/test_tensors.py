@@ -11,15 +11,9 @@ from safetensors.torch import save_file
 from rgm.errors import RGMError
 from rgm.storage.tensors import VERSION, DamagedError, read_tensors, write_tensors
 
-TENSORS = {
-    "a": torch.arange(6.0).reshape(2, 3),
-    "b": torch.ones(2, dtype=torch.int64),
-    "c": torch.tensor(3.0),
-}
+TENSORS = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.ones(2, dtype=torch.int64), "c": torch.tensor(3.0)}
 HEADER = {"size": 3, "word": "naïve", "share": 1e-05}
-anywhere = settings(
-    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+anywhere = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture
@@ -74,9 +68,7 @@ def test_a_newer_version_suggests_an_update(file: Path) -> None:
     newer = file.read_bytes().replace(rb"\"version\": 1", rb"\"version\": 7")
     assert newer != file.read_bytes()
     file.write_bytes(newer)
-    with pytest.raises(
-        RGMError, match=rf"newer rgm \(format 7, this one reads up to {VERSION}\): update rgm"
-    ):
+    with pytest.raises(RGMError, match=rf"newer rgm \(format 7, this one reads up to {VERSION}\): update rgm"):
         read_tensors(file, "kind")
 
 

@@ -12,9 +12,7 @@ from rgm.training.recipe import recipe
 from rgm.training.summary import summary
 
 PRESENT = [
-    name
-    for name, there in (("cuda", torch.cuda.is_available()), ("mps", torch.backends.mps.is_available()))
-    if there
+    name for name, there in (("cuda", torch.cuda.is_available()), ("mps", torch.backends.mps.is_available())) if there
 ]
 
 

@@ -42,9 +42,7 @@ def test_callbacks_are_called_in_order(subset: ImageSet) -> None:
     torch.manual_seed(0)
     heard = Heard()
     images = subset.images
-    result = rgm.fit(
-        SpatialRGM(), images, subset.labels, recipe="seed", epochs=2, batch_size=32, callbacks=[heard]
-    )
+    result = rgm.fit(SpatialRGM(), images, subset.labels, recipe="seed", epochs=2, batch_size=32, callbacks=[heard])
     assert [record.step for record in heard.steps] == [1, 2, 3, 4, 5, 6]
     assert tuple(heard.epochs) == result.history
 

@@ -27,22 +27,12 @@ def uninterrupted(tmp_path_factory):
 
 def test_a_run_folder_is_complete(uninterrupted):
     names = {path.name for path in uninterrupted.folder.iterdir()}
-    assert {
-        "config.json",
-        "model.safetensors",
-        "metrics.json",
-        "metrics.jsonl",
-        "timing.jsonl",
-        "checkpoints",
-    } <= names
+    assert {"config.json", "model.safetensors", "metrics.json", "metrics.jsonl", "timing.jsonl", "checkpoints"} <= names
     metrics = json.loads((uninterrupted.folder / "metrics.json").read_text())
     assert metrics["data"] == "digits"
     assert metrics["preset"] == "counting"
     assert metrics["test"]["concept_accuracy"] > 0.96
-    stages = [
-        json.loads(line)["stage"]
-        for line in (uninterrupted.folder / "metrics.jsonl").read_text().splitlines()
-    ]
+    stages = [json.loads(line)["stage"] for line in (uninterrupted.folder / "metrics.jsonl").read_text().splitlines()]
     assert stages == ["states", "prototypes", "pass 1"]
 
 
@@ -51,9 +41,7 @@ def test_a_saved_model_is_the_same_model(uninterrupted):
     assert isinstance(loaded.model, CountingRGM)
     assert loaded.model.config == uninterrupted.model.config
     images = torch.rand(3, 1, 28, 28, generator=torch.Generator().manual_seed(0))
-    torch.testing.assert_close(
-        loaded.model.log_weight(images), uninterrupted.model.log_weight(images), rtol=0, atol=0
-    )
+    torch.testing.assert_close(loaded.model.log_weight(images), uninterrupted.model.log_weight(images), rtol=0, atol=0)
     assert loaded.unfinished is None
 
 
@@ -72,9 +60,7 @@ def test_resumed_training_is_bit_identical(uninterrupted, tmp_path, after):
     resumed = plan_run(COUNTING).carry_out(tmp_path, resume=True)
     assert resumed.history == uninterrupted.history
     assert (tmp_path / "metrics.json").read_bytes() == (uninterrupted.folder / "metrics.json").read_bytes()
-    assert (tmp_path / "model.safetensors").read_bytes() == (
-        uninterrupted.folder / "model.safetensors"
-    ).read_bytes()
+    assert (tmp_path / "model.safetensors").read_bytes() == (uninterrupted.folder / "model.safetensors").read_bytes()
 
 
 def test_a_run_interrupted_in_its_first_step_can_be_resumed(tmp_path, monkeypatch):

@@ -117,8 +117,7 @@ def operations(preset: str, stage: int, batch: int) -> int:
 
 
 @pytest.mark.parametrize(
-    ("preset", "stage", "most"),
-    [("seed", 0, 300), ("standard", 0, 700), ("standard", 1, 1000), ("pretrained", 3, 370)],
+    ("preset", "stage", "most"), [("seed", 0, 300), ("standard", 0, 700), ("standard", 1, 1000), ("pretrained", 3, 370)]
 )
 def test_a_step_takes_few_operations_however_many_images(preset: str, stage: int, most: int) -> None:
     """A fifth more than were counted: more needs a deliberate change."""

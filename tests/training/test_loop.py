@@ -54,12 +54,7 @@ def test_every_preset_learns(name: str) -> None:
     model = SpatialRGM.from_preset(name, image=images.shape)
     plan = recipe(name).adjusted(epochs=8, batch_size=32)
     history = train(model, images, plan, seed=0).history
-    learned = {
-        "codes": "reconstruction",
-        "seed": "reconstruction",
-        "bound": "distortion_nats",
-        "prior": "prior",
-    }
+    learned = {"codes": "reconstruction", "seed": "reconstruction", "bound": "distortion_nats", "prior": "prior"}
     stages = [stage.name for stage in plan.stages if stage.name in learned]
     assert stages
     for stage in stages:
@@ -113,9 +108,7 @@ def plan_of(name: str) -> Recipe:
     return two_stages() if name == "seed" else recipe(name).adjusted(epochs=2.5, batch_size=64)
 
 
-@pytest.fixture(
-    scope="module", params=["seed", "standard", pytest.param("pretrained", marks=pytest.mark.slow)]
-)
+@pytest.fixture(scope="module", params=["seed", "standard", pytest.param("pretrained", marks=pytest.mark.slow)])
 def uninterrupted(request: pytest.FixtureRequest, subset: ImageSet) -> tuple[str, NeuralTrainer]:
     """An uninterrupted training."""
     done = NeuralTrainer(new_model(request.param), subset, subset, plan_of(request.param), seed=2)
@@ -149,9 +142,7 @@ def test_training_resumed_at_any_step_is_bit_identical(
     resumed.restore(numbers, tensors)  # type: ignore[arg-type]
     resumed.run(lambda _: None, lambda *_: None)
     assert resumed.history == undisturbed.history
-    for one, two in zip(
-        undisturbed.model.state_dict().values(), resumed.model.state_dict().values(), strict=True
-    ):
+    for one, two in zip(undisturbed.model.state_dict().values(), resumed.model.state_dict().values(), strict=True):
         assert torch.equal(one, two)
 
 
@@ -181,11 +172,7 @@ def test_the_state_of_another_training_is_refused(subset: ImageSet) -> None:
         with pytest.raises(RGMError, match="state of another training"):
             fresh.restore(numbers | {"position": numbers["position"] | wrong}, tensors)
     name = next(name for name in tensors if name.endswith("exp_avg"))
-    for other in (
-        {name: tensors[name][..., :1]},
-        {name: tensors[name].long()},
-        {"7.0.step": torch.zeros(())},
-    ):
+    for other in ({name: tensors[name][..., :1]}, {name: tensors[name].long()}, {"7.0.step": torch.zeros(())}):
         with pytest.raises(RGMError, match="its optimisers have no"):
             fresh.restore(numbers, tensors | other)
     with pytest.raises(RGMError, match="its optimisers have only exp_avg of weights 0"):
@@ -209,9 +196,7 @@ def test_hidden_labels_have_no_effect(subset: ImageSet) -> None:
     assert subset.labels is not None
     known = few_labels(subset, 20, seed=0)
     assert known.labels is not None
-    other = replace(
-        subset, labels=torch.where(known.labels == HIDDEN, (subset.labels + 1) % 10, subset.labels)
-    )
+    other = replace(subset, labels=torch.where(known.labels == HIDDEN, (subset.labels + 1) % 10, subset.labels))
     found = []
     for source in (subset, other):
         assert source.labels is not None
@@ -246,9 +231,7 @@ def test_training_with_few_labels_is_resumed(subset: ImageSet, count: int) -> No
 def test_fit_takes_arrays(subset: ImageSet) -> None:
     assert subset.labels is not None
     model = new_model()
-    result = rgm.fit(
-        model, subset.images.numpy(), subset.labels.numpy(), recipe="seed", epochs=1, device="cpu"
-    )
+    result = rgm.fit(model, subset.images.numpy(), subset.labels.numpy(), recipe="seed", epochs=1, device="cpu")
     assert result.model is model
     assert len(result.history) == 1
     assert not model.training
@@ -283,8 +266,6 @@ def test_frozen_weights_do_not_change(digits: ImageSet) -> None:
     subset = replace(
         digits, images=digits.images[:64], labels=digits.labels[:64] if digits.labels is not None else None
     )
-    NeuralTrainer(model, subset, None, recipe("quick").adjusted(epochs=3), seed=0).run(
-        lambda _: None, lambda *_: None
-    )
+    NeuralTrainer(model, subset, None, recipe("quick").adjusted(epochs=3), seed=0).run(lambda _: None, lambda *_: None)
     assert torch.equal(frozen, before)
     assert [weight.requires_grad for weight in model.parameters()].count(False) == 1

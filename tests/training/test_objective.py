@@ -12,14 +12,7 @@ from rgm.model.config import preset
 from rgm.model.recognition import Relaxed
 from rgm.model.spatial import SpatialRGM
 from rgm.presets import ESTIMATORS
-from rgm.training.objective import (
-    locality_loss,
-    loss,
-    mutual_information,
-    pseudo_label,
-    robust_log_prob,
-    usage,
-)
+from rgm.training.objective import locality_loss, loss, mutual_information, pseudo_label, robust_log_prob, usage
 from rgm.training.recipe import Weights, recipe
 
 
@@ -87,9 +80,7 @@ def test_spill_is_nothing_for_a_decoder_that_keeps_to_the_patch(generator: torch
 def test_spill_is_the_change_outside_the_patch() -> None:
     model = SpatialRGM().eval()
     codes = torch.zeros(1, 7, 7, dtype=torch.int64)
-    measured = float(
-        locality_loss(model, one_hot(codes, 32), model.decode(codes), torch.Generator().manual_seed(3))
-    )
+    measured = float(locality_loss(model, one_hot(codes, 32), model.decode(codes), torch.Generator().manual_seed(3)))
     candidates, plain = [], model.decode(codes)
     for row in range(7):
         for column in range(7):
@@ -185,13 +176,7 @@ def test_the_prior_term_is_robust_to_outliers(generator: torch.Generator) -> Non
     model = SpatialRGM.from_preset("standard").train()
     x, y = torch.rand(4, 1, 28, 28, generator=generator), torch.arange(4)
     strict, lenient = (
-        loss(
-            model,
-            x,
-            y,
-            Weights(reconstruction=0.0, prior=1.0, outliers=share),
-            torch.Generator().manual_seed(1),
-        )
+        loss(model, x, y, Weights(reconstruction=0.0, prior=1.0, outliers=share), torch.Generator().manual_seed(1))
         for share in (0.0, 0.02)
     )
     assert list(strict.terms) == list(lenient.terms) == ["prior"]

@@ -64,13 +64,7 @@ def test_needed_codes_are_not_relocated(digits: ImageSet) -> None:
 def test_codes_are_relocated_between_two_shares_of_the_stage(digits: ImageSet) -> None:
     relocation = Relocation(start=0.25, stop=0.75, every=2)
     assert [step for step in range(1, 17) if relocation.due(step, 16)] == [4, 6, 8, 10]
-    stage = Stage(
-        name="codes",
-        epochs=1,
-        batch_size=8,
-        relocation=relocation,
-        weights=Weights(usage=0.5, codebook=1.0),
-    )
+    stage = Stage(name="codes", epochs=1, batch_size=8, relocation=relocation, weights=Weights(usage=0.5, codebook=1.0))
     subset = replace(digits, images=digits.images[:64], labels=None, classes=())
     counted: list[bool] = []
     for estimator in ("vector-quantised", "gumbel"):  # the latter has no codebook
@@ -93,9 +87,7 @@ def test_codes_revived_are_drawn_by_squared_distance() -> None:
     counts = torch.bincount(drawn, minlength=4).double()
     expected = len(drawn) * lengths.double() ** 2 / float((lengths**2).sum())
     assert counts[0] == 0
-    assert (
-        float(((counts - expected)[1:] ** 2 / expected[1:]).sum()) < 13.8
-    )  # 0.1 % at two degrees of freedom
+    assert float(((counts - expected)[1:] ** 2 / expected[1:]).sum()) < 13.8  # 0.1 % at two degrees of freedom
 
 
 def test_invalid_shares_are_refused() -> None:

@@ -113,9 +113,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_resumed(
     same(uninterrupted, out)
 
 
-def test_a_run_killed_after_its_last_checkpoint_writes_its_results(
-    uninterrupted: Path, tmp_path: Path
-) -> None:
+def test_a_run_killed_after_its_last_checkpoint_writes_its_results(uninterrupted: Path, tmp_path: Path) -> None:
     out = tmp_path / "late"
     shutil.copytree(uninterrupted, out)
     for name in (FILE, "metrics.jsonl", "metrics.json", "config.json"):
@@ -127,11 +125,7 @@ def test_a_run_killed_after_its_last_checkpoint_writes_its_results(
 def test_other_images_labels_or_precision_are_another_run(uninterrupted: Path, tmp_path: Path) -> None:
     out = tmp_path / "other"
     shutil.copytree(uninterrupted, out)
-    for other in (
-        replace(CONFIG, labels=500),
-        replace(CONFIG, precision="bfloat16"),
-        replace(CONFIG, size=32),
-    ):
+    for other in (replace(CONFIG, labels=500), replace(CONFIG, precision="bfloat16"), replace(CONFIG, size=32)):
         with pytest.raises(RGMError, match="belongs to another run"):
             plan_run(other).carry_out(out, resume=True)
 

@@ -78,9 +78,7 @@ class CountingConfig:
     def __post_init__(self) -> None:
         """Raise RGMError for levels that do not form a tree."""
         if len(self.levels) < 3:
-            raise RGMError(
-                f"a tree has groups, a root and a concept, but {len(self.levels)} levels are listed"
-            )
+            raise RGMError(f"a tree has groups, a root and a concept, but {len(self.levels)} levels are listed")
         for name, level in (("root", self.levels[-2]), ("concept", self.levels[-1])):
             if level.grid != (1, 1):
                 raise RGMError(f"the {name} is one variable, a grid of (1, 1), but it is {level.grid}")

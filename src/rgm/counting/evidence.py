@@ -84,17 +84,13 @@ class TreeEvidence(TreePosterior):
         for level, states in enumerate([*pairs.marginals[1:], root[None]]):
             message = upward.messages[level]
             parents = states[tables.tree.parents(level)]
-            rates.append(
-                _gain(pairs.marginals[level], message) - (parents * safe_log(message.above)).sum(dim=(0, 2))
-            )
+            rates.append(_gain(pairs.marginals[level], message) - (parents * safe_log(message.above)).sum(dim=(0, 2)))
         concept = torch.log_softmax(by_concept, dim=1)
         if labels is None:
             top = (concept.exp() * concept).sum(dim=1) + math.log(classes)
         else:
             top = torch.full_like(distortion, math.log(classes))
-        rates.append(
-            total - distortion - sum(rates, torch.zeros_like(total)) - top
-        )  # the root's, given the concept
+        rates.append(total - distortion - sum(rates, torch.zeros_like(total)) - top)  # the root's, given the concept
         return FreeEnergy(distortion_nats=distortion, rate_nats=torch.stack([*rates, top], dim=1))
 
     @torch.no_grad()

@@ -40,13 +40,7 @@ class PaperLearner:
     """The steps of the paper's learning: the structure, then images in their order. The counts are its only state."""
 
     def __init__(
-        self,
-        model: CountingRGM,
-        recipe: ExemplarRecipe,
-        images: Pixels,
-        labels: Labels,
-        *,
-        basis: Pixels | None = None,
+        self, model: CountingRGM, recipe: ExemplarRecipe, images: Pixels, labels: Labels, *, basis: Pixels | None = None
     ) -> None:
         """Raise RGMError for labels that leave a class without images, or more exemplars than a grid has states.
 
@@ -115,9 +109,7 @@ class PaperLearner:
         for level in range(len(model.grids) - 1):
             parents = model.tables().tree.parents(level).tolist()
             groups = [
-                torch.stack(
-                    [state for state, parent in zip(states, parents, strict=True) if parent == number], dim=1
-                )
+                torch.stack([state for state, parent in zip(states, parents, strict=True) if parent == number], dim=1)
                 for number in range(max(parents) + 1)
             ]
             upper = _distinct(groups)

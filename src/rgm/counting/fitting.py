@@ -60,13 +60,7 @@ def adjusted(recipe: Recipe, *, epochs: float | None, batch_size: int | None) ->
 
 
 def learner(
-    model: CountingRGM,
-    recipe: Recipe,
-    images: Pixels,
-    labels: Labels,
-    *,
-    seed: int,
-    basis: Pixels | None = None,
+    model: CountingRGM, recipe: Recipe, images: Pixels, labels: Labels, *, seed: int, basis: Pixels | None = None
 ) -> Steps:
     """Return the steps of a recipe; raise RGMError for labels that leave a class without images."""
     match recipe:

@@ -47,9 +47,7 @@ class EMRecipe:
 class Learner:
     """The steps of expectation–maximisation. The model's counts are its only state."""
 
-    def __init__(
-        self, model: CountingRGM, recipe: EMRecipe, images: Pixels, labels: Labels, *, seed: int
-    ) -> None:
+    def __init__(self, model: CountingRGM, recipe: EMRecipe, images: Pixels, labels: Labels, *, seed: int) -> None:
         """Raise RGMError for labels that leave a class without images, or grids between z_1 and the root."""
         if len(model.grids) != 2:
             raise RGMError(
@@ -102,9 +100,7 @@ class Learner:
         if number == 0:
             leaves.fit(as_unit(self.images[order], model.device))
             count = model.config.levels[0].states
-            starts = torch.cat(
-                [model.symbols(batch) for batch in self.batches(_repeated(order, count))], dim=1
-            )
+            starts = torch.cat([model.symbols(batch) for batch in self.batches(_repeated(order, count))], dim=1)
             found = fit.start(starts, partial(self._symbols, order))
         else:
             found = Mixture(model.counts[0], shares[:, -1])
@@ -140,10 +136,7 @@ class Learner:
     def _fit(self, weights: Tensor | None) -> Fit:
         smoothing = self.model.config.smoothing
         return Fit(
-            levels=self.model.leaves.levels,
-            smoothing=smoothing.symbols,
-            outliers=smoothing.outliers,
-            weights=weights,
+            levels=self.model.leaves.levels, smoothing=smoothing.symbols, outliers=smoothing.outliers, weights=weights
         )
 
     def _generator(self, key: int = 0) -> torch.Generator:
@@ -196,9 +189,7 @@ class Learner:
 def members(labels: Labels, classes: int) -> list[Int64[Tensor, " places"]]:
     """Return the indices of each class's images; raise RGMError for a class without images, or an unknown label."""
     if int(labels.min()) < 0:
-        raise RGMError(
-            "a counting model learns every class from its own images: it needs every image's label"
-        )
+        raise RGMError("a counting model learns every class from its own images: it needs every image's label")
     found = [(labels == concept).nonzero().flatten() for concept in range(classes)]
     missing = [str(concept) for concept, places in enumerate(found) if not len(places)]
     if missing:

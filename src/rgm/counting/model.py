@@ -37,12 +37,7 @@ class CountingRGM(TreeSampling, TreeEvidence):
 
     @classmethod
     def from_preset(
-        cls,
-        name: str,
-        *,
-        image: tuple[int, int, int] = (1, 28, 28),
-        classes: int = 10,
-        images: int | None = None,
+        cls, name: str, *, image: tuple[int, int, int] = (1, 28, 28), classes: int = 10, images: int | None = None
     ) -> "CountingRGM":
         """Return a model of a preset, `paper` or `counting`, for images of (channels, height, width).
 
@@ -60,9 +55,7 @@ class CountingRGM(TreeSampling, TreeEvidence):
         codes = [*self._modes(pairs), self._root(upward, by_concept)]
         if z1 is not None:
             codes[0] = z1
-        return Inference(
-            codes=tuple(codes), concept=by_concept.softmax(dim=1), reconstruction=self._decode(codes[0])
-        )
+        return Inference(codes=tuple(codes), concept=by_concept.softmax(dim=1), reconstruction=self._decode(codes[0]))
 
     def _root(self, upward: Upward, by_concept: Tensor) -> Codes:
         """Return the most probable root given the most probable concept."""

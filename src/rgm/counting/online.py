@@ -67,9 +67,7 @@ class Sequential:
         top = top_counts[label]
         root = (upward.root + (top / top.sum()).log()).softmax(dim=1)
         pairs = tree.down(upward, root)
-        for counts, message, share, link in zip(
-            link_counts, upward.messages, pairs.shares, links, strict=True
-        ):
+        for counts, message, share, link in zip(link_counts, upward.messages, pairs.shares, links, strict=True):
             counts.copy_(selective_update(counts, expected_pairs(message, share, link), 1))
         more = torch.zeros_like(top_counts)
         more[label] = root[0]
@@ -77,12 +75,7 @@ class Sequential:
         self._symbols(level, row, log_row, log_column, pairs.marginals[0][:, 0])
 
     def _symbols(
-        self,
-        level: Tensor,
-        row: Tensor,
-        log_row: Tensor,
-        log_column: Tensor,
-        states: Float[Tensor, "groups states"],
+        self, level: Tensor, row: Tensor, log_row: Tensor, log_column: Tensor, states: Float[Tensor, "groups states"]
     ) -> None:
         """Update the symbol counts by an image, given its groups' states."""
         sums = self.sums.gather(2, level[..., None])[..., 0]

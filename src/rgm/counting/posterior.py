@@ -108,13 +108,7 @@ class TreePosterior(RGM):
         parts = [tensor.split(max(1, LARGEST // largest)) for tensor in batch]
         yield from zip(*parts, strict=True)
 
-    def upward(
-        self,
-        images: Images,
-        *,
-        likelihood: bool = False,
-        visible: Visible | None = None,
-    ) -> Upward:
+    def upward(self, images: Images, *, likelihood: bool = False, visible: Visible | None = None) -> Upward:
         """Return the upward pass of one batch; `likelihood` selects the weights of symbols in p(image)."""
         tables = self.tables()
         symbols = self.symbols(images)
@@ -141,10 +135,7 @@ class TreePosterior(RGM):
         """
         tables = self.tables()
         leaves = torch.full(
-            (z1[0].numel(), len(z1), self.latent_dim),
-            -torch.inf,
-            device=z1.device,
-            dtype=self.counts[0].dtype,
+            (z1[0].numel(), len(z1), self.latent_dim), -torch.inf, device=z1.device, dtype=self.counts[0].dtype
         )
         codes = z1.flatten(1).T[..., None]
         leaves.scatter_(2, codes, 0.0)

@@ -172,9 +172,7 @@ class RankedPatches(nn.Module):
 
     def assemble(self, expected: Float[Tensor, "n tile_rows tile_columns modes"]) -> Ranked:
         """Return the ranked images of (expected) variates, Σ_tiles V E[u]; not clamped to 0 … 255."""
-        windows = torch.einsum(
-            "ntm,tmw->nwt", expected.to(self.basis.dtype).flatten(1, 2), self.basis.flatten(0, 1)
-        )
+        windows = torch.einsum("ntm,tmw->nwt", expected.to(self.basis.dtype).flatten(1, 2), self.basis.flatten(0, 1))
         margin, side = self.margin, SIDE + 2 * self.margin
         padded = F.fold(windows, (side, side), self.window, stride=self.config.stride)
         return padded[:, 0, margin : margin + SIDE, margin : margin + SIDE]
@@ -235,9 +233,7 @@ class RankedPatches(nn.Module):
         padded = F.pad(gram.view(SIDE, SIDE, SIDE, SIDE), (margin, margin) * 4)
         basis = torch.zeros_like(self.basis, device="cpu")
         for tile, weights in enumerate(self.weights.cpu().double()):
-            rows, columns = (
-                slice(stride * corner, stride * corner + window) for corner in divmod(tile, self.tiles)
-            )
+            rows, columns = (slice(stride * corner, stride * corner + window) for corner in divmod(tile, self.tiles))
             inside = weights > 0
             part = padded[rows, columns, rows, columns].reshape(window**2, window**2)[inside][:, inside]
             spectrum, vectors = torch.linalg.eigh(part * weights[inside, None] * weights[inside])

@@ -16,12 +16,7 @@ class TreeSampling(TreePosterior):
 
     @torch.no_grad()
     def sample_below(
-        self,
-        z: Codes,
-        level: int,
-        *,
-        generator: torch.Generator | None = None,
-        temperature: float = 1.0,
+        self, z: Codes, level: int, *, generator: torch.Generator | None = None, temperature: float = 1.0
     ) -> list[Tensor]:
         """Return codes of every level below z_ℓ, sampled top-down given it, finest first; levels count from 1."""
         tables = self.tables()
@@ -66,9 +61,7 @@ class TreeSampling(TreePosterior):
         return [*below, root[:, None, None]]
 
     @torch.no_grad()
-    def complete_pixels(
-        self, images: Images, visible: Visible, *, generator: torch.Generator | None = None
-    ) -> Samples:
+    def complete_pixels(self, images: Images, visible: Visible, *, generator: torch.Generator | None = None) -> Samples:
         """Return images with hidden pixels sampled given the visible ones, from the exact conditional.
 
         p(c, z | visible pixels) is sampled from the concept down, where `visible` is true for visible pixels. Visible
@@ -77,11 +70,7 @@ class TreeSampling(TreePosterior):
         """
         self._check_images(images)
         shape = (len(images), *images.shape[2:])
-        if (
-            visible.dtype != torch.bool
-            or visible.shape[1:] != shape[1:]
-            or len(visible) not in (1, len(images))
-        ):
+        if visible.dtype != torch.bool or visible.shape[1:] != shape[1:] or len(visible) not in (1, len(images)):
             raise RGMError(
                 f"visible must be a mask of shape {shape} (or one for all, (1, …)), true for visible pixels, but is "
                 f"{visible.dtype} of shape {tuple(visible.shape)}"

@@ -150,9 +150,7 @@ class _RankedLeaves(Leaves):
         return self.patches.decode(tiles.permute(2, 0, 3, 1, 4, 5).reshape(-1, 2 * rows, 2 * columns, modes))
 
     def field(self, row: int, column: int) -> Box:
-        corners = [
-            self.patches.field(2 * row + down, 2 * column + across) for down in (0, 1) for across in (0, 1)
-        ]
+        corners = [self.patches.field(2 * row + down, 2 * column + across) for down in (0, 1) for across in (0, 1)]
         tops, bottoms, lefts, rights = zip(*corners, strict=True)
         return Box(top=min(tops), bottom=max(bottoms), left=min(lefts), right=max(rights))
 

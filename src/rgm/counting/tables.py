@@ -33,19 +33,14 @@ class Tables:
         return self.log_top.exp()
 
 
-def derive_tables(
-    counts: Sequence[Tensor], grids: tuple[Grid, ...], leaves: Leaves, *, outliers: float
-) -> Tables:
+def derive_tables(counts: Sequence[Tensor], grids: tuple[Grid, ...], leaves: Leaves, *, outliers: float) -> Tables:
     """Return the quantities derived from counts, from the symbols to the class."""
     symbols, *links, top = counts
     exists = leaves.exists().to(symbols.device)[:, None, :, None]
     tiny = torch.finfo(symbols.dtype).tiny
     shares = symbols / symbols.sum(dim=3, keepdim=True).clamp_min(tiny)
     return Tables(
-        tree=Tree(
-            grids,
-            [link / link.sum(dim=2, keepdim=True).clamp_min(tiny) for link in links],
-        ),
+        tree=Tree(grids, [link / link.sum(dim=2, keepdim=True).clamp_min(tiny) for link in links]),
         log_top=(top / top.sum(dim=1, keepdim=True).clamp_min(tiny)).log(),
         weighted=emission(symbols * exists, outliers=outliers, weights=leaves.weights()),
         likelihood=emission(symbols * exists, outliers=outliers, weights=leaves.likelihood_weights()),
@@ -58,8 +53,6 @@ def safe_log(values: Tensor) -> Tensor:
     return values.clamp_min(torch.finfo(values.dtype).tiny).log()
 
 
-def sample_states(
-    log: Float[Tensor, "n states"], generator: torch.Generator | None, temperature: float
-) -> Tensor:
+def sample_states(log: Float[Tensor, "n states"], generator: torch.Generator | None, temperature: float) -> Tensor:
     """Return one state per row, sampled from p ∝ exp(log / temperature)."""
     return (log / temperature - exponential(log, generator).log()).argmax(dim=1)

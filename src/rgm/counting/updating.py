@@ -16,9 +16,7 @@ PRECISION = 512.0
 
 
 def expected_counts(
-    model: CountingRGM,
-    images: Float[Tensor, "n channels rows columns"],
-    labels: Int64[Tensor, " n"],
+    model: CountingRGM, images: Float[Tensor, "n channels rows columns"], labels: Int64[Tensor, " n"]
 ) -> list[Tensor]:
     """Return the expected counts of a batch under p(z | x, c), in the order of `model.counts`.
 
@@ -74,11 +72,7 @@ def selective_update(
 
 @torch.no_grad()
 def update(
-    model: CountingRGM,
-    images: Float[Tensor, "n channels rows columns"],
-    labels: Int64[Tensor, " n"],
-    *,
-    select: bool,
+    model: CountingRGM, images: Float[Tensor, "n channels rows columns"], labels: Int64[Tensor, " n"], *, select: bool
 ) -> None:
     """Add the expected counts of labelled images to a model's; with `select`, by `selective_update`."""
     symbols, *links, top = expected_counts(model, images, labels)

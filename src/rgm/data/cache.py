@@ -82,9 +82,7 @@ def open_cache(folder: Path, split: Split) -> ImageSet:
     expected = {pixels: part.images * part.size, **({labels: 8 * part.images} if part.labelled else {})}
     for path, size in expected.items():
         if not path.is_file() or path.stat().st_size != size:
-            raise RGMError(
-                f"{path} should have {size:,} bytes: remove {folder}, and build it again with `rgm cache`"
-            )
+            raise RGMError(f"{path} should have {size:,} bytes: remove {folder}, and build it again with `rgm cache`")
     # Copy-on-write: PyTorch warns of read-only memory, and nothing writes to it.
     images = torch.from_numpy(np.memmap(pixels, dtype=np.uint8, mode="c", shape=shape))
     known = torch.from_numpy(np.fromfile(labels, dtype="<i8").astype(np.int64)) if part.labelled else None
@@ -142,9 +140,7 @@ def build_cache(
         )
         for images in _build(fresh, listing, out / split, skip_damaged):
             step += 1
-            watch(
-                StepRecord(stage=f"cache {split}", step=step, steps=steps, images=images, loss=0.0, terms={})
-            )
+            watch(StepRecord(stage=f"cache {split}", step=step, steps=steps, images=images, loss=0.0, terms={}))
 
 
 def _build(part: Part, listing: Listing, folder: Path, skip_damaged: bool) -> Iterator[int]:
@@ -234,6 +230,4 @@ def _header(path: Path) -> Part:
     except RGMError:
         raise
     except (OSError, ValueError, ValidationError):
-        raise RGMError(
-            f"{path} is not a header of a cache: remove {path.parent.parent}, and build it again"
-        ) from None
+        raise RGMError(f"{path} is not a header of a cache: remove {path.parent.parent}, and build it again") from None

@@ -48,9 +48,7 @@ def list_split(root: Path, split: Split, *, seed: int) -> Listing:
     """
     by_split = _is_divided(root)
     train = _list(root / "train" if by_split else root)
-    drawn = tuple(
-        part for part in get_args(Split) if part == "train" or not (by_split and (root / part).is_dir())
-    )
+    drawn = tuple(part for part in get_args(Split) if part == "train" or not (by_split and (root / part).is_dir()))
     if split in drawn:
         return divided(train, drawn, split, seed)
     found = _list(root / split)
@@ -77,9 +75,7 @@ def _list(folder: Path) -> Listing:
     paths: list[Path] = []
     labels: list[int] = []
     for label, place in enumerate(classes):
-        inside = sorted(
-            p for p in place.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith(".")
-        )
+        inside = sorted(p for p in place.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
         if not inside:
             raise RGMError(f"the class folder {place} holds no PNG or JPEG images: remove it, or fill it")
         paths += inside
@@ -124,9 +120,7 @@ def read_images(
         return _read(paths, size, channels)
 
 
-def image_shape(
-    paths: tuple[File, ...], *, size: tuple[int, int] | None, channels: int | None
-) -> tuple[int, int, int]:
+def image_shape(paths: tuple[File, ...], *, size: tuple[int, int] | None, channels: int | None) -> tuple[int, int, int]:
     """Return the height, width and channels of `read_images`."""
     if channels is None:
         channels = 1 if all(_is_grey(path) for path in paths) else 3

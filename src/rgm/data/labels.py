@@ -25,9 +25,7 @@ def few_labels(data: ImageSet, count: int, *, seed: int) -> ImageSet:
     the seed. Raises RGMError for a set without labels, or an impossible count.
     """
     if data.labels is None:
-        raise RGMError(
-            f"{count} labels were requested, but {data.source} has none: leave --labels out, or give 0"
-        )
+        raise RGMError(f"{count} labels were requested, but {data.source} has none: leave --labels out, or give 0")
     if count < 0:
         raise RGMError(f"the number of labels must be 0 or more, but is {count}")
     classes = len(data.classes)

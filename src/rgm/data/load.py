@@ -117,9 +117,7 @@ def _digits(split: Split) -> ImageSet:
     return image_set("digits", split, images[index], labels[index], digits.CLASSES, source)
 
 
-def _folder(
-    root: Path, split: Split, size: tuple[int, int] | None, channels: int | None, seed: int
-) -> ImageSet:
+def _folder(root: Path, split: Split, size: tuple[int, int] | None, channels: int | None, seed: int) -> ImageSet:
     if is_cache(root):
         return _as_cached(open_cache(root, split), root, size, channels)
     listing = listed(root, split, seed=seed)
@@ -137,9 +135,7 @@ def listed(root: Path, split: Split, *, seed: int = 0, skip_damaged: bool = Fals
             return shards.list_shards(root, split, seed=seed, skip_damaged=skip_damaged)
         return folder.list_split(root, split, seed=seed)
     except OSError as error:
-        raise RGMError(
-            f"cannot read the folder {error.filename or root}: {error.strerror or error}"
-        ) from error
+        raise RGMError(f"cannot read the folder {error.filename or root}: {error.strerror or error}") from error
 
 
 def cache_images(
@@ -209,13 +205,7 @@ def image_set(
     if labels is not None:
         digest.update(labels.contiguous().numpy().data)
     return ImageSet(
-        name=name,
-        split=split,
-        images=images,
-        labels=labels,
-        classes=classes,
-        source=source,
-        sha256=digest.hexdigest(),
+        name=name, split=split, images=images, labels=labels, classes=classes, source=source, sha256=digest.hexdigest()
     )
 
 
@@ -276,9 +266,7 @@ def arrays_for(
     """
     data = from_arrays(images, labels)
     if labelled and (data.labels is None or int(data.labels.min()) < 0):
-        raise RGMError(
-            "a counting model learns every class from its own images: it needs every image's label"
-        )
+        raise RGMError("a counting model learns every class from its own images: it needs every image's label")
     if data.shape != shape:
         raise RGMError(
             f"the model takes images of shape {shape}, but got {data.shape}: resize them, or use a model for that shape"

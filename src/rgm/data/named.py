@@ -70,18 +70,7 @@ NAMED: dict[str, NamedSet] = {
         NamedSet(
             name="fashion-mnist",
             title="Fashion-MNIST",
-            classes=(
-                "T-shirt",
-                "trouser",
-                "pullover",
-                "dress",
-                "coat",
-                "sandal",
-                "shirt",
-                "sneaker",
-                "bag",
-                "boot",
-            ),
+            classes=("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot"),
             mirrors=(
                 "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
                 "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/",
@@ -97,10 +86,7 @@ NAMED: dict[str, NamedSet] = {
             name="kmnist",
             title="KMNIST",
             classes=("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"),
-            mirrors=(
-                "https://codh.rois.ac.jp/kmnist/dataset/kmnist/",
-                "http://codh.rois.ac.jp/kmnist/dataset/kmnist/",
-            ),
+            mirrors=("https://codh.rois.ac.jp/kmnist/dataset/kmnist/", "http://codh.rois.ac.jp/kmnist/dataset/kmnist/"),
             files=_files(
                 "sha256:51467d22d8cc72929e2a028a0428f2086b092bb31cfb79c69cc0a90ce135fde4",
                 "sha256:e38f9ebcd0f3ebcdec7fc8eabdcdaef93bb0df8ea12bee65224341c8183d8e17",

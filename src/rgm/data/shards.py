@@ -44,17 +44,10 @@ def list_shards(root: Path, split: Split, *, seed: int, skip_damaged: bool = Fal
     class among others with one.
     """
     shards = sorted(root.glob("*.tar"))
-    by_split = {
-        part: [shard for shard in shards if shard.name.startswith(_PREFIXES[part])]
-        for part in get_args(Split)
-    }
-    train = by_split["train"] or [
-        s for s in shards if not any(s in by_split[p] for p in ("validation", "test"))
-    ]
+    by_split = {part: [shard for shard in shards if shard.name.startswith(_PREFIXES[part])] for part in get_args(Split)}
+    train = by_split["train"] or [s for s in shards if not any(s in by_split[p] for p in ("validation", "test"))]
     if not train:
-        raise RGMError(
-            f"{root} holds no shards of training images: their names begin with {_PREFIXES['train']}"
-        )
+        raise RGMError(f"{root} holds no shards of training images: their names begin with {_PREFIXES['train']}")
     own = split == "train" or bool(by_split[split])
     drawn = tuple(part for part in get_args(Split) if part == "train" or not by_split[part])
     found = _list(train if split == "train" or not own else by_split[split], skip_damaged)
@@ -91,9 +84,7 @@ def _list(shards: list[Path], skip_damaged: bool) -> Listing:
         if key not in labels:
             raise RGMError(f"{member} has no class, but others have: add {key.rpartition('/')[2]}.cls")
     numbers = tuple(labels[key] for key in images)
-    return Listing(
-        paths=tuple(images.values()), labels=numbers, classes=tuple(map(str, range(max(numbers) + 1)))
-    )
+    return Listing(paths=tuple(images.values()), labels=numbers, classes=tuple(map(str, range(max(numbers) + 1))))
 
 
 def _members(shard: Path) -> list[Member]:

@@ -35,9 +35,7 @@ def held_out(images: UInt8[Tensor, "n channels height width"]) -> Bool[Tensor, "
     return chosen
 
 
-def stratified(
-    labels: Int64[Tensor, " n"], shares: tuple[float, ...], seed: int
-) -> list[Int64[Tensor, " part"]]:
+def stratified(labels: Int64[Tensor, " n"], shares: tuple[float, ...], seed: int) -> list[Int64[Tensor, " part"]]:
     """Return indices of one part for each share, in ascending order, each class divided in proportion.
 
     The first part takes the remainder of rounding, and has at least one image of each class.

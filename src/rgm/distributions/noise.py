@@ -37,9 +37,7 @@ def uniform(shape: tuple[int, ...], source: Source, device: torch.device) -> Ten
 def integers(low: int, high: int, shape: tuple[int, ...], source: Source, device: torch.device) -> Tensor:
     """Return uniform integers in `low` … `high` − 1."""
     return _drawn(
-        lambda full, generator: torch.randint(low, high, full, generator=generator, device=device),
-        shape,
-        source,
+        lambda full, generator: torch.randint(low, high, full, generator=generator, device=device), shape, source
     )
 
 

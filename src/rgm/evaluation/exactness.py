@@ -94,11 +94,7 @@ class Exactness:
         half = self.answered(self.nats.neg(), 0.5)
         found = {
             "negative_log_likelihood": self.likelihood.estimate(),
-            **(
-                {"bits_per_dimension": self.bits_per_dimension.estimate()}
-                if self.observed == "bernoulli"
-                else {}
-            ),
+            **({"bits_per_dimension": self.bits_per_dimension.estimate()} if self.observed == "bernoulli" else {}),
             "answered_right": PerImage.mean(self.right, "share").estimate(),
             "answered_right_likelier_half": half.estimate(),
             "selective_accuracy_90": self.answered(self.margin, 0.9).estimate(),
@@ -166,9 +162,7 @@ def auroc(usual: Float[Tensor, " n"], strange: Float[Tensor, " m"]) -> Estimate:
     """Return P(strange > usual) + P(equal) / 2 with its 95 % interval (DeLong, DeLong and Clarke-Pearson 1988)."""
     n, m = len(usual), len(strange)
     both = rankdata(torch.cat([usual, strange]).numpy())
-    below = (
-        both[n:] - rankdata(strange.numpy())
-    ) / n  # of each strange image: the share of usual ones below it
+    below = (both[n:] - rankdata(strange.numpy())) / n  # of each strange image: the share of usual ones below it
     above = 1 - (both[:n] - rankdata(usual.numpy())) / m
     area = float(below.mean())
     deviation = math.sqrt(below.var(ddof=1) / m + above.var(ddof=1) / n) if min(n, m) > 1 else math.nan
@@ -231,18 +225,12 @@ def _completion(
     if judge is not None:
         some = images[:COMPLETED]
         which = torch.arange(len(some)) % len(visible)
-        said = judge.predict(
-            model.complete_pixels(some, visible[which], generator=generator).images.cpu()
-        ).label
+        said = judge.predict(model.complete_pixels(some, visible[which], generator=generator).images.cpu()).label
         right = said == labels[:COMPLETED]
         recognised = PerImage.mean(right, "share")
         by_quadrant = tuple(PerImage.mean(right[which == one], "share") for one in range(len(visible)))
     return Quadrants(
-        images=images[examples],
-        visible=visible[turn],
-        completed=drawn,
-        recognised=recognised,
-        by_quadrant=by_quadrant,
+        images=images[examples], visible=visible[turn], completed=drawn, recognised=recognised, by_quadrant=by_quadrant
     )
 
 

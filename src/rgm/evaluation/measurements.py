@@ -100,12 +100,7 @@ class Measurements:
     def locality(self) -> Locality:
         """What changes with a cell and with the concept."""
         return locality(
-            self._whole,
-            self.test,
-            self.judge,
-            count=self.sizes.cells,
-            concepts=self.sizes.concepts,
-            seed=self.seed,
+            self._whole, self.test, self.judge, count=self.sizes.cells, concepts=self.sizes.concepts, seed=self.seed
         )
 
     def instantiation(self, quality: Quality | None) -> Instantiation:

@@ -164,7 +164,6 @@ def read_codes(path: Path) -> Int64[Tensor, "n height width"]:
     z1 = _array(path, "z1")
     if z1.dtype.kind not in "iu" or z1.ndim != 3:
         raise RGMError(
-            f"`z1` in {path} must be whole numbers of shape (n, height, width), "
-            f"but is {z1.dtype} of shape {z1.shape}"
+            f"`z1` in {path} must be whole numbers of shape (n, height, width), but is {z1.dtype} of shape {z1.shape}"
         )
     return torch.from_numpy(z1.astype(np.int64))

@@ -117,10 +117,7 @@ def graphs(model: SpatialRGM) -> Iterator[tuple[str, bytes]]:
             tokens = {name: torch.zeros(2, 3, dtype=torch.int64) for name in ("code", "here", "following")}
             past = torch.zeros(past_shape(prior, 2, 4))
             inputs = {"parent": parent, **tokens, "keys": past, "values": past.clone()}
-            yield (
-                f"prior-{level}",
-                _graph(OrderedGraph(model, level), inputs, ("logits", "keys_out", "values_out")),
-            )
+            yield (f"prior-{level}", _graph(OrderedGraph(model, level), inputs, ("logits", "keys_out", "values_out")))
         else:
             yield f"prior-{level}", _graph(FactorisedGraph(model, level), {"parent": parent}, ("logits",))
 

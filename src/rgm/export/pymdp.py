@@ -76,9 +76,7 @@ def pymdp_arrays(model: CountingRGM) -> PymdpArrays:
     levels: list[PymdpLevel] = []
     for likelihoods, depends, unused in reversed(stack):
         if (prior[unused] > 0).any():
-            raise RGMError(
-                "a state without counts has prior probability: these are not the counts of a trained tree"
-            )
+            raise RGMError("a state without counts has prior probability: these are not the counts of a trained tree")
         level = PymdpLevel(
             A=likelihoods.to(kind).contiguous().numpy(),
             A_dependencies=depends.numpy(),
@@ -115,11 +113,7 @@ def save_pymdp(path: Path, arrays: PymdpArrays) -> None:
 
     Names: `levels`, how many; `A_1`, `A_dependencies_1`, `B_1`, `D_1` of the first, …; `weighted`, `likelihood`.
     """
-    named = {
-        "levels": np.array(len(arrays.levels)),
-        "weighted": arrays.weighted,
-        "likelihood": arrays.likelihood,
-    }
+    named = {"levels": np.array(len(arrays.levels)), "weighted": arrays.weighted, "likelihood": arrays.likelihood}
     for number, level in enumerate(arrays.levels, start=1):
         for name in ("A", "A_dependencies", "B", "D"):
             named[f"{name}_{number}"] = getattr(level, name)
@@ -128,9 +122,7 @@ def save_pymdp(path: Path, arrays: PymdpArrays) -> None:
     write_bytes(path, buffer.getvalue())
 
 
-Part = tuple[
-    Float[Tensor, "modalities outcomes states"], Int64[Tensor, " modalities"], Bool[Tensor, "factors states"]
-]
+Part = tuple[Float[Tensor, "modalities outcomes states"], Int64[Tensor, " modalities"], Bool[Tensor, "factors states"]]
 """Likelihoods, the factor of each modality, and a mask of states without counts."""
 
 

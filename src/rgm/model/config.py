@@ -11,13 +11,7 @@ from rgm.model.decoder import BlendedDecoder, DecoderConfig, PatchDecoder, Trans
 from rgm.model.estimator import Gumbel, StraightThrough, VectorQuantised, named_estimator
 from rgm.model.factorised import DensePrior, LocalPrior
 from rgm.model.likelihood import Bernoulli, Gaussian, PixelConfig
-from rgm.model.recognition import (
-    ConvRecognition,
-    DenseRecognition,
-    PooledRecognition,
-    RecognitionConfig,
-    Shape,
-)
+from rgm.model.recognition import ConvRecognition, DenseRecognition, PooledRecognition, RecognitionConfig, Shape
 from rgm.model.transformer import OrderedPrior
 from rgm.presets import preset_of
 
@@ -54,24 +48,16 @@ class ModelConfig:
     def __post_init__(self) -> None:
         """Raise RGMError for levels that do not form a model."""
         if len(self.levels) < 2:
-            raise RGMError(
-                f"a model needs at least two levels, but the configuration lists {len(self.levels)}"
-            )
+            raise RGMError(f"a model needs at least two levels, but the configuration lists {len(self.levels)}")
         if self.image[0] not in (1, 3):
             raise RGMError(f"images have 1 or 3 channels, but the configuration has {self.image[0]}")
         for number, level in enumerate(self.levels, start=1):
             if level.states < 2:
-                raise RGMError(
-                    f"level {number} needs at least 2 states, but the configuration has {level.states}"
-                )
+                raise RGMError(f"level {number} needs at least 2 states, but the configuration has {level.states}")
             if (level.prior is None) != (number == len(self.levels)):
-                raise RGMError(
-                    f"every level but the top has a prior, and the top has none: fix level {number}"
-                )
+                raise RGMError(f"every level but the top has a prior, and the top has none: fix level {number}")
         if self.levels[-1].grid != (1, 1):
-            raise RGMError(
-                f"the top level is one concept, a grid of (1, 1), but it is {self.levels[-1].grid}"
-            )
+            raise RGMError(f"the top level is one concept, a grid of (1, 1), but it is {self.levels[-1].grid}")
         for lower, upper in zip(self.levels, self.levels[1:], strict=False):
             if upper.grid[0] > lower.grid[0] or upper.grid[1] > lower.grid[1]:
                 raise RGMError(f"a parent's grid of {upper.grid} is larger than its child's {lower.grid}")
@@ -107,9 +93,7 @@ def standard(image: Shape = (1, 28, 28), classes: int = 10) -> ModelConfig:
         recognition=PooledRecognition(width=96, convolutions=3, halvings=2, estimator=Gumbel()),
         prior=None,
     )
-    return ModelConfig(
-        image=image, levels=(z1, concept), decoder=PatchDecoder(width=64), pixels=Gaussian(sigma=0.08)
-    )
+    return ModelConfig(image=image, levels=(z1, concept), decoder=PatchDecoder(width=64), pixels=Gaussian(sigma=0.08))
 
 
 def quick(image: Shape = (1, 28, 28), classes: int = 10) -> ModelConfig:
@@ -178,10 +162,7 @@ def pyramid(image: Shape, classes: int, *, states: tuple[int, ...], sigma: float
             )
         )
     return ModelConfig(
-        image=image,
-        levels=(*levels, _concept(classes)),
-        decoder=PatchDecoder(width=64),
-        pixels=Gaussian(sigma=sigma),
+        image=image, levels=(*levels, _concept(classes)), decoder=PatchDecoder(width=64), pixels=Gaussian(sigma=sigma)
     )
 
 

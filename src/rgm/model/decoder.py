@@ -56,9 +56,7 @@ class DenseDecoder:
     width: Size
 
 
-DecoderConfig = Annotated[
-    TransposedDecoder | PatchDecoder | BlendedDecoder | DenseDecoder, Discriminator("kind")
-]
+DecoderConfig = Annotated[TransposedDecoder | PatchDecoder | BlendedDecoder | DenseDecoder, Discriminator("kind")]
 
 
 def decoder(config: DecoderConfig, coarse: Shape, fine: Shape) -> nn.Sequential:

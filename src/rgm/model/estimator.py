@@ -175,10 +175,7 @@ class CodebookHead(nn.Module):
         They are sampled in proportion to the squared distance from their entry, as in k-means++ (Arthur and
         Vassilvitskii 2007): most cells of an image may be alike, and well quantised already.
         """
-        flat, squared = (
-            e.movedim(1, -1).flatten(0, 2),
-            -self._logits(e).amax(dim=1).flatten(1) / self.sharpness,
-        )
+        flat, squared = (e.movedim(1, -1).flatten(0, 2), -self._logits(e).amax(dim=1).flatten(1) / self.sharpness)
         squared = squared.clamp_min(torch.finfo(squared.dtype).tiny)
         if not isinstance(source, BatchSlice):
             return flat[torch.multinomial(squared.flatten(), len(self.usage), True, generator=source)]

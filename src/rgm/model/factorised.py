@@ -75,13 +75,7 @@ class FactorisedPrior(Prior):
         return (self.field(parent).log_probs() * z).sum(dim=1).flatten(1)
 
     def complete(
-        self,
-        codes: Codes,
-        keep: Keep,
-        parent: Parent,
-        generator: Source = None,
-        *,
-        temperature: float = 1.0,
+        self, codes: Codes, keep: Keep, parent: Parent, generator: Source = None, *, temperature: float = 1.0
     ) -> Codes:
         """Return `codes` with every cell outside `keep` resampled: cells are independent given the parent."""
         return torch.where(keep, codes, self.field(parent).sample(generator, temperature=temperature))
@@ -94,8 +88,5 @@ class FactorisedPrior(Prior):
 
 def _dense(config: DensePrior, parent: Shape, child: Shape) -> nn.Sequential:
     return nn.Sequential(
-        nn.Flatten(),
-        nn.Linear(math.prod(parent), config.width),
-        nn.ReLU(),
-        nn.Linear(config.width, math.prod(child)),
+        nn.Flatten(), nn.Linear(math.prod(parent), config.width), nn.ReLU(), nn.Linear(config.width, math.prod(child))
     )

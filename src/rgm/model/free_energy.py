@@ -21,11 +21,7 @@ class VariationalBound(Networks):
 
     @torch.no_grad()
     def free_energy(
-        self,
-        images: Images,
-        labels: Int64[Tensor, " n"] | None = None,
-        *,
-        generator: torch.Generator | None = None,
+        self, images: Images, labels: Int64[Tensor, " n"] | None = None, *, generator: torch.Generator | None = None
     ) -> FreeEnergy:
         """Return F(x) in nats per image, its codes sampled from q and its top level summed exactly.
 
@@ -85,9 +81,7 @@ class VariationalBound(Networks):
         likelihood = self.likelihood.log_prob(images, self.recognition(1).read(drawn[0]))
         return likelihood + torch.stack(log_p).sum(dim=0) - torch.stack(log_q).sum(dim=0)
 
-    def _draw(
-        self, images: Images, generator: torch.Generator | None
-    ) -> tuple[list[CategoricalField], list[Tensor]]:
+    def _draw(self, images: Images, generator: torch.Generator | None) -> tuple[list[CategoricalField], list[Tensor]]:
         """Return every level's q(z_ℓ | z_{ℓ−1}), and one-hot samples of all but the top."""
         below, fields, drawn = images, [], []
         for level in range(1, self.depth):

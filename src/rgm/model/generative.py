@@ -98,19 +98,12 @@ class RGM(StoredModel):
         if count < 1:
             raise RGMError(f"at least one sample must be requested, but {count} were")
         concepts = self._concepts(concept).repeat_interleave(count)
-        drawn = self.sample_below(
-            concepts[:, None, None], self.depth, generator=generator, temperature=temperature
-        )
+        drawn = self.sample_below(concepts[:, None, None], self.depth, generator=generator, temperature=temperature)
         return Samples(images=self.decode(drawn[0]), concept=concepts, codes=tuple(drawn))
 
     @abstractmethod
     def sample_below(
-        self,
-        z: Codes,
-        level: int,
-        *,
-        generator: torch.Generator | None = None,
-        temperature: float = 1.0,
+        self, z: Codes, level: int, *, generator: torch.Generator | None = None, temperature: float = 1.0
     ) -> list[Tensor]:
         """Return codes of every level below z_ℓ, sampled top-down given it, finest first."""
 
@@ -132,13 +125,7 @@ class RGM(StoredModel):
 
     @torch.no_grad()
     def morph(
-        self,
-        start: int,
-        end: int,
-        count: int,
-        *,
-        generator: torch.Generator | None = None,
-        temperature: float = 1.0,
+        self, start: int, end: int, count: int, *, generator: torch.Generator | None = None, temperature: float = 1.0
     ) -> Samples:
         """Return `count` images from one concept to another, conditioned on mixtures of both from 1 : 0 to 0 : 1.
 
@@ -180,11 +167,7 @@ class RGM(StoredModel):
 
     @abstractmethod
     def free_energy(
-        self,
-        images: Images,
-        labels: Int64[Tensor, " n"] | None = None,
-        *,
-        generator: torch.Generator | None = None,
+        self, images: Images, labels: Int64[Tensor, " n"] | None = None, *, generator: torch.Generator | None = None
     ) -> FreeEnergy:
         """Return F(x) in nats per image, its codes sampled from q; with `labels`, a bound on −log p(x, y).
 
@@ -230,9 +213,7 @@ class RGM(StoredModel):
         expected = self.config.image
         if not isinstance(images, Tensor) or not images.is_floating_point():
             kind = images.dtype if isinstance(images, Tensor) else type(images).__name__
-            raise RGMError(
-                f"the model takes a tensor of floats in [0, 1], but got {kind}: divide bytes by 255"
-            )
+            raise RGMError(f"the model takes a tensor of floats in [0, 1], but got {kind}: divide bytes by 255")
         if images.ndim != 4 or tuple(images.shape[1:]) != expected or len(images) == 0:
             raise RGMError(
                 f"the model takes images of shape (n, {', '.join(map(str, expected))}) with n ≥ 1, "
@@ -240,9 +221,7 @@ class RGM(StoredModel):
             )
         low, high = images.aminmax()
         if not (low >= 0 and high <= 1):
-            raise RGMError(
-                f"the model takes images in [0, 1], but these range over {float(low):g} … {float(high):g}"
-            )
+            raise RGMError(f"the model takes images in [0, 1], but these range over {float(low):g} … {float(high):g}")
 
     def _check_codes(self, z1: Tensor) -> None:
         states, height, width = self.config.levels[0].shape
@@ -285,7 +264,5 @@ class RGM(StoredModel):
     def _concept_of_each(self, concept: int | Tensor, count: int) -> Int64[Tensor, " n"]:
         concepts = self._concepts(concept)
         if len(concepts) not in (1, count):
-            raise RGMError(
-                f"a concept is needed for each of {count} grids, or one for all, but got {len(concepts)}"
-            )
+            raise RGMError(f"a concept is needed for each of {count} grids, or one for all, but got {len(concepts)}")
         return concepts.expand(count)

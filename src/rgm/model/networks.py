@@ -23,9 +23,7 @@ class Networks(RGM):
     kind = "network"
     config_type = ModelConfig
 
-    def __init__(
-        self, latent_dim: int = 32, num_classes: int = 10, *, config: ModelConfig | None = None
-    ) -> None:
+    def __init__(self, latent_dim: int = 32, num_classes: int = 10, *, config: ModelConfig | None = None) -> None:
         super().__init__()
         if config is None:
             config = configuration.seed(classes=num_classes, states=latent_dim)
@@ -62,9 +60,7 @@ class Networks(RGM):
         Raises RGMError where `classes` is not a permutation.
         """
         if sorted(classes.tolist()) != list(range(self.num_classes)):
-            raise RGMError(
-                f"concepts are renamed by a permutation of 0 … {self.num_classes - 1}, not {classes}"
-            )
+            raise RGMError(f"concepts are renamed by a permutation of 0 … {self.num_classes - 1}, not {classes}")
         order = classes.argsort().to(self.device)
         for values in self.recognition(self.depth).head.project.parameters():  # weight and bias
             values.copy_(values[order])

@@ -38,9 +38,7 @@ class NotebookNames(Networks):
         self._only_two_levels("dec2")
         prior = self.prior(1)
         if not isinstance(prior, FactorisedPrior):
-            raise AttributeError(
-                "dec2 is the factorised prior of the notebook's model; this model's is structured"
-            )
+            raise AttributeError("dec2 is the factorised prior of the notebook's model; this model's is structured")
         return prior.net
 
     @property
@@ -50,9 +48,7 @@ class NotebookNames(Networks):
 
     def _only_two_levels(self, name: str) -> None:
         if self.depth != 2:
-            raise AttributeError(
-                f"{name} is a name of the two-level model, but this one has {self.depth} levels"
-            )
+            raise AttributeError(f"{name} is a name of the two-level model, but this one has {self.depth} levels")
 
 
 class _Embedding(nn.Module):

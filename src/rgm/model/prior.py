@@ -43,13 +43,7 @@ class Prior(nn.Module, ABC):
 
     @abstractmethod
     def complete(
-        self,
-        codes: Codes,
-        keep: Keep,
-        parent: Parent,
-        generator: Source = None,
-        *,
-        temperature: float = 1.0,
+        self, codes: Codes, keep: Keep, parent: Parent, generator: Source = None, *, temperature: float = 1.0
     ) -> Codes:
         """Return grids whose cells in `keep` are those of `codes`, the rest sampled given them and the parent."""
 

@@ -68,9 +68,7 @@ class Relaxed:
 
     def first(self, count: int) -> "Relaxed":
         """Return the part of the batch's first `count` images; the cost stays that of all."""
-        return Relaxed(
-            field=CategoricalField(self.field.logits[:count]), sample=self.sample[:count], cost=self.cost
-        )
+        return Relaxed(field=CategoricalField(self.field.logits[:count]), sample=self.sample[:count], cost=self.cost)
 
 
 class Recognition(nn.Module):
@@ -177,10 +175,7 @@ class Residual(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.inner = nn.Sequential(
-            nn.ReLU(),
-            nn.Conv2d(channels, channels, 3, padding=1),
-            nn.ReLU(),
-            nn.Conv2d(channels, channels, 1),
+            nn.ReLU(), nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU(), nn.Conv2d(channels, channels, 1)
         )
 
     def forward(self, x: Tensor) -> Tensor:

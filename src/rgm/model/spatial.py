@@ -138,12 +138,7 @@ class SpatialRGM(VariationalBound, NotebookNames):
 
     @torch.no_grad()
     def sample_below(
-        self,
-        z: Codes,
-        level: int,
-        *,
-        generator: torch.Generator | None = None,
-        temperature: float = 1.0,
+        self, z: Codes, level: int, *, generator: torch.Generator | None = None, temperature: float = 1.0
     ) -> list[Tensor]:
         """Return codes of every level below z_ℓ, sampled top-down given it, finest first; levels count from 1."""
         drawn: list[Tensor] = []
@@ -197,18 +192,13 @@ class SpatialRGM(VariationalBound, NotebookNames):
         self._check_codes(z1)
         self._check_cell(row, column)
         z1, concepts = z1.to(self.device), self._concepts(concept)
-        parent = (
-            self._fields_above(z1, 2)[0].mode() if self.depth > 2 else concepts.expand(len(z1))[:, None, None]
-        )
+        parent = self._fields_above(z1, 2)[0].mode() if self.depth > 2 else concepts.expand(len(z1))[:, None, None]
         return self.prior(1).cell_log_probs(self._one_hot(z1, 1), self._embed(parent, 2), row, column)
 
     @torch.no_grad()
     def log_prob_given(self, level: int, child: Codes, parent: Parents) -> Float[Tensor, " n"]:
         """Return log p(z_ℓ | z_{ℓ+1}) in nats, for the codes of a level and of the level above."""
-        z, embedded = (
-            self._one_hot(child.to(self.device), level),
-            self._embed(parent.to(self.device), level + 1),
-        )
+        z, embedded = (self._one_hot(child.to(self.device), level), self._embed(parent.to(self.device), level + 1))
         return self.prior(level).log_prob(z, embedded)
 
     def _descend(

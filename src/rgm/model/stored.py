@@ -108,9 +108,7 @@ class StoredModel(nn.Module, ABC):
         """Return an untrained model of a configuration."""
 
     @classmethod
-    def from_pretrained(
-        cls: type[M], name: str | Path, *, revision: str | None = None, token: str | None = None
-    ) -> M:
+    def from_pretrained(cls: type[M], name: str | Path, *, revision: str | None = None, token: str | None = None) -> M:
         """Return a trained model in evaluation mode.
 
         `name`: a run folder, a file, or a folder that `save_pretrained` wrote; packaged weights (`mnist`); or
@@ -136,14 +134,7 @@ class StoredModel(nn.Module, ABC):
                 shapes = cls.from_config(config)
                 expected = shapes.state_dict()
                 tables = sum(buffer.nbytes for name, buffer in shapes.named_buffers() if name not in expected)
-        except (
-            ValidationError,
-            RuntimeError,
-            ValueError,
-            TypeError,
-            OverflowError,
-            ZeroDivisionError,
-        ) as error:
+        except (ValidationError, RuntimeError, ValueError, TypeError, OverflowError, ZeroDivisionError) as error:
             raise unreadable(file, error) from error
         if tables > LARGEST_TABLES:
             raise RGMError(

@@ -104,13 +104,7 @@ class TransformerPrior(Prior):
         return self._log_probs(z, z, parent, torch.where(chosen, order, keys.argsort(dim=1)), pose)
 
     def complete(
-        self,
-        codes: Codes,
-        keep: Keep,
-        parent: Parent,
-        generator: Source = None,
-        *,
-        temperature: float = 1.0,
+        self, codes: Codes, keep: Keep, parent: Parent, generator: Source = None, *, temperature: float = 1.0
     ) -> Codes:
         """Return grids whose cells in `keep` are those of `codes`, the rest sampled given all of them."""
         flat, kept = codes.flatten(1).clone(), keep.flatten(1)
@@ -163,9 +157,7 @@ class TransformerPrior(Prior):
     def _raster(self, batch: int, device: torch.device) -> Order:
         return torch.arange(self.cells, device=device).expand(batch, -1)
 
-    def _log_probs(
-        self, probs: Child, z: Child, parent: Parent, order: Order, pose: Pose | None = None
-    ) -> PerCell:
+    def _log_probs(self, probs: Child, z: Child, parent: Parent, order: Order, pose: Pose | None = None) -> PerCell:
         log_probs = self._logits(z, parent, order, pose).log_softmax(dim=2)
         return (log_probs * _ordered(probs, order)).sum(dim=2)
 
@@ -271,20 +263,12 @@ class _Block(nn.Module):
         at = torch.arange(keys.shape[2], device=x.device)
         now = at[keys.shape[2] - x.shape[1] :, None]
         visible = (at <= now) & (at >= (now // self.context - 1) * self.context)
-        return (
-            self._merge(x, F.scaled_dot_product_attention(q, keys, values, attn_mask=visible)),
-            keys,
-            values,
-        )
+        return (self._merge(x, F.scaled_dot_product_attention(q, keys, values, attn_mask=visible)), keys, values)
 
-    def step(
-        self, x: Float[Tensor, "batch 1 width"], cache: _Cache, step: int
-    ) -> Float[Tensor, "batch 1 width"]:
+    def step(self, x: Float[Tensor, "batch 1 width"], cache: _Cache, step: int) -> Float[Tensor, "batch 1 width"]:
         """Return `forward`'s output for the cell at `step`, from it and the cached keys and values."""
         q, k, v = self._split(x)
         cache.keys[:, :, step : step + 1], cache.values[:, :, step : step + 1] = k, v
         first = max(0, (step // self.context - 1) * self.context)
         window = slice(first, step + 1)
-        return self._merge(
-            x, F.scaled_dot_product_attention(q, cache.keys[:, :, window], cache.values[:, :, window])
-        )
+        return self._merge(x, F.scaled_dot_product_attention(q, cache.keys[:, :, window], cache.values[:, :, window]))

@@ -1,4 +1,4 @@
-"""The page that shows several models side by side."""
+"""The page that compares several models."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,10 @@ from rgm.storage.files import write_text
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """What one model reached, and how it differs from the first one: whether clearly, and how sure it is."""
+    """One model's value of a measure, and its difference from the first model.
+
+    `clear`: the interval of the difference excludes zero. `paired`: both values are of the same images.
+    """
 
     value: str
     interval: str

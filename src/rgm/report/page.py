@@ -87,9 +87,7 @@ def picture(figure: Figure) -> Picture:
     """Return a figure as the page embeds it."""
     content = png(figure)
     width, height = struct.unpack(">II", content[16:24])  # the first chunk of every PNG
-    return Picture(
-        uri="data:image/png;base64," + base64.b64encode(content).decode(), width=width, height=height
-    )
+    return Picture(uri="data:image/png;base64," + base64.b64encode(content).decode(), width=width, height=height)
 
 
 def write_report(path: Path, report: Report) -> Path:

@@ -39,9 +39,7 @@ def controls(claims: Sequence[Claim]) -> list[Control]:
     names = dict.fromkeys(claim.subject for claim in claims if claim.subject != "model")
     return [
         Control(
-            name=name,
-            meaning=CONTROLS.get(name, ""),
-            verdicts=tuple(verdicts.get((name, claim)) for claim in CLAIMS),
+            name=name, meaning=CONTROLS.get(name, ""), verdicts=tuple(verdicts.get((name, claim)) for claim in CLAIMS)
         )
         for name in names
     ]

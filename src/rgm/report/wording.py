@@ -103,9 +103,7 @@ def findings(
         second += f"; fewest, {least}, for “{name}”."
 
     shares = locality.measures()
-    near, one, all_ = (
-        percent(shares[key]) for key in ("patch_plus_2_share", "local_extent", "global_extent")
-    )
+    near, one, all_ = (percent(shares[key]) for key in ("patch_plus_2_share", "local_extent", "global_extent"))
     third = (
         f"Here, {near} of the change that one cell makes lies within {MARGIN} pixels of its patch. One cell visibly "
         f"changes {one} of an image's pixels, another concept {all_}."

@@ -78,11 +78,7 @@ def write_model(
     tensors = dict(weights)
     if unfinished:
         tensors |= {_TRAINING + name: tensor for name, tensor in unfinished.tensors.items()}
-    header = {
-        "model": config,
-        "origin": asdict(origin),
-        "training": unfinished.numbers if unfinished else None,
-    }
+    header = {"model": config, "origin": asdict(origin), "training": unfinished.numbers if unfinished else None}
     write_tensors(path, _KIND, header, tensors)
 
 
@@ -98,9 +94,7 @@ def read_model(file: Path) -> Stored:
     if header.training is not None:
         rest = {name.removeprefix(_TRAINING): tensors[name] for name in tensors.keys() - weights.keys()}
         unfinished = Unfinished(numbers=header.training, tensors=rest)
-    return Stored(
-        file=file, config=header.model, origin=header.origin, weights=weights, unfinished=unfinished
-    )
+    return Stored(file=file, config=header.model, origin=header.origin, weights=weights, unfinished=unfinished)
 
 
 def unreadable(file: Path, error: Exception) -> RGMError:

@@ -62,9 +62,7 @@ def read_tensors(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, Tenso
         header = json.loads(text)
         version, checksum = header.pop("version"), header.pop("sha256")
     except (ValueError, KeyError, AttributeError, RecursionError) as error:
-        raise DamagedError(
-            f"{path} has a header that is not rgm's ({error}): fetch or train it again"
-        ) from error
+        raise DamagedError(f"{path} has a header that is not rgm's ({error}): fetch or train it again") from error
     if isinstance(version, int) and version > VERSION:
         raise RGMError(
             f"{path} was written by a newer rgm (format {version}, this one reads up to {VERSION}): update rgm"

@@ -70,9 +70,7 @@ class Batches:
             self.labelled = (self.labels != HIDDEN).nonzero().flatten()
         fewest = min(len(split) for split in (train, validation) if split is not None)
         if processes.count > fewest:
-            raise RGMError(
-                f"{processes.count} processes cannot share {fewest} images: start at most as many as images"
-            )
+            raise RGMError(f"{processes.count} processes cannot share {fewest} images: start at most as many as images")
 
     def count(self, stage: Stage) -> int:
         """Return the number of batches of an epoch."""
@@ -82,9 +80,7 @@ class Batches:
         """Return the number of steps of a stage."""
         return max(stage.least_steps, round(stage.epochs * self.count(stage)))
 
-    def rest_of_epoch(
-        self, stage: Stage, epoch: int, step: int, generator: torch.Generator
-    ) -> tuple[Tensor, ...]:
+    def rest_of_epoch(self, stage: Stage, epoch: int, step: int, generator: torch.Generator) -> tuple[Tensor, ...]:
         """Return the indices of an epoch's remaining batches after `step` steps of the stage."""
         order = torch.randperm(len(self.images), generator=generator, device=self.device)
         first = epoch * self.count(stage)

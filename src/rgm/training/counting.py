@@ -57,12 +57,7 @@ class CountingTrainer:
         self.steps_done = 0
 
     def run(
-        self,
-        watch: Watch,
-        save: Save,
-        *,
-        checkpoint_every_s: float = math.inf,
-        callbacks: Sequence[Callback] = (),
+        self, watch: Watch, save: Save, *, checkpoint_every_s: float = math.inf, callbacks: Sequence[Callback] = ()
     ) -> None:
         """Train to the end; see `Trainer.run`. An epoch is a stage here."""
         stages, saved = self.steps.stages, time.monotonic()

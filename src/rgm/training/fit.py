@@ -48,9 +48,7 @@ def fit(
 
     def checked(images: Any, labels: Any) -> ImageSet:
         labelled = isinstance(model, CountingRGM)
-        return arrays_for(
-            images, labels, shape=model.config.image, classes=model.num_classes, labelled=labelled
-        )
+        return arrays_for(images, labels, shape=model.config.image, classes=model.num_classes, labelled=labelled)
 
     data = checked(images, labels)
     held_out = None if validation is None else checked(*validation)
@@ -68,9 +66,7 @@ def fit(
             trainer = NeuralTrainer(model, data, held_out, chosen, seed=seed)
         case CountingRGM():
             if isinstance(recipe, str | Recipe):
-                raise RGMError(
-                    "a CountingRGM is fitted by EMRecipe(…) or ExemplarRecipe(…): leave `recipe` out"
-                )
+                raise RGMError("a CountingRGM is fitted by EMRecipe(…) or ExemplarRecipe(…): leave `recipe` out")
             counts = adjusted(recipe or default_recipe(model.config), epochs=epochs, batch_size=batch_size)
             trainer = CountingTrainer(model, data, held_out, counts, seed=seed)
         case _:

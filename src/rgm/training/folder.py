@@ -43,12 +43,7 @@ class RunFolder:
     """The files of a run in progress; its configuration is written with its first checkpoint."""
 
     def __init__(
-        self,
-        out: Path,
-        origin: Origin,
-        config: RunConfig,
-        training: Trainer,
-        sets: tuple[ImageSet, ...],
+        self, out: Path, origin: Origin, config: RunConfig, training: Trainer, sets: tuple[ImageSet, ...]
     ) -> None:
         self.out, self.origin = out, origin
         self.checkpoints = out / CHECKPOINTS
@@ -69,11 +64,7 @@ class RunFolder:
             "recipe": asdict(training.recipe),
             "device": str(training.device),
             "engine": asdict(training.engine) | {"processes": training.processes.count},
-            "versions": {
-                "rgm": version("rgm"),
-                "torch": torch.__version__,
-                "python": platform.python_version(),
-            },
+            "versions": {"rgm": version("rgm"), "torch": torch.__version__, "python": platform.python_version()},
             "machine": {"system": platform.platform(), "threads": torch.get_num_threads()},
         }
 
@@ -164,9 +155,7 @@ def _renamed(recipe: Any) -> Any:
         return recipe
     return recipe | {
         "stages": [
-            {RENAMED.get(name, name): value for name, value in stage.items()}
-            if isinstance(stage, dict)
-            else stage
+            {RENAMED.get(name, name): value for name, value in stage.items()} if isinstance(stage, dict) else stage
             for stage in stages
         ]
     }

@@ -130,12 +130,7 @@ class NeuralTrainer:
         return torch.Generator(self.device).manual_seed(mixed)
 
     def run(
-        self,
-        watch: Watch,
-        save: Save,
-        *,
-        checkpoint_every_s: float = math.inf,
-        callbacks: Sequence[Callback] = (),
+        self, watch: Watch, save: Save, *, checkpoint_every_s: float = math.inf, callbacks: Sequence[Callback] = ()
     ) -> None:
         """Train to the end; see `Trainer.run`."""
         hold_memory()
@@ -192,12 +187,7 @@ class NeuralTrainer:
         for name, value in {"loss": total, **terms}.items():
             self.position.sums[name] = self.position.sums.get(name, 0.0) + value
         return StepRecord(
-            stage=stage.name,
-            step=self.steps_done,
-            steps=self.total_steps,
-            images=batch.count,
-            loss=total,
-            terms=terms,
+            stage=stage.name, step=self.steps_done, steps=self.total_steps, images=batch.count, loss=total, terms=terms
         )
 
     def _relocate(self, relocation: Relocation) -> None:
@@ -269,9 +259,7 @@ class NeuralTrainer:
         if not (
             0 <= place.stage < len(stages)
             and 0 <= place.step <= self.batches.steps(self.stage)
-            and 0
-            <= place.epoch * self.batches.count(self.stage)
-            <= place.step + self.batches.count(self.stage)
+            and 0 <= place.epoch * self.batches.count(self.stage) <= place.step + self.batches.count(self.stage)
             and 0 <= place.batches <= place.step
         ):
             raise another_training(f"no position {place} exists in it")

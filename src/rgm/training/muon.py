@@ -38,9 +38,7 @@ class Muon(torch.optim.Optimizer):
                 if weight.grad is not None:
                     by_shape[weight.shape].append(weight)
             for shape, weights in by_shape.items():
-                updates = torch.stack(
-                    [self._momentum(weight, group["momentum"]).flatten(1) for weight in weights]
-                )
+                updates = torch.stack([self._momentum(weight, group["momentum"]).flatten(1) for weight in weights])
                 rate = group["lr"] * math.sqrt(max(1.0, updates.shape[1] / updates.shape[2]))
                 for weight, update in zip(weights, orthogonalised(updates), strict=True):
                     weight.add_(update.reshape(shape), alpha=-rate)

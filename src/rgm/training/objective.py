@@ -125,19 +125,12 @@ def _prior_matching(model: SpatialRGM, levels: list[Relaxed]) -> Scalar:
         if not isinstance(prior, FactorisedPrior):
             raise TypeError("prior matching compares independent cells and needs a factorised prior")
         cells = child.field.logits[0, 0].numel()
-        costs.append(
-            child.field.kl(prior.field(model.recognition(number + 1).read(parent.sample))).mean() / cells
-        )
+        costs.append(child.field.kl(prior.field(model.recognition(number + 1).read(parent.sample))).mean() / cells)
     return torch.stack(costs).sum()
 
 
 def _prior(
-    model: SpatialRGM,
-    images: Tensor,
-    labels: Tensor | None,
-    generator: Source,
-    pose: Pose | None,
-    outliers: float,
+    model: SpatialRGM, images: Tensor, labels: Tensor | None, generator: Source, pose: Pose | None, outliers: float
 ) -> Scalar:
     """Return Σ_ℓ −log p(z_ℓ | z_{ℓ+1}) per cell, of hard codes and the true concept; `outliers`: see `robust_log_prob`.
 
@@ -152,10 +145,7 @@ def _prior(
         codes.append(torch.where(known == HIDDEN, drawn, known))
     else:
         codes.append(labels[:, None, None])
-    hard = [
-        one_hot(z, level.states, dtype=images.dtype)
-        for z, level in zip(codes, model.config.levels, strict=True)
-    ]
+    hard = [one_hot(z, level.states, dtype=images.dtype) for z, level in zip(codes, model.config.levels, strict=True)]
     scores = [
         model.prior(number).score(child, model.recognition(number + 1).read(parent), generator, pose)
         for number, (child, parent) in enumerate(pairwise(hard), start=1)

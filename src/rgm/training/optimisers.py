@@ -58,9 +58,7 @@ class Optimisers:
             which, number, slot = (*name.split("."), "", "")[:3]
             shape = slots.get((which, number), {}).get(slot)
             if value.shape != shape or not value.is_floating_point():
-                raise another_training(
-                    f"its optimisers have no {name} of {value.dtype} and shape {tuple(value.shape)}"
-                )
+                raise another_training(f"its optimisers have no {name} of {value.dtype} and shape {tuple(value.shape)}")
             # In the parameters' memory order, which the fused optimiser requires.
             ordered = value.contiguous(memory_format=torch.channels_last) if value.ndim == 4 else value
             states[int(which)].setdefault(int(number), {})[slot] = ordered

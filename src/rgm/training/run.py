@@ -96,10 +96,7 @@ class Plan:
             if training.saves_start and not training.steps_done:
                 folder.save(training, None)
             training.run(
-                watch,
-                folder.save,
-                checkpoint_every_s=checkpoint_every_s,
-                callbacks=callbacks if first else (),
+                watch, folder.save, checkpoint_every_s=checkpoint_every_s, callbacks=callbacks if first else ()
             )
             if self.labels == 0 and validation.labels is not None:
                 clusters = model.read(to_unit(validation.images).to(model.device))[-1].flatten()
@@ -174,11 +171,7 @@ def _plan_network(
     torch.manual_seed(config.seed)  # initial weights of layers use the global generator
     model = SpatialRGM(
         config=model_config(
-            config.preset,
-            images.shape,
-            len(classes),
-            binarise=config.binarise,
-            estimator=config.estimator,
+            config.preset, images.shape, len(classes), binarise=config.binarise, estimator=config.estimator
         )
     )
     engine = Engine(precision=config.precision, compile=config.compile, deterministic=config.deterministic)
@@ -214,8 +207,6 @@ def _plan_counting(
         )
     torch.manual_seed(config.seed)  # initial counts use the global generator
     model = CountingRGM(counting_preset(config.preset, images.shape, len(classes), len(images)))
-    steps = adjusted(
-        preset_of(config.preset).make_recipe(), epochs=config.epochs, batch_size=config.batch_size
-    )
+    steps = adjusted(preset_of(config.preset).make_recipe(), epochs=config.epochs, batch_size=config.batch_size)
     engine = Engine(deterministic=config.deterministic)
     return CountingTrainer(model.to(device), images, validation, steps, seed=config.seed, engine=engine)

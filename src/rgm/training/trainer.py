@@ -66,12 +66,7 @@ class Trainer(Protocol):
         ...
 
     def run(
-        self,
-        watch: Watch,
-        save: "Save",
-        *,
-        checkpoint_every_s: float = math.inf,
-        callbacks: Sequence[Callback] = (),
+        self, watch: Watch, save: "Save", *, checkpoint_every_s: float = math.inf, callbacks: Sequence[Callback] = ()
     ) -> None:
         """Train to the end.
 
@@ -102,12 +97,8 @@ class FitResult:
     elapsed_s: float
 
 
-def finished(
-    trainer: Trainer, watch: Watch = lambda _: None, callbacks: Sequence[Callback] = ()
-) -> FitResult:
+def finished(trainer: Trainer, watch: Watch = lambda _: None, callbacks: Sequence[Callback] = ()) -> FitResult:
     """Run a training to its end, in memory."""
     start = time.perf_counter()
     trainer.run(watch, lambda *_: None, callbacks=callbacks)
-    return FitResult(
-        model=trainer.model, history=tuple(trainer.history), elapsed_s=time.perf_counter() - start
-    )
+    return FitResult(model=trainer.model, history=tuple(trainer.history), elapsed_s=time.perf_counter() - start)
