@@ -5,7 +5,7 @@ export VENV ?= .venv
 export TORCH_INDEX ?=
 BIN := $(VENV)/bin
 
-# Idle threads sleep soon, so that programs side by side do not slow each other down; see docs/larger.md.
+# Idle threads sleep soon, so that programs side by side do not slow each other down; see docs/scaling.md.
 ifndef OMP_WAIT_POLICY
 export GOMP_SPINCOUNT ?= 10000
 endif
@@ -50,11 +50,11 @@ check: install-dev
 	$(BIN)/lint-imports
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
-# The packaged judge of MNIST, trained anew (about five minutes on two cores).
+# The packaged judge of MNIST, retrained (about five minutes on two cores).
 judge: install
 	@$(BIN)/rgm judge --data mnist --out src/rgm/weights/judge-mnist.safetensors
 
-# The packaged weights, trained anew, seed 1 (two hours on two cores; stopped, it goes on where it was), and their page.
+# The packaged weights, retrained with seed 1 (two hours on two cores; continues if it was stopped), and their page.
 pretrained: install
 	@$(BIN)/rgm train --preset pretrained --data mnist --out runs/pretrained --resume
 	@$(BIN)/rgm pack runs/pretrained --out src/rgm/weights/mnist.safetensors
@@ -64,7 +64,7 @@ pretrained: install
 bench-estimators: install-dev
 	@$(BIN)/python benchmarks/estimators.py
 
-# The notebooks with their outputs: notebooks/*.ipynb, from the scripts beside them (ten minutes on two cores).
+# The notebooks with their outputs: notebooks/*.ipynb, from the scripts of the same names (ten minutes on two cores).
 notebooks: install-dev
 	@$(BIN)/jupytext --quiet --to ipynb notebooks/*.py
 	@PYTHONWARNINGS=ignore $(BIN)/jupyter-execute --inplace --timeout=-1 --NotebookClient.record_timing=False notebooks/*.ipynb
@@ -73,7 +73,7 @@ notebooks: install-dev
 evidence: install
 	@$(BIN)/python benchmarks/evidence.py mnist
 
-# Speed beside the notebook's loop: docs/benchmarks.json and docs/benchmarks.md (nine minutes on two cores).
+# Speed relative to the notebook's loop: docs/benchmarks.json and docs/benchmarks.md (nine minutes on two cores).
 bench: install-dev
 	@$(BIN)/python benchmarks/speed.py
 
@@ -87,7 +87,7 @@ package: install-dev
 bench-import: install-dev
 	@$(BIN)/python benchmarks/imports.py
 
-# Files and requests from strangers, 120,000 of them, none like the last time's (ten minutes on one core).
+# Fuzzing: 120,000 malformed files and requests, different each time (ten minutes on one core).
 fuzz: install-dev
 	@RGM_FUZZ=10000 $(BIN)/python -m pytest -s tests/test_hostile.py
 

@@ -23,8 +23,8 @@ from rgm.claims.record import record
 from rgm.cli.terminal import progress
 from rgm.data.load import load_data
 from rgm.evaluation.controls import TEST_IMAGES
+from rgm.evaluation.quantities import interval_of, name_of, value_of
 from rgm.loading import load_checkpoint
-from rgm.report.wording import interval_of, name_of, value_of
 from rgm.storage.checkpoint import PACKAGED, packaged
 from rgm.storage.files import write_json, write_text
 
@@ -46,7 +46,7 @@ def row(finding: Finding) -> str:
 
 def table(claim: Claim) -> list[str]:
     """Return a claim with its measures."""
-    head = ["| measure | estimate | 95 % interval | asked | verdict |", "| --- | --- | --- | --- | --- |"]
+    head = ["| measure | estimate | 95 % interval | threshold | verdict |", "| --- | --- | --- | --- | --- |"]
     findings = [*claim.measures, *claim.context] if claim.subject == "model" else claim.measures
     name = claim.claim.capitalize() if claim.subject == "model" else f"{claim.claim}, {claim.subject}"
     title = f"### {name}: {claim.verdict}"
@@ -59,9 +59,9 @@ def main(
     *,
     data_dir: Annotated[Path | None, Parameter(help="Folder that holds mnist/; else $RGM_DATA_DIR.")] = None,
     seed: int = 0,
-    out: Annotated[
-        Path, Parameter(help="The page; figures and evidence.json lie in a folder beside it.")
-    ] = Path("docs/evidence.md"),
+    out: Annotated[Path, Parameter(help="The page; figures and evidence.json lie in a folder beside it.")] = Path(
+        "docs/evidence.md"
+    ),
 ) -> None:
     """Put the claims to a model and to the controls, and write the page."""
     checkpoint = load_checkpoint(model)
@@ -91,39 +91,40 @@ def main(
         f"PyTorch {torch.__version__}, Python {platform.python_version()}"
     )
     lines = [
-        f"# The evidence: {test.source}",
+        f"# Evidence for the claims: {test.source}",
         "",
+        "Every measure of the three claims, with its interval and threshold, for the model and the controls. "
         f"`{model}`, preset {checkpoint.origin.preset}, on {len(test):,} test images; the controls on "
         f"{min(TEST_IMAGES, len(test)):,} of them. "
-        "[What decides](claims.md).",
+        "[Definitions](claims.md).",
         "",
-        "## The model",
+        "## Model",
         "",
         *(line for claim in decided if claim.subject == "model" for line in table(claim)),
-        "## What each level keeps",
+        "## Information per level",
         "",
-        f"![What each level keeps, and where the class can be read]({figures['renormalization']})",
+        f"![What each level retains, and where class information is located]({figures['renormalization']})",
         "",
-        "Left, what survives from the pixels to the concept, against the bits that describe a level and those above: "
-        "of the class, the mutual information of what is read from the level with the class, over the class's entropy "
-        "(read by the judge from the image, and from what the codes paint; from the concept itself); of the pixels, "
-        "the share of their variance that what the level paints explains. Right, how many bits of the class each "
-        "cell's code tells, corrected for bias.",
+        "Left: what is retained from the pixels to the concept, by the bits that describe a level and those above. Of "
+        "the class: the mutual information between the class and the prediction from the level, relative to the "
+        "class's entropy (the judge's prediction from the image and from its reconstruction; the concept itself). Of "
+        "the pixels: the share of their variance that the image decoded from the level explains. Right: the "
+        "information of each cell's code about the class, in bits, bias-corrected.",
         "",
-        "## What each cell changes",
+        "## Effect of each cell",
         "",
         f"![For every cell, the mean change of the whole image]({figures['locality-atlas']})",
         "",
-        "One small image for each cell, in its place: the mean squared change when the cell is given another code. "
-        "The cell's own patch is outlined.",
+        "One small image for each cell, at its position: the mean squared change if the cell takes another code. The "
+        "cell's own patch is outlined.",
         "",
-        "## The controls",
+        "## Controls",
         "",
         *(line for claim in decided if claim.subject != "model" for line in table(claim)),
-        "## How it was run",
+        "## Reproduction",
         "",
-        f"`{shlex.join(['python', 'benchmarks/evidence.py', *sys.argv[1:]])}`, {own:.0f} s for the model's own "
-        f"evidence and {time.perf_counter() - start:.0f} s in all. {machine}.",
+        f"`{shlex.join(['python', 'benchmarks/evidence.py', *sys.argv[1:]])}`, {own:.0f} s for the model and "
+        f"{time.perf_counter() - start:.0f} s with the controls. {machine}.",
         "",
     ]
     write_text(out, "\n".join(lines))

@@ -67,10 +67,7 @@ def main(model: Annotated[str, Parameter(help="The model to open.")] = "mnist", 
     if browser is None:
         sys.exit("Chromium is needed")
     command = [sys.executable, "-m", "rgm", "explore", model, "--port", "0", "--no-browser"]
-    with (
-        subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as program,
-        sync_playwright() as playwright,
-    ):
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as program, sync_playwright() as playwright:
         assert program.stdout is not None
         address = program.stdout.readline().split()[0]
         page = playwright.chromium.launch(executable_path=browser, args=["--no-sandbox"]).new_page()
@@ -86,9 +83,7 @@ def main(model: Annotated[str, Parameter(help="The model to open.")] = "mnist", 
         frames = followed(page, 4)
         program.terminate()
     cuts = statistics.quantiles(times, n=20)
-    print(
-        f"palette click to changed picture: median {statistics.median(times):.0f} ms, 95 % within {cuts[-1]:.0f} ms"
-    )
+    print(f"palette click to changed picture: median {statistics.median(times):.0f} ms, 95 % within {cuts[-1]:.0f} ms")
     print(f"pictures a second that follow a drawing: {frames:.0f}")
 
 

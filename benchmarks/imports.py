@@ -8,10 +8,7 @@ import subprocess
 import sys
 
 PAIRS = 11
-IMPORTS = {
-    "import rgm": "import rgm",
-    "what most programs need": "from rgm import SpatialRGM, fit, load, load_data",
-}
+IMPORTS = {"import rgm": "import rgm", "what most programs need": "from rgm import SpatialRGM, fit, load, load_data"}
 PROGRAM = """
 import time, torch
 start = time.perf_counter()
@@ -22,9 +19,7 @@ print(time.perf_counter() - start)
 
 def cost(line: str) -> float:
     """Return the seconds that an import takes in a process that has PyTorch already."""
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM.format(line=line)], capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", PROGRAM.format(line=line)], capture_output=True, text=True, check=True)
     return float(done.stdout)
 
 

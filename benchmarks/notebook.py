@@ -37,9 +37,7 @@ class Pictures(Dataset[tuple[Tensor, int]]):
 
 def loader(data: ImageSet, seed: int) -> DataLoader[tuple[Tensor, int]]:
     """Return the notebook's loader."""
-    return DataLoader(
-        Pictures(data), batch_size=64, shuffle=True, generator=torch.Generator().manual_seed(seed)
-    )
+    return DataLoader(Pictures(data), batch_size=64, shuffle=True, generator=torch.Generator().manual_seed(seed))
 
 
 def steps(model: SpatialRGM, batches: DataLoader[tuple[Tensor, int]], epochs: int) -> Iterator[float]:

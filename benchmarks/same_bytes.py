@@ -68,9 +68,7 @@ def trained(source: Path, preset: str, out: Path) -> dict[str, str]:
 
 def main() -> None:
     """Compare the working tree with a commit, preset by preset."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("commit")
     parser.add_argument("--presets", nargs="*", default=list(RUNS), choices=list(RUNS))
     arguments = parser.parse_args()
@@ -78,8 +76,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         old = Path(place) / "old"
         subprocess.run(
-            ["git", "-C", str(ROOT), "worktree", "add", "--quiet", "--detach", str(old), arguments.commit],
-            check=True,
+            ["git", "-C", str(ROOT), "worktree", "add", "--quiet", "--detach", str(old), arguments.commit], check=True
         )
         try:
             for preset in arguments.presets:

@@ -1,4 +1,4 @@
-"""How fast rgm is beside the notebook's loop, as paired ratios: docs/benchmarks.json and docs/benchmarks.md.
+"""The speed of rgm relative to the notebook's loop, as paired ratios: docs/benchmarks.json and docs/benchmarks.md.
 
     python benchmarks/speed.py
 
@@ -72,9 +72,7 @@ def throughputs(side: Side) -> dict[str, float]:
     train, test = load_data("mnist", "train"), load_data("mnist", "test")
     assert train.labels is not None
     some = replace(train, images=train.images[:6400].clone(), labels=train.labels[:6400])
-    held = replace(
-        test, images=test.images[:2000].clone(), labels=None if test.labels is None else test.labels[:2000]
-    )
+    held = replace(test, images=test.images[:2000].clone(), labels=None if test.labels is None else test.labels[:2000])
     torch.manual_seed(0)
     model = SpatialRGM().eval()
     unit = to_unit(held.images)
@@ -82,9 +80,7 @@ def throughputs(side: Side) -> dict[str, float]:
     found: dict[str, float] = {}
     if side == "ours":
         found["train_throughput"] = timed(
-            lambda: training(configuration.seed(), some, one_stage("seed", 0, 64)).run(
-                lambda _: None, lambda *_: None
-            ),
+            lambda: training(configuration.seed(), some, one_stage("seed", 0, 64)).run(lambda _: None, lambda *_: None),
             len(some),
         )
         found["encode"] = timed(lambda: model.infer(unit), len(unit))
@@ -96,9 +92,7 @@ def throughputs(side: Side) -> dict[str, float]:
             lambda: list(notebook.steps(SpatialRGM().train(), notebook.loader(some, 0), 1)), len(some)
         )
         with torch.no_grad():
-            found["encode"] = timed(
-                lambda: [encoded(model, x) for x, _ in notebook.loader(held, 0)], len(held)
-            )
+            found["encode"] = timed(lambda: [encoded(model, x) for x, _ in notebook.loader(held, 0)], len(held))
             hard = F.one_hot(z1, model.latent_dim).movedim(-1, 1).float()
             found["decode"] = timed(lambda: [model.dec1(part) for part in hard.split(64)], len(z1))
             found["sample"] = timed(lambda: [sampled(model, k) for _ in range(40) for k in range(10)], 2000)
@@ -172,9 +166,7 @@ def time_to_quality(side: Side, seed: int) -> dict[str, float]:
             measures = summary(model.eval(), validation)
         return {"elapsed_s": time.perf_counter() - STARTED - away, **measures}
     chosen = recipe("quick")
-    chosen = replace(
-        chosen, stages=chosen.stages[:2]
-    )  # the prior comes after, and has no part in either measure
+    chosen = replace(chosen, stages=chosen.stages[:2])  # the prior comes after, and has no part in either measure
     ours = NeuralTrainer(SpatialRGM.from_preset("quick"), train, validation, chosen, seed=seed)
     ours.run(lambda _: None, lambda *_: None)
     record = ours.history[-1]
@@ -225,7 +217,7 @@ def measure(what: str, *parts: str) -> None:
     print(json.dumps(found))
 
 
-def asked(*what: str) -> dict[str, float]:
+def measured(*what: str) -> dict[str, float]:
     """Return what another process measures."""
     command = [sys.executable, __file__, "measure", *what]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
@@ -234,11 +226,7 @@ def asked(*what: str) -> dict[str, float]:
 
 def spread(ratios: list[float]) -> dict[str, float]:
     """Return the median of some ratios, the least and the greatest."""
-    return {
-        "ratio": round(statistics.median(ratios), 2),
-        "low": round(min(ratios), 2),
-        "high": round(max(ratios), 2),
-    }
+    return {"ratio": round(statistics.median(ratios), 2), "low": round(min(ratios), 2), "high": round(max(ratios), 2)}
 
 
 @app.default
@@ -257,14 +245,11 @@ def main(
     pairs = []
     for number in range(rounds):
         console.print(f"throughputs, round {number + 1} of {rounds}")
-        pairs.append((asked("throughputs", "notebook"), asked("throughputs", "ours")))
+        pairs.append((measured("throughputs", "notebook"), measured("throughputs", "ours")))
     for name in pairs[0][1]:
         theirs, ours = ([pair[which][name] for pair in pairs] for which in (0, 1))
         if name == "peak_mib":
-            found["peak_mib"] = {
-                "notebook": round(statistics.median(theirs)),
-                "ours": round(statistics.median(ours)),
-            }
+            found["peak_mib"] = {"notebook": round(statistics.median(theirs)), "ours": round(statistics.median(ours))}
             continue
         found[name] = spread([b / a for a, b in zip(theirs, ours, strict=True)]) | {
             "ours_images_per_s": round(statistics.median(ours)),
@@ -273,7 +258,7 @@ def main(
     races_run = []
     for number in range(races):
         console.print(f"time to quality, round {number + 1} of {races}")
-        races_run.append([asked("time_to_quality", side, str(number + 1)) for side in ("notebook", "ours")])
+        races_run.append([measured("time_to_quality", side, str(number + 1)) for side in ("notebook", "ours")])
     found["time_to_quality"] = spread([a["elapsed_s"] / b["elapsed_s"] for a, b in races_run]) | {
         "notebook_s": round(statistics.median(a["elapsed_s"] for a, _ in races_run), 1),
         "ours_s": round(statistics.median(b["elapsed_s"] for _, b in races_run), 1),
@@ -291,7 +276,7 @@ def main(
     found["scaling"] = []
     for side, levels, codes in SHAPES:
         console.print(f"a step at {side} × {side}, {levels} levels, {codes} codes")
-        step = asked("scaling", str(side), str(levels), str(codes))
+        step = measured("scaling", str(side), str(levels), str(codes))
         found["scaling"].append(
             {"side": side, "levels": levels, "codes": codes}
             | {"step_s": round(step["step_s"], 4), "peak_mib": round(step["peak_mib"])}
@@ -303,37 +288,38 @@ def main(
 
 NAMES = {
     "train_throughput": "training, the same network at batch 64",
-    "encode": "images to codes, concept and reconstruction",
-    "decode": "codes to images",
-    "sample": "samples of a concept",
-    "perturb": "every cell changed in turn",
+    "encode": "encode: images to codes, concept and reconstruction",
+    "decode": "decode: codes to images",
+    "sample": "sample: images of a concept",
+    "perturb": "perturb: every cell changed in turn",
 }
 
 
-INTRODUCTION = """The notebook's loop (a DataLoader over PIL images, batches of 64, eager) beside rgm on the same
-machine, each in a process of its own, in turn. A ratio is the notebook's time over ours in one round: larger is better.
-Medians, with the least and the greatest of {rounds} rounds ({races} for the time to quality)."""
-WORK = """Encode, decode, sample and perturb are of the notebook's network too; rgm works on batches, the notebook image
-by image or five at a time. At most {ours:,} MiB of memory were in use, {notebook:,} in the notebook's way."""
-QUALITY_IS = """From the start of the process, PyTorch's import included, to a concept that is right for 97.0 % of the
-validation images and a squared error of 0.024, both with hard codes; our side is the preset `quick` before its
-prior."""
+INTRODUCTION = """Speed of rgm relative to the notebook's loop (a DataLoader over PIL images, batches of 64, eager) on
+the same machine. Both run in processes of their own, in turn. A ratio is the notebook's time divided by ours in one
+round: larger is better. Medians, with the minimum and maximum of {rounds} rounds ({races} for the time to quality)."""
+WORK = """Encode, decode, sample and perturb also use the notebook's network. rgm works on batches, the notebook on one
+image or five at a time. Peak memory was {ours:,} MiB, and {notebook:,} MiB for the notebook."""
+QUALITY_IS = """Measured from the start of the process, including PyTorch's import, until concept accuracy is 97.0 % on
+the validation images and the squared error is 0.024, both with hard codes. Ours is the preset `quick` before its prior
+is trained."""
 SOONER = """**{ratio:.1f} times sooner** ({low:.1f} to {high:.1f}). The notebook does not reach 97.0 % with every seed;
-where it does not, its three epochs are what is counted."""
-GROWTH = """A training step of the codes on 8 images: its time, and the memory that training takes beyond the model at
-rest."""
-EVIDENCE = """The evidence for the three claims of the packaged weights takes {elapsed_s} s (`rgm evaluate mnist
---claims --samples 1`, PyTorch's import and the bound included)."""
-FLOOR = """The notebook's network takes 1.4 · 10⁹ multiplications and additions a step of 64 images, forward and back,
-nine tenths of them in two convolutions (32 to 64 channels, 14 × 14 to 7 × 7, and its mirror image in the decoder). A
-product of matrices ran at 1.7 · 10¹¹ a second on the two cores that this was measured on: 8 ms a step, or 7,800 images
-a second, were there nothing else. The two convolutions take 6.7 ms of a step of 15; the other convolutions 2, products
-of matrices 1.5, noise, exponentials and logarithms 2, the optimiser 1, and some 400 operations' own cost the rest."""
-TRIED = """What helps: images kept in memory as bytes, channels last, fused Adam, the decoder's last transposed
-convolution as a convolution, and memory that is not given back to the system after every step. Noise of another
-generator would save 1.5 ms more, but change every seeded number. What does not help, here: the other transposed
-convolutions as convolutions, the strided ones on blocks of pixels, products of unfolded images, and another policy of
-waiting threads."""
+in that case the time of its three epochs is used."""
+GROWTH = """A training step of the codes on 8 images: its time, and the memory that training needs in addition to the
+model."""
+EVIDENCE = """Testing the three claims on the packaged weights takes {elapsed_s} s (`rgm evaluate mnist
+--claims --samples 1`, including PyTorch's import and the bound)."""
+FLOOR = """The notebook's network needs 1.4 · 10⁹ multiplications and additions per step of 64 images, forward and
+backward, nine tenths of them in two convolutions (32 to 64 channels, 14 × 14 to 7 × 7, and its mirror image in the
+decoder). Matrix products run at 1.7 · 10¹¹ per second on the two cores of this measurement: 8 ms per step, or 7,800
+images per second, if nothing else were needed. Of a step of 15 ms, the two convolutions take 6.7 ms, the other
+convolutions 2, matrix products 1.5, noise, exponentials and logarithms 2, the optimiser 1, and the overhead of some 400
+operations the rest."""
+TRIED = """Effective: images kept in memory as bytes, channels last, fused Adam, the decoder's last transposed
+convolution as a convolution, and memory that is not returned to the system after every step. A different noise
+generator would save another 1.5 ms, but change every seeded number. Not effective here: the other transposed
+convolutions as convolutions, the strided ones on blocks of pixels, products of unfolded images, and another waiting
+policy of threads."""
 
 
 def fill(text: str, **values: Any) -> list[str]:
@@ -345,26 +331,23 @@ def page(found: dict[str, Any], rounds: int, races: int) -> str:
     """Return the results as a page."""
     quality, by_side = found["time_to_quality"], found["scaling"][:4]
     lines = ["# Speed", *fill(INTRODUCTION, rounds=rounds, races=races)]
-    lines += [
-        "| work | ratio | spread | ours, images/s | notebook, images/s |",
-        "| --- | --- | --- | --- | --- |",
-    ]
+    lines += ["| work | ratio | spread | ours, images/s | notebook, images/s |", "| --- | --- | --- | --- | --- |"]
     for name, title in NAMES.items():
         one = found[name]
         lines.append(
             f"| {title} | {one['ratio']:.2f} | {one['low']:.2f} to {one['high']:.2f} | "
             f"{one['ours_images_per_s']:,} | {one['notebook_images_per_s']:,} |"
         )
-    lines += [*fill(WORK, **found["peak_mib"]), "## The notebook's quality, sooner"]
+    lines += [*fill(WORK, **found["peak_mib"]), "## Time to the notebook's quality"]
     lines += fill(QUALITY_IS)
-    lines += ["| | seconds | concept right | squared error |", "| --- | --- | --- | --- |"]
+    lines += ["| | seconds | concept accuracy | squared error |", "| --- | --- | --- | --- |"]
     for side in ("notebook", "ours"):
         reached = quality[f"{side}_reached"]
         right = ", ".join(f"{100 * one['concept_accuracy']:.1f}" for one in reached)
         errors = ", ".join(f"{one['squared_error']:.4f}" for one in reached)
         lines.append(f"| {side} | {quality[f'{side}_s']:.1f} | {right} % | {errors} |")
-    lines += [*fill(SOONER, **quality), "## What a step costs as models grow", *fill(GROWTH)]
-    lines += ["| image | levels | codes | step | memory | time a pixel, against the row above |"]
+    lines += [*fill(SOONER, **quality), "## Cost of a step by model size", *fill(GROWTH)]
+    lines += ["| image | levels | codes | step | memory | time per pixel, relative to the row above |"]
     lines += ["| --- | --- | --- | --- | --- | --- |"]
     before = None
     for row in found["scaling"]:
@@ -376,7 +359,7 @@ def page(found: dict[str, Any], rounds: int, races: int) -> str:
             f"| {row['side']} × {row['side']} | {row['levels']} | {row['codes']} | {1000 * row['step_s']:.1f} ms | "
             f"{row['peak_mib']:,} MiB | {growth} |"
         )
-    lines += [*fill(EVIDENCE, **found["evidence"]), "## The floor", *fill(FLOOR), *fill(TRIED)[1:]]
+    lines += [*fill(EVIDENCE, **found["evidence"]), "## Lower bound on the time", *fill(FLOOR), *fill(TRIED)[1:]]
     return "\n".join([*lines, f"{found['machine']}. Made by `make bench`."]) + "\n"
 
 

@@ -18,13 +18,13 @@ chosen = parser.parse_args()
 train, test = load_data("mnist", "train"), load_data("mnist", "test")
 assert test.labels is not None
 few = replace(test, images=test.images[: chosen.images], labels=test.labels[: chosen.images])
-decided = list(claims(load("mnist"), train, few, folder=chosen.out))
+decided = list(claims(load("mnist"), train, few, folder=None)[1])
 for claim in decided:
     print(f"\n{claim.claim}: {claim.verdict}")
     for measure in claim.measures:
-        found, asked = measure.found, measure.threshold
+        found, threshold = measure.found, measure.threshold
         print(
             f"  {measure.name:28} {found.estimate:8.3f}  [{found.low:.3f}, {found.high:.3f}]  "
-            f"{asked.side} {asked.value}: {measure.verdict}"
+            f"{threshold.side} {threshold.value}: {measure.verdict}"
         )
-print("\nwrote", write_evidence(decided, test.name, chosen.out)[0])
+print("\nwrote", write_evidence(decided, test.name, chosen.out))

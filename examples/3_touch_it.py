@@ -23,9 +23,7 @@ changed[0, 3, 3] = likely[-1]  # the code that it expects least
 touched = model.decode(changed)
 moved = (touched - three.images).abs()[0, 0]
 rows, columns = (moved > 1 / 255).nonzero().unbind(1)
-print(
-    f"one cell of 49: pixels {rows.min()}…{rows.max()} by {columns.min()}…{columns.max()} of 28 by 28 changed"
-)
+print(f"one cell of 49: pixels {rows.min()}…{rows.max()} by {columns.min()}…{columns.max()} of 28 by 28 changed")
 
 other = model.sample(concept=8, count=1, generator=torch.Generator().manual_seed(0))
 everywhere = float(((other.images - three.images).abs() > 0.1).float().mean())

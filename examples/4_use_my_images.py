@@ -50,9 +50,7 @@ rgm.fit(model, train.images, train.labels, recipe="colour32", epochs=chosen.epoc
 
 read = model.infer(to_unit(test.images))
 right = float((read.concept.argmax(dim=1).cpu() == test.labels).float().mean())
-print(
-    f"{len(train)} images of {', '.join(train.classes)}; concept right on {right:.0%} of {len(test)} others"
-)
+print(f"{len(train)} images of {', '.join(train.classes)}; concept right on {right:.0%} of {len(test)} others")
 print("grids:", *(tuple(codes.shape[1:]) for codes in read.codes))
 
 count = min(8, len(test))
@@ -65,4 +63,4 @@ pixels = sheet.permute(0, 3, 1, 4, 2).reshape(-1, count * 32, 3)
 Image.fromarray((pixels * 255).byte().numpy()).resize((count * 32 * 3, len(pixels) * 3), 0).save(
     chosen.out / "sheet.png"
 )
-print("images, repainted from their codes, and samples of each class:", chosen.out / "sheet.png")
+print("images, reconstructions from their codes, and samples of each class:", chosen.out / "sheet.png")

@@ -1,9 +1,9 @@
-"""Take it to pymdp: a tree learned by counting as A, B, D arrays, and pymdp's agents that read images with them.
+"""pymdp: a tree fitted by counting as A, B, D arrays, and inference with pymdp's agents.
 
     pip install inferactively-pymdp
     python examples/6_pymdp.py
 
-Where pymdp is not installed, NumPy does the same sums.
+If pymdp is not installed, NumPy does the same computation.
 """
 
 import argparse
@@ -68,16 +68,16 @@ def with_numpy(a: Array, b: Array, d: Array, depends: Array, seen: Array) -> Arr
     return q / q.sum(axis=2, keepdims=True)
 
 
-# Up the stack of agents: each tells the next how probable what it saw is, given every state above.
+# Up the stack of agents: each sends the next the probability of its observations, given every state above.
 arrays = np.load(chosen.out)
 posterior = with_numpy if Agent is None else with_pymdp
 for level in range(1, int(arrays["levels"]) + 1):
     a, b, d, depends = (arrays[f"{name}_{level}"] for name in ("A", "B", "D", "A_dependencies"))
     if level > 1:
-        told = np.divide(q, below, out=np.zeros_like(q), where=below > 0)
-        heard = np.einsum("nmo,mos->nms", told, a)
-        heard /= heard.max(axis=2, keepdims=True)
-        a = np.stack([heard, 1 - heard], axis=2)
+        ratio = np.divide(q, below, out=np.zeros_like(q), where=below > 0)  # posterior / prior
+        message = np.einsum("nmo,mos->nms", ratio, a)
+        message /= message.max(axis=2, keepdims=True)
+        a = np.stack([message, 1 - message], axis=2)
         observed = np.broadcast_to(np.eye(2, dtype=a.dtype)[0], a.shape[:3])  # the first of two outcomes
     q, below = posterior(a, b, d, depends, observed), d
     print(

@@ -11,26 +11,30 @@
 # ---
 
 # %% [markdown]
-# # RGM fundamentals: renormalization, seen and measured
+# # RGM fundamentals: figures and measures of renormalization
 #
-# A **renormalizing generative model** reads an image in steps: pixels become a grid of discrete *codes* $z_1$, words for
-# what is drawn in each place; the codes become one *concept* $z_2$, a digit. The same model runs the other way, from a
-# concept through codes to an image. Its hypothesis: the world is hierarchical, and local details are integrated
-# (renormalized) into abstract concepts at the levels above.
+# A **renormalizing generative model** encodes an image in steps: pixels into a grid of discrete latent *codes* $z_1$,
+# the codes into one *concept* $z_2$, a digit. The same model generates top-down, from a concept through codes to an
+# image:
 #
-# Three claims are made for it, and this notebook looks at each and then measures it:
+# $$p(x, z) = p(z_2) \, p(z_1 \mid z_2) \, p(x \mid z_1)$$
 #
-# 1. **Abstraction**: pixels → local features $z_1$ → global concept $z_2$; information is compressed, and what matters
-#    is kept.
-# 2. **Instantiation**: one concept, many variations.
-# 3. **Locality**: changing one cell of $z_1$ changes only its place; changing the concept changes everything.
+# Its hypothesis: the world is hierarchical, and local details are integrated (renormalized) into abstract concepts at
+# the levels above.
+#
+# Three claims are made about it. This notebook shows each in figures and then measures it:
+#
+# 1. **Abstraction**: pixels → local features $z_1$ → global concept $z_2$. Each level compresses information and keeps
+#    what matters.
+# 2. **Instantiation**: one concept has many coherent instances.
+# 3. **Locality**: changing one cell of $z_1$ changes the image only there; changing the concept changes all of it.
 
 # %% [markdown]
 # ## Data and model
 #
-# MNIST where it can be had, else the small digits that scikit-learn carries. The preset `standard` trains in three to
-# four minutes on two cores (the digits: half a minute). `SpatialRGM(latent_dim=32, num_classes=10)` would be the
-# plainest network, and `SpatialRGM.from_pretrained("mnist")` spares the training.
+# MNIST if it is available, else the small digits that scikit-learn includes. The preset `standard` trains in three to
+# four minutes on two cores (the digits: half a minute). `SpatialRGM(latent_dim=32, num_classes=10)` is the simplest
+# network, and `SpatialRGM.from_pretrained("mnist")` needs no training.
 
 # %%
 import os
@@ -46,9 +50,7 @@ from rgm.report.notebook import figures, verdicts
 
 name = os.environ.get("RGM_NOTEBOOK_DATA", "auto")
 train, test = load_data(name, "train"), load_data(name, "test")
-judge = judge_of(
-    train
-)  # an independent classifier: it has no part in the model, and says what an image shows
+judge = judge_of(train)  # an independent classifier: it has no part in the model, and says what an image shows
 torch.manual_seed(1)  # of the model's first weights
 model = SpatialRGM.from_preset("standard")
 fitted = fit(model, train.images, train.labels, seed=1)
@@ -57,9 +59,9 @@ print(f"{len(train):,} images of {train.source}; last loss {fitted.history[-1].l
 # %% [markdown]
 # ## Experiment 1: hierarchical abstraction (bottom-up)
 #
-# How an image becomes $z_1$, a 7 × 7 grid of codes, and $z_2$, its class. Each row is one test image: its pixels, the
-# map of its codes (darker where a code paints more), the probability of each concept (the true one in orange), and what
-# the codes alone paint again.
+# How an image is encoded into $z_1$, a 7 × 7 grid of codes, and $z_2$, its class. Each row is one test image: its
+# pixels, the grid of its codes (darker for codes that decode to more ink), the probability of each concept (the true
+# one in orange), and the image decoded from the codes alone.
 
 # %%
 measured = measure(model, train, test, judge)
@@ -67,7 +69,7 @@ bottom_up = measured.abstraction
 figures(bottom_up, "abstraction")
 
 # %% [markdown]
-# The codebook: what each code was seen on, and what it paints.
+# The codebook: for each code, the mean patch that it was assigned to, and the patch that it decodes to.
 
 # %%
 figures(bottom_up, "abstraction-atlas")
@@ -75,15 +77,15 @@ figures(bottom_up, "abstraction-atlas")
 # %% [markdown]
 # ## Experiment 2: concept-conditional generation (top-down)
 #
-# *One concept, many instances.* $z_2$ is fixed, $z_1$ is drawn from $p(z_1 \mid z_2)$, and painted: the concept says
-# **what**, the codes say **how**. These are the first samples drawn; none was rejected.
+# *One concept, many instances.* $z_2$ is fixed, $z_1$ is sampled from $p(z_1 \mid z_2)$ and decoded: the concept
+# determines **what** is shown, the codes determine **how**. These are the first samples; none was rejected.
 
 # %%
 top_down = measured.instantiation(measured.quality)
 figures(top_down, "instantiation-strip", "instantiation")
 
 # %% [markdown]
-# A half may be given, too: the upper codes of an image are kept, and the lower ones drawn anew.
+# A part of an image can be given: the upper codes are kept, and the lower ones are resampled.
 
 # %%
 figures(top_down, "instantiation-completion")
@@ -91,15 +93,15 @@ figures(top_down, "instantiation-completion")
 # %% [markdown]
 # ## Experiment 3: local and global perturbation
 #
-# *Renormalization compresses, and keeps space.* One cell of $z_1$ is given another code: only its place changes. Then
-# the concept is exchanged: everything changes.
+# *Renormalization compresses and preserves spatial structure.* One cell of $z_1$ takes another code: the image changes
+# only there. Then the concept is replaced: all of the image changes.
 
 # %%
 perturbed = locality(model, test, judge, count=64, concepts=500)
 figures(perturbed, "locality", "locality-map")
 
 # %% [markdown]
-# For every cell, in its place, the mean change of the whole image when that cell is changed:
+# For every cell, at its position: the mean change of the whole image when that cell is changed.
 
 # %%
 figures(perturbed, "locality-atlas")
@@ -107,15 +109,15 @@ figures(perturbed, "locality-atlas")
 # %% [markdown]
 # ## Do the claims hold?
 #
-# A picture may be luck. Each claim is a hypothesis: measures with 95 % intervals, held against limits that were fixed
-# before any result was seen, and controls that lack what the claim is about and must fail.
+# A single figure may be due to chance. Each claim is therefore a hypothesis: measures with 95 % intervals are compared
+# with thresholds that were fixed before results were seen, and controls that lack what the claim is about must fail.
 
 # %%
 claims = [*decisions(measured), *control_decisions(measured, train)]
 figures(measured.levels)
 
 # %% [markdown]
-# On the way up, the class survives (orange) while the pixels' details are let go (blue): that is the renormalization.
+# From level to level, the class is retained (orange) while pixel detail is discarded (blue): this is renormalization.
 
 # %%
 verdicts(claims)

@@ -13,8 +13,9 @@
 # %% [markdown]
 # # Your own images: from a folder to evidence
 #
-# One folder, one subfolder a class; any size, grey or colour; PNG, JPEG and the like. Here such a folder is made first,
-# from small digits, so that the notebook runs anywhere: put your own path into `folder` and leave that cell out.
+# Train and evaluate a model on a folder with one subfolder per class: PNG or JPEG images of any size, grey or colour.
+# Here such a folder is first created from small digits, so that the notebook runs anywhere. For your own images, set
+# `folder` to your path and skip that cell.
 
 # %%
 import tempfile
@@ -32,10 +33,10 @@ for number, (image, label) in enumerate(zip(digits.images, digits.labels, strict
     Image.fromarray(image[0].numpy()).save(place / f"{number}.png")
 
 # %% [markdown]
-# ## Read the folder
+# ## Load the folder
 #
 # Images are resized to a common size. Without folders named `train` and `test`, test images are held out, the same ones
-# for equal seeds; a model never sees them.
+# for equal seeds; they are never used in training.
 
 # %%
 train, test = (load_data(str(folder), split, size=28) for split in ("train", "test"))
@@ -44,7 +45,7 @@ print(f"{len(train):,} training and {len(test):,} test images of {', '.join(trai
 # %% [markdown]
 # ## Train
 #
-# A preset is made for the images' shape and the number of classes. Larger images and colour have presets of their own:
+# A preset adapts to the shape of the images and the number of classes. There are presets for larger images and colour:
 # `three-level`, `colour32`, `colour64`.
 
 # %%
@@ -58,9 +59,9 @@ fitted = fit(model, train.images, train.labels, seed=1)
 print(f"last loss {fitted.history[-1].loss:.4f}")
 
 # %% [markdown]
-# ## Look
+# ## Experiments
 #
-# The judge is a classifier trained on the same training images, apart from the model.
+# The judge is an independent classifier, trained on the same training images.
 
 # %%
 from rgm.evaluation.locality import locality
@@ -76,10 +77,10 @@ figures(measured.instantiation(None), "instantiation")
 figures(locality(model, test, judge, count=64, concepts=200), "locality")
 
 # %% [markdown]
-# ## Decide
+# ## Claims
 #
-# The three claims, with intervals. The limits are MNIST's unless you set your own, *before* you look: they are plain
-# data, and a claim needs no more than a mapping from a measure's name to its limit.
+# The three claims, with intervals. The thresholds are those of MNIST unless you set your own, *before* you see results.
+# They are a mapping from the name of a measure to its threshold.
 
 # %%
 from rgm.claims.threshold import MNIST, above
@@ -90,10 +91,10 @@ claims = [*decisions(measured, limits)]
 verdicts(claims)
 
 # %% [markdown]
-# ## Keep
+# ## Save and load
 #
-# A saved model is one file, safetensors with its configuration in the header, that runs no code when it is read. The
-# command line does all of the above in one go: `rgm run --data my-images --size 28 --out runs/mine`.
+# A saved model is one safetensors file with its configuration in the header. Loading it runs no code. The command line
+# does all of the above in one step: `rgm run --data my-images --size 28 --out runs/mine`.
 
 # %%
 from rgm import load

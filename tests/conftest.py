@@ -122,14 +122,9 @@ def learned(once: Callable[..., Path], digits: ImageSet) -> SpatialRGM:
         torch.manual_seed(1)
         model = SpatialRGM.from_preset("standard")
         codes, prior, *_ = recipe("standard").stages
-        short = (
-            replace(codes, epochs=1),
-            replace(prior, least_steps=300, batch_size=32, muon=0.0),
-        )
+        short = (replace(codes, epochs=1), replace(prior, least_steps=300, batch_size=32, muon=0.0))
         trained = train(model, digits, Recipe(stages=short), seed=1).model
-        save_model(
-            folder / FILE, trained, Origin(preset="standard", data="digits", classes=digits.classes, seed=1)
-        )
+        save_model(folder / FILE, trained, Origin(preset="standard", data="digits", classes=digits.classes, seed=1))
 
     found = load_checkpoint(once("learned", make)).model
     assert isinstance(found, SpatialRGM)

@@ -39,7 +39,7 @@ client = TestClient(page, base_url="http://127.0.0.1:8765")
 for number in range(1000):
     z1 = [[number % 7] * 7] * 7
     body = {"z1": z1} if number % 2 else {"z1": z1, "concept": number % 10, "cell": [3, 3]}
-    assert client.post("/api/paint" if number % 2 else "/api/palette", json=body).status_code == 200
+    assert client.post("/api/decode" if number % 2 else "/api/palette", json=body).status_code == 200
     if number % 50 == 49:
         seen.append(resident())
 print(json.dumps(seen))
@@ -47,9 +47,7 @@ print(json.dumps(seen))
 
 
 def _resident(program: str) -> list[int]:
-    done = subprocess.run(
-        [sys.executable, "-c", HEAD + program], check=True, capture_output=True, timeout=280
-    )
+    done = subprocess.run([sys.executable, "-c", HEAD + program], check=True, capture_output=True, timeout=280)
     found: list[int] = json.loads(done.stdout)
     return found
 

@@ -9,11 +9,7 @@ import pytest
 
 FOLDER = Path(__file__).parents[1] / "examples"
 RUNS = {
-    "1_show_me": (
-        ["--data", "digits", "--epochs", "4", "--out", "out"],
-        "open out/report.html",
-        "out/report.html",
-    ),
+    "1_show_me": (["--data", "digits", "--epochs", "4", "--out", "out"], "open out/report.html", "out/report.html"),
     "3_touch_it": (["--out", "touched.png"], "one cell of 49: pixels", "touched.png"),
     "4_use_my_images": (["--epochs", "1", "--out", "out"], "images of cross, disc, square", "out/sheet.png"),
     "5_build_on_it": (["--epochs", "10"], "its own concept is right on", ""),

@@ -85,9 +85,7 @@ def test_reinmax_gradients(generator: torch.Generator) -> None:
 
 def test_measures(generator: torch.Generator) -> None:
     images, other = torch.rand(2, 50, 1, 8, 8, generator=generator)
-    assert squared_error(images, other) == pytest.approx(
-        squared_error(images.double(), other.double()), rel=1e-6
-    )
+    assert squared_error(images, other) == pytest.approx(squared_error(images.double(), other.double()), rel=1e-6)
     codes = torch.randint(32, (500, 7, 7), generator=generator)
     frequencies = torch.bincount(codes.flatten(), minlength=32).double() / codes.numel()
     exact = float(Categorical(probs=frequencies).entropy().exp())

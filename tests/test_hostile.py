@@ -82,8 +82,7 @@ some_edits = st.lists(
     st.tuples(
         st.sampled_from(("set", "insert", "cut", "repeat", "delete")),
         st.floats(0, 1, exclude_max=True) | st.floats(0, 0.05),
-        st.binary(min_size=1, max_size=8)
-        | st.sampled_from((b"\xff\xff\xff\xff", b"\0\0\0\0", b"\x7f", b"9" * 12)),
+        st.binary(min_size=1, max_size=8) | st.sampled_from((b"\xff\xff\xff\xff", b"\0\0\0\0", b"\x7f", b"9" * 12)),
     ),
     min_size=1,
     max_size=4,
@@ -97,27 +96,10 @@ def mostly(some: st.SearchStrategy[list[Any]]) -> st.SearchStrategy[list[Any]]:
 
 edits = mostly(some_edits)
 NUMBERS = [-1, 0, 1, 2, 7, 64, 2**31, 10**12, 10**30, -(2**63), 0.5, -1.5, 1e308, float("nan"), float("inf")]
-OTHERS = [
-    None,
-    True,
-    "",
-    "x",
-    "dense",
-    "conv",
-    "0",
-    [],
-    {},
-    [[]],
-    [1, 1],
-    [4, 4],
-    [1, 8, 8],
-    {"kind": "dense"},
-]
+OTHERS = [None, True, "", "x", "dense", "conv", "0", [], {}, [[]], [1, 1], [4, 4], [1, 8, 8], {"kind": "dense"}]
 values = st.sampled_from([*NUMBERS, *OTHERS])
 some_changes = st.lists(
-    st.tuples(st.sampled_from(("set", "remove", "add", "copy")), st.integers(0, 10**6), values),
-    min_size=1,
-    max_size=3,
+    st.tuples(st.sampled_from(("set", "remove", "add", "copy")), st.integers(0, 10**6), values), min_size=1, max_size=3
 )
 changes = mostly(some_changes)
 
@@ -148,9 +130,7 @@ def changed(content: Any, how: list[tuple[str, int, Any]]) -> Any:
         places: list[tuple[Any, Any]] = []
 
         def walk(part: Any, places: list[tuple[Any, Any]] = places) -> None:
-            keys = (
-                range(len(part)) if isinstance(part, list) else part.keys() if isinstance(part, dict) else ()
-            )
+            keys = range(len(part)) if isinstance(part, list) else part.keys() if isinstance(part, dict) else ()
             for key in keys:
                 places.append((part, key))
                 walk(part[key])
@@ -199,19 +179,11 @@ def enough(request: pytest.FixtureRequest) -> Iterator[None]:
 def model() -> SpatialRGM:
     torch.manual_seed(0)
     z1 = LevelConfig(
-        grid=(2, 2),
-        states=4,
-        recognition=ConvRecognition(widths=(2, 2), estimator=Gumbel()),
-        prior=DensePrior(width=2),
+        grid=(2, 2), states=4, recognition=ConvRecognition(widths=(2, 2), estimator=Gumbel()), prior=DensePrior(width=2)
     )
-    top = LevelConfig(
-        grid=(1, 1), states=2, recognition=DenseRecognition(width=2, estimator=Gumbel()), prior=None
-    )
+    top = LevelConfig(grid=(1, 1), states=2, recognition=DenseRecognition(width=2, estimator=Gumbel()), prior=None)
     config = ModelConfig(
-        image=(1, 8, 8),
-        levels=(z1, top),
-        decoder=TransposedDecoder(width=2, widths=(2,)),
-        pixels=Gaussian(sigma=0.1),
+        image=(1, 8, 8), levels=(z1, top), decoder=TransposedDecoder(width=2, widths=(2,)), pixels=Gaussian(sigma=0.1)
     )
     return SpatialRGM(config=config).eval()
 
@@ -381,9 +353,7 @@ def test_shards(place: Path, how: list[Edit]) -> None:
     folder = place / "shards"
     folder.mkdir(exist_ok=True)
     (folder / "train.tar").write_bytes(edited(buffer.getvalue()[:4608], how))
-    survives(
-        "shards", lambda: read_images(list_shards(folder, "train", seed=0).paths, size=(4, 4), channels=1)
-    )
+    survives("shards", lambda: read_images(list_shards(folder, "train", seed=0).paths, size=(4, 4), channels=1))
 
 
 @fuzzed
@@ -428,13 +398,13 @@ def test_evidence(place: Path, how: list[Edit], what: list[Any], bytewise: bool)
 
 Z1 = [[0, 1], [2, 3]]
 REQUESTS: tuple[tuple[str, dict[str, Any]], ...] = (
-    ("read", {"pixels": "A" * 88}),
-    ("pick", {"index": 1}),
-    ("paint", {"z1": Z1}),
+    ("encode", {"pixels": "A" * 88}),
+    ("test-image", {"index": 1}),
+    ("decode", {"z1": Z1}),
     ("palette", {"z1": Z1, "concept": 1, "cell": [0, 1]}),
     ("sample", {"concept": 0, "count": 2, "seed": 3, "temperature": 1.0}),
     ("morph", {"start": 0, "end": 1, "count": 3, "seed": 3, "temperature": 1.0}),
-    ("complete", {"z1": Z1, "concept": 1, "drawn": [[0, 0], [1, 1]], "seed": 0, "temperature": 0.5}),
+    ("complete", {"z1": Z1, "concept": 1, "resampled": [[0, 0], [1, 1]], "seed": 0, "temperature": 0.5}),
 )
 
 
@@ -452,9 +422,7 @@ def test_requests(
 ) -> None:
     seen["requests"] += 1
     name, body = asked
-    content = (
-        edited(json.dumps(body).encode(), how) if not bytewise else json.dumps(changed(body, what)).encode()
-    )
+    content = edited(json.dumps(body).encode(), how) if not bytewise else json.dumps(changed(body, what)).encode()
     answer = client.post(f"/api/{name}", content=content)
     assert answer.status_code in (200, 422), answer.text
     assert answer.json() if answer.status_code == 200 else answer.json()["error"]

@@ -25,7 +25,7 @@ def test_accuracy_and_error() -> None:
     assert squared_error(torch.full((2, 1, 2, 2), 0.5), torch.zeros(2, 1, 2, 2)) == 0.25
 
 
-def test_clusters_are_matched_as_well_as_they_can_be() -> None:
+def test_clusters_are_matched_optimally() -> None:
     """Greedy matching would give cluster 0 class 0 (5 right) and leave 1 + 5; the optimum has 4 + 4 for the two."""
     clusters = torch.tensor([0] * 9 + [1] * 5 + [2] * 3)
     labels = torch.tensor([0] * 5 + [1] * 4 + [0] * 4 + [1] * 1 + [2] * 3)
@@ -33,7 +33,7 @@ def test_clusters_are_matched_as_well_as_they_can_be() -> None:
 
 
 def _decoder(levels: list[float]) -> Callable[[torch.Tensor], torch.Tensor]:
-    """A decoder whose codes are flat 2 × 2 patches of given grey levels."""
+    """A decoder of codes to flat 2 × 2 patches of given grey levels."""
     table = torch.tensor(levels)
 
     def decode(z1: torch.Tensor) -> torch.Tensor:
@@ -43,12 +43,12 @@ def _decoder(levels: list[float]) -> Callable[[torch.Tensor], torch.Tensor]:
 
 
 def _coded(levels: list[float], count: int = 40, off: float = 0.1) -> tuple[torch.Tensor, torch.Tensor]:
-    """Codes of a 3 × 3 grid, all as frequent, and images that miss what they decode to by `off` everywhere."""
+    """Equally frequent codes of a 3 × 3 grid, and images that differ from their decoding by `off` everywhere."""
     z1 = torch.arange(count * 9).reshape(count, 3, 3) % len(levels)
     return z1, _decoder(levels)(z1) + off
 
 
-def test_what_a_code_costs_is_what_the_next_best_one_adds() -> None:
+def test_the_cost_of_a_code_is_that_of_its_best_replacement() -> None:
     levels = [0.0, 0.5, 0.6, 1.0]
     z1, images = _coded(levels)
     found = needed_codes(_decoder(levels), z1, images, 4)

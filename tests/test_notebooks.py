@@ -50,12 +50,7 @@ def test_the_korean_notebook_is_the_english_one_in_another_language() -> None:
     english, korean = (jupytext.read(FOLDER / f"01_rgm_fundamentals{end}.py") for end in ("", "_ko"))
     assert sources(english, "code") == sources(korean, "code")
     headings = [
-        [
-            line.split(" ")[0]
-            for text in sources(one, "markdown")
-            for line in text.splitlines()
-            if line[:1] == "#"
-        ]
+        [line.split(" ")[0] for text in sources(one, "markdown") for line in text.splitlines() if line[:1] == "#"]
         for one in (english, korean)
     ]
     assert headings[0] == headings[1]

@@ -25,9 +25,7 @@ from rgm.storage.tensors import read_tensors, write_tensors
 def test_codes_whose_header_claims_more_than_the_file_holds(tmp_path: Path) -> None:
     """NumPy would take eight terabytes before it read the first value."""
     header = io.BytesIO()
-    np.lib.format.write_array_header_1_0(
-        header, {"descr": "<i8", "fortran_order": False, "shape": (10**10, 10, 10)}
-    )
+    np.lib.format.write_array_header_1_0(header, {"descr": "<i8", "fortran_order": False, "shape": (10**10, 10, 10)})
     for compression in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         with zipfile.ZipFile(tmp_path / "codes.npz", "w", compression) as archive:
             archive.writestr("z1.npy", header.getvalue() + bytes(80))
@@ -37,7 +35,7 @@ def test_codes_whose_header_claims_more_than_the_file_holds(tmp_path: Path) -> N
 
 def test_an_idx_file_that_claims_a_terabyte(tmp_path: Path) -> None:
     (tmp_path / "idx").write_bytes(b"\0\0\x08\x03" + struct.pack(">3I", 10**4, 10**4, 10**4) + bytes(100))
-    with pytest.raises(RGMError, match=r"promises 1,000,000,000,000 bytes .* but 100 follow"):
+    with pytest.raises(RGMError, match=r"claims 1,000,000,000,000 bytes .* but 100 follow"):
         read_idx(tmp_path / "idx")
 
 
@@ -64,7 +62,7 @@ def test_numbers_that_no_model_has(tmp_path: Path, place: tuple[Any, ...], value
     assert place[-1] in part or isinstance(part, list)
     part[place[-1]] = value
     write_tensors(tmp_path / "model.safetensors", "rgm", header, tensors)
-    with pytest.raises(RGMError, match="carries a configuration that this rgm cannot read"):
+    with pytest.raises(RGMError, match="has a configuration that this rgm cannot read"):
         load_checkpoint(tmp_path / "model.safetensors")
 
 
@@ -74,7 +72,7 @@ def test_grids_so_large_that_their_places_fill_the_memory(tmp_path: Path) -> Non
     header["model"]["image"] = [1, 2**16, 2**16]
     header["model"]["levels"][0]["grid"] = [2**14, 2**14]
     write_tensors(tmp_path / "model.safetensors", "rgm", header, tensors)
-    with pytest.raises(RGMError, match=r"would need 18,.* MiB beside its weights, where 256 are allowed"):
+    with pytest.raises(RGMError, match=r"would need 18,.* MiB besides its weights, where 256 are allowed"):
         load_checkpoint(tmp_path / "model.safetensors")
 
 

@@ -40,7 +40,7 @@ print(json.dumps({"counts": collections.Counter(check["status"] for check in fou
 
 @pytest.mark.slow
 def test_it_is_an_estimator() -> None:
-    """In a process of its own: scikit-learn hands it arguments of wrong types, which the suite's checker refuses."""
+    """In a process of its own: scikit-learn passes arguments of wrong types, which the tests' type checker refuses."""
     done = subprocess.run([sys.executable, "-c", CHECK], capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
@@ -58,7 +58,7 @@ def test_it_learns(fitted: SpatialRGMClassifier, rows: tuple[np.ndarray, np.ndar
     assert (names[probabilities.argmax(axis=1)] == fitted.predict(X[500:])).all()
 
 
-def test_codes_lead_back_to_rows(fitted: SpatialRGMClassifier, rows: tuple[np.ndarray, np.ndarray]) -> None:
+def test_codes_decode_to_rows(fitted: SpatialRGMClassifier, rows: tuple[np.ndarray, np.ndarray]) -> None:
     X, _ = rows
     codes = fitted.transform(X[500:])
     assert codes.shape == (100, 49)
@@ -69,25 +69,22 @@ def test_codes_lead_back_to_rows(fitted: SpatialRGMClassifier, rows: tuple[np.nd
     assert 0 <= back.min() <= back.max() <= 255
     error = np.mean((back / 255.0 - X[500:] / 255.0) ** 2)
     assert error < 0.5 * np.var(X[500:] / 255.0)
-    with pytest.raises(ValueError, match="49 cells a row, but 3 came"):
+    with pytest.raises(ValueError, match="49 cells a row, but got 3"):
         fitted.inverse_transform(np.zeros((2, 3), dtype=int))
 
 
 def test_in_a_pipeline_and_a_grid(rows: tuple[np.ndarray, np.ndarray]) -> None:
     X, y = rows
     few = make_pipeline(
-        FunctionTransformer(np.sqrt),
-        SpatialRGMClassifier(min_steps=10, epochs=1.0, random_state=0, device="cpu"),
+        FunctionTransformer(np.sqrt), SpatialRGMClassifier(min_steps=10, epochs=1.0, random_state=0, device="cpu")
     )
-    search = GridSearchCV(few, {"spatialrgmclassifier__preset": ["seed", "quick"]}, cv=2).fit(
-        X[:100], y[:100]
-    )
+    search = GridSearchCV(few, {"spatialrgmclassifier__preset": ["seed", "quick"]}, cv=2).fit(X[:100], y[:100])
     assert search.best_params_["spatialrgmclassifier__preset"] in ("seed", "quick")
     assert len(search.cv_results_["mean_test_score"]) == 2
     assert search.predict(X[:5]).shape == (5,)
 
 
-def test_shapes_are_said(rows: tuple[np.ndarray, np.ndarray]) -> None:
+def test_errors_of_shapes(rows: tuple[np.ndarray, np.ndarray]) -> None:
     X, y = rows
     with pytest.raises(ValueError, match="does not make the 784 features"):
         SpatialRGMClassifier(image_shape=(3, 28, 28)).fit(X, y)
@@ -99,8 +96,6 @@ def test_shapes_are_said(rows: tuple[np.ndarray, np.ndarray]) -> None:
     assert seen.shape[1:] == (1, 32, 32)
     assert (seen[0, 0].sum(dim=0) > 0).sum() == 1  # a line stays a line
     assert square.inverse_transform(square.transform(crossed.reshape(40, 900))).shape == (40, 900)
-    odd = SpatialRGMClassifier(min_steps=2, epochs=0.1, device="cpu", random_state=0).fit(
-        X[:40, :750], y[:40]
-    )
+    odd = SpatialRGMClassifier(min_steps=2, epochs=0.1, device="cpu", random_state=0).fit(X[:40, :750], y[:40])
     assert odd.image_shape_ == (1, 28, 28)
     assert odd.inverse_transform(odd.transform(X[:2, :750])).shape == (2, 750)

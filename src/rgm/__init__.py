@@ -1,6 +1,6 @@
 """rgm: renormalizing generative models of images.
 
-The names below are imported when they are first used, so that `import rgm` costs nothing.
+The names below are imported on first use, so that `import rgm` is fast.
 """
 
 import importlib
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rgm.model.spatial import SpatialRGM
     from rgm.training.fit import fit
 
-_HOMES = {
+_MODULES = {
     "CountingRGM": "rgm.counting.model",
     "RGMError": "rgm.errors",
     "SpatialRGM": "rgm.model.spatial",
@@ -28,12 +28,12 @@ __all__ = ["CountingRGM", "RGMError", "SpatialRGM", "fit", "judge", "load", "loa
 
 
 def __getattr__(name: str) -> Any:
-    if name == "judge":  # a room of its own, not a name in one
+    if name == "judge":  # a module, not a name in one
         return importlib.import_module("rgm.evaluation.judge")
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module 'rgm' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    return getattr(importlib.import_module(_MODULES[name]), name)
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOMES])
+    return sorted([*globals(), *_MODULES])

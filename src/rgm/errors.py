@@ -1,18 +1,18 @@
-"""The one error that a user can mend."""
+"""The error for mistakes of a user."""
 
 import difflib
 from collections.abc import Iterable
 
 
 class RGMError(ValueError):
-    """Something the user can mend: what was expected, what came, and the way out, in one line.
+    """A mistake that the user can fix: what was expected, what was found, and the way out, in one line.
 
-    The command line prints the message alone and leaves with exit code 2; any other exception is our fault.
+    The command line prints the message alone and exits with code 2; any other exception is a bug.
     """
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> RGMError:
-    """Return the error for a name that is not among `known`, with the nearest right one."""
+    """Return the error for a name that is not among `known`, with the nearest known one."""
     names = list(known)
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}? " if near else ""

@@ -1,4 +1,4 @@
-"""Quantities that training watches and experiments report, each defined once."""
+"""Measures of training and evaluation."""
 
 import math
 from collections.abc import Callable
@@ -9,10 +9,10 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 FIRST = 250
-"""Images that narrow the search for codes that may take another's place."""
+"""Number of images for the first search of replacements."""
 NEAREST = 8
-"""Codes that may take another's place: as many as decode to the most similar patches."""
-_AT_ONCE = 512
+"""Number of candidate replacements of a code: those that decode to the most similar patches."""
+_BATCH_SIZE = 512
 
 Codes = Int64[Tensor, "n height width"]
 Images = Float[Tensor, "n channels rows columns"]
@@ -23,8 +23,7 @@ Decode = Callable[[Codes], Images]
 class CodebookUsage:
     """How a set of codes uses its codebook, over the whole set at once.
 
-    `perplexity` is exp of the entropy of the codes' frequencies: the number of equally used codes that would be
-    as varied.
+    `perplexity` is exp of the entropy of the codes' frequencies: the effective number of codes.
     """
 
     counts: Int64[Tensor, " states"]
@@ -42,13 +41,12 @@ def codebook_usage(codes: Int64[Tensor, "n height width"], states: int) -> Codeb
 
 @dataclass(frozen=True, kw_only=True)
 class NeededCodes:
-    """Which codes of a codebook are needed, measured on `images` images.
+    """The codes of a codebook that are needed, measured on `images` images.
 
     `cost[k]` is the relative rise of the squared error when every cell with code k is given `replacement[k]`, the code
-    that serves best in its place: (E_k − E) / E, summed over images and pixels. A code of K is `needed` where its cost
-    is at least 1 / (3K); one that does not occur costs nothing, and is not. `perplexity` is that of the codes'
-    frequencies after every code that is not needed has been merged with its replacement: codes that only stand in for
-    one another count as one.
+    that replaces it best: (E_k − E) / E, summed over images and pixels. A code of K is `needed` where its cost is at
+    least 1 / (3K); a code that does not occur has no cost. `perplexity` is that of the codes' frequencies
+    after every code that is not needed has been merged with its replacement: interchangeable codes count as one.
     """
 
     images: int
@@ -63,14 +61,11 @@ class NeededCodes:
 
     @property
     def count(self) -> int:
-        """How many codes are needed."""
+        """Number of needed codes."""
         return int(self.needed.sum())
 
     def merged(self) -> Int64[Tensor, " states"]:
-        """Return for every code the one that stands for it once no code is left that is not needed.
-
-        A code that is not needed goes with its replacement, and all that go together are one.
-        """
+        """Return every code's representative after merging codes that are not needed with their replacements."""
         groups = torch.arange(len(self.cost))
         for code in (~self.needed).nonzero().flatten().tolist():
             a, b = groups[code], groups[self.replacement[code]]
@@ -86,16 +81,16 @@ class NeededCodes:
 def needed_codes(decode: Decode, z1: Codes, images: Images, states: int) -> NeededCodes:
     """Return which of a codebook's `states` codes are needed to decode images from their codes z_1.
 
-    Replacements are sought among the 8 codes that decode to the most similar patches, on the first 250 images; the
-    better two of these are then compared on all images, for each code that could still be one that is not needed.
-    `decode` maps codes to mean images in [0, 1].
+    Replacements are searched among the 8 codes that decode to the most similar patches, on the first 250 images; the
+    best two are then compared on all images, for each code that may not be needed. `decode` maps codes to mean images
+    in [0, 1].
     """
     swaps = _Swaps(decode, z1, images)
-    apart = _patches_apart(decode, states, z1)
+    distances = _patch_distances(decode, states, z1)
     cost, replacement = torch.zeros(states), torch.arange(states)
     in_use = torch.bincount(z1.flatten(), minlength=states).nonzero().flatten().tolist()
     for code in in_use:
-        others = apart[code].argsort()[: min(NEAREST, states - 1)].tolist()
+        others = distances[code].argsort()[: min(NEAREST, states - 1)].tolist()
         found = swaps.ranked(code, others, FIRST)
         if found[0][0] < 4 / (3 * states) and len(z1) > FIRST:
             found = swaps.ranked(code, [other for _, other in found[:2]], len(z1))
@@ -107,19 +102,20 @@ def needed_codes(decode: Decode, z1: Codes, images: Images, states: int) -> Need
 
 @torch.no_grad()
 def least_needed(decode: Decode, z1: Codes, images: Images, states: int) -> tuple[int, float]:
-    """Return the code that is needed least, and an estimate of its cost in `NeededCodes`.
+    """Return the least needed code, and an estimate of its cost in `NeededCodes`.
 
-    `n_k · min_j ‖P_k − P_j‖² / E`, with n_k cells of code k and P_k the patch that it decodes to among its like.
+    `n_k · min_j ‖P_k − P_j‖² / E`, with n_k cells of code k and P_k the patch that it decodes to in an image of code k
+    alone.
     """
     error = (decode(z1) - images).square().sum().clamp_min(torch.finfo(images.dtype).tiny)
-    apart = _patches_apart(decode, states, z1).square().amin(dim=1)
-    cost = torch.bincount(z1.flatten(), minlength=states).cpu() * apart / error.cpu()
+    distances = _patch_distances(decode, states, z1).square().amin(dim=1)
+    cost = torch.bincount(z1.flatten(), minlength=states).cpu() * distances / error.cpu()
     return int(cost.argmin()), float(cost.min())
 
 
 @dataclass
 class _Swaps:
-    """What it costs to give every cell of one code another."""
+    """The cost of replacing one code by another in every cell."""
 
     decode: Decode
     z1: Codes
@@ -129,7 +125,7 @@ class _Swaps:
         self.base = self._errors(self.z1, self.images)
 
     def ranked(self, code: int, others: list[int], count: int) -> list[tuple[float, int]]:
-        """Return the other codes with what each costs in the place of `code`, the cheapest first."""
+        """Return the other codes with their costs as replacements of `code`, the cheapest first."""
         return sorted(((self.rise(code, other, count), other) for other in others), key=lambda pair: pair[0])
 
     def rise(self, code: int, other: int, count: int) -> float:
@@ -142,15 +138,15 @@ class _Swaps:
         return float(added / self.base[:count].sum().clamp_min(torch.finfo(self.base.dtype).tiny))
 
     def _errors(self, z1: Codes, images: Images) -> Float[Tensor, " n"]:
-        parts = zip(z1.split(_AT_ONCE), images.split(_AT_ONCE), strict=True)
+        parts = zip(z1.split(_BATCH_SIZE), images.split(_BATCH_SIZE), strict=True)
         return torch.cat([(self.decode(z) - x).square().flatten(1).sum(dim=1) for z, x in parts])
 
 
-def _patches_apart(decode: Decode, states: int, z1: Codes) -> Float[Tensor, "states states"]:
-    """Return how far apart the patches are that two codes decode to, each in an image of that code alone."""
+def _patch_distances(decode: Decode, states: int, z1: Codes) -> Float[Tensor, "states states"]:
+    """Return the distance between the patches that two codes decode to, each in an image of that code alone."""
     _, height, width = z1.shape
-    everywhere = torch.arange(states, device=z1.device)[:, None, None].expand(-1, height, width)
-    decoded = torch.cat([decode(some) for some in everywhere.split(_AT_ONCE)])
+    constant = torch.arange(states, device=z1.device)[:, None, None].expand(-1, height, width)
+    decoded = torch.cat([decode(batch) for batch in constant.split(_BATCH_SIZE)])
     tall, wide = decoded.shape[2] // height, decoded.shape[3] // width
     top, left = height // 2 * tall, width // 2 * wide
     patches = decoded[..., top : top + tall, left : left + wide].flatten(1)
@@ -158,16 +154,14 @@ def _patches_apart(decode: Decode, states: int, z1: Codes) -> Float[Tensor, "sta
 
 
 def accuracy(probabilities: Float[Tensor, "n classes"], labels: Int64[Tensor, " n"]) -> float:
-    """Return the share of images whose most probable class is their label."""
+    """Return the accuracy of the most probable class."""
     return float((probabilities.argmax(dim=1) == labels).double().mean())
 
 
-def matching(
-    clusters: Int64[Tensor, " n"], labels: Int64[Tensor, " n"], count: int
-) -> Int64[Tensor, " count"]:
-    """Return the class of each of `count` clusters, a different one each, with which most images are right.
+def matching(clusters: Int64[Tensor, " n"], labels: Int64[Tensor, " n"], count: int) -> Int64[Tensor, " count"]:
+    """Return the class of each of `count` clusters, one-to-one, with the highest accuracy.
 
-    The optimal assignment (Kuhn 1955) of the table of how often each cluster meets each class.
+    The optimal assignment (Kuhn 1955) for the contingency table of clusters and classes.
     """
     from scipy.optimize import linear_sum_assignment  # slow to import
 
@@ -180,6 +174,4 @@ def squared_error(
     reconstruction: Float[Tensor, "n channels rows columns"], images: Float[Tensor, "n channels rows columns"]
 ) -> float:
     """Return the mean squared error over images and pixels, in units of the full grey range squared."""
-    return float(
-        (reconstruction - images).square().mean(dtype=torch.float64 if images.device.type != "mps" else None)
-    )
+    return float((reconstruction - images).square().mean(dtype=torch.float64 if images.device.type != "mps" else None))

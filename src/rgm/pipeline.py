@@ -81,14 +81,7 @@ def run(
 
 
 def _examined(
-    plan: Plan,
-    trained: RunResult,
-    out: Path,
-    controls: bool,
-    watch: Watch,
-    say: Say,
-    command: str,
-    start: float,
+    plan: Plan, trained: RunResult, out: Path, controls: bool, watch: Watch, say: Say, command: str, start: float
 ) -> Finished:
     """Do what follows the training: measure, decide, report."""
     config, (train, validation, test) = plan.config, plan.sets
@@ -204,9 +197,7 @@ def experiment(
             return measured.locality
         case "exactness":
             if not isinstance(model, CountingRGM):
-                raise RGMError(
-                    "exact evidence is of counting models: train one with --preset counting or paper"
-                )
+                raise RGMError("exact evidence is of counting models: train one with --preset counting or paper")
             return exactness(model, judge, test, other_kinds(test), seed=seed)
     raise ValueError(f"there is no experiment {name!r}")
 
@@ -218,9 +209,7 @@ def other_kinds(test: ImageSet) -> dict[str, Tensor]:
     for name, known in NAMED.items():
         if name != test.name and at_hand(known) and not {name, test.name} <= {"mnist", "digits"}:
             height, width = size
-            found[name] = load_data(name, "test", size=(height, width), channels=channels).images[
-                :OUT_OF_DISTRIBUTION
-            ]
+            found[name] = load_data(name, "test", size=(height, width), channels=channels).images[:OUT_OF_DISTRIBUTION]
     return found
 
 
@@ -249,9 +238,11 @@ def claims(
     return measured, found
 
 
-def write_evidence(decided: Sequence[Claim], data: str, folder: Path) -> None:
+def write_evidence(decided: Sequence[Claim], data: str, folder: Path) -> Path:
     """Write claims as `evidence.json`: called after every claim, so that none that was decided is lost."""
-    write_json(folder / "evidence.json", record(decided, data))
+    path = folder / "evidence.json"
+    write_json(path, record(decided, data))
+    return path
 
 
 def write_figures(result: Result | Renormalization, folder: Path) -> list[Path]:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from rgm.errors import RGMError, unknown
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Preset:
     """A model with the recipe that trains it.
 
@@ -37,71 +37,50 @@ class Preset:
         return resolve_name(self.recipe)()
 
 
-_MODELS, _RECIPES = "rgm.model.config", "rgm.training.recipe"
+# fmt: off
 PRESETS: dict[str, Preset] = {
     "standard": Preset(
-        help="the default: vector-quantised codes on a 7 × 7 grid, a local decoder, an autoregressive prior",
-        model=f"{_MODELS}:standard",
-        recipe=f"{_RECIPES}:standard",
-        size=28,
+        "the default: vector-quantised codes on a 7 × 7 grid, a local decoder, an autoregressive prior",
+        model="rgm.model.config:standard", recipe="rgm.training.recipe:standard", size=28,
     ),
     "quick": Preset(
-        help="the notebook's quality in a quarter of its time: a small encoder, a dense classifier of the codes",
-        model=f"{_MODELS}:quick",
-        recipe=f"{_RECIPES}:quick",
-        size=28,
+        "the notebook's quality in a quarter of its time: a small encoder, a dense classifier of the codes",
+        model="rgm.model.config:quick", recipe="rgm.training.recipe:quick", size=28,
     ),
     "pretrained": Preset(
-        help="standard for longer, with a decoder that reaches half a patch and a larger prior",
-        model=f"{_MODELS}:pretrained",
-        recipe=f"{_RECIPES}:pretrained",
-        size=28,
+        "standard for longer, with a decoder that reaches half a patch and a larger prior",
+        model="rgm.model.config:pretrained", recipe="rgm.training.recipe:pretrained", size=28,
     ),
     "seed": Preset(
-        help="the notebook's network and recipe: Gumbel-Softmax, squared error, 3 epochs",
-        model=f"{_MODELS}:seed",
-        recipe=f"{_RECIPES}:seed",
-        size=28,
+        "the notebook's network and recipe: Gumbel-Softmax, squared error, 3 epochs",
+        model="rgm.model.config:seed", recipe="rgm.training.recipe:seed", size=28,
     ),
     "three-level": Preset(
-        help="two grids and a concept: 14 × 14, 7 × 7, one digit; a local prior between the grids",
-        model=f"{_MODELS}:three_level",
-        recipe=f"{_RECIPES}:pyramid",
-        size=28,
+        "two grids and a concept: 14 × 14, 7 × 7, one digit; a local prior between the grids",
+        model="rgm.model.config:three_level", recipe="rgm.training.recipe:pyramid", size=28,
     ),
     "likelihood": Preset(
-        help="black and white pixels, trained on the free energy alone: nats that compare with the literature",
-        model=f"{_MODELS}:likelihood",
-        recipe=f"{_RECIPES}:likelihood",
-        size=28,
+        "black and white pixels, trained on the free energy alone: nats that compare with the literature",
+        model="rgm.model.config:likelihood", recipe="rgm.training.recipe:likelihood", size=28,
     ),
     "colour32": Preset(
-        help="three levels for 32 × 32 colour: 8 × 8, 4 × 4, a concept",
-        model=f"{_MODELS}:colour32",
-        recipe=f"{_RECIPES}:pyramid",
-        size=32,
+        "three levels for 32 × 32 colour: 8 × 8, 4 × 4, a concept",
+        model="rgm.model.config:colour32", recipe="rgm.training.recipe:pyramid", size=32,
     ),
     "colour64": Preset(
-        help="four levels for 64 × 64 colour: 16 × 16, 8 × 8, 4 × 4, a concept",
-        model=f"{_MODELS}:colour64",
-        recipe=f"{_RECIPES}:pyramid",
-        size=64,
+        "four levels for 64 × 64 colour: 16 × 16, 8 × 8, 4 × 4, a concept",
+        model="rgm.model.config:colour64", recipe="rgm.training.recipe:pyramid", size=64,
     ),
     "paper": Preset(
-        help="the closed-form model of the literature: a tree of exemplars, each image seen once, no gradients",
-        model="rgm.counting.config:paper",
-        recipe="rgm.counting.exemplars:ExemplarRecipe",
-        kind="counting",
-        size=28,
+        "the closed-form model of the literature: a tree of exemplars, each image seen once, no gradients",
+        model="rgm.counting.config:paper", recipe="rgm.counting.exemplars:ExemplarRecipe", size=28, kind="counting",
     ),
     "counting": Preset(
-        help="the same tree fitted better: all images, a few minutes, exact evidence and completions, no gradients",
-        model="rgm.counting.config:counting",
-        recipe="rgm.counting.learning:EMRecipe",
-        kind="counting",
-        size=28,
+        "the same tree fitted better: all images, a few minutes, exact evidence and completions, no gradients",
+        model="rgm.counting.config:counting", recipe="rgm.counting.learning:EMRecipe", size=28, kind="counting",
     ),
 }
+# fmt: on
 NETWORKS = tuple(name for name, preset in PRESETS.items() if preset.kind == "network")
 COUNTING = tuple(name for name, preset in PRESETS.items() if preset.kind == "counting")
 

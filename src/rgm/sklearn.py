@@ -1,4 +1,4 @@
-"""The model as a scikit-learn estimator: a classifier whose transform is the grid of codes."""
+"""The model as a scikit-learn estimator: a classifier, with the grid of codes as its transform."""
 
 import math
 from typing import Any
@@ -21,17 +21,16 @@ Images = Any
 
 
 class SpatialRGMClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, TransformerMixin, BaseEstimator):
-    """A spatial RGM behind scikit-learn's calls.
+    """A spatial RGM with scikit-learn's interface.
 
-    Rows of X are images, flattened: `image_shape` is (channels, height, width), by default one grey square, to which
-    rows that are no square are filled up; squares whose side the model does not take are filled up at the right and
-    below. Pixels are brought to [0, 1] by the least and greatest value of the training
-    data. `transform` gives the codes z₁ as whole numbers, (n, cells), in reading order, and `inverse_transform` paints
-    them as rows of X; `predict_proba` is q(z_L | x).
+    Rows of X are images, flattened: `image_shape` is (channels, height, width), by default a grey square, with rows
+    padded to the next square; squares of an unsuitable side are padded at the right and bottom. Pixels
+    are scaled to [0, 1] by the minimum and maximum of the training data. `transform` returns the codes z₁ as integers,
+    (n, cells), in raster order, and `inverse_transform` decodes them to rows of X; `predict_proba` is q(z_L | x).
 
-    `preset`: model and recipe by name; `epochs`, `batch_size`: instead of the recipe's; `device`: where it is trained,
-    as in `rgm.fit` (it is used on the CPU, in double precision); `random_state`: seeds everything. Of few images a
-    pass is few steps: at least `min_steps` are taken.
+    `preset`: model and recipe by name; `epochs`, `batch_size`: instead of the recipe's; `device`: for training, as in
+    `rgm.fit` (predictions are on the CPU, in double precision); `random_state`: seeds everything; `min_steps`: minimum
+    number of training steps, for few images.
 
     Fitted: `model_` (the `SpatialRGM`), `classes_`, `n_features_in_`, `history_` (the epochs' records).
     """
@@ -56,7 +55,7 @@ class SpatialRGMClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Tra
         self.random_state = random_state
 
     def fit(self, X: Images, y: Any) -> "SpatialRGMClassifier":
-        """Train a new model; raise ValueError for what is no data, or of a single class."""
+        """Train a new model; raise ValueError for invalid data, or a single class."""
         X, y = validate_data(self, X, y, dtype=np.float32)
         check_classification_targets(y)
         self.classes_, labels = np.unique(y, return_inverse=True)
@@ -69,7 +68,7 @@ class SpatialRGMClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Tra
         steps = plan.epochs * math.ceil(len(X) / plan.stages[0].batch_size)
         if steps < self.min_steps:
             plan = plan.adjusted(epochs=plan.epochs * self.min_steps / steps)
-        with torch.random.fork_rng(devices=[]):  # the layers' initial weights have no other way to be seeded
+        with torch.random.fork_rng(devices=[]):  # initial weights of layers use the global generator
             torch.manual_seed(seed)
             model = SpatialRGM(config=preset_config(self.preset, self.image_shape_, len(self.classes_)))
         images = self._images(X)
@@ -81,7 +80,7 @@ class SpatialRGMClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Tra
 
     def predict_proba(self, X: Images) -> NDArray[np.float64]:
         """Return q(z_L | x): probabilities of `classes_`, (n, classes)."""
-        probabilities: NDArray[np.float64] = self._read(X).concept.numpy()
+        probabilities: NDArray[np.float64] = self._infer(X).concept.numpy()
         return probabilities
 
     def predict(self, X: Images) -> NDArray[Any]:
@@ -91,25 +90,25 @@ class SpatialRGMClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Tra
         return found
 
     def transform(self, X: Images) -> NDArray[np.int64]:
-        """Return the codes z₁ of each row, (n, cells), in reading order."""
-        codes: NDArray[np.int64] = self._read(X).z1.flatten(1).numpy()
+        """Return the codes z₁ of each row, (n, cells), in raster order."""
+        codes: NDArray[np.int64] = self._infer(X).z1.flatten(1).numpy()
         return codes
 
     def inverse_transform(self, codes: Any) -> NDArray[np.float32]:
-        """Return what codes paint, as rows of X; raise ValueError for codes that the model does not have."""
+        """Return codes decoded to rows of X; raise ValueError for codes that the model does not have."""
         check_is_fitted(self)
         z1 = torch.from_numpy(check_array(codes, dtype=np.int64))
         if z1.shape[1] != self._n_features_out:
-            raise ValueError(f"codes have {self._n_features_out} cells a row, but {z1.shape[1]} came")
-        painted = self.model_.decode(z1.reshape(-1, *self.model_.config.levels[0].grid))
+            raise ValueError(f"codes have {self._n_features_out} cells a row, but got {z1.shape[1]}")
+        decoded = self.model_.decode(z1.reshape(-1, *self.model_.config.levels[0].grid))
         side = self._side(self.n_features_in_)
         if self.image_shape is None and side is not None:
-            painted = painted[:, :, :side, :side]
-        rows = painted.flatten(1)[:, : self.n_features_in_].numpy()
+            decoded = decoded[:, :, :side, :side]
+        rows = decoded.flatten(1)[:, : self.n_features_in_].numpy()
         return (self.low_ + (self.high_ - self.low_) * rows).astype(np.float32)
 
     def __sklearn_tags__(self) -> Any:
-        """Say that images, not tables, are what it is good at, and that codes are whole numbers."""
+        """Declare a poor score on tabular data, and integer codes."""
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = []
         tags.classifier_tags.poor_score = True
@@ -125,7 +124,7 @@ class SpatialRGMClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Tra
         return (1, side, side)
 
     def _side(self, features: int) -> int | None:
-        """Return the side of the square that rows are, where they are one."""
+        """Return the side of square rows, or None."""
         side = math.isqrt(features)
         return side if side**2 == features else None
 
@@ -134,12 +133,12 @@ class SpatialRGMClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Tra
         side = self._side(unit.shape[1])
         if self.image_shape is None and side is not None:
             missing = self.image_shape_[2] - side
-            filled = np.pad(unit.reshape(-1, side, side), ((0, 0), (0, missing), (0, missing)))
+            padded = np.pad(unit.reshape(-1, side, side), ((0, 0), (0, missing), (0, missing)))
         else:
-            filled = np.pad(unit, ((0, 0), (0, math.prod(self.image_shape_) - unit.shape[1])))
-        return torch.from_numpy(filled.astype(np.float32)).reshape(-1, *self.image_shape_)
+            padded = np.pad(unit, ((0, 0), (0, math.prod(self.image_shape_) - unit.shape[1])))
+        return torch.from_numpy(padded.astype(np.float32)).reshape(-1, *self.image_shape_)
 
-    def _read(self, X: Images) -> Any:
+    def _infer(self, X: Images) -> Any:
         check_is_fitted(self)
         X = validate_data(self, X, dtype=np.float32, reset=False)
         return self.model_.infer(self._images(X).double())

@@ -42,9 +42,7 @@ def test_the_rule(threshold: Threshold, low: float, high: float, verdict: str) -
 
 
 @given(st.floats(-10, 10), st.floats(0, 5), st.floats(-10, 10))
-def test_a_wider_interval_never_decides_what_a_narrower_one_did_not(
-    middle: float, reach: float, bound: float
-) -> None:
+def test_a_wider_interval_never_decides_what_a_narrower_one_did_not(middle: float, reach: float, bound: float) -> None:
     narrow, wide = (above(bound).verdict(estimate(middle - r, middle + r)) for r in (reach, 2 * reach))
     assert narrow == wide or wide == "undecided"
 
@@ -69,10 +67,7 @@ def test_a_claim_is_as_strong_as_its_weakest_measure() -> None:
 
 def test_the_record_is_json_without_nan() -> None:
     unknown = Measure(name="m", found=estimate(math.nan, math.nan), threshold=between(0.5, 1.5))
-    kept = record(
-        [Claim(claim="locality", subject="flat", measures=(unknown,))],
-        "mnist",
-    )
+    kept = record([Claim(claim="locality", subject="flat", measures=(unknown,))], "mnist")
     found = json.loads(json.dumps(kept, allow_nan=False))["claims"][0]
     assert (found["subject"], found["verdict"]) == ("flat", "undecided")
     assert found["measures"] == [

@@ -49,9 +49,7 @@ def test_models_pair_on_images_and_not_on_draws(generator: torch.Generator) -> N
 
 def test_the_record_holds_every_model_and_difference(generator: torch.Generator) -> None:
     right = torch.rand(100, generator=generator) < 0.9
-    kept = json.loads(
-        json.dumps(compare("mnist", {"a": claims(right, 0.8), "b": claims(right, 0.81)}).record())
-    )
+    kept = json.loads(json.dumps(compare("mnist", {"a": claims(right, 0.8), "b": claims(right, 0.81)}).record()))
     assert kept["models"] == ["a", "b"]
     assert kept["verdicts"][0] == {"abstraction": "supported", "instantiation": "supported"}
     first, second = kept["measures"]

@@ -52,9 +52,7 @@ def test_every_control_fails_by_what_it_lacks(
         ],
         "not supported",
     )
-    assert {"own_patch_concentration", "patch_plus_2_share", "rank_correlation"} <= failed(
-        found["flat", "locality"]
-    )
+    assert {"own_patch_concentration", "patch_plus_2_share", "rank_correlation"} <= failed(found["flat", "locality"])
     concentration = next(m for m in found["flat", "locality"].measures if m.name == "own_patch_concentration")
     assert concentration.found.estimate == pytest.approx(1, abs=1)  # near the patch's share of the area
     assert failed(found["factorised", "instantiation"]) == {"samples_recognised"}
@@ -65,9 +63,7 @@ def test_every_control_fails_by_what_it_lacks(
 def test_a_flat_model_paints_everywhere(digits: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever it has learned, so that it is not trained here."""
     monkeypatch.setattr(controls, "_trained", lambda model, *_: model.eval())
-    some = replace(
-        digits, images=digits.images[:64], labels=None if digits.labels is None else digits.labels[:64]
-    )
+    some = replace(digits, images=digits.images[:64], labels=None if digits.labels is None else digits.labels[:64])
     model = flat(SpatialRGM.from_preset("standard"), some, seed=0)
     assert model.decoder_field(2, 5) == Box(top=0, bottom=28, left=0, right=28)
     assert model.config.levels[0].grid == (7, 7)

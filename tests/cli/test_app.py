@@ -46,9 +46,7 @@ print(json.dumps(told))
 
 @pytest.fixture(scope="module")
 def helps() -> dict[str, str]:
-    result = subprocess.run(
-        [sys.executable, "-c", HELP, "", *COMMANDS], capture_output=True, text=True, check=False
-    )
+    result = subprocess.run([sys.executable, "-c", HELP, "", *COMMANDS], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     found: dict[str, str] = json.loads(result.stdout)
     return found
@@ -82,10 +80,7 @@ def test_help_shows_an_example_and_imports_no_torch(helps: dict[str, str], comma
         (("train", "--data", "digits", "--epochs", "-1"), "epochs must be positive"),
         (("train", "--data", "digits", "--epochs", "inf"), "epochs must be finite"),
         (("train", "--data", "digits", "--batch-size", "0"), "batch size"),
-        (
-            ("train", "--data", "digits", "--seed", "-1"),
-            "a seed must lie in 0 … 9223372036854775807, but is -1",
-        ),
+        (("train", "--data", "digits", "--seed", "-1"), "a seed must lie in 0 … 9223372036854775807, but is -1"),
         (("train", "--data", "digits", "--size", "100000000"), "4 to 4,096 pixels a side"),
         (("sample", "nowhere", "--out", "x.npz", "--seed", 2**64), "Must be < 9223372036854775808"),
         (("judge", "--data", "digits", "--out", "/"), "cannot write /: it is a folder"),
@@ -115,11 +110,7 @@ def test_what_the_user_can_mend(arguments: tuple[str, ...], message: str, tmp_pa
     ],
 )
 def test_an_error_from_below(
-    error: Exception,
-    code: int,
-    message: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    error: Exception, code: int, message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail(*_: object, **__: object) -> None:
         raise error

@@ -15,28 +15,10 @@ def test_a_cache_is_made_and_trained_on(tmp_path: Path) -> None:
         Image.new("L", (20, 20), 6 * number).save(place)
     out = tmp_path / "cached"
     assert f"Cache: {out}" in done("cache", pictures, "--out", out, "--size", 8)
-    assert "holds images of 1 × 8 × 8" in refused(
-        "train", "--data", out, "--size", 16, "--out", tmp_path / "run"
-    )
-    done(
-        "train",
-        "--data",
-        out,
-        "--epochs",
-        0.5,
-        "--precision",
-        "bfloat16",
-        "--out",
-        tmp_path / "run",
-        "--quiet",
-    )
+    assert "holds images of 1 × 8 × 8" in refused("train", "--data", out, "--size", 16, "--out", tmp_path / "run")
+    done("train", "--data", out, "--epochs", 0.5, "--precision", "bfloat16", "--out", tmp_path / "run", "--quiet")
     config = json.loads((tmp_path / "run" / "config.json").read_text())
-    assert config["engine"] == {
-        "precision": "bfloat16",
-        "compile": False,
-        "deterministic": False,
-        "processes": 1,
-    }
+    assert config["engine"] == {"precision": "bfloat16", "compile": False, "deterministic": False, "processes": 1}
     assert "no folder of images" in refused("cache", tmp_path / "nothing", "--out", tmp_path / "other")
     assert "4 to 4,096 pixels" in refused("cache", pictures, "--out", tmp_path / "other", "--size", 2)
 

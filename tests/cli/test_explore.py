@@ -39,6 +39,4 @@ def test_a_page_that_cannot_be_written_is_refused_before_a_model_is_loaded(tmp_p
     for name in ("ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm"):
         (tmp_path / name).touch()
     (tmp_path / "page").touch()
-    assert "page" in refused(
-        "explore", "mnist", "--export", str(tmp_path / "page"), "--runtime", str(tmp_path)
-    )
+    assert "page" in refused("explore", "mnist", "--export", str(tmp_path / "page"), "--runtime", str(tmp_path))

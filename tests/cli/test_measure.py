@@ -35,7 +35,7 @@ def test_models_are_compared_side_by_side(run: Path, tmp_path: Path) -> None:
     packed = tmp_path / "packed.safetensors"
     done("pack", run, "--out", packed)
     text = done("compare", run, packed, "--out", tmp_path, COLUMNS="200")
-    assert "concept right" in text
+    assert "concept accuracy" in text
     kept = json.loads((tmp_path / "comparison.json").read_text())
     assert kept["models"] == [str(run), str(packed)]
     accuracy = kept["measures"][0]
@@ -86,9 +86,7 @@ def test_labels_of_other_classes_are_ignored(run: Path, tmp_path: Path) -> None:
     assert told.count("are not the model's concepts: its labels are ignored") == 1
     assert json.loads((tmp_path / "evaluation.json").read_text())["measures"]["concept_accuracy"] is None
     done("experiment", "locality", run, "--data", tmp_path / "images", "--out", tmp_path)
-    assert (
-        "changed_concept_recognised" not in json.loads((tmp_path / "locality.json").read_text())["measures"]
-    )
+    assert "changed_concept_recognised" not in json.loads((tmp_path / "locality.json").read_text())["measures"]
 
 
 @pytest.mark.slow
@@ -103,6 +101,4 @@ def test_a_counted_model_is_evaluated_and_its_exactness_shown(counted: Path, tmp
     assert record["measures"]["completed_quadrants_recognised"] > 0.8
     assert (tmp_path / "exactness-completion.png").is_file()
     done("experiment", "locality", counted, "--out", tmp_path)
-    assert json.loads((tmp_path / "locality.json").read_text())["measures"][
-        "own_patch_share"
-    ] == pytest.approx(1)
+    assert json.loads((tmp_path / "locality.json").read_text())["measures"]["own_patch_share"] == pytest.approx(1)

@@ -32,10 +32,7 @@ def test_the_nearest_to_the_wrong_side_decides_what_is_supported() -> None:
 
 
 def test_the_deepest_on_the_wrong_side_decides_what_is_not() -> None:
-    low, lower = (
-        measure("concept_accuracy", 0.97, 0.001, 0.98),
-        measure("concept_information", 0.8, 0.001, 0.93),
-    )
+    low, lower = (measure("concept_accuracy", 0.97, 0.001, 0.98), measure("concept_information", 0.8, 0.001, 0.93))
     assert lines(claim("abstraction", low, lower)) == [
         "abstraction    not supported  class information in the concept 0.800 (0.799 to 0.801), at least 0.930"
     ]
@@ -58,16 +55,11 @@ def test_controls_are_counted_and_one_that_passes_is_named() -> None:
 def test_the_table_has_the_reports_names_and_intervals_where_there_are_some() -> None:
     decided = claim("abstraction", measure("concept_accuracy", 0.99, 0.002, 0.98))
     said = io.StringIO()
-    measures = {
-        "concept_accuracy": 0.99,
-        "needed_codes": 31.0,
-        "squared_error": 0.0049,
-        "displacement_px": 1.0,
-    }
+    measures = {"concept_accuracy": 0.99, "needed_codes": 31.0, "squared_error": 0.0049, "displacement_px": 1.0}
     table = short_table(measures, [decided])
     Console(file=said, width=100).print(table)
     assert [line.split("  ")[0] for line in said.getvalue().splitlines()] == [
-        "concept right",
+        "concept accuracy",
         "squared error",
         "codes needed",
     ]
@@ -77,8 +69,7 @@ def test_the_table_has_the_reports_names_and_intervals_where_there_are_some() ->
 
 def test_a_finding_that_decides_nothing_gives_the_table_its_interval() -> None:
     error = Finding(
-        name="squared_error",
-        found=Estimate(estimate=0.005, low=0.0049, high=0.0051, unit="grey range squared"),
+        name="squared_error", found=Estimate(estimate=0.005, low=0.0049, high=0.0051, unit="grey range squared")
     )
     decided = Claim(claim="abstraction", subject="model", measures=(), context=(error,))
     said = io.StringIO()

@@ -24,12 +24,7 @@ def test_a_run_leaves_everything(run: Path) -> None:
         path.name for path in run.iterdir() if not path.name.startswith(".")
     }
     metrics = json.loads((run / "metrics.json").read_text())
-    assert (metrics["data"], metrics["preset"], metrics["seed"], metrics["epochs"]) == (
-        "digits",
-        "standard",
-        1,
-        3,
-    )
+    assert (metrics["data"], metrics["preset"], metrics["seed"], metrics["epochs"]) == ("digits", "standard", 1, 3)
     expected = {"concept_accuracy", "squared_error", "codes_in_use", "needed_codes", "samples_recognised"}
     assert expected | {"own_patch_share", "patch_plus_2_share"} <= metrics["test"].keys()
     assert metrics["test"]["receptive_field_share"] == 1

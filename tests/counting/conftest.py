@@ -1,4 +1,4 @@
-"""A few digits of three classes, and the paper's patches fitted to them once: fitting is what takes time."""
+"""A few digits of three classes, with the paper's patches fitted to them once, since fitting is slow."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -14,22 +14,22 @@ from rgm.data.images import ImageSet
 EXEMPLARS = 3
 
 
-class Few(NamedTuple):
+class Subset(NamedTuple):
     images: Tensor
     labels: Tensor
 
 
 @pytest.fixture(scope="session")
-def few(digits: ImageSet) -> Few:
+def subset(digits: ImageSet) -> Subset:
     known = digits.labels < 3
-    return Few(digits.images[known][:100], digits.labels[known][:100])
+    return Subset(digits.images[known][:100], digits.labels[known][:100])
 
 
 @pytest.fixture(scope="session")
-def paper(few: Few) -> Callable[[], CountingRGM]:
-    """Return what makes models of the paper's kind, in float64, whose patches are fitted already."""
+def paper(subset: Subset) -> Callable[[], CountingRGM]:
+    """Return a factory of the paper's models in float64, with fitted patches."""
     fitted = ranked(3, EXEMPLARS)
-    fitted.leaves.fit(few.images.double() / 255)
+    fitted.leaves.fit(subset.images.double() / 255)
     patches = {name: values.clone() for name, values in fitted.leaves.state_dict().items()}
 
     def make() -> CountingRGM:

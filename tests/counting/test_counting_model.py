@@ -1,4 +1,4 @@
-"""CountingRGM against p(x, z, c) summed over every state, and its draws by χ²."""
+"""CountingRGM against p(x, z, c) summed over every state, and its samples by χ²."""
 
 import copy
 import math
@@ -11,17 +11,18 @@ from hypothesis import strategies as st
 from torch import Tensor
 from toys import Enumerated, assert_drawn_from, config, fitted, ranked, toy
 
-from rgm.counting import model as module
+from rgm.counting import posterior as module
 from rgm.counting.config import CountingConfig, CountingLevel, PixelSymbols, Smoothing, counting_preset
 from rgm.counting.exemplars import ExemplarRecipe
 from rgm.counting.model import CountingRGM
 from rgm.counting.updating import expected_counts, partial_fit
 from rgm.errors import RGMError
 from rgm.model.generative import RGM
+from rgm.model.results import Samples
 
 DRAWS = 20_000
 FULL = (1.0, 0.0)
-"""Weights with which codes are read by what the pixels alone say, each whole: as an image's probability has it."""
+"""Weights of inference from the pixels alone, each 1, as in an image's probability."""
 
 
 @pytest.fixture(params=["flat", "deep"])
@@ -30,15 +31,15 @@ def model(request: pytest.FixtureRequest) -> CountingRGM:
 
 
 @pytest.fixture(scope="module")
-def learned(paper: Callable[[], CountingRGM], few: tuple[Tensor, Tensor]) -> tuple[CountingRGM, Tensor]:
+def learned(paper: Callable[[], CountingRGM], subset: tuple[Tensor, Tensor]) -> tuple[CountingRGM, Tensor]:
     """Return the paper's model after a few images of three classes, and images."""
-    images, labels = few
+    images, labels = subset
     recipe = ExemplarRecipe(images=40, exemplars=3)
     return fitted(paper(), images, labels, recipe=recipe), images.double() / 255
 
 
 def pictures(model: CountingRGM, count: int, seed: int = 0) -> Tensor:
-    """Return grey images, the first of them black and white."""
+    """Return grey images, the first of them binary."""
     generator = torch.Generator().manual_seed(seed)
     made = torch.rand(count, *model.config.image, generator=generator, dtype=torch.float64)
     made[0].round_()
@@ -57,9 +58,7 @@ def codes(model: CountingRGM, count: int, seed: int = 0) -> Tensor:
 def test_evidence_is_the_enumerated_sum(model: CountingRGM, likelihood: bool) -> None:
     exact, images = Enumerated(model), pictures(model, 4)
     expected = torch.stack([exact.evidence(image, likelihood=likelihood) for image in images])
-    torch.testing.assert_close(
-        model.log_evidence(images, likelihood=likelihood), expected, rtol=1e-10, atol=1e-10
-    )
+    torch.testing.assert_close(model.log_evidence(images, likelihood=likelihood), expected, rtol=1e-10, atol=1e-10)
 
 
 def test_all_black_and_white_images_have_probability_one() -> None:
@@ -83,18 +82,16 @@ def test_free_energy_is_the_evidence_term_by_term(model: CountingRGM, labelled: 
         if labelled:
             log = log[labels[number]][None]
         weights = log.flatten().softmax(dim=0).view_as(log)
-        said = joint.said(exact.leaves(image, likelihood=True))
-        assert float(found.distortion_nats[number]) == pytest.approx(
-            -float((weights * said).sum()), rel=1e-10
-        )
-        # log m(z_{ℓ+1}) of every joint state: what lies beneath z_ℓ, summed given all from z_{ℓ+1} up.
+        leaves = joint.of_leaves(exact.leaves(image, likelihood=True))
+        assert float(found.distortion_nats[number]) == pytest.approx(-float((weights * leaves).sum()), rel=1e-10)
+        # log m(z_{ℓ+1}) of every joint state: all below z_ℓ, summed given all from z_{ℓ+1} up.
         terms, together = [], weights.sum(dim=0)
-        for level, told in enumerate(joint.told):
-            beneath = said + sum(joint.told[:level])  # log p(x, z_1 … z_{ℓ−1} | z_ℓ)
-            message = _summed(beneath, joint, level)
-            above = _summed(beneath + told, joint, level + 1)
+        for level, link in enumerate(joint.log_links):
+            below = leaves + sum(joint.log_links[:level])  # log p(x, z_1 … z_{ℓ−1} | z_ℓ)
+            message = _summed(below, joint, level)
+            above = _summed(below + link, joint, level + 1)
             terms.append(float((together * (message - above)).sum()))
-        root = _summed(said + sum(joint.told), joint, len(joint.told))
+        root = _summed(leaves + sum(joint.log_links), joint, len(joint.log_links))
         by_concept = log.logsumexp(dim=1)
         prior = exact.log_top[labels[number]][None] if labelled else exact.log_top
         conditional = root + prior[:, joint.root] - math.log(classes) - by_concept[:, None]
@@ -121,14 +118,12 @@ def _summed(log: Tensor, joint: object, level: int) -> Tensor:
 def test_weights_are_the_evidence(model: CountingRGM) -> None:
     images = pictures(model, 5)
     torch.testing.assert_close(model.log_weight(images), -model.free_energy(images).total_nats)
-    by_label = torch.stack(
-        [-model.free_energy(images, torch.full((5,), c)).total_nats for c in (0, 1)], dim=1
-    )
+    by_label = torch.stack([-model.free_energy(images, torch.full((5,), c)).total_nats for c in (0, 1)], dim=1)
     torch.testing.assert_close(by_label, model.log_evidence(images) - math.log(2))
 
 
 def test_surprise_is_a_cell_given_the_others(model: CountingRGM) -> None:
-    """−log p(x_cell | rest) = log p(rest) − log p(x), the cell hidden in the one and not in the other."""
+    """−log p(x_cell | rest) = log p(rest) − log p(x), with the cell hidden and visible."""
     images, exact, side = pictures(model, 3), Enumerated(model), model.config.symbols.side
     found, tables = model.surprise(images), model.tables()
     rows, columns = model.config.levels[0].grid
@@ -146,14 +141,14 @@ def test_surprise_is_a_cell_given_the_others(model: CountingRGM) -> None:
     assert float(found[0].flatten()[1]) == pytest.approx(float(rest - joint), rel=1e-10)
 
 
-def test_evidence_of_what_is_visible(model: CountingRGM) -> None:
+def test_evidence_of_visible_pixels(model: CountingRGM) -> None:
     exact, images = Enumerated(model), pictures(model, 2)
     visible = torch.rand(2, *images.shape[2:], generator=torch.Generator().manual_seed(1)) < 0.8
-    seen = model.leaves.seen(visible)
+    seen = model.leaves.visible_symbols(visible)
     for likelihood in (True, False):
         root = model.upward(images, likelihood=likelihood, visible=visible).root
         for number, image in enumerate(images):
-            log = exact.joint.log(exact.leaves(image, likelihood=likelihood, seen=seen[:, number]))
+            log = exact.joint.log(exact.leaves(image, likelihood=likelihood, visible=seen[:, number]))
             torch.testing.assert_close(root[number], exact.joint.by_root(log))
 
 
@@ -161,15 +156,15 @@ def test_evidence_of_what_is_visible(model: CountingRGM) -> None:
 
 
 def modes(exact: Enumerated, log: Tensor) -> list[Tensor]:
-    """Return every cell's most probable state, for log p(x, z | c); the root's is one of the concept that is read."""
+    """Return every cell's most probable state, for log p(x, z | c); the root's is one of the inferred concept."""
     joint = exact.joint
     weights = log.flatten().softmax(dim=0).view_as(log)
-    below = [joint.marginal(weights.sum(dim=0), level) for level in range(len(joint.links))]
-    root = joint.marginal(weights[log.logsumexp(dim=1).argmax()], len(joint.links))
+    below = [joint.marginal(weights.sum(dim=0), level) for level in range(len(joint.log_links))]
+    root = joint.marginal(weights[log.logsumexp(dim=1).argmax()], len(joint.log_links))
     return [marginal.argmax(dim=1) for marginal in (*below, root)]
 
 
-def test_codes_and_concepts_are_read_from_the_enumerated_posterior(model: CountingRGM) -> None:
+def test_codes_and_concepts_follow_the_enumerated_posterior(model: CountingRGM) -> None:
     exact, images = Enumerated(model), pictures(model, 4)
     result, read, logits = model.infer(images), model.read(images), model.cell_logits(images)
     joint = exact.joint
@@ -195,7 +190,7 @@ def test_a_known_concept_has_its_own_posterior(model: CountingRGM) -> None:
             torch.testing.assert_close(marginal[:, number], joint.marginal(weights, level))
 
 
-def test_reading_from_codes_is_the_enumerated_posterior(model: CountingRGM) -> None:
+def test_inference_from_codes_is_the_enumerated_posterior(model: CountingRGM) -> None:
     exact, z1 = Enumerated(model), codes(model, 5)
     result = model.infer_from_codes(z1)
     for number, grid in enumerate(z1):
@@ -208,7 +203,7 @@ def test_reading_from_codes_is_the_enumerated_posterior(model: CountingRGM) -> N
 
 
 @pytest.mark.parametrize("kind", ["flat", "deep"])
-def test_images_whose_codes_are_certain_are_read_as_their_codes_are(kind: str) -> None:
+def test_images_with_certain_codes_are_inferred_like_their_codes(kind: str) -> None:
     model = toy(kind, weights=(50.0, 1e-9), outliers=0.0)
     symbols = model.counts[0]
     bits = torch.arange(model.latent_dim)[:, None] + 1 >> torch.arange(symbols.shape[2]) & 1
@@ -232,7 +227,7 @@ def test_samples_have_the_priors_frequencies(model: CountingRGM, generator: torc
     exact = Enumerated(model)
     for concept in (0, 1):
         drawn = model.sample(concept, DRAWS, generator=generator)
-        chances = (exact.log_top[concept, exact.joint.root] + sum(exact.joint.told)).exp()
+        chances = (exact.log_top[concept, exact.joint.root] + sum(exact.joint.log_links)).exp()
         assert_drawn_from(exact.joint.number(drawn.z1), exact.joint.numbers.bincount(chances))
         assert_drawn_from(drawn.codes[-1].flatten(), exact.log_top[concept].exp())
     torch.testing.assert_close(drawn.images[:5], model.decode(drawn.z1[:5]))
@@ -269,24 +264,21 @@ def test_completing_takes_masks_and_concepts_of_each(model: CountingRGM) -> None
     z1, concepts = codes(model, 4), torch.tensor([0, 1, 1, 0])
     keep = torch.rand(z1.shape, generator=torch.Generator().manual_seed(3)) < 0.5
     other = torch.where(keep, z1, codes(model, 4, seed=9))
-    draws = [
-        model.complete(some, keep, concepts, generator=torch.Generator().manual_seed(5))
-        for some in (z1, other)
-    ]
+    draws = [model.complete(some, keep, concepts, generator=torch.Generator().manual_seed(5)) for some in (z1, other)]
     assert torch.equal(draws[0].concept, concepts)
     assert torch.equal(draws[0].z1[keep], z1[keep])
-    assert all(map(torch.equal, draws[0].codes, draws[1].codes))  # what lies outside `keep` changes nothing
+    assert all(map(torch.equal, draws[0].codes, draws[1].codes))  # codes outside `keep` are ignored
 
 
 def test_pixel_completions_have_the_exact_conditional(model: CountingRGM, generator: torch.Generator) -> None:
-    """The pixels that are seen count whole, as in the image's probability, however the codes are read."""
+    """Visible pixels have weight 1, as in the image's probability, whatever the weights of inference."""
     exact, image = Enumerated(model), pictures(model, 1)
     rows = image.shape[2] // 2 + 1
     visible = torch.zeros(1, *image.shape[2:], dtype=torch.bool)
     visible[:, :rows] = True
-    seen = model.leaves.seen(visible)[:, 0]
+    seen = model.leaves.visible_symbols(visible)[:, 0]
     done = model.complete_pixels(image.expand(DRAWS, -1, -1, -1), visible, generator=generator)
-    chances = exact.log(image[0], likelihood=True, seen=seen).flatten().softmax(dim=0).view(2, -1)
+    chances = exact.log(image[0], likelihood=True, visible=seen).flatten().softmax(dim=0).view(2, -1)
     assert_drawn_from(done.concept, chances.sum(dim=1))
     assert_drawn_from(exact.joint.number(done.z1), exact.joint.numbers.bincount(chances.sum(dim=0)))
     both = done.concept * model.tables().top.shape[1] + done.codes[-1].flatten()
@@ -301,8 +293,7 @@ def test_hidden_pixels_change_nothing(model: CountingRGM) -> None:
     visible = torch.rand(6, *images.shape[2:], generator=torch.Generator().manual_seed(1)) < 0.6
     mixed = torch.where(visible[:, None], images, others)
     draws = [
-        model.complete_pixels(some, visible, generator=torch.Generator().manual_seed(2))
-        for some in (images, mixed)
+        model.complete_pixels(some, visible, generator=torch.Generator().manual_seed(2)) for some in (images, mixed)
     ]
     assert torch.equal(draws[0].images, draws[1].images)
     assert all(map(torch.equal, draws[0].codes, draws[1].codes))
@@ -330,19 +321,17 @@ def test_a_cell_given_the_others(model: CountingRGM) -> None:
 def test_log_probabilities_level_by_level(model: CountingRGM) -> None:
     exact = Enumerated(model)
     joint, grids = exact.joint, [*model.grids, (1, 1)]
-    some = torch.arange(0, len(joint.root), 7)
-    levels = [codes[:, some].T.unflatten(1, grid) for codes, grid in zip(joint.codes, grids, strict=False)]
-    for level, told in enumerate(joint.told):
-        torch.testing.assert_close(
-            model.log_prob_given(level + 1, levels[level], levels[level + 1]), told[some]
-        )
-    concept = torch.ones(len(some), 1, 1, dtype=torch.int64)
+    chosen = torch.arange(0, len(joint.root), 7)
+    levels = [codes[:, chosen].T.unflatten(1, grid) for codes, grid in zip(joint.codes, grids, strict=False)]
+    for level, link in enumerate(joint.log_links):
+        torch.testing.assert_close(model.log_prob_given(level + 1, levels[level], levels[level + 1]), link[chosen])
+    concept = torch.ones(len(chosen), 1, 1, dtype=torch.int64)
     top = model.log_prob_given(model.depth - 1, levels[-1], concept)
-    torch.testing.assert_close(top, exact.log_top[1, joint.root[some]])
+    torch.testing.assert_close(top, exact.log_top[1, joint.root[chosen]])
 
 
 def test_a_morph_ends_in_its_concepts(model: CountingRGM) -> None:
-    def draw(start: int, end: int, count: int) -> module.Samples:
+    def draw(start: int, end: int, count: int) -> Samples:
         return model.morph(start, end, count, generator=torch.Generator().manual_seed(4))
 
     for seed_free in range(2):
@@ -360,7 +349,7 @@ def test_a_morphs_ends_have_their_concepts_frequencies(generator: torch.Generato
     roots = []
     for _ in range(500):
         roots.append(model.morph(0, 1, 3, generator=generator).codes[-1].flatten())
-        torch.rand(1, generator=generator)  # a morph leaves the generator where it was
+        torch.rand(1, generator=generator)  # a morph does not advance the generator
     drawn = torch.stack(roots)
     top = model.tables().top
     for place, chances in enumerate((top[0], (top[0] + top[1]) / 2, top[1])):
@@ -370,7 +359,7 @@ def test_a_morphs_ends_have_their_concepts_frequencies(generator: torch.Generato
 # Fields
 
 
-def test_painting_every_code_is_the_plain_painting(model: CountingRGM) -> None:
+def test_decoding_every_code_matches_plain_decoding(model: CountingRGM) -> None:
     z1 = codes(model, 3)
     rows, columns = z1.shape[1:]
     for row in range(rows):
@@ -380,7 +369,7 @@ def test_painting_every_code_is_the_plain_painting(model: CountingRGM) -> None:
             torch.testing.assert_close(quick, plain, rtol=0, atol=0)
 
 
-def test_painting_every_code_in_colour() -> None:
+def test_decoding_every_code_in_colour() -> None:
     model = toy("flat", channels=3, side=4)
     z1 = codes(model, 70)
     quick, plain = (torch.cat(list(way(z1, 1, 0))) for way in (model.decode_each_code, _plainly(model)))
@@ -400,9 +389,9 @@ def test_a_field_of_ranked_patches_holds_every_change(learned: tuple[CountingRGM
     model, images = learned
     _changes_stay_inside(model, model.infer(images[:1]).z1)
     z1 = model.infer(images[:2]).z1
-    painted = torch.cat(list(model.decode_each_code(z1, 1, 2)))
+    decoded = torch.cat(list(model.decode_each_code(z1, 1, 2)))
     box = model.decoder_field(1, 2)
-    own = painted[torch.arange(2), z1[:, 1, 2]]
+    own = decoded[torch.arange(2), z1[:, 1, 2]]
     torch.testing.assert_close(own, model.decode(z1)[..., *box.slices])
 
 
@@ -419,7 +408,7 @@ def _changes_stay_inside(model: CountingRGM, z1: Tensor) -> None:
             assert not changed[outside].any()
 
 
-def test_every_code_sees_the_whole_image(model: CountingRGM) -> None:
+def test_every_code_depends_on_the_whole_image(model: CountingRGM) -> None:
     box = model.encoder_field(0, 0)
     _, rows, columns = model.config.image
     assert (box.top, box.bottom, box.left, box.right) == (0, rows, 0, columns)
@@ -446,9 +435,7 @@ def test_single_precision_agrees_with_double() -> None:
         torch.testing.assert_close(ours.double(), theirs, rtol=1e-4, atol=1e-4)
 
 
-def test_what_a_batch_is_divided_into_changes_nothing(
-    model: CountingRGM, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_results_do_not_depend_on_chunks(model: CountingRGM, monkeypatch: pytest.MonkeyPatch) -> None:
     images, z1, labels = pictures(model, 4), codes(model, 4), torch.arange(4) % 2
     visible = torch.ones(1, *images.shape[2:], dtype=torch.bool)
 
@@ -480,16 +467,16 @@ def test_what_a_batch_is_divided_into_changes_nothing(
 
 
 def test_the_largest_message_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A batch is divided by what is largest, the groups' messages or all classes' roots."""
+    """Chunks are bounded by the larger of the groups' messages and all classes' roots."""
     monkeypatch.setattr(module, "LARGEST", 400)
-    few, many = toy("flat"), toy("flat", roots=40, classes=10)
+    small, large = toy("flat"), toy("flat", roots=40, classes=10)
     batch = torch.arange(100)
-    assert max(len(part) for (part,) in few.chunks(batch)) == 400 // (4 * (3 + 4))
-    assert max(len(part) for (part,) in many.chunks(batch)) == 1
-    assert torch.equal(torch.cat([part for (part,) in few.chunks(batch)]), batch)
+    assert max(len(part) for (part,) in small.chunks(batch)) == 400 // (4 * (3 + 4))
+    assert max(len(part) for (part,) in large.chunks(batch)) == 1
+    assert torch.equal(torch.cat([part for (part,) in small.chunks(batch)]), batch)
 
 
-# What is derived
+# Tables
 
 
 def test_tables_follow_the_counts() -> None:
@@ -509,21 +496,21 @@ def test_tables_follow_the_counts() -> None:
     torch.testing.assert_close(copied.log_evidence(images), after)
 
 
-def test_tables_are_not_those_of_tensors_that_are_gone() -> None:
+def test_tables_are_not_those_of_freed_tensors() -> None:
     """Another tensor may have the id and the version of one that was freed."""
     model = toy("flat").float()
     for _ in range(200):
-        before = model.tables().look.clone()
+        before = model.tables().appearance.clone()
         model.double().float().double()
         model.counts[0].copy_(torch.rand_like(model.counts[0]))
         model.float().double().float()
-        assert not torch.equal(model.tables().look, before)
+        assert not torch.equal(model.tables().appearance, before)
 
 
-def test_a_code_that_never_occurs_says_nothing(learned: tuple[CountingRGM, Tensor]) -> None:
+def test_a_code_that_never_occurs_is_ignored(learned: tuple[CountingRGM, Tensor]) -> None:
     model, images = learned
     unused = model.tables().weighted.impossible.nonzero()
-    assert len(unused), "some group of a few digits looks alike in two of them"
+    assert len(unused), "some group is equal in two of the digits"
     cell, state = unused[-1].tolist()
     z1 = model.infer(images[:1]).z1
     other = z1.clone()
@@ -537,7 +524,7 @@ def test_a_code_that_never_occurs_says_nothing(learned: tuple[CountingRGM, Tenso
     assert all(map(torch.equal, done[0].codes, done[1].codes))
     assert int(done[0].z1[0].view(-1)[cell]) != state
     assert model.cell_log_probs(other, 0, row, column).isfinite().all()
-    # The model never reads, samples or is taught such a code.
+    # The model never infers, samples or learns such a code.
     rows, columns = model.grids[0]
     every = model.infer(images).z1.flatten(1), model.sample(torch.arange(3), 200).z1.flatten(1)
     never = model.tables().weighted.impossible
@@ -547,10 +534,10 @@ def test_a_code_that_never_occurs_says_nothing(learned: tuple[CountingRGM, Tenso
     assert not counted[0].sum(dim=(2, 3))[never].any()
 
 
-# The rest of the contract
+# The rest of the interface
 
 
-def test_images_are_seen_black_and_white(generator: torch.Generator) -> None:
+def test_observations_are_binary(generator: torch.Generator) -> None:
     model = toy("flat")
     drawn = model.observe(torch.full((2000, 1, 4, 4), 0.25), generator)
     assert set(drawn.unique().tolist()) == {0.0, 1.0}
@@ -580,7 +567,7 @@ def test_before_anything_is_learned_all_is_finite() -> None:
     st.integers(1, 3),
     st.integers(2, 3),
 )
-def test_every_configuration_answers_everything(
+def test_every_configuration_has_the_whole_interface(
     channels: int, grid: tuple[int, int], side: int, states: int, per_class: int, classes: int
 ) -> None:
     model = CountingRGM(
@@ -608,7 +595,7 @@ def test_every_configuration_answers_everything(
     assert all(counts.isfinite().all() and (counts >= 0).all() for counts in model.counts)
 
 
-# What a user can mend
+# Errors
 
 
 @pytest.mark.parametrize(
@@ -639,7 +626,7 @@ def test_every_configuration_answers_everything(
         (lambda m: partial_fit(m, torch.zeros(1, 1, 4, 4), None), "every image's label"),
     ],
 )
-def test_requests_that_cannot_be(ask: Callable, message: str) -> None:
+def test_invalid_requests(ask: Callable, message: str) -> None:
     model = toy("flat")
     before = [counts.clone() for counts in model.counts]
     with pytest.raises(RGMError, match=message):
@@ -664,19 +651,15 @@ def _levels(*grids: tuple[int, int, int]) -> tuple[CountingLevel, ...]:
         (_levels((2, 2, 3), (1, 1, 4), (1, 2, 2)), {}, r"the concept is one variable"),
         (_levels((2, 2, 3), (3, 1, 3), (1, 1, 4), (1, 1, 2)), {}, "larger than its child's"),
         (_levels((1, 1, 3), (1, 1, 4), (1, 1, 2)), {}, "single group"),
-        (_levels((2, 2, 3), (1, 1, 5), (1, 1, 2)), {}, "do not divide by 2"),
+        (_levels((2, 2, 3), (1, 1, 5), (1, 1, 2)), {}, "are not a multiple of 2"),
         (_levels((4, 4, 3), (1, 1, 4), (1, 1, 2)), {}, "form a grid of"),
         (_levels((2, 2, 3), (1, 1, 4), (1, 1, 2)), {"outliers": 0.5}, "less than 1 / 2"),
     ],
 )
-def test_configurations_that_cannot_be(
-    levels: tuple[CountingLevel, ...], options: dict[str, float], message: str
-) -> None:
+def test_invalid_configurations(levels: tuple[CountingLevel, ...], options: dict[str, float], message: str) -> None:
     with pytest.raises(RGMError, match=message):
         CountingRGM(
-            CountingConfig(
-                image=(1, 4, 4), symbols=PixelSymbols(side=2), levels=levels, smoothing=Smoothing(**options)
-            )
+            CountingConfig(image=(1, 4, 4), symbols=PixelSymbols(side=2), levels=levels, smoothing=Smoothing(**options))
         )
 
 

@@ -1,4 +1,4 @@
-"""Pixels and oriented edges against plain loops over places."""
+"""Pixels and oriented edges against plain loops over positions."""
 
 import math
 
@@ -17,7 +17,7 @@ def made(*shape: int, seed: int = 0) -> Tensor:
 
 
 def edges_of(cells: PixelsAndEdges, images: Tensor) -> Tensor:
-    """Return the edges alone as (n, orientations, places down, places across)."""
+    """Return the edges alone as (n, orientations, rows, columns)."""
     rows, columns = cells.grid
     half = cells.side // 2
     symbols = cells.read(images)[:, :, cells.pixels :].unflatten(2, (ORIENTATIONS, half, half))
@@ -26,7 +26,7 @@ def edges_of(cells: PixelsAndEdges, images: Tensor) -> Tensor:
 
 
 def brute(grey: list[list[float]]) -> list[list[set[int]]]:
-    """Return the orientations at every second place of one image, counted by eighths of a turn from the right."""
+    """Return the orientations at every second position of one image, counted by eighths of a turn from the right."""
     rows, columns = len(grey), len(grey[0])
 
     def at(row: int, column: int) -> float:
@@ -48,10 +48,10 @@ def brute(grey: list[list[float]]) -> list[list[set[int]]]:
     return [
         [
             {
-                each[near][beside]
+                each[near][across]
                 for near in range(row - 1, row + 2)
-                for beside in range(column - 1, column + 2)
-                if near < rows and beside < columns
+                for across in range(column - 1, column + 2)
+                if near < rows and across < columns
             }
             - {None}
             for column in range(1, columns, 2)
@@ -61,12 +61,8 @@ def brute(grey: list[list[float]]) -> list[list[set[int]]]:
 
 
 @settings(max_examples=12, deadline=None)
-@given(
-    st.integers(1, 3), st.integers(1, 3), st.sampled_from([2, 4, 6]), st.integers(1, 3), st.integers(0, 999)
-)
-def test_edges_are_where_the_gradient_is_steep(
-    down: int, across: int, side: int, channels: int, seed: int
-) -> None:
+@given(st.integers(1, 3), st.integers(1, 3), st.sampled_from([2, 4, 6]), st.integers(1, 3), st.integers(0, 999))
+def test_edges_are_where_the_gradient_is_steep(down: int, across: int, side: int, channels: int, seed: int) -> None:
     cells = PixelsAndEdges((channels, down * side, across * side), side)
     images = made(2, channels, down * side, across * side, seed=seed)
     found = edges_of(cells, images)
@@ -86,7 +82,7 @@ def test_a_straight_border_has_one_orientation(turn: int) -> None:
     found = edges_of(cells, image.rot90(-turn, (2, 3)))[0]  # brighter to the right, below, to the left, above
     on = found.flatten(1).any(dim=1).nonzero().flatten().tolist()
     assert on == [2 * turn]
-    assert found.sum() == 12  # three places wide, four long
+    assert found.sum() == 12  # three positions wide, four long
 
 
 def test_a_slanted_border_is_slanted() -> None:
@@ -108,15 +104,15 @@ def test_a_constant_image_has_no_edges(grey: float) -> None:
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 8, 12), (1, 28, 28)])
-def test_painting_undoes_reading(shape: tuple[int, int, int]) -> None:
+def test_decoding_inverts_encoding(shape: tuple[int, int, int]) -> None:
     cells, images = PixelsAndEdges(shape), made(5, *shape)
-    assert torch.equal(cells.paint(cells.read_pixels(images)), images)
+    assert torch.equal(cells.decode(cells.read_pixels(images)), images)
     assert torch.equal(cells.read(images)[:, :, : cells.pixels], cells.read_pixels(images))
     corner = cells.read_pixels(images)[cells.grid[1] + 1, 2]  # the cell in the second row and column
     assert torch.equal(corner, images[2, :, 4:8, 4:8].flatten())
 
 
-def test_what_is_seen_does_not_depend_on_hidden_pixels(generator: torch.Generator) -> None:
+def test_visible_symbols_do_not_depend_on_hidden_pixels(generator: torch.Generator) -> None:
     cells = PixelsAndEdges((1, 16, 16))
     images = made(1, 1, 16, 16)
     for _ in range(30):
@@ -125,29 +121,29 @@ def test_what_is_seen_does_not_depend_on_hidden_pixels(generator: torch.Generato
         visible[:, row, column] = False
         other = images.clone()
         other[0, 0, row, column] = 1 - other[0, 0, row, column]
-        seen = cells.seen(visible)
+        seen = cells.visible_symbols(visible)
         changed = cells.read(images) != cells.read(other)
         assert not (changed & (seen == 1)).any()
         assert seen[:, :, : cells.pixels].sum() == 255
 
 
-def test_what_is_seen_is_no_less_than_the_reach_allows() -> None:
-    """An edge is hidden by a pixel within REACH of its place, and by no other."""
+def test_symbols_are_visible_up_to_their_reach() -> None:
+    """An edge is hidden by pixels within REACH of its position, and by no other."""
     cells = PixelsAndEdges((2, 16, 16))
     visible = torch.ones(1, 16, 16, dtype=torch.bool)
     visible[:, 5, 12] = False
-    seen = cells.seen(visible)[:, 0, cells.pixels :].unflatten(1, (ORIENTATIONS, 2, 2))
+    seen = cells.visible_symbols(visible)[:, 0, cells.pixels :].unflatten(1, (ORIENTATIONS, 2, 2))
     places = seen.unflatten(0, (4, 4)).permute(2, 0, 3, 1, 4).reshape(ORIENTATIONS, 8, 8)
     for row in range(8):
         for column in range(8):
             far = max(abs(2 * row + 1 - 5), abs(2 * column + 1 - 12)) > REACH
             assert bool((places[:, row, column] == far).all())
-    assert cells.seen(visible)[:, :, : cells.pixels].sum() == 2 * 255
-    assert bool((cells.seen(torch.ones_like(visible)) == 1).all())
-    assert not cells.seen(torch.zeros_like(visible)).any()
+    assert cells.visible_symbols(visible)[:, :, : cells.pixels].sum() == 2 * 255
+    assert bool((cells.visible_symbols(torch.ones_like(visible)) == 1).all())
+    assert not cells.visible_symbols(torch.zeros_like(visible)).any()
 
 
-def test_what_a_user_can_mend() -> None:
+def test_errors() -> None:
     with pytest.raises(RGMError, match="does not divide by 4: resize to 8 × 12"):
         PixelsAndEdges((1, 9, 11))
     with pytest.raises(RGMError, match="even number of pixels, but 3"):

@@ -37,14 +37,14 @@ def by_distributions(counts: Tensor, hard: Tensor, outliers: float = 0.0) -> Ten
 def test_log_probabilities_are_the_categoricals(levels: int, outliers: float) -> None:
     counts, hard, symbols = made(levels)
     expected = by_distributions(counts, hard, outliers)
-    said = emission(counts, outliers=outliers)
-    torch.testing.assert_close(said.log_prob(symbols), expected.sum(dim=3))
+    learned = emission(counts, outliers=outliers)
+    torch.testing.assert_close(learned.log_prob(symbols), expected.sum(dim=3))
     weights = torch.tensor([0.5, 0.0, 1.0, 2.0, 0.25])
     weighed = emission(counts, outliers=outliers, weights=weights)
     torch.testing.assert_close(weighed.log_prob(symbols), (expected * weights).sum(dim=3))
-    seen = torch.rand(CELLS, 7, VARIATES, generator=torch.Generator().manual_seed(0)).round().double()
-    torch.testing.assert_close(said.log_prob(symbols, seen), (expected * seen[:, :, None]).sum(dim=3))
-    assert not said.log_prob(symbols, torch.zeros_like(seen)).any()
+    visible = torch.rand(CELLS, 7, VARIATES, generator=torch.Generator().manual_seed(0)).round().double()
+    torch.testing.assert_close(learned.log_prob(symbols, visible), (expected * visible[:, :, None]).sum(dim=3))
+    assert not learned.log_prob(symbols, torch.zeros_like(visible)).any()
 
 
 def test_levels_sum_to_one() -> None:
@@ -54,16 +54,14 @@ def test_levels_sum_to_one() -> None:
     torch.testing.assert_close(total, torch.zeros_like(total))
 
 
-def test_a_symbol_between_levels_says_their_mean() -> None:
+def test_a_symbol_between_levels_has_their_mean_log_likelihood() -> None:
     counts, _, _ = made(2)
-    said = emission(counts)
-    off, on, half = (
-        said.log_prob(torch.full((CELLS, 1, VARIATES), grey).double()) for grey in (0.0, 1.0, 0.5)
-    )
+    learned = emission(counts)
+    off, on, half = (learned.log_prob(torch.full((CELLS, 1, VARIATES), grey).double()) for grey in (0.0, 1.0, 0.5))
     torch.testing.assert_close(half, (off + on) / 2)
 
 
-def test_a_variate_that_does_not_exist_says_nothing() -> None:
+def test_missing_variates_are_ignored() -> None:
     counts, hard, symbols = made(7)
     counts[:, :, 2] = 0
     expected = by_distributions(counts[:, :, [0, 1, 3, 4]], hard[:, :, [0, 1, 3, 4]])
@@ -74,19 +72,19 @@ def test_a_variate_that_does_not_exist_says_nothing() -> None:
 def test_a_state_without_counts_is_impossible(weights: Tensor | None) -> None:
     counts, _, symbols = made(7)
     counts[0, 1] = 0
-    said = emission(counts, weights=weights)
-    log = said.log_prob(symbols)
-    assert said.impossible.nonzero().tolist() == [[0, 1]]
+    learned = emission(counts, weights=weights)
+    log = learned.log_prob(symbols)
+    assert learned.impossible.nonzero().tolist() == [[0, 1]]
     assert bool((log[0, :, 1] < IMPOSSIBLE / 2).all())
     assert log[:, :, [0, 2]].isfinite().all()
     assert not log.softmax(dim=2)[0, :, 1].any()
-    unseen = said.log_prob(symbols, torch.zeros(CELLS, 7, VARIATES, dtype=torch.float64))
-    assert not unseen.isnan().any()
+    hidden = learned.log_prob(symbols, torch.zeros(CELLS, 7, VARIATES, dtype=torch.float64))
+    assert not hidden.isnan().any()
 
 
 @pytest.mark.parametrize("levels", [2, 7])
 def test_a_level_never_met_stays_a_number(levels: int) -> None:
-    """Without outliers, a pixel that was never white is white for the first time."""
+    """Without outliers, a pixel is white for the first time."""
     counts, hard, symbols = made(levels)
     counts[:, 0, :, 0] = 0
     counts[:, 1, :, -1] = 0

@@ -1,4 +1,4 @@
-"""The paper's way on a few digits: the structure recovers its exemplars, and one image at a time is `update`."""
+"""The paper's learning on a few digits: the structure recovers its exemplars; sequential updates match `update`."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,14 +18,14 @@ from rgm.counting.updating import update
 from rgm.errors import RGMError
 
 Make = Callable[[], CountingRGM]
-Few = tuple[Tensor, Tensor]
+Subset = tuple[Tensor, Tensor]
 RECIPE = ExemplarRecipe(images=60, exemplars=3, images_a_step=20, images_a_stage=40)
 
 
 @pytest.fixture(scope="module")
-def structure(paper: Make, few: Few) -> CountingRGM:
+def structure(paper: Make, subset: Subset) -> CountingRGM:
     model = paper()
-    PaperLearner(model, RECIPE, *few).step(0)
+    PaperLearner(model, RECIPE, *subset).step(0)
     return model
 
 
@@ -35,9 +35,9 @@ def copied(model: CountingRGM, paper: Make) -> CountingRGM:
     return twin
 
 
-def chosen(few: Few) -> Tensor:
-    """Return where the exemplars are: the first three of each class."""
-    return torch.cat([(few[1] == label).nonzero().flatten()[:3] for label in range(3)])
+def chosen(subset: Subset) -> Tensor:
+    """Return the indices of the exemplars: the first three of each class."""
+    return torch.cat([(subset[1] == label).nonzero().flatten()[:3] for label in range(3)])
 
 
 @given(st.lists(st.lists(st.integers(0, 1), min_size=3, max_size=3), min_size=1, max_size=12))
@@ -55,16 +55,16 @@ def test_distinct_rows_are_numbered_as_they_first_appear(rows: list[list[int]]) 
 # Structure
 
 
-def test_every_exemplar_is_read_as_itself(structure: CountingRGM, few: Few) -> None:
-    places = chosen(few)
-    images, labels = few[0][places].double() / 255, few[1][places]
+def test_every_exemplar_is_encoded_as_itself(structure: CountingRGM, subset: Subset) -> None:
+    places = chosen(subset)
+    images, labels = subset[0][places].double() / 255, subset[1][places]
     upward = structure.upward(images)
     by_concept, root, pairs = structure.posterior(upward)
     states = root.argmax(dim=1)
     assert states.tolist() == list(range(9))  # each its own, in their order
     assert torch.equal(by_concept.argmax(dim=1), labels)
     assert torch.equal(structure.infer(images).concept.argmax(dim=1), labels)
-    # The state is the one that the exemplar made: its symbols are what the root leads to.
+    # The state is the exemplar's: the root leads to its symbols.
     top = structure.counts[-1]
     assert torch.equal(top[labels, states].round(), torch.ones(9, dtype=torch.float64))
     read = structure.symbols(images)
@@ -73,9 +73,9 @@ def test_every_exemplar_is_read_as_itself(structure: CountingRGM, few: Few) -> N
         torch.testing.assert_close(made, read[group])
 
 
-def test_counts_are_the_exemplars_and_their_priors(structure: CountingRGM, few: Few) -> None:
+def test_counts_are_the_exemplars_and_their_priors(structure: CountingRGM, subset: Subset) -> None:
     symbols, *links, top = structure.counts
-    read = structure.symbols(few[0][chosen(few)].double() / 255)
+    read = structure.symbols(subset[0][chosen(subset)].double() / 255)
     for group in range(16):
         distinct = len(read[group].unique(dim=0))
         assert int((symbols[group].sum(dim=(1, 2)) > 0).sum()) == distinct
@@ -90,12 +90,12 @@ def test_counts_are_the_exemplars_and_their_priors(structure: CountingRGM, few: 
         rest = link[(link > 0) & ~seen]
         torch.testing.assert_close(rest, torch.full_like(rest, 1 / 16))
     expected = torch.full((3, 9), 1 / 128, dtype=torch.float64)
-    expected[few[1][chosen(few)], torch.arange(9)] += 1
+    expected[subset[1][chosen(subset)], torch.arange(9)] += 1
     torch.testing.assert_close(top, expected)
 
 
-def test_two_exemplars_that_look_alike_share_a_state(paper: Make, few: Few) -> None:
-    images, labels = few[0][chosen(few)].clone(), few[1][chosen(few)]
+def test_equal_exemplars_share_a_state(paper: Make, subset: Subset) -> None:
+    images, labels = subset[0][chosen(subset)].clone(), subset[1][chosen(subset)]
     images[1] = images[0]  # twice in one class
     images[3] = images[2]  # in two classes
     model = paper()
@@ -108,34 +108,32 @@ def test_two_exemplars_that_look_alike_share_a_state(paper: Make, few: Few) -> N
     assert int(by_class.argmax()) == 0
 
 
-def test_a_class_with_fewer_exemplars_than_asked_for_gives_what_it_has(paper: Make, few: Few) -> None:
-    places = chosen(few)[[0, 1, 2, 3, 6, 7, 8]]
+def test_a_class_may_have_fewer_exemplars_than_requested(paper: Make, subset: Subset) -> None:
+    places = chosen(subset)[[0, 1, 2, 3, 6, 7, 8]]
     model = paper()
-    PaperLearner(model, RECIPE, few[0][places], few[1][places]).step(0)
+    PaperLearner(model, RECIPE, subset[0][places], subset[1][places]).step(0)
     assert (model.counts[-1] > 0.5).sum(dim=1).tolist() == [3, 1, 3]
 
 
-# One image after another
+# Sequential updates
 
 
-def test_one_image_at_a_time_is_the_rule_image_by_image(
-    structure: CountingRGM, paper: Make, few: Few
-) -> None:
-    ours, theirs = copied(structure, paper), copied(structure, paper)
-    images, labels = few[0][:12].double() / 255, few[1][:12]
-    Sequential(ours).see(images, labels)
+def test_sequential_updates_match_the_rule(structure: CountingRGM, paper: Make, subset: Subset) -> None:
+    ours, reference = copied(structure, paper), copied(structure, paper)
+    images, labels = subset[0][:12].double() / 255, subset[1][:12]
+    Sequential(ours).observe(images, labels)
     for image, label in zip(images.split(1), labels.split(1), strict=True):
-        update(theirs, image, label, select=True)
-    for found, expected in zip(ours.counts, theirs.counts, strict=True):
+        update(reference, image, label, select=True)
+    for found, expected in zip(ours.counts, reference.counts, strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-13)
     changed = (ours.counts[0] - structure.counts[0]).abs().max()
     assert float(changed) > 0.1
 
 
-def test_an_arrays_information_is_that_of_its_sums(structure: CountingRGM, paper: Make, few: Few) -> None:
+def test_an_arrays_information_is_that_of_its_sums(structure: CountingRGM, paper: Make, subset: Subset) -> None:
     model = copied(structure, paper)
     state = Sequential(model)
-    state.see(few[0][:5].double() / 255, few[1][:5])
+    state.observe(subset[0][:5].double() / 255, subset[1][:5])
     found = online._information(state.joint, state.by_row, state.by_column, state.total)
     fresh = online._information(*_sums(Sequential(model)))
     torch.testing.assert_close(found, fresh, rtol=1e-9, atol=1e-12)
@@ -145,38 +143,36 @@ def _sums(state: Sequential) -> tuple[Tensor, ...]:
     return state.joint, state.by_row, state.by_column, state.total
 
 
-def test_where_a_step_ends_changes_nothing(structure: CountingRGM, paper: Make, few: Few) -> None:
-    ours, theirs = copied(structure, paper), copied(structure, paper)
-    for size, model in ((5, ours), (10, theirs)):
-        steps = PaperLearner(model, replace(RECIPE, images=10, images_a_step=size), *few)
+def test_results_do_not_depend_on_step_size(structure: CountingRGM, paper: Make, subset: Subset) -> None:
+    ours, reference = copied(structure, paper), copied(structure, paper)
+    for size, model in ((5, ours), (10, reference)):
+        steps = PaperLearner(model, replace(RECIPE, images=10, images_a_step=size), *subset)
         for number in range(1, len(steps.stages)):
             steps.step(number)
-    for found, expected in zip(ours.counts, theirs.counts, strict=True):
-        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-7)  # images come in single precision
+    for found, expected in zip(ours.counts, reference.counts, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-7)  # images are in single precision
 
 
-def test_batches_are_taken_in_together(structure: CountingRGM, paper: Make, few: Few) -> None:
-    ours, theirs = copied(structure, paper), copied(structure, paper)
-    steps = PaperLearner(ours, replace(RECIPE, batch_size=8), *few)
+def test_batches_are_updates_of_several_images(structure: CountingRGM, paper: Make, subset: Subset) -> None:
+    ours, reference = copied(structure, paper), copied(structure, paper)
+    steps = PaperLearner(ours, replace(RECIPE, batch_size=8), *subset)
     steps.step(1)
-    assert (
-        len(steps.stages) == 1 + 4
-    )  # sixteen images at a time: whole batches, of twenty that a step may have
-    images = few[0].float() / 255
+    assert len(steps.stages) == 1 + 4  # sixteen images at a time: whole batches of at most twenty images
+    images = subset[0].float() / 255
     for first, last in ((0, 8), (8, 16)):
-        update(theirs, images[first:last], few[1][first:last], select=True)
-    for found, expected in zip(ours.counts, theirs.counts, strict=True):
+        update(reference, images[first:last], subset[1][first:last], select=True)
+    for found, expected in zip(ours.counts, reference.counts, strict=True):
         torch.testing.assert_close(found, expected)
 
 
-def test_learning_helps_on_images_that_were_not_seen(paper: Make, few: Few) -> None:
-    model = fitted(paper(), *few, recipe=RECIPE)
-    images, labels = few[0][60:].double() / 255, few[1][60:]
+def test_learning_generalises_to_new_images(paper: Make, subset: Subset) -> None:
+    model = fitted(paper(), *subset, recipe=RECIPE)
+    images, labels = subset[0][60:].double() / 255, subset[1][60:]
     assert float((model.infer(images).concept.argmax(dim=1) == labels).double().mean()) > 0.9
 
 
-def test_only_symbols_that_are_each_in_one_level_are_seen_one_by_one(paper: Make) -> None:
-    """What one image after another assumes: the grey symbols of pixels are for `update`, as outliers are."""
+def test_sequential_updates_need_certain_symbols(paper: Make) -> None:
+    """Sequential updates assume certain symbols; `update` handles grey pixels and outliers."""
     assert Sequential.suits(paper())
     pixels = CountingRGM(config(states=4, outliers=0.0)).double()
     assert not Sequential.suits(pixels)
@@ -194,26 +190,26 @@ def test_only_symbols_that_are_each_in_one_level_are_seen_one_by_one(paper: Make
 # Steps
 
 
-def test_stages_say_how_many_images_were_seen(paper: Make, few: Few) -> None:
-    steps = PaperLearner(paper(), replace(RECIPE, images_a_step=20, images_a_stage=40), *few)
+def test_stages_are_named_by_their_number_of_images(paper: Make, subset: Subset) -> None:
+    steps = PaperLearner(paper(), replace(RECIPE, images_a_step=20, images_a_stage=40), *subset)
     assert steps.stages == ("structure", "40 images", "40 images", "60 images")
     assert len(steps.images) == 60
     assert RECIPE.epochs == 1
 
 
-def test_the_patches_are_fitted_to_the_basis(paper: Make, few: Few) -> None:
+def test_the_patches_are_fitted_to_the_basis(paper: Make, subset: Subset) -> None:
     fitted = []
-    for basis in (None, few[0]):
+    for basis in (None, subset[0]):
         model = paper()
         model.leaves.fit = fitted.append
-        PaperLearner(model, RECIPE, *few, basis=basis).step(0)
+        PaperLearner(model, RECIPE, *subset, basis=basis).step(0)
     assert [len(images) for images in fitted] == [60, 100]
-    torch.testing.assert_close(fitted[1], few[0].float() / 255)
+    torch.testing.assert_close(fitted[1], subset[0].float() / 255)
 
 
-def test_what_a_user_can_mend(paper: Make, few: Few) -> None:
-    images, labels = few
-    with pytest.raises(RGMError, match="a grid has 9 and 12 are asked for: take 3 of each class"):
+def test_errors(paper: Make, subset: Subset) -> None:
+    images, labels = subset
+    with pytest.raises(RGMError, match="a grid has 9 and 12 are needed: use 3 of each class"):
         PaperLearner(paper(), replace(RECIPE, exemplars=4), images, labels)
     with pytest.raises(RGMError, match="no image is of class 2"):
         PaperLearner(paper(), RECIPE, images, labels.clamp(max=1))

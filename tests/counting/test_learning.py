@@ -1,4 +1,4 @@
-"""EMRecipe–maximisation on counts: what is conserved, what never falls, and images whose answer is plain."""
+"""Expectation–maximisation on counts: conserved counts, monotone objectives, and images with known solutions."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -9,7 +9,7 @@ from torch import Tensor
 from toys import config, fitted, toy
 
 from rgm.counting.learning import EMRecipe, Learner, members
-from rgm.counting.mixture import KEEP, Fit, Mixture
+from rgm.counting.mixture import IMAGE_WEIGHT, Fit, Mixture
 from rgm.counting.model import CountingRGM
 from rgm.errors import RGMError
 
@@ -26,14 +26,12 @@ def unit(images: Tensor) -> Tensor:
     return images.float().div(255).double()
 
 
-def learned(
-    recipe: EMRecipe = RECIPE, *, seed: int = 0, labels: Tensor = LABELS, **options: float
-) -> CountingRGM:
+def learned(recipe: EMRecipe = RECIPE, *, seed: int = 0, labels: Tensor = LABELS, **options: float) -> CountingRGM:
     return fitted(toy("flat", **options), pictures(len(labels)), labels, recipe=recipe, seed=seed)
 
 
-def assert_same(ours: CountingRGM, theirs: CountingRGM, **tolerance: float) -> None:
-    for found, expected in zip(ours.counts, theirs.counts, strict=True):
+def assert_same(ours: CountingRGM, reference: CountingRGM, **tolerance: float) -> None:
+    for found, expected in zip(ours.counts, reference.counts, strict=True):
         torch.testing.assert_close(found, expected, **tolerance)
 
 
@@ -51,7 +49,7 @@ def test_a_mixture_begins_at_images_drawn_to_the_mean(levels: int) -> None:
     fit = Fit(levels=levels, smoothing=1.0, outliers=0.0)
     found = fit.start(read[:, :3], lambda: read.split(7, dim=1))
     above = found.counts[..., 1:].flatten(2)
-    torch.testing.assert_close(above, KEEP * read[:, :3] + (1 - KEEP) * read.mean(dim=1, keepdim=True))
+    torch.testing.assert_close(above, IMAGE_WEIGHT * read[:, :3] + (1 - IMAGE_WEIGHT) * read.mean(dim=1, keepdim=True))
     torch.testing.assert_close(found.counts.sum(dim=3), torch.ones(2, 3, 6, dtype=torch.float64))
     torch.testing.assert_close(found.shares, torch.full((2, 3), 1 / 3, dtype=torch.float64))
 
@@ -61,13 +59,13 @@ def test_a_pass_conserves_counts_whatever_the_batches_and_their_order(levels: in
     read = symbols(levels)
     fit = Fit(levels=levels, smoothing=0.5, outliers=0.01, weights=torch.linspace(0.2, 1, 6))
     start = fit.start(read[:, :4], lambda: [read])
-    found = fit.again(start, lambda: [read])
+    found = fit.em_pass(start, lambda: [read])
     torch.testing.assert_close(found.counts.sum(dim=(1, 3)), torch.full((2, 6), 30 + 4 * 0.5).double())
     torch.testing.assert_close(found.shares.sum(dim=1), torch.ones(2, dtype=torch.float64))
-    mean = found.counts.sum(dim=1) / (30 + 4 * 0.5)  # the prior is spread as all images are
+    mean = found.counts.sum(dim=1) / (30 + 4 * 0.5)  # the prior is proportional to the mean of all images
     torch.testing.assert_close(mean[..., 1:].flatten(1), read.mean(dim=1))
     order = torch.randperm(30, generator=torch.Generator().manual_seed(0))
-    other = fit.again(start, lambda: read[:, order].split(7, dim=1))
+    other = fit.em_pass(start, lambda: read[:, order].split(7, dim=1))
     torch.testing.assert_close(other.counts, found.counts)
     torch.testing.assert_close(other.shares, found.shares)
 
@@ -83,12 +81,12 @@ def test_a_mixtures_posterior_density_never_falls(levels: int) -> None:
 
     def density(mixture: Mixture) -> Tensor:
         share = mixture.counts / mixture.counts.sum(dim=3, keepdim=True)
-        log = mixture.log_joint(fit.said(mixture), read).logsumexp(dim=2).sum(dim=1)
+        log = mixture.log_joint(fit.emission(mixture), read).logsumexp(dim=2).sum(dim=1)
         return log + mixture.shares.log().sum(dim=1) + 0.3 * (mean * share.log()).sum(dim=(1, 2, 3))
 
     before = first = density(found)
     for _ in range(15):
-        found = fit.again(found, lambda: read.split(11, dim=1))
+        found = fit.em_pass(found, lambda: read.split(11, dim=1))
         after = density(found)
         assert bool((after >= before - 1e-9).all())
         before = after
@@ -105,13 +103,13 @@ def test_a_mixture_finds_two_obvious_clusters() -> None:
     starts = torch.stack([read[0, ~kind][0], read[0, kind][0]])[None]
     found = fit.start(starts, lambda: [read])
     for _ in range(10):
-        found = fit.again(found, lambda: [read])
+        found = fit.em_pass(found, lambda: [read])
     on = found.counts[0, ..., 1] / found.counts[0].sum(dim=2)
     torch.testing.assert_close(
         on, torch.stack([read[0, ~kind].mean(dim=0), read[0, kind].mean(dim=0)]), atol=2e-3, rtol=0
     )
     assert float(found.shares[0, 1]) == pytest.approx((int(kind.sum()) + 1) / 202, abs=1e-3)
-    states = found.log_joint(fit.said(found), read)[0].argmax(dim=1)
+    states = found.log_joint(fit.emission(found), read)[0].argmax(dim=1)
     assert torch.equal(states == 1, kind)
 
 
@@ -119,7 +117,7 @@ def test_a_mixture_finds_two_obvious_clusters() -> None:
 
 
 def test_every_step_conserves_counts() -> None:
-    """Each image adds one to every variate, link and class; what is over is the prior."""
+    """Each image adds one to every variate, link and class; the remainder is the prior."""
     model = toy("flat", symbols=0.7, links=0.3, top=0.25)
     steps = Learner(model, RECIPE, pictures(), LABELS, seed=0)
     assert steps.stages == ("states",) * 3 + ("prototypes",) * 2 + ("pass 1", "pass 2")
@@ -152,7 +150,7 @@ def test_roots_are_their_classes_own() -> None:
 
 @pytest.mark.parametrize("weights", [(1.0, 1.0), (1.0, 0.0)])
 def test_a_pass_never_lowers_the_likelihood(weights: tuple[float, float]) -> None:
-    """Each variate whole and priors as good as none: expectation–maximisation of Σ log p(x | c)."""
+    """With weights of 1 and negligible priors: expectation–maximisation of Σ log p(x | c)."""
     model = toy("flat", weights=weights, outliers=0.0, symbols=1e-9, links=1e-9, top=0.0)
     model.counts[-1].mul_(torch.tensor([[1, 1, 0, 0], [0, 0, 1, 1]]))
     images = pictures()
@@ -214,14 +212,14 @@ def test_bytes_and_floats_are_learned_alike() -> None:
         assert_same(fitted(toy("flat"), given_in, LABELS.tolist(), recipe=RECIPE), ours, rtol=0, atol=0)
 
 
-def test_every_stage_is_told() -> None:
+def test_every_stage_is_reported() -> None:
     heard: list[str] = []
     fitted(toy("flat"), pictures(), LABELS, recipe=RECIPE, watch=lambda record: heard.append(record.stage))
     assert heard == ["states"] * 3 + ["prototypes"] * 2 + ["pass 1", "pass 2"]
     assert RECIPE.epochs == 3 + 1 + 2
 
 
-# Few images, images that are all alike, images whose classes are plain
+# Few images, equal images, images with obvious classes
 
 
 @pytest.mark.parametrize("count", [2, 3, 5])
@@ -230,16 +228,14 @@ def test_fewer_images_than_states_are_enough(count: int) -> None:
     model = fitted(toy("flat", states=9, roots=20), pictures(count), LABELS[:count], recipe=recipe)
     assert all(counts.isfinite().all() for counts in model.counts)
     used = (model.counts[-1] > 0).sum(dim=1)
-    assert (
-        used.tolist() == LABELS[:count].bincount().tolist()
-    )  # a prototype an image, and the others impossible
+    assert used.tolist() == LABELS[:count].bincount().tolist()  # a prototype per image, and the others impossible
     result = model.infer(unit(pictures(count)))
     torch.testing.assert_close(result.concept.sum(dim=1), torch.ones(count, dtype=torch.float64))
     drawn = model.sample(torch.tensor([0, 1]), 200).codes[-1].flatten().unique()
     assert bool((model.counts[-1].sum(dim=0) > 0)[drawn].all())
 
 
-def test_a_prototype_stands_for_so_many_images() -> None:
+def test_prototypes_are_bounded_by_the_number_of_images() -> None:
     model = toy("flat", roots=12)
     fitted(model, pictures(), LABELS, recipe=replace(RECIPE, images_a_prototype=7))
     assert (model.counts[-1] > 0).sum(dim=1).tolist() == [2, 2]
@@ -283,15 +279,15 @@ def test_patterns_are_learned_as_they_are() -> None:
     assert float((done.images.round() == clean)[..., 4:].double().mean()) > 0.99
 
 
-def test_digits_are_told_apart(few: tuple[Tensor, Tensor]) -> None:
-    images, labels = few
+def test_digits_are_classified(subset: tuple[Tensor, Tensor]) -> None:
+    images, labels = subset
     model = CountingRGM(config(((7, 7), (1, 1)), side=4, states=12, roots=12, classes=3))
     fitted(model, images[:60], labels[:60], recipe=replace(RECIPE, state_passes=5))
     right = model.infer(images[60:].float() / 255).concept.argmax(dim=1) == labels[60:]
     assert float(right.float().mean()) > 0.9
 
 
-# What a user can mend
+# Errors
 
 
 def _fits() -> Iterator[tuple[Tensor, Tensor | None, str]]:
@@ -305,7 +301,7 @@ def _fits() -> Iterator[tuple[Tensor, Tensor | None, str]]:
 
 
 @pytest.mark.parametrize(("images", "labels", "message"), list(_fits()))
-def test_labels_and_images_that_cannot_be(images: Tensor, labels: Tensor | None, message: str) -> None:
+def test_invalid_labels_and_images(images: Tensor, labels: Tensor | None, message: str) -> None:
     with pytest.raises(RGMError, match=message):
         fitted(toy("flat"), images, labels, recipe=RECIPE)
 

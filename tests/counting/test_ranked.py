@@ -57,7 +57,7 @@ def test_a_dot_is_brightest_where_it_is() -> None:
     second = ranked[9, 21], ranked[9, 19], ranked[8, 20], ranked[10, 20]
     assert sorted(map(float, second)) == pytest.approx([curve(i) for i in range(1020, 1024)])
     blurred = [ranked[9 + down, 20 + across] for down in range(-2, 3) for across in range(-2, 3)]
-    assert min(blurred) > ranked[:, :16].max()  # black comes after whatever the blur reaches
+    assert min(blurred) > ranked[:, :16].max()  # black ranks below all blurred pixels
 
 
 def test_the_histogram_is_fixed_and_batches_do_not_matter(images: Tensor) -> None:
@@ -122,7 +122,7 @@ def test_vectors_are_the_singular_vectors_of_weighted_pixels(patches: RankedPatc
 
 
 def test_symbols_are_the_nearest_levels(patches: RankedPatches, images: Tensor) -> None:
-    batch = images[-20:].flip(3)  # not what was fitted: some variates lie beyond the outermost levels
+    batch = images[-20:].flip(3)  # new images: some variates lie beyond the outermost levels
     symbols = patches(batch)
     assert symbols.shape == (20, 8, 8, 16)
     assert 0 <= int(symbols.min()) < int(symbols.max()) <= 6
@@ -138,28 +138,28 @@ def test_levels_span_the_fitting_images(patches: RankedPatches) -> None:
     torch.testing.assert_close(patches.values, -patches.values.flip(3))
 
 
-def test_exact_variates_give_the_ranked_image_back() -> None:
+def test_exact_variates_reconstruct_the_ranked_image() -> None:
     pictures = torch.rand(5, 1, 32, 32, generator=torch.Generator().manual_seed(0))
     patches = RankedPatches((1, 32, 32), RankedConfig(threshold=1e-9)).fit(
         pictures
-    )  # five modes a tile span five images
+    )  # five modes per tile span five images
     ranked = rank(pictures)
     torch.testing.assert_close(patches.assemble(patches.project(ranked)), ranked, atol=1e-2, rtol=0)
 
 
-def test_kept_modes_leave_out_what_the_spectrum_says(patches: RankedPatches, images: Tensor) -> None:
+def test_modes_are_selected_by_the_spectrum(patches: RankedPatches, images: Tensor) -> None:
     ranked = rank(images)
     exact = (patches.assemble(patches.project(ranked)) - ranked).square().mean().sqrt()
     cut = (patches.assemble(expected_values(patches, patches(images))) - ranked).square().mean().sqrt()
     assert exact < cut < 0.25 * ranked.square().mean().sqrt()
 
 
-def test_painting_resembles_the_images(patches: RankedPatches, images: Tensor) -> None:
-    painted = patches.paint(expected_values(patches, patches(images)))
-    assert painted.shape == images.shape
-    assert 0 <= float(painted.min()) <= float(painted.max()) <= 1
+def test_decoded_images_resemble_the_images(patches: RankedPatches, images: Tensor) -> None:
+    decoded = patches.decode(expected_values(patches, patches(images)))
+    assert decoded.shape == images.shape
+    assert 0 <= float(decoded.min()) <= float(decoded.max()) <= 1
     spread = (images - images.mean(dim=0)).square().mean()
-    assert (painted - images).square().mean() < 0.5 * spread
+    assert (decoded - images).square().mean() < 0.5 * spread
 
 
 def test_a_monotone_table_inverts_the_ranks(patches: RankedPatches) -> None:
@@ -168,9 +168,9 @@ def test_a_monotone_table_inverts_the_ranks(patches: RankedPatches) -> None:
     exact = RankedPatches((3, 32, 32))
     exact.greys.copy_(torch.linspace(0, 1, 1024))
     exact.assemble = lambda _: ranked  # type: ignore[method-assign]
-    painted = exact.paint(torch.zeros(1, 8, 8, 16))
-    torch.testing.assert_close(painted[0, 1].flatten(), exact.greys, atol=1e-4, rtol=0)
-    assert torch.equal(painted[:, 0], painted[:, 2])
+    decoded = exact.decode(torch.zeros(1, 8, 8, 16))
+    torch.testing.assert_close(decoded[0, 1].flatten(), exact.greys, atol=1e-4, rtol=0)
+    assert torch.equal(decoded[:, 0], decoded[:, 2])
 
 
 @pytest.mark.parametrize("grey", [0.0, 0.3, 1.0])
@@ -178,18 +178,18 @@ def test_constant_images_are_sane(grey: float) -> None:
     pictures = torch.full((3, 1, 28, 28), grey)
     patches = RankedPatches((1, 28, 28)).fit(pictures)
     symbols = patches(pictures)
-    painted = patches.paint(expected_values(patches, symbols))
+    decoded = patches.decode(expected_values(patches, symbols))
     assert all(buffer.isfinite().all() for buffer in patches.buffers())
-    torch.testing.assert_close(painted, pictures, atol=1e-4, rtol=0)
+    torch.testing.assert_close(decoded, pictures, atol=1e-4, rtol=0)
     assert patches(torch.rand(2, 1, 28, 28)).max() <= 6
 
 
-def test_unfitted_patches_say_nothing(images: Tensor) -> None:
+def test_unfitted_patches_have_no_variates(images: Tensor) -> None:
     patches = RankedPatches(tuple(images.shape[1:]))
     assert not patches.exists.any()
     assert not any(buffer.any() for buffer in patches.state_dict().values())
     assert bool((patches(images[:2]) == 3).all())
-    assert not patches.paint(torch.zeros(2, 8, 8, 16)).any()
+    assert not patches.decode(torch.zeros(2, 8, 8, 16)).any()
 
 
 def test_state_dict_round_trip(patches: RankedPatches, images: Tensor) -> None:
@@ -200,11 +200,11 @@ def test_state_dict_round_trip(patches: RankedPatches, images: Tensor) -> None:
     symbols = patches(images[:50])
     assert torch.equal(other(images[:50]), symbols)
     expected = expected_values(patches, symbols)
-    assert torch.equal(other.paint(expected), patches.paint(expected))
+    assert torch.equal(other.decode(expected), patches.decode(expected))
 
 
 @pytest.mark.parametrize("size", [(28, 28), (32, 32), (20, 48), (64, 40)])
-def test_a_field_holds_all_that_a_tile_sees_and_paints(size: tuple[int, int]) -> None:
+def test_a_field_contains_all_pixels_of_a_tile(size: tuple[int, int]) -> None:
     patches = RankedPatches((1, *size))
     window = torch.ones(8, 8, 1, 256) * (patches.weights.view(8, 8, 1, 256) > 0)
     patches.basis[:, :, :1] = window
@@ -216,23 +216,23 @@ def test_a_field_holds_all_that_a_tile_sees_and_paints(size: tuple[int, int]) ->
         assert 0 <= left < right <= size[1]
         expected = torch.zeros(1, 8, 8, 16)
         expected[0, row, column, 0] = 200
-        painted = patches.paint(expected)[0, 0]
-        assert painted[top:bottom, left:right].any()
-        painted[top:bottom, left:right] = 0
-        assert not painted.any()
+        decoded = patches.decode(expected)[0, 0]
+        assert decoded[top:bottom, left:right].any()
+        decoded[top:bottom, left:right] = 0
+        assert not decoded.any()
 
         held = noise.clone().requires_grad_()
         grey = module._blur(module._grey(held))
-        seen = F.unfold(F.pad(grey[:, None], (6, 6, 6, 6)), 16, stride=4)[0, :, 8 * row + column]
-        seen.dot(patches.weights[8 * row + column]).backward()
+        window = F.unfold(F.pad(grey[:, None], (6, 6, 6, 6)), 16, stride=4)[0, :, 8 * row + column]
+        window.dot(patches.weights[8 * row + column]).backward()
         gradient = held.grad[0, 0]
         gradient[top:bottom, left:right] = 0
         assert not gradient.any()
 
 
-def test_what_a_user_can_mend() -> None:
+def test_errors() -> None:
     patches = RankedPatches((1, 28, 28))
-    with pytest.raises(RGMError, match="1 × 28 × 28, but these have 3 × 28 × 28"):
+    with pytest.raises(RGMError, match="1 × 28 × 28, but got 3 × 28 × 28"):
         patches(torch.zeros(2, 3, 28, 28))
     with pytest.raises(RGMError, match="at least one image"):
         patches.fit(torch.zeros(0, 1, 28, 28))

@@ -1,4 +1,4 @@
-"""The tree's exact sums against every joint state, enumerated."""
+"""Sum–product on a tree against every joint state, enumerated."""
 
 import math
 
@@ -27,7 +27,7 @@ def pair(request: pytest.FixtureRequest) -> tuple[Tree, Joint]:
 
 
 def heard(tree: Tree, count: int, generator: torch.Generator, spread: float = 3) -> Tensor:
-    """Return log p(leaf | z_1) of made images, some nats apart and far from 0."""
+    """Return log p(leaf | z_1) of synthetic images, nats apart and far from 0."""
     cells, _, states = tree.links[0].shape
     made = torch.randn(cells, count, states, generator=generator, dtype=torch.float64)
     return spread * made - 40
@@ -42,9 +42,7 @@ def test_everything_up_and_down_is_the_enumerated_sum(shape: str, generator: tor
     upward = tree.up(leaves)
     root = (upward.root + prior.log()).softmax(dim=1)
     pairs = tree.down(upward, root)
-    counted = [
-        expected_pairs(*parts) for parts in zip(upward.messages, pairs.shares, tree.links, strict=True)
-    ]
+    counted = [expected_pairs(*parts) for parts in zip(upward.messages, pairs.shares, tree.links, strict=True)]
     summed = [torch.zeros_like(link) for link in tree.links]
     for image in range(images):
         log = joint.log(leaves[:, image])
@@ -56,14 +54,10 @@ def test_everything_up_and_down_is_the_enumerated_sum(shape: str, generator: tor
             summed[level] += joint.pairs(posterior, level)
     for found, expected in zip(counted, summed, strict=True):
         torch.testing.assert_close(found, expected)
-        torch.testing.assert_close(
-            found.sum(dim=(1, 2)), torch.full((len(found),), float(images), dtype=torch.float64)
-        )
+        torch.testing.assert_close(found.sum(dim=(1, 2)), torch.full((len(found),), float(images), dtype=torch.float64))
 
 
-def test_a_root_that_is_known_has_its_own_posterior(
-    pair: tuple[Tree, Joint], generator: torch.Generator
-) -> None:
+def test_a_root_that_is_known_has_its_own_posterior(pair: tuple[Tree, Joint], generator: torch.Generator) -> None:
     tree, joint = pair
     leaves = heard(tree, 1, generator)
     known = torch.zeros(1, tree.links[-1].shape[1], dtype=torch.float64)
@@ -74,9 +68,7 @@ def test_a_root_that_is_known_has_its_own_posterior(
         torch.testing.assert_close(marginal[:, 0], joint.marginal(posterior, level))
 
 
-def test_some_roots_are_all_where_no_other_is_possible(
-    pair: tuple[Tree, Joint], generator: torch.Generator
-) -> None:
+def test_some_roots_are_all_where_no_other_is_possible(pair: tuple[Tree, Joint], generator: torch.Generator) -> None:
     tree, _ = pair
     leaves = heard(tree, 5, generator)
     own = slice(1, 2)
@@ -84,11 +76,11 @@ def test_some_roots_are_all_where_no_other_is_possible(
     torch.testing.assert_close(part.root, whole.root[:, own])
     root = torch.zeros_like(whole.root)
     root[:, own] = 1
-    every, some = tree.down(whole, root), tree.down(part, root[:, own], own)
-    for ours, theirs in zip(some.marginals, every.marginals, strict=True):
-        torch.testing.assert_close(ours, theirs)
+    every, restricted = tree.down(whole, root), tree.down(part, root[:, own], own)
+    for ours, expected_marginals in zip(restricted.marginals, every.marginals, strict=True):
+        torch.testing.assert_close(ours, expected_marginals)
     counted = expected_pairs(whole.messages[-1], every.shares[-1], tree.links[-1])
-    ours = expected_pairs(part.messages[-1], some.shares[-1], tree.links[-1][:, own])
+    ours = expected_pairs(part.messages[-1], restricted.shares[-1], tree.links[-1][:, own])
     torch.testing.assert_close(ours, counted[:, own])
     assert not counted[:, :1].any()
 
@@ -98,7 +90,7 @@ def test_ancestral_draws_have_the_prior(kind: str, generator: torch.Generator) -
     tree, joint = random_tree(*SHAPES[kind], generator)
     drawn = tree.descend(torch.full((DRAWS,), 1), generator)
     assert [codes.shape[1:] for codes in drawn] == [torch.Size(grid) for grid in tree.grids[:-1]]
-    chances = sum(joint.told).exp() * (joint.root == 1)
+    chances = sum(joint.log_links).exp() * (joint.root == 1)
     assert_drawn_from(joint.number(drawn[0]), joint.numbers.bincount(chances))
     if kind == "deep":
         middle = joint.codes[1][0] * 3 + joint.codes[1][1]
@@ -122,11 +114,11 @@ def test_a_temperature_sharpens_every_draw(generator: torch.Generator) -> None:
         assert_drawn_from(drawn[:, cell], tree.links[0][cell, 0].square())
 
 
-def test_draws_begin_at_a_level_and_keep_what_is_fixed(generator: torch.Generator) -> None:
+def test_samples_start_at_a_level_and_keep_fixed_codes(generator: torch.Generator) -> None:
     tree, _ = random_tree(DEEP, (2, 3, 3), generator)
     middle = torch.randint(3, (DRAWS, 2, 1), generator=generator)
     (drawn,) = tree.descend(middle, generator, level=1)
-    for state in range(3):  # the first cell of z_1 lies beneath the first of z_2
+    for state in range(3):  # the first cell of z_1 is a child of the first of z_2
         assert_drawn_from(drawn[middle[:, 0, 0] == state][:, 0, 0], tree.links[0][0, state])
     kept = torch.full((DRAWS, 2, 1), -1)
     kept[:, 1] = 2
@@ -149,10 +141,10 @@ def test_noise_is_the_generators(generator: torch.Generator) -> None:
 
 def test_conditionals_and_their_logs(pair: tuple[Tree, Joint]) -> None:
     tree, joint = pair
-    some = torch.arange(0, len(joint.root), max(1, len(joint.root) // 500))
-    for level, told in enumerate(joint.told):
-        child, above = (joint.codes[number][:, some].T.contiguous() for number in (level, level + 1))
-        torch.testing.assert_close(tree.log_prob(level, child, above), told[some])
+    chosen = torch.arange(0, len(joint.root), max(1, len(joint.root) // 500))
+    for level, link in enumerate(joint.log_links):
+        child, above = (joint.codes[number][:, chosen].T.contiguous() for number in (level, level + 1))
+        torch.testing.assert_close(tree.log_prob(level, child, above), link[chosen])
         chances = tree.conditional(level, above)
         torch.testing.assert_close(chances.sum(dim=2), torch.ones_like(chances[..., 0]))
 
@@ -175,7 +167,7 @@ def test_seven_cells_under_four() -> None:
 
 
 def test_very_unlikely_leaves_do_not_underflow(generator: torch.Generator) -> None:
-    """Hundreds of symbols say thousands of nats, each group of another state: single precision must still sum them."""
+    """Hundreds of symbols of thousands of nats, a state per group: single precision must still sum them."""
     links = random_links(DEEP, (2, 3, 3), generator)
     joint = Joint(DEEP, links)
     leaves = -2000 - 1500 * torch.rand(8, 1, 2, generator=generator, dtype=torch.float64)
@@ -188,9 +180,7 @@ def test_very_unlikely_leaves_do_not_underflow(generator: torch.Generator) -> No
     torch.testing.assert_close(root[0].double(), joint.marginal(posterior, 2)[0], rtol=0, atol=2e-2)
     pairs = tree.down(upward, exact.softmax(dim=0).float()[None])
     for level, marginal in enumerate(pairs.marginals):
-        torch.testing.assert_close(
-            marginal[:, 0].double(), joint.marginal(posterior, level), rtol=0, atol=1e-5
-        )
+        torch.testing.assert_close(marginal[:, 0].double(), joint.marginal(posterior, level), rtol=0, atol=1e-5)
 
 
 def test_states_that_are_not_there_gain_nothing(generator: torch.Generator) -> None:
@@ -198,8 +188,8 @@ def test_states_that_are_not_there_gain_nothing(generator: torch.Generator) -> N
     links = random_links(DEEP, (2, 2, 2), generator)
     wide = [torch.zeros(len(link), 3, 4, dtype=torch.float64) for link in links]
     wide[1] = torch.zeros(2, 3, 3, dtype=torch.float64)
-    for room, link in zip(wide, links, strict=True):
-        room[:, :2, :2] = link
+    for padded, link in zip(wide, links, strict=True):
+        padded[:, :2, :2] = link
     leaves = -2000 + 20 * torch.randn(8, 3, 2, generator=generator, dtype=torch.float64)
     more = torch.full((8, 3, 4), IMPOSSIBLE, dtype=torch.float64)
     more[..., :2] = leaves
@@ -208,8 +198,8 @@ def test_states_that_are_not_there_gain_nothing(generator: torch.Generator) -> N
     torch.testing.assert_close(whole.root[:, :2], upward.root)
     assert bool((whole.root[:, 2] == -math.inf).all())
     ours = large.down(whole, whole.root.softmax(dim=1))
-    theirs = small.down(upward, upward.root.softmax(dim=1))
-    for found, expected in zip(ours.marginals, theirs.marginals, strict=True):
+    expected_marginals = small.down(upward, upward.root.softmax(dim=1))
+    for found, expected in zip(ours.marginals, expected_marginals.marginals, strict=True):
         torch.testing.assert_close(found[..., :2], expected)
         assert not found[..., 2:].any()
     counted = expected_pairs(whole.messages[0], ours.shares[0], wide[0])
@@ -219,13 +209,13 @@ def test_states_that_are_not_there_gain_nothing(generator: torch.Generator) -> N
     assert max(int(codes.max()) for codes in drawn) < 2
 
 
-def test_nothing_said_is_nothing_learned(pair: tuple[Tree, Joint]) -> None:
+def test_uninformative_leaves_leave_the_prior(pair: tuple[Tree, Joint]) -> None:
     tree, joint = pair
     cells, _, states = tree.links[0].shape
     upward = tree.up(torch.zeros(cells, 1, states, dtype=torch.float64))
     torch.testing.assert_close(upward.root, torch.zeros_like(upward.root))
     root = torch.full_like(upward.root, 1 / upward.root.shape[1])
-    prior = sum(joint.told).softmax(dim=0)
+    prior = sum(joint.log_links).softmax(dim=0)
     for level, marginal in enumerate(tree.down(upward, root).marginals):
         torch.testing.assert_close(marginal[:, 0], joint.marginal(prior, level))
 
@@ -251,17 +241,17 @@ def test_any_tree_agrees_with_sums_cell_by_cell(
     leaves = heard(tree, 3, generator)
     upward = tree.up(leaves)
 
-    def beneath(level: int, cell: int) -> Tensor:
-        """Return log p(leaves beneath a cell | its state), (n, states)."""
+    def below_cell(level: int, cell: int) -> Tensor:
+        """Return log p(leaves below a cell | its state), (n, states)."""
         if level == 0:
             return leaves[cell]
-        told = torch.zeros(3, states[level], dtype=torch.float64)
+        total = torch.zeros(3, states[level], dtype=torch.float64)
         for child in (tree.parents(level - 1) == cell).nonzero().flatten().tolist():
-            log = beneath(level - 1, child)[:, None] + links[level - 1][child].log()
-            told += log.logsumexp(dim=2)
-        return told
+            log = below_cell(level - 1, child)[:, None] + links[level - 1][child].log()
+            total += log.logsumexp(dim=2)
+        return total
 
-    torch.testing.assert_close(upward.root, beneath(len(links), 0))
+    torch.testing.assert_close(upward.root, below_cell(len(links), 0))
     pairs = tree.down(upward, upward.root.softmax(dim=1))
     for level, marginal in enumerate(pairs.marginals):
         torch.testing.assert_close(marginal.sum(dim=2), torch.ones_like(marginal[..., 0]))

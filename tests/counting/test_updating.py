@@ -1,4 +1,4 @@
-"""Counts after more images: what each adds, by enumeration, and the paper's rule at its limits."""
+"""Online learning: expected counts by enumeration, and the paper's rule at its limits."""
 
 import math
 from collections.abc import Callable
@@ -47,17 +47,17 @@ def test_expected_counts_are_enumerated(model: CountingRGM) -> None:
     exact, images = Enumerated(model), pictures(model)
     found = expected_counts(model, images, LABELS)
     expected = [torch.zeros_like(counts) for counts in model.counts]
-    joint, read = exact.joint, model.leaves.read(images)
+    joint, symbols = exact.joint, model.leaves.read(images)
     for number, label in enumerate(LABELS.tolist()):
         weights = exact.log(images[number], likelihood=False)[label].softmax(dim=0)
         states = joint.marginal(weights, 0)[:, :, None]
-        shown = read[:, number, None]
+        shown = symbols[:, number, None]
         expected[0] += torch.stack([states * (1 - shown), states * shown], dim=3)
-        for level in range(len(joint.links)):
+        for level in range(len(joint.log_links)):
             expected[level + 1] += joint.pairs(weights, level)
-        expected[-1][label] += joint.marginal(weights, len(joint.links))[0]
-    for ours, theirs in zip(found, expected, strict=True):
-        torch.testing.assert_close(ours, theirs)
+        expected[-1][label] += joint.marginal(weights, len(joint.log_links))[0]
+    for ours, reference in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, reference)
 
 
 def test_each_image_adds_one_to_everything(model: CountingRGM) -> None:
@@ -69,10 +69,10 @@ def test_each_image_adds_one_to_everything(model: CountingRGM) -> None:
 
 
 def test_each_image_adds_one_to_every_variate_of_the_papers(
-    paper: Callable[[], CountingRGM], few: tuple[Tensor, Tensor]
+    paper: Callable[[], CountingRGM], subset: tuple[Tensor, Tensor]
 ) -> None:
     model = paper()
-    images, labels = few[0][:6].double() / 255, few[1][:6]
+    images, labels = subset[0][:6].double() / 255, subset[1][:6]
     symbols, *links, top = expected_counts(model, images, labels)
     torch.testing.assert_close(symbols.sum(dim=(1, 3)), torch.full_like(symbols[:, 0, :, 0], 6.0))
     for link in links:
@@ -84,12 +84,10 @@ def test_the_order_of_images_changes_no_sum(model: CountingRGM) -> None:
     order = torch.tensor([3, 1, 4, 0, 2])
     images = pictures(model)
     pairs = zip(
-        expected_counts(model, images, LABELS),
-        expected_counts(model, images[order], LABELS[order]),
-        strict=True,
+        expected_counts(model, images, LABELS), expected_counts(model, images[order], LABELS[order]), strict=True
     )
-    for ours, theirs in pairs:
-        torch.testing.assert_close(ours, theirs)
+    for ours, reference in pairs:
+        torch.testing.assert_close(ours, reference)
 
 
 @pytest.mark.parametrize("way", ["bytes", "floats"])
@@ -109,8 +107,7 @@ def test_counting_by_the_rule_takes_every_array_in(model: CountingRGM) -> None:
     added = expected_counts(model, images, LABELS)
     update(model, images, LABELS, select=True)
     symbols = [
-        selective_update(a.mT, b.mT, 5).mT
-        for a, b in zip(before[0].movedim(2, 0), added[0].movedim(2, 0), strict=True)
+        selective_update(a.mT, b.mT, 5).mT for a, b in zip(before[0].movedim(2, 0), added[0].movedim(2, 0), strict=True)
     ]
     torch.testing.assert_close(model.counts[0], torch.stack(symbols, dim=2))
     for found, then, more in zip(model.counts[1:-1], before[1:-1], added[1:-1], strict=True):
@@ -134,7 +131,7 @@ def test_mutual_information_is_a_difference_of_scipys_entropies(rows: int, colum
         assert float(information) == pytest.approx(expected, abs=1e-12)
 
 
-def test_mutual_information_of_what_is_known() -> None:
+def test_mutual_information_of_known_tables() -> None:
     one_to_one, independent, empty = torch.eye(8) * 3, torch.ones(8, 4), torch.zeros(3, 3)
     assert float(mutual_information(one_to_one)) == pytest.approx(math.log(8), rel=1e-6)
     assert float(mutual_information(independent)) == pytest.approx(0, abs=1e-6)
@@ -143,28 +140,26 @@ def test_mutual_information_of_what_is_known() -> None:
 
 
 @given(st.floats(0, 1000), st.integers(0, 999))
-def test_one_image_is_taken_in_as_the_paper_does(precision: float, seed: int) -> None:
+def test_one_image_updates_as_in_the_paper(precision: float, seed: int) -> None:
     """P = softmax(β [I(a), I(a + Δ)]), a ← (P₀ a + P₁ (a + Δ)) · β / (β + P₁)."""
     old, more = random_counts(3, 4, seed=seed), random_counts(3, 4, seed=seed + 1) / 10
     precision += 1
-    mixed = (precision * torch.stack([mutual_information(old), mutual_information(old + more)])).softmax(
-        dim=0
-    )
+    mixed = (precision * torch.stack([mutual_information(old), mutual_information(old + more)])).softmax(dim=0)
     expected = (mixed[0] * old + mixed[1] * (old + more)) * precision / (precision + mixed[1])
     torch.testing.assert_close(selective_update(old, more, 1, precision=precision), expected)
 
 
-def test_what_raises_the_information_is_kept_and_what_lowers_it_is_not() -> None:
+def test_updates_are_accepted_if_they_raise_the_information() -> None:
     old = torch.eye(4, dtype=torch.float64) + 0.1
     sharper, blunter = torch.eye(4, dtype=torch.float64), torch.ones(4, 4, dtype=torch.float64)
-    kept = selective_update(old, sharper, 1, precision=1e9)
-    torch.testing.assert_close(kept, old + sharper, rtol=1e-8, atol=0)
+    accepted = selective_update(old, sharper, 1, precision=1e9)
+    torch.testing.assert_close(accepted, old + sharper, rtol=1e-8, atol=0)
     torch.testing.assert_close(selective_update(old, blunter, 1, precision=1e9), old, rtol=1e-8, atol=0)
 
 
 def test_old_counts_fade_with_every_image() -> None:
     old = random_counts(3, 4)
-    nothing = torch.zeros_like(old)  # no gain: a half is kept
+    nothing = torch.zeros_like(old)  # no gain: a half is accepted
     torch.testing.assert_close(selective_update(old, nothing, 1), old * PRECISION / (PRECISION + 0.5))
     many = old
     for _ in range(7):
@@ -172,7 +167,7 @@ def test_old_counts_fade_with_every_image() -> None:
     torch.testing.assert_close(selective_update(old, nothing, 7), many)
 
 
-def test_arrays_are_taken_in_one_by_one() -> None:
+def test_arrays_are_updated_independently() -> None:
     old, more = random_counts(5, 3, 4), random_counts(5, 3, 4, seed=1)
     expected = torch.stack([selective_update(a, b, 2) for a, b in zip(old, more, strict=True)])
     torch.testing.assert_close(selective_update(old, more, 2), expected)

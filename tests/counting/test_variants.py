@@ -1,4 +1,4 @@
-"""Trees that lack one thing each, and the controls that are made of them."""
+"""Ablated trees, and the controls built from them."""
 
 import pytest
 import torch
@@ -59,40 +59,38 @@ def test_factorised_cells_are_independent_given_the_concept(deep: CountingRGM) -
     assert not torch.allclose(alone.log_evidence(images), deep.log_evidence(images))
 
 
-def test_a_scattered_model_reads_and_paints_shuffled_pixels() -> None:
+def test_a_scattered_model_encodes_and_decodes_permuted_pixels() -> None:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = Scattered(DEEP, seed=1)
     z1 = torch.zeros(2, 4, 4, dtype=torch.int64)
     z1[1, 2, 1] = 2
     change = (model.decode(z1[:1]) - model.decode(z1[1:]))[0, 0] != 0
-    assert int(change.sum()) == 16  # as many pixels as a cell has, and all over
+    assert int(change.sum()) == 16  # as many pixels as a cell has, all over the image
     assert int(change[8:12, 4:8].sum()) < 8
     assert model.decoder_field(2, 1) == Box.of(0, 0, 16, 16)
     images = torch.rand(1, 1, 16, 16, generator=torch.Generator().manual_seed(2))
     inner = model.leaves.inner
     shuffled = images.flatten(2)[..., model.leaves.order].unflatten(2, (16, 16))
     torch.testing.assert_close(model.symbols(images), inner.read(shuffled))
-    torch.testing.assert_close(model.leaves.paint(inner.cells.read_pixels(shuffled)), images)
+    torch.testing.assert_close(model.leaves.decode(inner.cells.read_pixels(shuffled)), images)
 
 
-def test_the_controls_of_a_tree_are_trees_and_locality_tells_them_apart() -> None:
+def test_locality_distinguishes_the_controls_of_a_tree() -> None:
     train, test = load_data("digits", "train"), load_data("digits", "test")
-    few = slice(400)
-    train = controls.replace(train, images=train.images[few], labels=train.labels[few])
+    subset = slice(400)
+    train = controls.replace(train, images=train.images[subset], labels=train.labels[subset])
     model = fitted(CountingRGM.from_preset("counting", images=400), train.images, train.labels)
     blank = controls.untrained(model, seed=1)
     assert all(
-        torch.equal(one, two)
-        for one, two in zip(blank.counts, controls.untrained(model, seed=1).counts, strict=True)
+        torch.equal(one, two) for one, two in zip(blank.counts, controls.untrained(model, seed=1).counts, strict=True)
     )
     assert isinstance(controls.factorised(model, train, seed=1), CountingRGM)
     scattered = controls.flat(model, train, seed=1)
     concept = scattered.infer(to_unit(test.images)).concept.argmax(dim=1)
-    assert (concept == test.labels).double().mean() > 0.7  # it has learned, from pixels in any order
-    own, theirs = (
-        locality(one, test, None, count=2, concepts=2).measures()["own_patch_share"]
-        for one in (model, scattered)
+    assert (concept == test.labels).double().mean() > 0.7  # learning does not depend on the order of pixels
+    own, shuffled = (
+        locality(one, test, None, count=2, concepts=2).measures()["own_patch_share"] for one in (model, scattered)
     )
     assert own == pytest.approx(1)
-    assert theirs < 0.15
+    assert shuffled < 0.15

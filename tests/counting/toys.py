@@ -1,4 +1,4 @@
-"""Trees small enough to enumerate, and what enumerating them says: plain sums in float64, none of them clever."""
+"""Trees small enough to enumerate, and sums over their joint states in float64."""
 
 import math
 from itertools import pairwise
@@ -26,7 +26,7 @@ def fitted(model: CountingRGM, images: Any, labels: Any, **options: Any) -> Coun
 
 
 def nearest(place: int, fine: int, coarse: int) -> int:
-    """Return the nearest of `coarse` evenly spaced centroids, the later where two are as near."""
+    """Return the nearest of `coarse` evenly spaced centroids, the later of two equally near."""
     doubled = [abs((2 * place + 1) * coarse - (2 * other + 1) * fine) for other in range(coarse)]
     return max(range(coarse), key=lambda other: (-doubled[other], other))
 
@@ -51,26 +51,26 @@ class Joint:
         self.codes = list(torch.stack(every).split(cells))
         self.states = states
         self.root = self.codes[-1][0]
-        # log p(z_ℓ | z_{ℓ+1}) of each level beneath the root
-        self.told = []
+        # log p(z_ℓ | z_{ℓ+1}) of each level below the root
+        self.log_links = []
         for level, (below, above) in enumerate(pairwise(grids)):
             log = torch.zeros(len(self.root), dtype=torch.float64)
             for cell in range(math.prod(below)):
                 up = self.codes[level + 1][parent(cell, below, above)]
                 log += self.links[level][cell, up, self.codes[level][cell]].log()
-            self.told.append(log)
+            self.log_links.append(log)
 
-    def said(self, leaves: Tensor) -> Tensor:
+    def of_leaves(self, leaves: Tensor) -> Tensor:
         """Return log p(leaves | z_1) of every joint state, for one image's leaves (cells, states)."""
         cells = torch.arange(len(leaves))[:, None]
         return leaves.double()[cells, self.codes[0]].sum(dim=0)
 
     def log(self, leaves: Tensor) -> Tensor:
-        """Return log p(leaves, z beneath the root | root)."""
-        return sum(self.told) + self.said(leaves)
+        """Return log p(leaves, z below the root | root)."""
+        return sum(self.log_links) + self.of_leaves(leaves)
 
     def by_root(self, log: Tensor) -> Tensor:
-        """Return the log of the sum over all that has the same root state."""
+        """Return the log of the sum over joint states of the same root state."""
         return torch.stack([log[self.root == root].logsumexp(0) for root in range(self.states[-1])])
 
     def marginal(self, weights: Tensor, level: int) -> Tensor:
@@ -88,7 +88,7 @@ class Joint:
         return torch.stack(found)
 
     def number(self, z1: Tensor) -> Tensor:
-        """Return a number for each grid of z_1, so that grids can be counted."""
+        """Return a number for each grid of z_1, for counting."""
         return _number(z1.flatten(1).T, self.states[0])
 
     @property
@@ -100,9 +100,7 @@ def _number(codes: Tensor, base: int) -> Tensor:
     return sum(code * base**cell for cell, code in enumerate(codes))
 
 
-def random_links(
-    grids: tuple[Grid, ...], states: tuple[int, ...], generator: torch.Generator
-) -> list[Tensor]:
+def random_links(grids: tuple[Grid, ...], states: tuple[int, ...], generator: torch.Generator) -> list[Tensor]:
     links = []
     for grid, below, above in zip(grids, states, states[1:], strict=False):
         counts = torch.empty(math.prod(grid), above, below, dtype=torch.float64)
@@ -111,9 +109,7 @@ def random_links(
     return links
 
 
-def random_tree(
-    grids: tuple[Grid, ...], states: tuple[int, ...], generator: torch.Generator
-) -> tuple[Tree, Joint]:
+def random_tree(grids: tuple[Grid, ...], states: tuple[int, ...], generator: torch.Generator) -> tuple[Tree, Joint]:
     links = random_links(grids, states, generator)
     return Tree(grids, links), Joint(grids, links)
 
@@ -146,7 +142,7 @@ def config(
 
 
 def toy(kind: str = "flat", *, seed: int = 0, **options: object) -> CountingRGM:
-    """Return a model in float64 whose counts are drawn at random."""
+    """Return a model in float64 with random counts."""
     torch.manual_seed(seed)
     options.setdefault("states", 3 if kind == "flat" else 2)
     return CountingRGM(config(GRIDS[kind], **options)).double().eval()
@@ -174,7 +170,7 @@ def ranked(classes: int = 3, exemplars: int = 3) -> CountingRGM:
 
 
 class Enumerated:
-    """A model of pixels as its docstring has it, p(x, z, c), summed over every state."""
+    """The p(x, z, c) of a model of pixels, summed over every state."""
 
     def __init__(self, model: CountingRGM) -> None:
         self.model = model
@@ -182,44 +178,40 @@ class Enumerated:
         self.joint = Joint(model.grids, [link / link.sum(dim=2, keepdim=True) for link in links])
         self.log_top = (top / top.sum(dim=1, keepdim=True)).log()
 
-    def leaves(self, image: Tensor, *, likelihood: bool, seen: Tensor | None = None) -> Tensor:
+    def leaves(self, image: Tensor, *, likelihood: bool, visible: Tensor | None = None) -> Tensor:
         """Return log p(symbols | z_1) of one image, (cells, states): symbol by symbol, each with its weight."""
         model = self.model
         counts, symbols = model.counts[0].double(), model.leaves.read(image[None])[:, 0].double()
         outliers, pixels = model.config.smoothing.outliers, model.leaves.cells.pixels
-        weigh = (
-            (1.0, 0.0)
-            if likelihood
-            else (model.config.symbols.pixel_weight, model.config.symbols.edge_weight)
-        )
+        weigh = (1.0, 0.0) if likelihood else (model.config.symbols.pixel_weight, model.config.symbols.edge_weight)
         found = torch.zeros(counts.shape[:2], dtype=torch.float64)
         for variate in range(counts.shape[2]):
             off, on = counts[:, :, variate].unbind(dim=2)
             chance = (1 - 2 * outliers) * on / (on + off) + outliers
             shown = symbols[:, variate, None]
             log = shown * chance.log() + (1 - shown) * (1 - chance).log()
-            shows = 1.0 if seen is None else seen[:, variate, None].double()
+            shows = 1.0 if visible is None else visible[:, variate, None].double()
             found += shows * log * weigh[variate >= pixels]
         return found
 
-    def log(self, image: Tensor, *, likelihood: bool, seen: Tensor | None = None) -> Tensor:
+    def log(self, image: Tensor, *, likelihood: bool, visible: Tensor | None = None) -> Tensor:
         """Return log p(x, z | c) of every joint state, (classes, all)."""
-        below = self.joint.log(self.leaves(image, likelihood=likelihood, seen=seen))
+        below = self.joint.log(self.leaves(image, likelihood=likelihood, visible=visible))
         return self.log_top[:, self.joint.root] + below
 
-    def evidence(self, image: Tensor, *, likelihood: bool, seen: Tensor | None = None) -> Tensor:
+    def evidence(self, image: Tensor, *, likelihood: bool, visible: Tensor | None = None) -> Tensor:
         """Return log p(x | c), (classes,)."""
-        return self.log(image, likelihood=likelihood, seen=seen).logsumexp(dim=1)
+        return self.log(image, likelihood=likelihood, visible=visible).logsumexp(dim=1)
 
     def given(self, z1: Tensor, keep: Tensor) -> Tensor:
         """Return log p(z | c) of every joint state whose cells in `keep` have the codes of one grid, else −∞."""
         fits = (self.joint.codes[0] == z1.flatten()[:, None]) | ~keep.flatten()[:, None]
-        return self.log_top[:, self.joint.root] + sum(self.joint.told) + fits.all(dim=0).double().log()
+        return self.log_top[:, self.joint.root] + sum(self.joint.log_links) + fits.all(dim=0).double().log()
 
 
 def assert_drawn_from(numbers: Tensor, chances: Tensor, *, least: float = 5) -> None:
-    """Check by χ², at one in a thousand, that numbers were drawn with these chances; rare ones count together."""
-    assert not (chances[numbers] == 0).any(), "what is impossible was drawn"
+    """Check by χ², at p = 0.001, that numbers are samples of these probabilities, rare ones pooled."""
+    assert not (chances[numbers] == 0).any(), "an impossible state was sampled"
     expected = chances.double() / chances.sum() * len(numbers)
     observed = numbers.bincount(minlength=len(chances)).double()
     rare = expected < least

@@ -50,7 +50,7 @@ def shards(tmp_path: Path) -> Path:
     return root
 
 
-def test_shards_are_read_as_a_folder_is(shards: Path) -> None:
+def test_shards_load_like_a_folder(shards: Path) -> None:
     parts = [load_data(str(shards), split) for split in ("train", "validation", "test")]
     assert [len(part) for part in parts] == [20, 4, 6]
     values = torch.cat([part.images[:, 0, 0, 0] for part in parts])
@@ -63,12 +63,9 @@ def test_shards_are_read_as_a_folder_is(shards: Path) -> None:
 
 def test_shards_may_belong_to_splits(tmp_path: Path) -> None:
     for name, first in (("train-0", 0), ("train-1", 10), ("test-0", 20), ("val-0", 30)):
-        shard(
-            tmp_path / f"{name}.tar", {k: v for n in range(first, first + 10) for k, v in sample(n).items()}
-        )
+        shard(tmp_path / f"{name}.tar", {k: v for n in range(first, first + 10) for k, v in sample(n).items()})
     firsts = {
-        split: load_data(str(tmp_path), split).images[:, 0, 0, 0].tolist()
-        for split in ("train", "test", "validation")
+        split: load_data(str(tmp_path), split).images[:, 0, 0, 0].tolist() for split in ("train", "test", "validation")
     }
     assert firsts == {"train": [*range(20)], "test": [*range(20, 30)], "validation": [*range(30, 40)]}
     assert load_data(str(tmp_path), "train").labels is None
@@ -77,14 +74,8 @@ def test_shards_may_belong_to_splits(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("files", "reason"),
     [
-        (
-            {"a.png": png(1), "b.png": png(2), "a.cls": b"1"},
-            "b.png has no class beside it, but others have: add b.cls",
-        ),
-        (
-            {"a.png": png(1), "a.cls": b"cat"},
-            "a.cls must hold the number of a class, from 0, but holds 'cat'",
-        ),
+        ({"a.png": png(1), "b.png": png(2), "a.cls": b"1"}, "b.png has no class, but others have: add b.cls"),
+        ({"a.png": png(1), "a.cls": b"cat"}, "a.cls must hold the number of a class, from 0, but holds 'cat'"),
         ({"a.txt": b"1"}, "holds no PNG or JPEG images in its shards"),
     ],
 )
@@ -94,48 +85,40 @@ def test_a_shard_that_lacks_something_is_named(tmp_path: Path, files: dict[str, 
         load_data(str(tmp_path), "train")
 
 
-def test_a_damaged_shard_is_named_and_left_out_when_asked(shards: Path, tmp_path: Path) -> None:
+def test_a_damaged_shard_is_named_and_skipped_if_requested(shards: Path, tmp_path: Path) -> None:
     whole = (shards / "000001.tar").read_bytes()
     for damaged in (whole[:3000], b"no tar" * 200, whole[: 512 + 40]):
         (shards / "000001.tar").write_bytes(damaged)
-        with pytest.raises(RGMError, match=r"000001\.tar is no whole tar file .*--skip-damaged"):
+        with pytest.raises(RGMError, match=r"000001\.tar is not a complete tar file .*--skip-damaged"):
             load_data(str(shards), "train")
     cache_images(shards, tmp_path / "cache", skip_damaged=True)
     assert sum(len(open_cache(tmp_path / "cache", split)) for split in ("train", "validation", "test")) == 15
 
 
 @pytest.mark.parametrize("channels", [None, 3])
-def test_a_cache_holds_what_the_folder_holds(
+def test_a_cache_equals_its_folder(
     shards: Path, tmp_path: Path, channels: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(caching, "BLOCK", 7)
     steps: list[tuple[int, int, int]] = []
     cache_images(
-        shards,
-        tmp_path / "cache",
-        channels=channels,
-        watch=lambda r: steps.append((r.step, r.steps, r.images)),
+        shards, tmp_path / "cache", channels=channels, watch=lambda r: steps.append((r.step, r.steps, r.images))
     )
     assert [step for step, *_ in steps] == [1, 2, 3, 4, 5]
     assert {count for _, count, _ in steps} == {5}
     assert sum(images for *_, images in steps) == 30
     for split in ("train", "validation", "test"):
-        stored, read = (
-            load_data(str(tmp_path / "cache"), split),
-            load_data(str(shards), split, channels=channels),
-        )
+        stored, loaded = (load_data(str(tmp_path / "cache"), split), load_data(str(shards), split, channels=channels))
         assert stored.on_disk
-        assert not read.on_disk
-        assert torch.equal(stored.images, read.images)
+        assert not loaded.on_disk
+        assert torch.equal(stored.images, loaded.images)
         assert stored.labels is not None
-        assert read.labels is not None
-        assert torch.equal(stored.labels, read.labels)
-        assert (stored.classes, stored.sha256) == (read.classes, read.sha256)
+        assert loaded.labels is not None
+        assert torch.equal(stored.labels, loaded.labels)
+        assert (stored.classes, stored.sha256) == (loaded.classes, loaded.sha256)
 
 
-def test_a_cache_is_continued_where_it_was_stopped(
-    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupted_cache_is_resumed(shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(caching, "BLOCK", 7)
     out = tmp_path / "cache"
 
@@ -148,16 +131,14 @@ def test_a_cache_is_continued_where_it_was_stopped(
         open_cache(out, "train")
     decoded: list[int] = []
     read = caching.read_images
-    monkeypatch.setattr(
-        caching, "read_images", lambda paths, **more: decoded.append(len(paths)) or read(paths, **more)
-    )
+    monkeypatch.setattr(caching, "read_images", lambda paths, **more: decoded.append(len(paths)) or read(paths, **more))
     with (out / "train" / "images.u8").open("ab") as stream:
         stream.write(b"half a block")
     cache_images(shards, out)
     assert decoded == [7, 6, 4, 6]  # all but the first block
     cache_images(shards, out)
     assert len(decoded) == 4
-    # A block that was changed on disk is decoded anew, with those after it.
+    # A block that was changed on disk is decoded again, with those after it.
     with (out / "train" / "images.u8").open("r+b") as stream:
         stream.seek(7 * 64 + 5)
         stream.write(b"\xff")
@@ -166,7 +147,7 @@ def test_a_cache_is_continued_where_it_was_stopped(
     assert torch.equal(open_cache(out, "train").images, load_data(str(shards), "train").images)
 
 
-def test_images_that_cannot_be_read_are_named_or_left_out(tmp_path: Path) -> None:
+def test_unreadable_images_are_named_or_skipped(tmp_path: Path) -> None:
     root = tmp_path / "pictures"
     root.mkdir()
     for number in range(30):
@@ -175,18 +156,14 @@ def test_images_that_cannot_be_read_are_named_or_left_out(tmp_path: Path) -> Non
     with pytest.raises(RGMError, match=r"07\.png cannot be read as an image"):
         cache_images(root, tmp_path / "cache", channels=1)
     cache_images(root, tmp_path / "cache", channels=1, skip_damaged=True)
-    values = torch.cat(
-        [open_cache(tmp_path / "cache", s).images[:, 0, 0, 0] for s in ("train", "validation", "test")]
-    )
+    values = torch.cat([open_cache(tmp_path / "cache", s).images[:, 0, 0, 0] for s in ("train", "validation", "test")])
     assert sorted(values.tolist()) == [n for n in range(30) if n != 7]
 
 
-def test_a_disk_without_room_is_said_before_anything_is_decoded(
-    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_is_reported_before_decoding(shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = shutil.disk_usage(tmp_path)._replace(free=100)
     monkeypatch.setattr(caching.shutil, "disk_usage", lambda _: usage)
-    with pytest.raises(RGMError, match=r"30 images of 1 × 8 × 8 need 0\.0 GB in .* 0\.0 GB free: make room"):
+    with pytest.raises(RGMError, match=r"30 images of 1 × 8 × 8 need 0\.0 GB in .* 0\.0 GB free: free some"):
         cache_images(shards, tmp_path / "cache")
     assert not list((tmp_path / "cache").iterdir())
 
@@ -198,13 +175,10 @@ def test_a_disk_without_room_is_said_before_anything_is_decoded(
         (lambda part: (part / "labels.i64").unlink(), "should have 160 bytes"),
         (lambda part: (part / "store.json").write_text("{}"), "is not a header of a cache"),
         (lambda part: (part / "store.json").write_text("no"), "is not a header of a cache"),
-        (
-            lambda part: (part / "store.json").write_text('{"version": 9}'),
-            "is of version 9, and this rgm reads 1",
-        ),
+        (lambda part: (part / "store.json").write_text('{"version": 9}'), "is of version 9, and this rgm reads 1"),
     ],
 )
-def test_a_cache_that_is_not_whole_is_refused(
+def test_an_incomplete_cache_is_refused(
     shards: Path, tmp_path: Path, damage: Callable[[Path], object], reason: str
 ) -> None:
     out = tmp_path / "cache"
@@ -251,18 +225,7 @@ def test_twenty_gigabytes_are_trained_on_in_little_memory(tmp_path: Path) -> Non
             (folder / "store.json").write_text(json.dumps(asdict(part)))
 
     def peak(out: Path, epochs: float) -> int:
-        command = [
-            sys.executable,
-            "-c",
-            TRAINS,
-            "train",
-            "--data",
-            str(out),
-            "--preset",
-            "colour64",
-            "--device",
-            "cpu",
-        ]
+        command = [sys.executable, "-c", TRAINS, "train", "--data", str(out), "--preset", "colour64", "--device", "cpu"]
         more = ["--epochs", str(epochs), "--batch-size", "16", "--out", str(out / "run"), "--quiet"]
         done = subprocess.run([*command, *more], check=True, capture_output=True, text=True, timeout=280)
         return int(done.stderr.split()[-1])

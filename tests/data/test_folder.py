@@ -140,7 +140,7 @@ def test_threads_leave_the_filters_of_warnings_alone(tmp_path: Path) -> None:
 
 
 def test_damaged_exif_does_not_hide_a_sound_image(tmp_path: Path) -> None:
-    exif = b"Exif\0\0II*\0\x08\0\0\0\x05\0"  # five tags are promised, none is there
+    exif = b"Exif\0\0II*\0\x08\0\0\0\x05\0"  # claims five tags, has none
     for i in range(10):
         Image.new("L", (8, 8), 100).save(tmp_path / f"{i}.jpg", exif=exif)
     assert int(load_data(str(tmp_path)).images.float().mean()) == 100
@@ -168,7 +168,7 @@ def test_images_that_differ_in_size_name_the_way_out(classes: Path) -> None:
     assert load_data(str(classes), size=8).shape == (1, 8, 8)
 
 
-def test_what_is_empty_or_missing(tmp_path: Path) -> None:
+def test_empty_or_missing_folders(tmp_path: Path) -> None:
     with pytest.raises(RGMError, match="no PNG or JPEG"):
         load_data(str(tmp_path))
     write(tmp_path / "a" / "0.png")

@@ -34,7 +34,7 @@ def test_reads_what_was_written(tmp_path: Path, compress: bool) -> None:
         (b"PNG....", "not an IDX file"),
         (b"\0\0\x0d\x01" + bytes(8), "not an IDX file"),
         (b"\0\0\x08\x03\0\0", "cut short within its header"),
-        (idx_bytes(VALUES)[:-1], "cut short: its header promises 24 bytes"),
+        (idx_bytes(VALUES)[:-1], "cut short: its header claims 24 bytes"),
         (idx_bytes(VALUES) + b"x", "too long"),
         (struct.pack(">BBBBII", 0, 0, 8, 2, 2**32 - 1, 2**32 - 1), "cut short"),
         (struct.pack(">BBBBIII", 0, 0, 8, 3, 0, 2**32 - 1, 2**32 - 1), "is empty"),

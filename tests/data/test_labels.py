@@ -22,7 +22,7 @@ def test_known_labels_are_balanced_and_true(digits: ImageSet, count: int) -> Non
     assert int(shares.max() - shares.min()) <= 1
 
 
-def test_the_seed_says_which(digits: ImageSet) -> None:
+def test_the_seed_selects_the_labels(digits: ImageSet) -> None:
     one, same, other = (few_labels(digits, 50, seed=seed).labels for seed in (1, 1, 2))
     assert one is not None
     assert same is not None
@@ -37,11 +37,11 @@ def test_none_are_known_of_none(digits: ImageSet) -> None:
     assert set(found.tolist()) == {HIDDEN}
 
 
-def test_counts_that_cannot_be_had_say_what_fits(digits: ImageSet) -> None:
+def test_impossible_counts_of_labels(digits: ImageSet) -> None:
     assert digits.labels is not None
     least = int(torch.bincount(digits.labels).min())
     for count in (9, 10 * least + 1, 10**6):
-        with pytest.raises(RGMError, match=f"so that 10 to {10 * least} fit, or 0"):
+        with pytest.raises(RGMError, match=f"so that 10 to {10 * least} are possible, or 0"):
             few_labels(digits, count, seed=0)
     with pytest.raises(RGMError, match="0 or more"):
         few_labels(digits, -1, seed=0)
@@ -50,15 +50,13 @@ def test_counts_that_cannot_be_had_say_what_fits(digits: ImageSet) -> None:
 
 
 def test_typical_images_of_clusters_are_alike(digits: ImageSet) -> None:
-    """Ten images of each cluster; most share the class that is commonest there, and the seed says which they are."""
+    """Ten images of each cluster; most are of its most common class, and the seed selects them."""
     found = typical(digits, 10, seed=0)
     assert digits.labels is not None
     assert torch.equal(found, typical(digits, 10, seed=0))
     assert len(found) == len(digits)
     assert torch.bincount(found[found != HIDDEN]).max() <= 10
-    purity = [
-        int(torch.bincount(digits.labels[found == c]).max()) / int((found == c).sum()) for c in range(10)
-    ]
+    purity = [int(torch.bincount(digits.labels[found == c]).max()) / int((found == c).sum()) for c in range(10)]
     assert sum(purity) / 10 > 0.85
 
 

@@ -22,18 +22,18 @@ from rgm.errors import RGMError
 
 @pytest.fixture
 def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
-    """No MNIST anywhere and no network; returns the addresses that were asked."""
-    asked: list[str] = []
+    """No MNIST anywhere and no network; returns the requested addresses."""
+    requested: list[str] = []
 
     def refuse(url: str, *_args: object, **_options: object) -> None:
-        asked.append(url)
+        requested.append(url)
         raise requests.ConnectionError("no network")
 
     monkeypatch.setattr(named.pooch, "retrieve", refuse)
     monkeypatch.setenv("RGM_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.delenv("RGM_DATA_DIR", raising=False)
     load._automatic.cache_clear()
-    return asked
+    return requested
 
 
 def idx_file(path: Path, values: np.ndarray) -> None:
@@ -51,9 +51,7 @@ def small_mnist(folder: Path, *, images: int = 24, labels: int = 24, suffix: str
     return folder
 
 
-def test_auto_offline_says_so_once_and_goes_on_with_digits(
-    offline: list[str], caplog: pytest.LogCaptureFixture
-) -> None:
+def test_auto_offline_warns_once_and_uses_digits(offline: list[str], caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, logger="rgm"):
         sets = [load_data("auto", split) for split in ("train", "validation", "test")]
     assert [data.name for data in sets] == ["digits"] * 3
@@ -83,7 +81,7 @@ def test_files_are_found_in_every_place(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 @pytest.mark.usefixtures("offline")
-def test_auto_looks_on_where_the_folder_named_has_no_mnist(
+def test_auto_searches_on_if_the_folder_has_no_mnist(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     empty = tmp_path / "empty"
@@ -111,13 +109,13 @@ def test_images_and_labels_that_disagree(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("offline")
-def test_a_folder_without_the_files_says_what_is_expected(tmp_path: Path) -> None:
+def test_a_folder_without_the_files(tmp_path: Path) -> None:
     with pytest.raises(RGMError, match="holds no MNIST: the files train-images-idx3-ubyte"):
         load_data("mnist", data_dir=tmp_path)
 
 
-def test_a_download_is_verified_and_moved_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The second mirror's good file is kept; the first one's damaged file never reaches the cache."""
+def test_a_download_is_verified_and_moved_atomically(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second mirror's file is kept; the first one's damaged file never reaches the cache."""
     good = b"the published file"
     checksum = "sha256:" + hashlib.sha256(good).hexdigest()
     known = named.NamedSet(
@@ -145,18 +143,18 @@ def test_a_download_is_verified_and_moved_whole(tmp_path: Path, monkeypatch: pyt
 
 
 class Mirrors:
-    """A server of mirrors, by the first part of the path; it notes what was asked of it."""
+    """A server of mirrors, by the first part of the path; it records requests."""
 
     content = b"the published file" * 100
 
     def __init__(self) -> None:
-        self.asked: list[str] = []
+        self.requested: list[str] = []
         mirrors = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 mirror = self.path.split("/")[1]
-                mirrors.asked.append(mirror)
+                mirrors.requested.append(mirror)
                 self.send_response(503 if mirror == "broken" else 200)
                 self.send_header("Content-Length", str(len(mirrors.content)))
                 self.end_headers()
@@ -164,7 +162,7 @@ class Mirrors:
                     self.wfile.write(mirrors.content[: 10 if mirror == "cut" else None])
 
             def log_message(self, *_: object) -> None:
-                """Say nothing."""
+                """Log nothing."""
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
 
@@ -194,30 +192,30 @@ def mirrors(monkeypatch: pytest.MonkeyPatch) -> Iterator[Mirrors]:
 
 def test_mirrors_are_tried_in_turn_until_one_is_sound(mirrors: Mirrors, tmp_path: Path) -> None:
     named.download(mirrors.set("broken", "cut", "sound"), tmp_path / "tiny")
-    assert mirrors.asked == ["broken", "cut", "sound"]
+    assert mirrors.requested == ["broken", "cut", "sound"]
     assert [path.name for path in (tmp_path / "tiny").iterdir()] == ["file.gz"]
     assert (tmp_path / "tiny" / "file.gz").read_bytes() == mirrors.content
 
 
-def test_a_broken_mirror_is_asked_twice_and_leaves_nothing(mirrors: Mirrors, tmp_path: Path) -> None:
+def test_a_broken_mirror_is_tried_twice_and_leaves_nothing(mirrors: Mirrors, tmp_path: Path) -> None:
     with pytest.raises(RGMError, match="the server answered 503"):
         named.download(mirrors.set("broken"), tmp_path / "tiny")
-    assert mirrors.asked == ["broken", "broken"]
+    assert mirrors.requested == ["broken", "broken"]
     assert list((tmp_path / "tiny").iterdir()) == []
 
 
-def test_a_silent_mirror_is_asked_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """So that a network which swallows packets holds nobody up."""
-    asked: list[str] = []
+def test_a_mirror_that_times_out_is_tried_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A network that drops packets causes no long delay."""
+    requested: list[str] = []
 
     def swallow(url: str, *_: object, **__: object) -> None:
-        asked.append(url)
+        requested.append(url)
         raise requests.ConnectTimeout
 
     monkeypatch.setattr(named.pooch, "retrieve", swallow)
     with pytest.raises(RGMError, match="did not answer in time"):
         named.download(named.NAMED["mnist"], tmp_path)
-    assert len(asked) == len(named.NAMED["mnist"].mirrors)
+    assert len(requested) == len(named.NAMED["mnist"].mirrors)
 
 
 @pytest.mark.parametrize("known", named.NAMED.values(), ids=lambda known: known.name)
@@ -229,7 +227,7 @@ def test_every_published_file_has_its_own_sha256(known: named.NamedSet) -> None:
     assert len(known.classes) == 10
 
 
-def test_digits_are_whole_and_split_once() -> None:
+def test_digits_are_complete_and_split_once() -> None:
     sets = [load_data("digits", split) for split in ("train", "validation", "test")]
     assert sum(map(len, sets)) == 1797
     assert len({data.sha256 for data in sets}) == 3
@@ -248,9 +246,9 @@ def test_digits_are_whole_and_split_once() -> None:
         ({"name": "digits", "size": (8, 10**8)}, "4 to 4,096 pixels"),
     ],
 )
-def test_what_is_not_known_names_the_nearest(arguments: dict[str, object], message: str) -> None:
+def test_unknown_names_suggest_the_nearest(arguments: dict[str, object], message: str) -> None:
     with pytest.raises(RGMError, match=message):
-        # The annotation of `split` names the right ones; a caller without a type checker meets the error.
+        # The annotation of `split` lists the valid ones; the error is for callers without a type checker.
         load_data.__wrapped__(**arguments) if hasattr(load_data, "__wrapped__") else load_data(**arguments)  # type: ignore[arg-type]
 
 
@@ -292,7 +290,7 @@ def test_arrays_that_are_no_images(images: object, labels: list[object] | None, 
 
 
 def test_arrays_of_any_layout() -> None:
-    """Reversed, read-only, of the other byte order, and unsigned: all are arrays to their owner."""
+    """Reversed, read-only, of the other byte order, and unsigned arrays."""
     plain = np.arange(48, dtype=np.uint8).reshape(3, 4, 4)
     locked = plain.copy()
     locked.flags.writeable = False
@@ -307,7 +305,7 @@ def test_arrays_of_any_layout() -> None:
 
 
 @pytest.mark.mnist
-def test_mnist_is_whole() -> None:
+def test_mnist_is_complete() -> None:
     train, validation, test = (load_data("mnist", split) for split in ("train", "validation", "test"))
     assert (len(train), len(validation), len(test)) == (55_000, 5_000, 10_000)
     pixels = torch.cat([train.images, validation.images]).float() / 255

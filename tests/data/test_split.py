@@ -18,7 +18,7 @@ def test_the_validation_split_follows_the_images_and_not_their_order(generator: 
     assert torch.equal(held_out(images[order]), chosen[order])
 
 
-def test_hashes_tell_images_apart_and_spread_evenly() -> None:
+def test_hashes_are_distinct_and_uniform() -> None:
     hashes = content_hash(random_images(5000))
     assert len(hashes.unique()) == 5000
     assert int(hashes.min()) >= 0

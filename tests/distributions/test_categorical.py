@@ -35,9 +35,7 @@ def test_samples_follow_the_probabilities_cell_by_cell(generator: torch.Generato
     draws = 4000
     repeated = CategoricalField(field.logits.repeat(draws, 1, 1, 1))
     counts = one_hot(repeated.sample(generator), 5).reshape(draws, 3, 5, 2, 4).mean(0).double()
-    error = (counts - field.probs()).abs() / (field.probs() * (1 - field.probs()) / draws).sqrt().clamp_min(
-        1e-3
-    )
+    error = (counts - field.probs()).abs() / (field.probs() * (1 - field.probs()) / draws).sqrt().clamp_min(1e-3)
     assert error.max() < 5
 
 

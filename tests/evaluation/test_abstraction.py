@@ -21,9 +21,7 @@ def test_measures_are_those_of_a_plain_loop(model: SpatialRGM, few: ImageSet, ju
     errors = ((inference.reconstruction - images) ** 2).flatten().double()
     frequency = torch.bincount(inference.z1.flatten(), minlength=32) / inference.z1.numel()
     perplexity = float(torch.exp(-(frequency * frequency.clamp_min(1e-30).log()).sum()))
-    some = torch.randperm(
-        len(few), generator=torch.Generator().manual_seed(0)
-    )  # as `codes_needed` takes them
+    some = torch.randperm(len(few), generator=torch.Generator().manual_seed(0))  # as `codes_needed` takes them
     expected = {
         "squared_error": float(errors.mean()),
         "codes_in_use": float((frequency > 0).sum()),

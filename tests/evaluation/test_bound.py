@@ -29,9 +29,7 @@ def test_the_importance_bound_tightens_with_samples(model: SpatialRGM, few: Imag
     free = torch.stack(
         [model.free_energy(images, generator=torch.Generator().manual_seed(s)).total_nats for s in range(20)]
     ).mean()
-    one, many = (
-        float(importance_bound(model, images, k, torch.Generator().manual_seed(0)).mean()) for k in (1, 64)
-    )
+    one, many = (float(importance_bound(model, images, k, torch.Generator().manual_seed(0)).mean()) for k in (1, 64))
     assert many < one < float(free) + 3
 
 

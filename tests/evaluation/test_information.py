@@ -36,9 +36,7 @@ def test_a_noisy_channel_tells_what_the_closed_form_says(generator: torch.Genera
     assert sum(float(one.bits) for one in estimates) / 200 == pytest.approx(expected, abs=0.01)
 
 
-def test_information_over_images_is_the_same_number_with_nearly_the_same_interval(
-    generator: torch.Generator,
-) -> None:
+def test_information_over_images_is_the_same_number_with_nearly_the_same_interval(generator: torch.Generator) -> None:
     labels = torch.randint(4, (3000,), generator=generator)
     said = torch.where(
         torch.rand(3000, generator=generator) < 0.8, labels, torch.randint(4, (3000,), generator=generator)

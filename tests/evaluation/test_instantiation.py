@@ -9,9 +9,7 @@ from rgm.evaluation.measurements import measure
 from rgm.model.spatial import SpatialRGM
 
 
-def test_shares_are_the_judges(
-    model: SpatialRGM, digits: ImageSet, test_digits: ImageSet, judge: Judge
-) -> None:
+def test_shares_are_the_judges(model: SpatialRGM, digits: ImageSet, test_digits: ImageSet, judge: Judge) -> None:
     measured = measure(model, digits, test_digits, judge, seed=3)
     result = measured.instantiation(measured.quality)
     generator = torch.Generator().manual_seed(3)
@@ -26,9 +24,7 @@ def test_shares_are_the_judges(
     assert result.measures()["worst_concept_recognised"] == float(result.recognised.min())
 
 
-def test_completions_keep_the_upper_cells_and_draw_the_others(
-    model: SpatialRGM, few: ImageSet, judge: Judge
-) -> None:
+def test_completions_keep_the_upper_cells_and_draw_the_others(model: SpatialRGM, few: ImageSet, judge: Judge) -> None:
     found = instantiation(model, few, judge, columns=4).completion
     assert found.keep.sum(dim=1).tolist() == [7] * 4 + [0] * 3
     assert found.completed.shape == (10, 4, 1, 28, 28)

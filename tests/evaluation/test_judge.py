@@ -8,15 +8,7 @@ from rgm.data.images import ImageSet, to_unit
 from rgm.data.jitter import jitter
 from rgm.data.load import from_arrays, load_data
 from rgm.errors import RGMError
-from rgm.evaluation.judge import (
-    Judge,
-    JudgeConfig,
-    judge_accuracy,
-    judge_of,
-    load_judge,
-    save_judge,
-    train_judge,
-)
+from rgm.evaluation.judge import Judge, JudgeConfig, judge_accuracy, judge_of, load_judge, save_judge, train_judge
 
 
 def test_learns_the_embedded_digits(digits_judge: Judge) -> None:

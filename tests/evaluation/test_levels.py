@@ -26,9 +26,7 @@ def test_each_level_keeps_the_class_and_lets_go_of_the_pixels(
     assert [(level.variables, level.states) for level in found.levels] == [(784, 256), (49, 32), (1, 10)]
     bits = [level.bits.estimate().estimate for level in found.levels]
     assert bits[0] == pytest.approx(lossless_bits(test_digits))
-    assert bits[1] == pytest.approx(
-        float(code_rate_bits(learned, test_digits).mean()) + math.log2(10), rel=1e-4
-    )
+    assert bits[1] == pytest.approx(float(code_rate_bits(learned, test_digits).mean()) + math.log2(10), rel=1e-4)
     assert bits[2] == pytest.approx(math.log2(10))
     assert bits == sorted(bits, reverse=True)
     explained = [level.pixels_explained.estimate().estimate for level in found.levels]
@@ -63,16 +61,12 @@ def test_what_a_concept_says_of_the_pixels_is_its_mean_image(
     assert seeds[0].estimate == pytest.approx(seeds[1].estimate, abs=0.01)
     images = to_unit(test_digits.images)
     concept = learned.infer(images).concept.argmax(1)
-    within = torch.stack(
-        [(images[concept == c] - images[concept == c].mean(0)).square().sum() for c in range(10)]
-    )
+    within = torch.stack([(images[concept == c] - images[concept == c].mean(0)).square().sum() for c in range(10)])
     best = 1 - float(within.sum() / (images - images.mean(0)).square().sum())
     assert best - 0.2 < seeds[0].estimate <= best
 
 
-def test_a_middle_level_is_told_by_what_is_drawn_beneath_it(
-    digits_judge: Judge, test_digits: ImageSet
-) -> None:
+def test_a_middle_level_is_told_by_what_is_drawn_beneath_it(digits_judge: Judge, test_digits: ImageSet) -> None:
     torch.manual_seed(0)
     model = SpatialRGM.from_preset("three-level").eval()
     some = replace(
@@ -92,6 +86,4 @@ def test_a_middle_level_is_told_by_what_is_drawn_beneath_it(
 def test_without_labels_there_is_no_class_to_keep(digits_judge: Judge, test_digits: ImageSet) -> None:
     model = SpatialRGM.from_preset("seed").eval()
     with pytest.raises(RGMError, match="needs labels"):
-        renormalization(
-            infer_split(model, replace(test_digits, labels=None, classes=()), digits_judge), digits_judge
-        )
+        renormalization(infer_split(model, replace(test_digits, labels=None, classes=()), digits_judge), digits_judge)

@@ -111,9 +111,7 @@ def test_the_example_changes_the_cell_and_code_that_show_most_and_the_concept(
     codes = model.infer(to_unit(few.images[:1])).z1.repeat(32, 1, 1)
     assert int(codes[0, row, column]) == example.before
     codes[:, row, column] = torch.arange(32)
-    change = (model.decode(codes) - example.original)[
-        :, 0, 4 * row : 4 * row + 4, 4 * column : 4 * column + 4
-    ]
+    change = (model.decode(codes) - example.original)[:, 0, 4 * row : 4 * row + 4, 4 * column : 4 * column + 4]
     assert example.after == int(change.square().sum(dim=(1, 2)).argmax()) != example.before
     assert example.new_concept == (example.old_concept + 1) % 10
     # The two images were decoded in batches of different sizes, whose sums round differently.

@@ -39,9 +39,7 @@ def test_frechet_distance_of_diagonal_gaussians(generator: torch.Generator) -> N
 
 
 def test_frechet_distance_of_gaussians_that_do_not_commute(generator: torch.Generator) -> None:
-    first, second = (
-        whitened(generator, 400, 4) @ torch.randn(4, 4, generator=generator).double() for _ in range(2)
-    )
+    first, second = (whitened(generator, 400, 4) @ torch.randn(4, 4, generator=generator).double() for _ in range(2))
     cov_a, cov_b = torch.cov(first.T), torch.cov(second.T)
     root = torch.linalg.eigvals(cov_a @ cov_b).sqrt().sum().real  # of the product as the definition has it
     expected = float(cov_a.trace() + cov_b.trace() - 2 * root)
@@ -130,13 +128,7 @@ def stripes(generator: torch.Generator, count: int) -> ImageSet:
     images[labels == 0, :, 4:7] += 100
     images[labels == 1, :, :, 4:7] += 100
     return ImageSet(
-        name="stripes",
-        split="test",
-        images=images,
-        labels=labels,
-        classes=("across", "along"),
-        source="",
-        sha256="",
+        name="stripes", split="test", images=images, labels=labels, classes=("across", "along"), source="", sha256=""
     )
 
 
@@ -147,9 +139,7 @@ def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @torch.no_grad()
-def test_a_net_learns_from_right_labels_and_not_from_shuffled_ones(
-    generator: torch.Generator,
-) -> None:
+def test_a_net_learns_from_right_labels_and_not_from_shuffled_ones(generator: torch.Generator) -> None:
     train, test = stripes(generator, 200), stripes(generator, 400)
     assert train.labels is not None
     images = to_unit(train.images)
@@ -176,10 +166,7 @@ def judge() -> Judge:
 
 @pytest.mark.slow
 def test_quality_of_an_untrained_model(
-    model: SpatialRGM,
-    judge: Judge,
-    digits: ImageSet,
-    test_digits: ImageSet,
+    model: SpatialRGM, judge: Judge, digits: ImageSet, test_digits: ImageSet
 ) -> None:
     found = quality(model, reference(judge, digits, test_digits, draws=2))
     assert isinstance(found, Quality)
@@ -207,20 +194,14 @@ def test_quality_of_an_untrained_model(
 
 @pytest.mark.slow
 def test_a_memoriser_looks_real_but_for_the_nearest_training_image(
-    model: SpatialRGM,
-    judge: Judge,
-    digits: ImageSet,
-    test_digits: ImageSet,
-    monkeypatch: pytest.MonkeyPatch,
+    model: SpatialRGM, judge: Judge, digits: ImageSet, test_digits: ImageSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert digits.labels is not None
     places = [torch.nonzero(digits.labels == c).flatten() for c in range(10)]
 
     def replay(concept: torch.Tensor, *, generator: torch.Generator) -> Samples:
         drawn = torch.rand(len(concept), generator=generator)
-        index = torch.stack(
-            [places[int(c)][int(u * len(places[int(c)]))] for c, u in zip(concept, drawn, strict=True)]
-        )
+        index = torch.stack([places[int(c)][int(u * len(places[int(c)]))] for c, u in zip(concept, drawn, strict=True)])
         return Samples(images=to_unit(digits.images[index]), concept=concept, codes=())
 
     monkeypatch.setattr(model, "sample", replay)
@@ -236,10 +217,7 @@ def test_a_memoriser_looks_real_but_for_the_nearest_training_image(
 
 @pytest.mark.slow
 def test_a_set_is_as_large_as_the_training_images_allow(
-    model: SpatialRGM,
-    judge: Judge,
-    digits: ImageSet,
-    test_digits: ImageSet,
+    model: SpatialRGM, judge: Judge, digits: ImageSet, test_digits: ImageSet
 ) -> None:
     assert digits.labels is not None
     few = replace(digits, images=digits.images[:400], labels=digits.labels[:400])

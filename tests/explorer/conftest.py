@@ -1,7 +1,6 @@
-"""A real browser on the page, once with its server and once alone.
+"""A real browser on the page, with each of its two engines: over HTTP, and ONNX in the browser.
 
-Alone, the page has another engine. It is held to the first by tests of its own, in every run; that all else goes the
-same way with it is slow.
+Every run compares the two engines; the other tests with the ONNX engine are slow.
 """
 
 import functools
@@ -52,7 +51,7 @@ def measured() -> dict[str, dict[str, float]]:
 
 @pytest.fixture(scope="module")
 def explorer(digits: ImageSet) -> Explorer:
-    """The packaged weights, with a few images that look like theirs."""
+    """The packaged weights, with a few similar images."""
     some = replace(digits, images=digits.images[:20], labels=None)
     return Explorer(SpatialRGM.from_pretrained("mnist"), tuple("0123456789"), "a model", some, measured())
 
@@ -65,14 +64,12 @@ def deep() -> Explorer:
 
 
 class Served:
-    """The page of an explorer at an address, until it is stopped."""
+    """The page with its server at an address, until stopped."""
 
     def __init__(self, explorer: Explorer) -> None:
         port = free_port(0)
         self.address = f"http://{HOST}:{port}/"
-        self.server = uvicorn.Server(
-            uvicorn.Config(application(explorer), host=HOST, port=port, log_level="warning")
-        )
+        self.server = uvicorn.Server(uvicorn.Config(application(explorer), host=HOST, port=port, log_level="warning"))
         self.thread = threading.Thread(target=self.server.run)
         self.thread.start()
         while not self.server.started:
@@ -88,8 +85,8 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
         pass
 
 
-class Alone:
-    """A folder of files at an address, until it is stopped."""
+class Exported:
+    """The exported page on a plain file server at an address, until stopped."""
 
     def __init__(self, folder: Path) -> None:
         handler = functools.partial(_Quiet, directory=str(folder))
@@ -114,20 +111,20 @@ def exported(explorer: Explorer, folder: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def served(explorer: Explorer) -> Iterator[str]:
+def http_address(explorer: Explorer) -> Iterator[str]:
     running = Served(explorer)
     yield running.address
     running.stop()
 
 
 @pytest.fixture(scope="module")
-def alone(explorer: Explorer, once: Callable[..., Path]) -> Iterator[str]:
-    running = Alone(once("alone", lambda folder: exported(explorer, folder)))
+def onnx_address(explorer: Explorer, once: Callable[..., Path]) -> Iterator[str]:
+    running = Exported(once("exported", lambda folder: exported(explorer, folder)))
     yield running.address
     running.stop()
 
 
-ENGINES = ["served", pytest.param("alone", marks=pytest.mark.slow)]
+ENGINES = ["http_address", pytest.param("onnx_address", marks=pytest.mark.slow)]
 
 
 @pytest.fixture(scope="module", params=ENGINES)
@@ -140,28 +137,26 @@ def address(request: pytest.FixtureRequest) -> str:
 def deep_address(request: pytest.FixtureRequest, deep: Explorer, once: Callable[..., Path]) -> Iterator[str]:
     running = (
         Served(deep)
-        if request.param == "served"
-        else Alone(once("deep", lambda folder: exported(deep, folder)))
+        if request.param == "http_address"
+        else Exported(once("deep", lambda folder: exported(deep, folder)))
     )
     yield running.address
     running.stop()
 
 
 @pytest.fixture
-def said() -> list[str]:
-    """What the page says on the console; nothing may be left of it."""
+def console() -> list[str]:
+    """Console messages of the page; the list must be empty at the end of a test."""
     return []
 
 
 @pytest.fixture
-def page(browser: Browser, said: list[str]) -> Iterator[Page]:
+def page(browser: Browser, console: list[str]) -> Iterator[Page]:
     """A page in English."""
-    context = browser.new_context(
-        viewport={"width": 1300, "height": 900}, locale="en-GB", accept_downloads=True
-    )
+    context = browser.new_context(viewport={"width": 1300, "height": 900}, locale="en-GB", accept_downloads=True)
     page = context.new_page()
-    page.on("console", lambda message: said.append(message.text))
-    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("console", lambda message: console.append(message.text))
+    page.on("pageerror", lambda error: console.append(str(error)))
     yield page
     context.close()
-    assert said == []
+    assert console == []

@@ -1,4 +1,4 @@
-"""The page's requests as the browser makes them, and those that it never would."""
+"""Requests as the page makes them, and invalid ones."""
 
 import base64
 import json
@@ -24,9 +24,7 @@ def explorer(request: pytest.FixtureRequest, digits: ImageSet) -> Explorer:
     else:
         torch.manual_seed(0)
         model = SpatialRGM.from_preset("three-level").eval()
-    return Explorer(
-        model, tuple("0123456789"), "a model", replace(digits, images=digits.images[:20], labels=None)
-    )
+    return Explorer(model, tuple("0123456789"), "a model", replace(digits, images=digits.images[:20], labels=None))
 
 
 @pytest.fixture
@@ -46,7 +44,7 @@ def image(text: str, shape: tuple[int, ...]) -> torch.Tensor:
     return raw.reshape(rows, columns, channels).permute(2, 0, 1).float() / 255
 
 
-def test_the_page_and_its_files_come_from_here_alone(client: TestClient) -> None:
+def test_the_page_needs_no_other_server(client: TestClient) -> None:
     kinds = {"html": "text/html", "js": "text/javascript", "css": "text/css"}
     for path in ("", "engine.js", *SHARED):
         response, kind = client.get(f"/{path}"), kinds[path.rpartition(".")[2] or "html"]
@@ -58,7 +56,7 @@ def test_the_page_and_its_files_come_from_here_alone(client: TestClient) -> None
     assert client.get("/../cli.py").status_code == 404
 
 
-def test_what_the_page_is_built_from(client: TestClient, explorer: Explorer) -> None:
+def test_the_description_of_the_model(client: TestClient, explorer: Explorer) -> None:
     about = client.get("/api/about").json()
     height, width = about["grid"]
     assert about["image"] == [1, 28, 28]
@@ -68,34 +66,34 @@ def test_what_the_page_is_built_from(client: TestClient, explorer: Explorer) -> 
     assert about["test_images"] == 20
 
 
-def test_an_image_is_read_as_the_model_reads_it(client: TestClient, explorer: Explorer) -> None:
+def test_an_image_is_encoded_as_by_the_model(client: TestClient, explorer: Explorer) -> None:
     assert explorer.test is not None
-    found = post(client, "pick", index=23)
+    found = post(client, "test-image", index=23)
     expected = explorer.model.infer(to_unit(explorer.test.images[3:4]))
     assert found["z1"] == expected.z1[0].tolist()
     assert found["concept"] == pytest.approx(expected.concept[0].tolist(), abs=1e-5)
-    painted = image(found["painted"], (1, 28, 28))
-    torch.testing.assert_close(painted, expected.reconstruction[0], atol=0.003, rtol=0)
+    decoded = image(found["reconstruction"], (1, 28, 28))
+    torch.testing.assert_close(decoded, expected.reconstruction[0], atol=0.003, rtol=0)
     assert found["above"] == [grid[0].tolist() for grid in expected.codes[1:]]
 
 
-def test_codes_paint_the_image_that_was_read(client: TestClient) -> None:
+def test_decoding_the_codes_of_an_image_gives_its_encoding(client: TestClient) -> None:
     grey = torch.zeros(28, 28, dtype=torch.uint8)
     grey[4:24, 13:16] = 255
-    found = post(client, "read", pixels=base64.b64encode(grey.numpy().tobytes()).decode())
-    assert post(client, "paint", z1=found["z1"]) == found
+    found = post(client, "encode", pixels=base64.b64encode(grey.numpy().tobytes()).decode())
+    assert post(client, "decode", z1=found["z1"]) == found
 
 
-def test_a_morph_leads_from_one_concept_to_another(client: TestClient) -> None:
+def test_a_morph_begins_and_ends_with_samples_of_the_two_concepts(client: TestClient) -> None:
     frames = post(client, "morph", start=3, end=8, count=5, seed=4)
-    assert len(frames["z1"]) == len(frames["painted"]) == 5
+    assert len(frames["z1"]) == len(frames["images"]) == 5
     assert frames["z1"][0] == post(client, "sample", concept=3, seed=4)["z1"][0]
     assert frames["z1"][-1] == post(client, "sample", concept=8, seed=4)["z1"][0]
 
 
-def test_a_changed_cell_changes_nothing_beyond_its_field(client: TestClient) -> None:
+def test_a_changed_cell_changes_nothing_outside_its_field(client: TestClient) -> None:
     about = client.get("/api/about").json()
-    found = post(client, "pick", index=0)
+    found = post(client, "test-image", index=0)
     height, width = about["grid"]
     row, column = height // 2, width // 2
     offered = post(client, "palette", z1=found["z1"], concept=3, cell=[row, column])
@@ -104,52 +102,52 @@ def test_a_changed_cell_changes_nothing_beyond_its_field(client: TestClient) -> 
     assert offered["probabilities"] == sorted(offered["probabilities"], reverse=True)
     other = next(code for code in offered["codes"] if code != found["z1"][row][column])
     found["z1"][row][column] = other
-    changed = post(client, "paint", z1=found["z1"])
-    difference = (image(changed["painted"], (1, 28, 28)) - image(found["painted"], (1, 28, 28))).abs()[0]
+    changed = post(client, "decode", z1=found["z1"])
+    difference = (image(changed["reconstruction"], (1, 28, 28)) - image(found["reconstruction"], (1, 28, 28))).abs()[0]
     top, left, bottom, right = about["fields"][row * width + column]
     difference[top:bottom, left:right] = 0
     assert float(difference.max()) == 0
 
 
-def test_samples_and_completions_are_seeded_and_keep_what_is_kept(client: TestClient) -> None:
+def test_samples_and_completions_are_seeded_and_kept_cells_stay(client: TestClient) -> None:
     one, two = (post(client, "sample", concept=4, count=3, seed=9) for _ in range(2))
     assert one == two
-    assert len(one["z1"]) == len(one["painted"]) == 3
+    assert len(one["z1"]) == len(one["images"]) == 3
     z1 = one["z1"][0]
-    done = post(client, "complete", z1=z1, concept=4, drawn=[[0, 0], [1, 2]], seed=1)
+    done = post(client, "complete", z1=z1, concept=4, resampled=[[0, 0], [1, 2]], seed=1)
     differing = {(r, c) for r, row in enumerate(z1) for c, code in enumerate(row) if done["z1"][r][c] != code}
     assert differing <= {(0, 0), (1, 2)}
 
 
-def test_what_no_page_would_ask_is_refused_with_a_reason(client: TestClient) -> None:
-    z1 = post(client, "pick", index=0)["z1"]
+def test_invalid_requests_are_refused_with_a_reason(client: TestClient) -> None:
+    z1 = post(client, "test-image", index=0)["z1"]
     far = [[10**6] * len(z1[0])] * len(z1)
     wrong: list[tuple[str, bytes]] = [
-        ("paint", b"not json"),
-        ("paint", b"[]"),
-        ("paint", json.dumps({"z1": far}).encode()),
-        ("paint", json.dumps({"z1": [[-1] * len(z1[0])] * len(z1)}).encode()),
-        ("paint", json.dumps({"z1": [[1, 2], [3]]}).encode()),
-        ("paint", json.dumps({"z1": z1, "more": 1}).encode()),
-        ("paint", json.dumps({"z1": [["a"] * len(z1[0])] * len(z1)}).encode()),
-        ("paint", json.dumps({"z1": [[10**30] * len(z1[0])] * len(z1)}).encode()),
-        ("paint", b'{"z1": []}'),
-        ("paint", b'{"z1": [[]]}'),
+        ("decode", b"not json"),
+        ("decode", b"[]"),
+        ("decode", json.dumps({"z1": far}).encode()),
+        ("decode", json.dumps({"z1": [[-1] * len(z1[0])] * len(z1)}).encode()),
+        ("decode", json.dumps({"z1": [[1, 2], [3]]}).encode()),
+        ("decode", json.dumps({"z1": z1, "more": 1}).encode()),
+        ("decode", json.dumps({"z1": [["a"] * len(z1[0])] * len(z1)}).encode()),
+        ("decode", json.dumps({"z1": [[10**30] * len(z1[0])] * len(z1)}).encode()),
+        ("decode", b'{"z1": []}'),
+        ("decode", b'{"z1": [[]]}'),
         ("palette", json.dumps({"z1": z1, "concept": 3, "cell": [99, 0]}).encode()),
         ("palette", json.dumps({"z1": z1, "concept": 99, "cell": [0, 0]}).encode()),
         ("palette", json.dumps({"z1": [[1]], "concept": 3, "cell": [1, 1]}).encode()),
-        ("complete", json.dumps({"z1": [[1]], "concept": 3, "drawn": [[1, 1]]}).encode()),
+        ("complete", json.dumps({"z1": [[1]], "concept": 3, "resampled": [[1, 1]]}).encode()),
         ("sample", json.dumps({"concept": 99}).encode()),
         ("sample", json.dumps({"concept": 1, "count": 10**6}).encode()),
         ("sample", json.dumps({"concept": 1, "temperature": 0}).encode()),
-        ("complete", json.dumps({"z1": z1, "concept": 1, "drawn": []}).encode()),
-        ("complete", json.dumps({"z1": z1, "concept": 1, "drawn": [[0, 99]]}).encode()),
-        ("read", json.dumps({"pixels": "AAAA"}).encode()),
-        ("read", json.dumps({"pixels": "?"}).encode()),
-        ("read", json.dumps({"pixels": "A" * 500_000}).encode()),
+        ("complete", json.dumps({"z1": z1, "concept": 1, "resampled": []}).encode()),
+        ("complete", json.dumps({"z1": z1, "concept": 1, "resampled": [[0, 99]]}).encode()),
+        ("encode", json.dumps({"pixels": "AAAA"}).encode()),
+        ("encode", json.dumps({"pixels": "?"}).encode()),
+        ("encode", json.dumps({"pixels": "A" * 500_000}).encode()),
         ("morph", json.dumps({"start": 1, "end": 99}).encode()),
         ("morph", json.dumps({"start": 1, "end": 2, "count": 1}).encode()),
-        ("paint", b" " * 700_000),
+        ("decode", b" " * 700_000),
     ]
     for name, body in wrong:
         response = client.post(f"/api/{name}", content=body)
@@ -158,20 +156,18 @@ def test_what_no_page_would_ask_is_refused_with_a_reason(client: TestClient) -> 
         assert reason
         assert "\n" not in reason
         assert "Traceback" not in reason
-    assert client.get("/api/paint").status_code == 405
+    assert client.get("/api/decode").status_code == 405
     assert client.post("/api/nothing").status_code == 404
 
 
 def test_another_host_or_origin_is_refused(client: TestClient) -> None:
     assert client.get("/", headers={"host": "evil.example:8765"}).status_code == 421
-    assert (
-        client.post("/api/sample", content="{}", headers={"origin": "http://evil.example"}).status_code == 403
-    )
+    assert client.post("/api/sample", content="{}", headers={"origin": "http://evil.example"}).status_code == 403
     own = client.post("/api/sample", content='{"concept": 1}', headers={"origin": f"http://{HOST}:8765"})
     assert own.status_code == 200
 
 
-def test_a_port_in_use_is_said_with_another_that_is_not() -> None:
+def test_a_port_in_use_is_reported_with_a_free_one() -> None:
     with socket.socket() as taken:
         taken.bind((HOST, 0))
         taken.listen()
@@ -183,8 +179,8 @@ def test_a_port_in_use_is_said_with_another_that_is_not() -> None:
         free_port(70_000)
 
 
-def test_without_test_images_there_is_nothing_to_pick(explorer: Explorer) -> None:
-    alone = TestClient(application(replace(explorer, test=None)), base_url=f"http://{HOST}:8765")
-    response = alone.post("/api/pick", content='{"index": 0}')
+def test_without_test_images_a_request_for_one_is_refused(explorer: Explorer) -> None:
+    without = TestClient(application(replace(explorer, test=None)), base_url=f"http://{HOST}:8765")
+    response = without.post("/api/test-image", content='{"index": 0}')
     assert response.status_code == 422
     assert "start from a sample" in response.json()["error"]

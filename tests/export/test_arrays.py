@@ -1,4 +1,4 @@
-"""Codes are read without us."""
+"""Codes are readable without rgm."""
 
 import subprocess
 import sys
@@ -25,9 +25,7 @@ def test_numpy_and_pandas_read_codes(name: str, digits: ImageSet, tmp_path: Path
     model = SpatialRGM.from_preset(name).eval()
     arrays = encoded(model, digits)
     write(tmp_path / "codes.npz", arrays)
-    done = subprocess.run(
-        [sys.executable, "-c", READER], cwd=tmp_path, capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", READER], cwd=tmp_path, capture_output=True, text=True, check=True)
     rows, columns, count, *concepts = map(int, done.stdout.split())
     height, width = model.config.levels[0].grid
     assert (rows, columns, count) == (len(digits), height * width + 1, len(digits))

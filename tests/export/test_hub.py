@@ -14,7 +14,7 @@ from rgm.model.spatial import SpatialRGM
 IMAGES = torch.rand(3, 1, 28, 28, generator=torch.Generator().manual_seed(0))
 
 
-def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
+def test_a_saved_folder_loads(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = SpatialRGM.from_preset("quick").eval()
     folder = model.save_pretrained(tmp_path / "model")
@@ -36,7 +36,7 @@ def test_the_card_has_the_evidence(tmp_path: Path) -> None:
     source = tmp_path / "run"
     SpatialRGM.from_pretrained("mnist").save_pretrained(source)
     save_folder(tmp_path / "plain", load_checkpoint(source))
-    assert "claims were not put to this model" in (tmp_path / "plain" / "README.md").read_text()
+    assert "claims were not tested for this model" in (tmp_path / "plain" / "README.md").read_text()
     evidence = source / "evidence.json"
     evidence.write_text(json.dumps({"version": 1, "data": "digits", "claims": claims}))
     save_folder(tmp_path / "hub", load_checkpoint(source))
@@ -80,7 +80,7 @@ def test_up_to_the_hub_and_down_again(tmp_path: Path, monkeypatch: pytest.Monkey
     assert torch.equal(found.infer(IMAGES).concept, model.infer(IMAGES).concept)
 
 
-def test_what_the_hub_refuses_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_errors_of_the_hub_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any, **__: Any) -> str:
         raise OSError("no way\nto the Hub")
 
@@ -88,8 +88,7 @@ def test_what_the_hub_refuses_is_one_line(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(Hub, "create_repo", refuse)
     monkeypatch.setattr(huggingface_hub, "HfApi", lambda **_: Hub())
     with pytest.raises(
-        RGMError,
-        match="no model at someone/digits, and it could not be fetched from the Hub: no way to the Hub",
+        RGMError, match="no model at someone/digits, and it could not be downloaded from the Hub: no way to the Hub"
     ):
         SpatialRGM.from_pretrained("someone/digits")
     with pytest.raises(RGMError, match="someone/digits could not be written on the Hub: no way to the Hub"):

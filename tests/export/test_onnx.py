@@ -1,4 +1,4 @@
-"""The graphs give what PyTorch gives, whatever the model and however many images."""
+"""The graphs match PyTorch, for every model and number of images."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +15,7 @@ from rgm.model.spatial import SpatialRGM
 from rgm.model.transformer import TransformerPrior
 
 pytestmark = pytest.mark.slow
-"""Exporting takes long: in quick runs, the explorer's second engine shows that graphs give what PyTorch gives."""
+"""Exporting takes long: in quick runs, the explorer's second engine shows that graphs match PyTorch."""
 SAME = {"atol": 1e-5, "rtol": 0.0}
 
 
@@ -26,17 +26,15 @@ class Runs(dict[str, onnxruntime.InferenceSession]):
 
 
 def bounded() -> SpatialRGM:
-    """Return a model whose prior's cells see only a few of those before them."""
+    """Return a model with a prior of short context."""
     config = preset("standard", (1, 28, 28), 10)
     prior = replace(config.levels[0].prior, context=8, width=32, layers=2)
-    return SpatialRGM.from_config(
-        replace(config, levels=(replace(config.levels[0], prior=prior), config.levels[1]))
-    )
+    return SpatialRGM.from_config(replace(config, levels=(replace(config.levels[0], prior=prior), config.levels[1])))
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The graphs of the notebook's network, and beside them its weights."""
+    """The graphs of the notebook's network, and its weights."""
     torch.manual_seed(0)
     model, out = SpatialRGM().eval(), tmp_path_factory.mktemp("graphs")
     torch.save(model.state_dict(), out / "weights")
@@ -61,22 +59,20 @@ def pair(request: pytest.FixtureRequest, folder: Path) -> tuple[SpatialRGM, Runs
 
 
 @pytest.mark.parametrize("count", [1, 5])
-def test_reading_and_painting_are_the_models(
-    pair: tuple[SpatialRGM, Runs], digits: ImageSet, count: int
-) -> None:
+def test_graphs_encode_and_decode_like_the_model(pair: tuple[SpatialRGM, Runs], digits: ImageSet, count: int) -> None:
     model, run = pair
     images = to_unit(digits.images[:count])
-    read = model.infer(images)
+    inferred = model.infer(images)
     below = images
     for level in range(1, model.depth + 1):
         codes, probabilities = run(f"recognition-{level}", below=below)
         if level < model.depth:
-            assert torch.equal(codes, read.codes[level - 1])
+            assert torch.equal(codes, inferred.codes[level - 1])
         else:
-            torch.testing.assert_close(probabilities.flatten(1), read.concept, **SAME)
+            torch.testing.assert_close(probabilities.flatten(1), inferred.concept, **SAME)
         below = codes
-    (image,) = run("decoder", z1=read.z1)
-    torch.testing.assert_close(image, read.reconstruction, **SAME)
+    (image,) = run("decoder", z1=inferred.z1)
+    torch.testing.assert_close(image, inferred.reconstruction, **SAME)
 
 
 @torch.no_grad()
@@ -86,13 +82,13 @@ def test_priors_are_the_models_however_the_cells_are_dealt_out(pair: tuple[Spati
     codes = [*drawn.codes, drawn.concept[:, None, None]]
     for level in range(1, model.depth):
         prior, z, above = model.prior(level), model._one_hot(codes[level - 1], level), codes[level]
-        told, parent = model._embed(above, level + 1), model._one_hot(above, level + 1)
+        embedded, parent = model._embed(above, level + 1), model._one_hot(above, level + 1)
         if not isinstance(prior, TransformerPrior):
             (logits,) = run(f"prior-{level}", parent=parent)
-            torch.testing.assert_close(logits, prior.field(told).logits, **SAME)
+            torch.testing.assert_close(logits, prior.field(embedded).logits, **SAME)
             continue
         order = torch.stack([torch.arange(prior.cells), torch.randperm(prior.cells)])
-        expected = prior._logits(z, told, order)
+        expected = prior._logits(z, embedded, order)
         flat = codes[level - 1].flatten(1).gather(1, order)
         code = torch.cat([torch.full((2, 1), prior.child[0]), flat[:, :-1]], dim=1)
         here = torch.cat([torch.full((2, 1), prior.cells), order[:, :-1]], dim=1)
@@ -109,6 +105,6 @@ def test_a_model_becomes_a_folder_of_graphs(folder: Path) -> None:
     assert SpatialRGM().config == SpatialRGM.from_preset("seed").config
     paths = sorted(folder.glob("*.onnx"))
     assert [path.name for path in paths] == [
-        *("decoder.onnx", "prior-1.onnx", "recognition-1.onnx", "recognition-2.onnx"),
+        *("decoder.onnx", "prior-1.onnx", "recognition-1.onnx", "recognition-2.onnx")
     ]
     assert all(path.stat().st_size > 1000 for path in paths)

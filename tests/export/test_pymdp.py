@@ -1,4 +1,4 @@
-"""What pymdp gets of a tree says what the tree says: every joint state enumerated from the arrays alone."""
+"""The arrays for pymdp match the tree: every joint state enumerated from the arrays alone."""
 
 from itertools import product
 from pathlib import Path
@@ -33,7 +33,7 @@ def tree(levels: tuple[tuple[tuple[int, int], int], ...]) -> CountingRGM:
 
 
 def with_unused_states() -> CountingRGM:
-    """Return a tree in whose second cell the last state, and of whose roots the second, has no counts."""
+    """Return a tree without counts for the second cell's last state and the second root."""
     model = tree(FLAT)
     symbols, links, top = model.counts
     symbols[1, 2] = 0
@@ -55,17 +55,17 @@ def made(model: CountingRGM, count: int = 3) -> torch.Tensor:
     return torch.rand(count, *model.config.image, generator=torch.Generator().manual_seed(1))
 
 
-def symbols_said(level, observed: np.ndarray) -> np.ndarray:
+def symbol_log_probs(level, observed: np.ndarray) -> np.ndarray:
     """Return Σ_m Σ_o o · log A[m][o, s] of each factor, (n, factors, states)."""
     log = np.log(np.maximum(level.A, np.finfo(level.A.dtype).tiny))
-    said = np.zeros((len(observed), *level.D.shape))
-    np.add.at(said, (slice(None), level.A_dependencies), np.einsum("nmo,mos->nms", observed, log))
-    return said
+    log_probs = np.zeros((len(observed), *level.D.shape))
+    np.add.at(log_probs, (slice(None), level.A_dependencies), np.einsum("nmo,mos->nms", observed, log))
+    return log_probs
 
 
 def enumerated(arrays: PymdpArrays, observed: np.ndarray) -> np.ndarray:
     """Return log p(x, c), (n, classes), summed over every joint state."""
-    said = symbols_said(arrays.levels[0], observed)
+    log_probs = symbol_log_probs(arrays.levels[0], observed)
     *_, top = arrays.levels
     found = [[] for _ in top.D[0]]
     for codes in product(*(product(range(level.D.shape[1]), repeat=len(level.D)) for level in arrays.levels)):
@@ -74,23 +74,21 @@ def enumerated(arrays: PymdpArrays, observed: np.ndarray) -> np.ndarray:
             for cell, factor in enumerate(level.A_dependencies):
                 chance *= level.A[cell, below[cell], above[factor]]
         if chance > 0:
-            found[codes[-1][0]].append(
-                np.log(chance) + said[:, np.arange(len(codes[0])), codes[0]].sum(axis=1)
-            )
+            found[codes[-1][0]].append(np.log(chance) + log_probs[:, np.arange(len(codes[0])), codes[0]].sum(axis=1))
     return np.stack([logsumexp(terms, axis=0) for terms in found], axis=1)
 
 
 def stacked(arrays: PymdpArrays, observed: np.ndarray) -> np.ndarray:
-    """Return p(c | x), (n, classes), agent by agent, as `pymdp_arrays` says it."""
+    """Return p(c | x), (n, classes), agent by agent, as in `pymdp_arrays`."""
     first, *rest = arrays.levels
     with np.errstate(divide="ignore"):
-        q = softmax(symbols_said(first, observed) + np.log(first.D), axis=2)
+        q = softmax(symbol_log_probs(first, observed) + np.log(first.D), axis=2)
         for below, level in zip(arrays.levels, rest, strict=False):
-            told = np.divide(q, below.D, out=np.zeros_like(q), where=below.D > 0)
-            heard = np.einsum("nmo,mos->nms", told, level.A)
-            heard /= heard.max(axis=2, keepdims=True)
+            message = np.divide(q, below.D, out=np.zeros_like(q), where=below.D > 0)
+            received = np.einsum("nmo,mos->nms", message, level.A)
+            received /= received.max(axis=2, keepdims=True)
             log = np.broadcast_to(np.log(level.D), (len(q), *level.D.shape)).copy()
-            np.add.at(log, (slice(None), level.A_dependencies), np.log(heard))
+            np.add.at(log, (slice(None), level.A_dependencies), np.log(received))
             q = softmax(log, axis=2)
     return q[:, 0]
 
@@ -103,14 +101,14 @@ def test_evidence_and_class_are_the_models_own(model: CountingRGM) -> None:
     read = enumerated(arrays, observed)
     np.testing.assert_allclose(
         read, model.log_evidence(images, likelihood=False).numpy() - np.log(2), rtol=1e-10
-    )  # as symbols are weighed where the class is read
+    )  # with the weights of inference
     concept = model.infer(images).concept.numpy()
     np.testing.assert_allclose(softmax(read, axis=1), concept, atol=1e-10)
     np.testing.assert_allclose(stacked(arrays, observed), concept, atol=1e-10)
 
 
 def assert_agents(arrays: PymdpArrays, kind: type) -> None:
-    """Check shapes as pymdp wants them, the type, and that everything is normalised."""
+    """Check pymdp's shapes, the type, and normalisation."""
     for level in arrays.levels:
         modalities, outcomes, states = level.A.shape
         assert level.A_dependencies.shape == (modalities,)
@@ -126,8 +124,8 @@ def assert_agents(arrays: PymdpArrays, kind: type) -> None:
         assert outcomes >= 2
     for below, level in zip(arrays.levels, arrays.levels[1:], strict=False):
         assert level.A.shape[:2] == below.D.shape
-        told = np.einsum("mos,ms->mo", level.A, level.D[level.A_dependencies])
-        np.testing.assert_allclose(below.D, told, atol=1e-6)
+        message = np.einsum("mos,ms->mo", level.A, level.D[level.A_dependencies])
+        np.testing.assert_allclose(below.D, message, atol=1e-6)
     assert arrays.weighted.shape == arrays.likelihood.shape == arrays.levels[0].A.shape[:1]
 
 
@@ -145,7 +143,7 @@ def test_a_state_without_counts_is_spread_evenly_and_nothing_leads_to_it() -> No
     assert (roots.D[0] == 0).tolist() == [False, True, False, False]
     np.testing.assert_allclose(roots.A[..., 1], 1 / 3)
     model.counts[-1][0, 1] = 1
-    with pytest.raises(RGMError, match="is led to from above"):
+    with pytest.raises(RGMError, match="has prior probability"):
         pymdp_arrays(model)
 
 
@@ -154,9 +152,7 @@ def test_observations_are_distributions_times_weights(model: CountingRGM) -> Non
     for weights, likelihood in ((arrays.weighted, False), (arrays.likelihood, True)):
         observed = pymdp_observations(model, images, likelihood=likelihood)
         assert observed.shape == (3, *arrays.levels[0].A.shape[:2])
-        np.testing.assert_allclose(
-            observed.sum(axis=2), np.broadcast_to(weights, observed.shape[:2]), atol=1e-12
-        )
+        np.testing.assert_allclose(observed.sum(axis=2), np.broadcast_to(weights, observed.shape[:2]), atol=1e-12)
     assert set(arrays.likelihood) == {0, 1}
     assert set(arrays.weighted) == {0.25, 0.5}
 

@@ -7,16 +7,7 @@ from rgm.model.decoder import Upscaling
 
 @pytest.mark.parametrize(
     ("channels", "kernel", "side", "padding"),
-    [
-        (1, 4, 4, 0),
-        (3, 4, 4, 2),
-        (2, 8, 8, 4),
-        (1, 2, 2, 1),
-        (1, 4, 2, 1),
-        (3, 6, 2, 2),
-        (2, 1, 1, 0),
-        (2, 6, 3, 0),
-    ],
+    [(1, 4, 4, 0), (3, 4, 4, 2), (2, 8, 8, 4), (1, 2, 2, 1), (1, 4, 2, 1), (3, 6, 2, 2), (2, 1, 1, 0), (2, 6, 3, 0)],
 )
 def test_upscaling_is_the_transposed_convolution_with_its_gradients(
     channels: int, kernel: int, side: int, padding: int

@@ -1,4 +1,4 @@
-"""What each estimator's gradient is worth, against the exact one: by enumeration and quadrature, never by sampling."""
+"""Each estimator's gradient against the exact one, by enumeration and quadrature, not by sampling."""
 
 from collections.abc import Callable
 from typing import get_args
@@ -47,7 +47,7 @@ def exact(function: Function) -> Tensor:
 
 
 def expected_reinmax(function: Function, temperature: float = 1.0) -> Tensor:
-    """Return ReinMax's gradient, its expectation over the draw D taken by enumeration."""
+    """Return ReinMax's gradient, its expectation over the sample D by enumeration."""
     draws = torch.eye(3, dtype=torch.float64)
     chances = LOGITS.softmax(0)
 
@@ -58,12 +58,10 @@ def expected_reinmax(function: Function, temperature: float = 1.0) -> Tensor:
 
 
 def expected_plain(function: Function) -> Tensor:
-    """Return the gradient of the plain straight-through estimator: hard draws, the gradient of softmax(logits)."""
+    """Return the gradient of the plain straight-through estimator: hard samples, the gradient of softmax(logits)."""
     draws = torch.eye(3, dtype=torch.float64)
     chances = LOGITS.softmax(0)
-    return gradient(
-        lambda logits: chances @ function(straight_through(draws, logits.softmax(0).expand(3, 3)))
-    )
+    return gradient(lambda logits: chances @ function(straight_through(draws, logits.softmax(0).expand(3, 3))))
 
 
 @pytest.mark.parametrize("function", [linear, quadratic])
@@ -117,8 +115,7 @@ def test_gumbel_and_straight_through_are_biased_even_for_linear_functions(
 
 def test_straight_through_is_exact_for_linear_functions_as_it_cools(monkeypatch: pytest.MonkeyPatch) -> None:
     slopes = [
-        two_states(StraightThrough(temperature=t), lambda z: z[:, 0], monkeypatch)[1]
-        for t in (1.0, 0.3, 0.1, 0.03)
+        two_states(StraightThrough(temperature=t), lambda z: z[:, 0], monkeypatch)[1] for t in (1.0, 0.3, 0.1, 0.03)
     ]
     assert slopes == sorted(slopes)
     assert slopes[-1] == pytest.approx(1 / 4, rel=5e-3)

@@ -6,15 +6,13 @@ from rgm.model.spatial import SpatialRGM
 
 
 @torch.no_grad()
-def test_a_cell_paints_from_its_surroundings_what_it_paints_in_the_whole_image(
-    generator: torch.Generator,
-) -> None:
+def test_decoding_a_cell_from_its_neighbourhood_matches_the_full_image(generator: torch.Generator) -> None:
     torch.manual_seed(0)
     model = SpatialRGM(config=preset("three-level", (3, 24, 16), 3)).eval()
     z1 = torch.randint(16, (70, 6, 4), generator=generator)
     for cell in [(0, 0), (2, 1), (5, 3)]:
         plain, fast = list(RGM.decode_each_code(model, z1, *cell)), list(model.decode_each_code(z1, *cell))
-        assert [len(some) for some in plain] == [len(some) for some in fast] == [64, 6]
+        assert [len(chunk) for chunk in plain] == [len(chunk) for chunk in fast] == [64, 6]
         torch.testing.assert_close(torch.cat(fast), torch.cat(plain))
         field = model.decoder_field(*cell)
         torch.testing.assert_close(

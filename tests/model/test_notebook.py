@@ -14,7 +14,7 @@ CELLS = Path(__file__).with_name("notebook_cells.py").read_text().split("# %%\n"
 
 
 class FewDigits(Dataset[tuple[torch.Tensor, int]]):
-    """Stands in for torchvision's MNIST: the same call, a few embedded digits."""
+    """Replaces torchvision's MNIST: the same interface, a few embedded digits."""
 
     def __init__(self, root: str, train: bool, download: bool, transform: object) -> None:  # noqa: ARG002
         from rgm import load_data
@@ -53,9 +53,9 @@ def test_every_cell_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     names: dict[str, object] = {}
     assert len(CELLS) == 5
     with warnings.catch_warnings():
-        # The notebook samples without `dim`, which PyTorch deprecates: that is its bug, not ours.
+        # The notebook samples without `dim`, which PyTorch deprecates.
         warnings.filterwarnings("ignore", message="Implicit dimension choice")
-        # Nor is it ours that matplotlib asks a tensor for an array in numpy's newest way.
+        # matplotlib converts tensors to arrays by NumPy's newest interface.
         warnings.filterwarnings("ignore", message="__array__ implementation")
         for cell in CELLS:
             exec(compile(cell, "notebook", "exec"), names)
@@ -67,7 +67,7 @@ def test_every_cell_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
 
 
 def test_cells_are_the_notebooks_own() -> None:
-    """The cells stand here to the letter; only the import line is ours."""
+    """The cells are verbatim but for the import line."""
     text = "".join(CELLS)
     assert text.count("from rgm import SpatialRGM") == 1
     assert "src.models" not in text

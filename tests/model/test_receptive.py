@@ -22,7 +22,7 @@ def positive(model: SpatialRGM) -> SpatialRGM:
 
 @pytest.mark.parametrize("cell", [(0, 0), (3, 3), (6, 2)])
 @pytest.mark.parametrize("name", NETWORKS)
-def test_the_decoders_field_is_exactly_what_a_cell_reaches(name: str, cell: tuple[int, int]) -> None:
+def test_the_decoder_field_is_exact(name: str, cell: tuple[int, int]) -> None:
     torch.manual_seed(0)
     model = positive(SpatialRGM.from_preset(name, image=(1, 32, 32)))
     z = torch.rand(1, *model.recognition(1).readout, dtype=torch.float64)
@@ -34,7 +34,7 @@ def test_the_decoders_field_is_exactly_what_a_cell_reaches(name: str, cell: tupl
 
 @pytest.mark.parametrize("cell", [(0, 0), (3, 3), (6, 2)])
 @pytest.mark.parametrize("name", NETWORKS)
-def test_the_recognitions_field_is_exactly_what_a_code_sees(name: str, cell: tuple[int, int]) -> None:
+def test_the_encoder_field_is_exact(name: str, cell: tuple[int, int]) -> None:
     torch.manual_seed(0)
     model = positive(SpatialRGM.from_preset(name, image=(1, 32, 32)))
     image = torch.rand(1, 1, 32, 32, dtype=torch.float64, requires_grad=True)
@@ -45,18 +45,18 @@ def test_the_recognitions_field_is_exactly_what_a_code_sees(name: str, cell: tup
 
 @pytest.mark.parametrize("cell", [(0, 0), (3, 3), (6, 2)])
 @pytest.mark.parametrize("name", NETWORKS)
-def test_a_field_needs_no_other_cells_than_its_painters(name: str, cell: tuple[int, int]) -> None:
+def test_decoding_a_field_needs_only_the_cells_that_reach_it(name: str, cell: tuple[int, int]) -> None:
     torch.manual_seed(0)
     model = SpatialRGM.from_preset(name, image=(1, 32, 32)).double()
     field = model.decoder_field(*cell)
     cells = model.cells_that_reach(field)
     z = torch.rand(1, *model.recognition(1).readout, dtype=torch.float64)
-    whole = model.likelihood.net(z)[..., *field.slices]
+    full = model.likelihood.net(z)[..., *field.slices]
     corner = model.patch(cells.top, cells.left)
     alone = model.likelihood.net(z[..., *cells.slices])
     rows, columns = field.bottom - field.top, field.right - field.left
     top, left = field.top - corner.top, field.left - corner.left
-    torch.testing.assert_close(alone[..., top : top + rows, left : left + columns], whole)
+    torch.testing.assert_close(alone[..., top : top + rows, left : left + columns], full)
 
 
 def test_the_part_of_a_box_in_another() -> None:

@@ -19,7 +19,7 @@ from rgm.model.spatial import SpatialRGM
 from rgm.presets import NETWORKS
 
 
-@pytest.fixture(params=[name for name in NETWORKS if name != "colour64"])  # whose grids need 32 × 32 at least
+@pytest.fixture(params=[name for name in NETWORKS if name != "colour64"])  # needs at least 32 × 32
 def model(request: pytest.FixtureRequest) -> SpatialRGM:
     torch.manual_seed(0)
     return SpatialRGM.from_preset(request.param).eval()
@@ -29,26 +29,15 @@ def tiny(depth: int) -> SpatialRGM:
     """Return a float64 model small enough to enumerate: 4 × 4 pixels, 2 × 2 cells of 2 states, 2 or 3 levels."""
     gumbel = Gumbel()
     z1 = LevelConfig(
-        grid=(2, 2),
-        states=2,
-        recognition=ConvRecognition(widths=(3,), estimator=gumbel),
-        prior=DensePrior(width=4),
+        grid=(2, 2), states=2, recognition=ConvRecognition(widths=(3,), estimator=gumbel), prior=DensePrior(width=4)
     )
     z2 = LevelConfig(
-        grid=(1, 1),
-        states=3,
-        recognition=DenseRecognition(width=4, estimator=gumbel),
-        prior=DensePrior(width=4),
+        grid=(1, 1), states=3, recognition=DenseRecognition(width=4, estimator=gumbel), prior=DensePrior(width=4)
     )
-    top = LevelConfig(
-        grid=(1, 1), states=2, recognition=DenseRecognition(width=4, estimator=gumbel), prior=None
-    )
+    top = LevelConfig(grid=(1, 1), states=2, recognition=DenseRecognition(width=4, estimator=gumbel), prior=None)
     levels = (z1, top) if depth == 2 else (z1, z2, top)
     config = ModelConfig(
-        image=(1, 4, 4),
-        levels=levels,
-        decoder=TransposedDecoder(width=4, widths=()),
-        pixels=Gaussian(sigma=0.5),
+        image=(1, 4, 4), levels=levels, decoder=TransposedDecoder(width=4, widths=()), pixels=Gaussian(sigma=0.5)
     )
     torch.manual_seed(3)
     return SpatialRGM.from_config(config).double().eval()
@@ -105,7 +94,7 @@ def test_weights_average_to_the_evidence(depth: int, generator: torch.Generator)
 
 
 def test_free_energy_with_labels_bounds_the_joint(generator: torch.Generator) -> None:
-    """Summing exp(−F(x, y)) over y cannot exceed p(x), and with the prior's own draws F(x, y) ≥ F's share."""
+    """Σ_y exp(−F(x, y)) cannot exceed p(x), and with samples of the prior F(x, y) ≥ F's share."""
     model = SpatialRGM.from_preset("seed").eval()
     images = torch.rand(3, 1, 28, 28, generator=generator)
     labels = torch.tensor([1, 2, 3])
@@ -161,14 +150,14 @@ def test_relaxed_samples_are_hard_in_evaluation(model: SpatialRGM, generator: to
 
 
 def test_straight_through_gradient_reaches_the_embedding_unchanged(generator: torch.Generator) -> None:
-    """∂/∂e of a function of the codes' reading equals its gradient at the nearest entries."""
+    """∂/∂e of a function of the embedded codes equals its gradient at the nearest entries."""
     model = SpatialRGM.from_preset("standard").train()
     recognition = model.recognition(1)
     features = torch.rand(2, 64, 7, 7, generator=generator, requires_grad=True)
     _, sample, _ = recognition.head.relax(features, generator)
-    read = recognition.read(sample)
-    direction = torch.randn(read.shape, generator=generator)
-    (gradient,) = torch.autograd.grad((read * direction).sum(), features)
+    embedded = recognition.read(sample)
+    direction = torch.randn(embedded.shape, generator=generator)
+    (gradient,) = torch.autograd.grad((embedded * direction).sum(), features)
     embedded = recognition.head.project(features)
     (expected,) = torch.autograd.grad((embedded * direction).sum(), features)
     torch.testing.assert_close(gradient, expected, atol=1e-4, rtol=1e-3)
@@ -206,7 +195,7 @@ def test_parameters_do_not_grow_with_the_image(name: str) -> None:
 
 
 def test_work_grows_with_the_pixels() -> None:
-    """Four times the pixels take four times the multiplications, but for the top's one variable."""
+    """Four times the pixels cost four times the multiplications, except for the top's variable."""
 
     def operations(side: int) -> int:
         model = SpatialRGM.from_preset("colour32", image=(3, side, side)).eval()
@@ -222,47 +211,45 @@ def test_work_grows_with_the_pixels() -> None:
 def test_black_and_white_pixels_are_bernoulli(generator: torch.Generator) -> None:
     model = SpatialRGM.from_preset("likelihood").eval()
     grey = torch.rand(4, 1, 28, 28, generator=generator)
-    seen = model.likelihood.observe(grey.expand(4, 1, 28, 28), generator)
-    assert set(seen.unique().tolist()) == {0.0, 1.0}
+    observed = model.likelihood.observe(grey.expand(4, 1, 28, 28), generator)
+    assert set(observed.unique().tolist()) == {0.0, 1.0}
     z1 = one_hot(torch.randint(128, (4, 7, 7), generator=generator), 128)
-    expected = torch.distributions.Bernoulli(model.mean_image(z1)).log_prob(seen).sum((1, 2, 3))
-    torch.testing.assert_close(model.likelihood.log_prob(seen, z1), expected)
+    expected = torch.distributions.Bernoulli(model.mean_image(z1)).log_prob(observed).sum((1, 2, 3))
+    torch.testing.assert_close(model.likelihood.log_prob(observed, z1), expected)
     many = model.likelihood.observe(torch.full((1, 1, 200, 200), 0.3), generator)
     assert float(many.mean()) == pytest.approx(0.3, abs=4 * math.sqrt(0.21 / 40_000))
 
 
-def test_grey_values_taken_as_they_are_make_no_density() -> None:
+def test_grey_values_are_not_a_density() -> None:
     plain = SpatialRGM(config=preset("likelihood", (1, 28, 28), 10, binarise="none")).likelihood
     image = torch.rand(1, 1, 28, 28)
     assert plain.observe(image) is image
     assert not plain.is_density
     assert SpatialRGM.from_preset("likelihood").likelihood.is_density
-    with pytest.raises(RGMError, match="take the preset likelihood"):
+    with pytest.raises(RGMError, match="use the preset likelihood"):
         preset("standard", (1, 28, 28), 10, binarise="dynamic")
 
 
-def test_completion_keeps_what_it_is_told_and_sees_nothing_else(generator: torch.Generator) -> None:
-    """In a model of three levels, what stands outside `keep` changes no draw, and what is kept stays."""
+def test_completion_depends_on_kept_codes_alone(generator: torch.Generator) -> None:
+    """With three levels, codes outside `keep` change no sample, and kept codes stay."""
     model = SpatialRGM.from_preset("three-level").eval()
     z1 = torch.randint(16, (2, 14, 14), generator=generator)
     keep = torch.zeros(1, 14, 14, dtype=torch.bool)
     keep[:, :9] = True
     other = torch.where(keep, z1, (z1 + 7) % 16)
-    drawn = [
-        model.complete(codes, keep, 4, generator=torch.Generator().manual_seed(5)) for codes in (z1, other)
-    ]
+    drawn = [model.complete(codes, keep, 4, generator=torch.Generator().manual_seed(5)) for codes in (z1, other)]
     for one, two in zip(drawn[0].codes, drawn[1].codes, strict=True):
         assert torch.equal(one, two)
     assert torch.equal(drawn[0].z1[:, :9], z1[:, :9])
-    # A z_2 cell reads z_1 through 4 × 4 and 3 × 3 convolutions: rows 2i − 3 … 2i + 4, so rows 0 … 2 stay as read.
+    # A z_2 cell depends on z_1 by 4 × 4 and 3 × 3 convolutions: rows 2i − 3 … 2i + 4, so rows 0 … 2 are kept.
     below = model.recognition(1).read(one_hot(z1, 16))
-    read = model.recognition(2).field(below).mode()
-    assert torch.equal(drawn[0].codes[1][:, :3], read[:, :3])
-    assert not torch.equal(drawn[0].codes[1][:, 3:], read[:, 3:])
+    inferred = model.recognition(2).field(below).mode()
+    assert torch.equal(drawn[0].codes[1][:, :3], inferred[:, :3])
+    assert not torch.equal(drawn[0].codes[1][:, 3:], inferred[:, 3:])
 
 
 def test_the_bound_is_tight_where_the_posterior_is_exact(generator: torch.Generator) -> None:
-    """A decoder and a prior that do not look at the codes make the prior the posterior: then F = −log p(x)."""
+    """With a decoder and a prior independent of the codes, the prior is the posterior: then F = −log p(x)."""
     model = tiny(3)
     with torch.no_grad():
         for part in (*model.priors, model.likelihood, *(model.recognition(n).head for n in (1, 2, 3))):
@@ -289,8 +276,8 @@ def test_concepts_that_are_as_good_as_impossible_are_not_summed(generator: torch
     torch.testing.assert_close(short, exact, atol=1e-3, rtol=0)
 
 
-def test_what_is_instantiated_is_what_is_sampled() -> None:
-    """A concept's samples are draws beneath it, and beneath a drawn grid lies what was drawn there."""
+def test_samples_follow_the_prior_level_by_level() -> None:
+    """A concept's samples are those of `sample_below`, level by level."""
     model = SpatialRGM.from_preset("three-level").eval()
     seeded = [torch.Generator().manual_seed(4) for _ in range(2)]
     samples = model.sample(torch.tensor([3, 8]), generator=seeded[0])
@@ -329,10 +316,8 @@ def test_a_cell_beyond_the_grid_has_no_probabilities() -> None:
 
 
 @pytest.mark.parametrize("depth", [2, 3])
-def test_gradients_of_the_enumerated_bound_are_its_differences(
-    depth: int, generator: torch.Generator
-) -> None:
-    """∂F/∂θ = Σ_z [q (∂f + f ∂ log q)]: autograd of `bound`, weighed by q over every z, against finite differences."""
+def test_gradients_of_the_enumerated_bound_are_its_differences(depth: int, generator: torch.Generator) -> None:
+    """∂F/∂θ = Σ_z [q (∂f + f ∂ log q)]: autograd of `bound`, weighted by q over every z, against finite differences."""
     model = tiny(depth)
     image = torch.rand(1, 1, 4, 4, generator=generator, dtype=torch.float64)
     below = [grids(model, level) for level in range(depth - 1)]
@@ -344,10 +329,10 @@ def test_gradients_of_the_enumerated_bound_are_its_differences(
     images = image.expand(len(samples[0]), -1, -1, -1)
 
     def enumerated_bound() -> torch.Tensor:
-        fields, seen = [], images
+        fields, below = [], images
         for level in range(1, depth + 1):
-            fields.append(model.recognition(level).field(seen))
-            seen = samples[level - 1] if level < depth else seen
+            fields.append(model.recognition(level).field(below))
+            below = samples[level - 1] if level < depth else below
         log_q = torch.stack([f.log_prob(z) for f, z in zip(fields, samples, strict=False)]).sum(0)
         return (log_q.exp() * model.bound(images, fields, samples).total_nats).sum()
 
@@ -369,7 +354,7 @@ def test_gradients_of_the_enumerated_bound_are_its_differences(
             assert (above - under) / (2 * step) == pytest.approx(expected, abs=1e-7, rel=1e-5)
 
 
-def test_wrong_input_says_what_fits(model: SpatialRGM) -> None:
+def test_errors_of_wrong_input(model: SpatialRGM) -> None:
     with pytest.raises(RGMError, match=r"\(n, 1, 28, 28\).*\(2, 1, 32, 32\)"):
         model.infer(torch.rand(2, 1, 32, 32))
     states, height, width = model.config.levels[0].shape
@@ -377,11 +362,11 @@ def test_wrong_input_says_what_fits(model: SpatialRGM) -> None:
         model.decode(torch.full((1, height, width), states))
     with pytest.raises(RGMError, match=rf"\(n, {height}, {width}\)"):
         model.decode(torch.zeros(1, 8, 8, dtype=torch.int64))
-    with pytest.raises(RGMError, match="3 images, but 2 came"):
+    with pytest.raises(RGMError, match="3 images, but got 2"):
         model._labels(torch.tensor([1, 2]), 3)
     with pytest.raises(RGMError, match=r"range over 0 … 255"):
         model.infer(torch.tensor([0.0, 255.0]).repeat(392).reshape(1, 1, 28, 28))
-    with pytest.raises(RGMError, match="10 was asked for"):
+    with pytest.raises(RGMError, match="10 was requested"):
         model.sample(10, 1)
     with pytest.raises(RGMError, match="at least one sample"):
         model.sample(0, 0)
@@ -401,10 +386,10 @@ def test_renamed_concepts_are_the_same_model(model: SpatialRGM, generator: torch
 
 
 @pytest.mark.parametrize("wrong", [torch.zeros(1, 1, 28, 28, dtype=torch.uint8), np.zeros((1, 1, 28, 28))])
-def test_what_is_no_tensor_of_floats_is_refused_in_a_line(wrong: object) -> None:
-    """Shapes are checked before the model is asked while tests run, so the check is asked itself."""
+def test_inputs_must_be_float_tensors(wrong: object) -> None:
+    """In tests jaxtyping checks shapes before the model does, so its check is called directly."""
     check = SpatialRGM._check_images
-    with pytest.raises(RGMError, match=r"floats in \[0, 1\], but was given (torch.uint8|ndarray)"):
+    with pytest.raises(RGMError, match=r"floats in \[0, 1\], but got (torch.uint8|ndarray)"):
         inspect.unwrap(check)(SpatialRGM(), wrong)  # type: ignore[arg-type]
 
 

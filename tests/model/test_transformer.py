@@ -16,7 +16,7 @@ def prior() -> TransformerPrior:
     torch.manual_seed(0)
     config = OrderedPrior(width=8, layers=2, heads=2)
     made = TransformerPrior(config, (2, 1, 1), (STATES, *GRID)).double().eval()
-    with torch.no_grad():  # far from uniform, so that a mistake shows
+    with torch.no_grad():  # far from uniform, so that errors are visible
         made.head.weight.mul_(8)
     return made
 
@@ -35,14 +35,10 @@ def as_field(codes: torch.Tensor) -> torch.Tensor:
 
 @torch.no_grad()
 @pytest.mark.parametrize("order", [(0, 1, 2, 3), (2, 0, 3, 1)])
-def test_probabilities_of_all_grids_sum_to_one_in_every_order(
-    prior: TransformerPrior, order: tuple[int, ...]
-) -> None:
+def test_probabilities_of_all_grids_sum_to_one_in_every_order(prior: TransformerPrior, order: tuple[int, ...]) -> None:
     codes = every_grid()
     orders = torch.tensor(order).expand(len(codes), -1)
-    total = (
-        prior._log_probs(as_field(codes), as_field(codes), parents(len(codes)), orders).sum(dim=1).exp().sum()
-    )
+    total = prior._log_probs(as_field(codes), as_field(codes), parents(len(codes)), orders).sum(dim=1).exp().sum()
     assert float(total) == pytest.approx(1.0)
 
 
@@ -62,9 +58,7 @@ def test_summing_out_each_cell_leaves_the_expectation_and_lessens_the_variance(
 
 
 @torch.no_grad()
-def test_samples_follow_the_enumerated_probabilities(
-    prior: TransformerPrior, generator: torch.Generator
-) -> None:
+def test_samples_follow_the_enumerated_probabilities(prior: TransformerPrior, generator: torch.Generator) -> None:
     codes, draws = every_grid(), 20_000
     expected = draws * prior.log_prob(as_field(codes), parents(len(codes))).exp()
     drawn = prior.sample(parents(draws), generator)
@@ -74,15 +68,13 @@ def test_samples_follow_the_enumerated_probabilities(
 
 
 @torch.no_grad()
-def test_completions_follow_the_conditional_of_kept_first(
-    prior: TransformerPrior, generator: torch.Generator
-) -> None:
+def test_completions_follow_the_conditional_of_kept_first(prior: TransformerPrior, generator: torch.Generator) -> None:
     draws = 20_000
     codes = torch.tensor([[2, 0], [0, 1]]).expand(draws, -1, -1)
     keep = torch.tensor([[True, False], [False, True]]).expand(draws, -1, -1)
     drawn = prior.complete(codes, keep, parents(draws), generator)
     assert torch.equal(drawn[keep], codes[keep])
-    # All nine completions, the kept cells 0 and 3 taken first.
+    # All nine completions, with the kept cells 0 and 3 first.
     free = torch.tensor(list(itertools.product(range(STATES), repeat=2)))
     grids = torch.tensor([2, 0, 0, 1]).repeat(9, 1)
     grids[:, 1:3] = free
@@ -138,7 +130,7 @@ def test_parameters_do_not_grow_with_the_grid() -> None:
 
 @torch.no_grad()
 def test_bounded_context_is_full_attention_under_its_mask(generator: torch.Generator) -> None:
-    """In blocks or all at once, a cell sees its own block so far and the block before, and nothing else."""
+    """In blocks or all at once, a cell attends to its own block so far and the block before, and nothing else."""
     torch.manual_seed(0)
     block = _Block(8, 2, context=4).double()
     x = torch.randn(3, 11, 8, generator=generator, dtype=torch.float64)
@@ -150,14 +142,12 @@ def test_bounded_context_is_full_attention_under_its_mask(generator: torch.Gener
 
 
 @torch.no_grad()
-def test_drawing_step_by_step_sees_what_training_saw(generator: torch.Generator) -> None:
+def test_stepwise_sampling_uses_the_probabilities_of_training(generator: torch.Generator) -> None:
     torch.manual_seed(0)
-    prior = TransformerPrior(
-        OrderedPrior(width=8, layers=2, heads=2, context=3), (2, 1, 1), (STATES, 3, 4)
-    ).double()
+    prior = TransformerPrior(OrderedPrior(width=8, layers=2, heads=2, context=3), (2, 1, 1), (STATES, 3, 4)).double()
     prior.head.weight.mul_(8)
     codes = torch.randint(STATES, (1, 3, 4), generator=generator)
-    # With all cells but the last kept, the draws of the last have the parallel pass's probabilities.
+    # With all cells but the last kept, samples of the last have the parallel pass's probabilities.
     keep = torch.ones(4000, 3, 4, dtype=torch.bool)
     keep[:, 2, 3] = False
     drawn = prior.complete(codes.expand(4000, -1, -1), keep, parents(4000), generator)[:, 2, 3]
@@ -167,7 +157,7 @@ def test_drawing_step_by_step_sees_what_training_saw(generator: torch.Generator)
     assert float(error.max()) < 4
 
 
-def test_score_takes_reading_order_or_a_random_one(generator: torch.Generator) -> None:
+def test_score_uses_raster_or_random_order(generator: torch.Generator) -> None:
     config = OrderedPrior(width=8, layers=1, heads=2, raster=1.0)
     prior = TransformerPrior(config, (2, 1, 1), (STATES, *GRID)).double()
     z = as_field(every_grid()[:20])
@@ -175,7 +165,7 @@ def test_score_takes_reading_order_or_a_random_one(generator: torch.Generator) -
     torch.testing.assert_close(scored, prior.log_prob(z, parents(20)))
 
 
-def test_a_pose_is_told_to_training_alone_and_none_is_the_image_as_it_was(generator: torch.Generator) -> None:
+def test_only_training_is_conditioned_on_a_pose(generator: torch.Generator) -> None:
     config = OrderedPrior(width=8, layers=1, heads=2, raster=1.0, poses=True)
     prior = TransformerPrior(config, (2, 1, 1), (STATES, *GRID)).double()
     assert prior.pose is not None
@@ -186,10 +176,10 @@ def test_a_pose_is_told_to_training_alone_and_none_is_the_image_as_it_was(genera
     untold = prior.score(z, parents(20), generator)
     assert torch.equal(prior.score(z, parents(20), generator, still), untold)
     assert (prior.score(z, parents(20), generator, turned) - untold).abs().min() > 0
-    every = as_field(every_grid())  # told or not, it is a distribution over all grids
+    every = as_field(every_grid())  # a distribution over all grids, with or without a pose
     for pose in (still, turned):
-        told = prior.score(every, parents(len(every)), generator, pose[:1].expand(len(every), -1)).sum(dim=1)
-        torch.testing.assert_close(told.exp().sum(), torch.tensor(1.0, dtype=torch.float64))
+        conditioned = prior.score(every, parents(len(every)), generator, pose[:1].expand(len(every), -1)).sum(dim=1)
+        torch.testing.assert_close(conditioned.exp().sum(), torch.tensor(1.0, dtype=torch.float64))
 
 
 def test_a_width_that_does_not_divide() -> None:

@@ -7,12 +7,11 @@ from made_results import KINDS, Results, results_of
 from rgm.evaluation.abstraction import Abstraction
 
 COMMON = ("grey", "colour, hostile names, not square")
-"""The kinds that are drawn in quick runs, too: drawing a report takes seconds."""
+"""The kinds that quick runs draw as well; drawing a report takes seconds."""
 
 
 @pytest.fixture(
-    scope="session",
-    params=[kind if kind in COMMON else pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS],
+    scope="session", params=[kind if kind in COMMON else pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS]
 )
 def results(request: pytest.FixtureRequest) -> Results:
     return results_of(request.param)
@@ -30,7 +29,7 @@ def hostile() -> Results:
 
 @pytest.fixture(scope="session")
 def three_levels(grey: Results) -> Abstraction:
-    """Return a result with a grid between z_1 and the concept."""
+    """Return a result with one grid between z_1 and the concept."""
     between = torch.arange(49).reshape(1, 7, 7).expand(len(grey.abstraction.images), 7, 7) % 5
     inference = replace(grey.abstraction.inference, codes=(grey.abstraction.inference.z1, between))
     return replace(grey.abstraction, inference=inference)

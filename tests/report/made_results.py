@@ -1,4 +1,4 @@
-"""Results of untrained models, small but of every kind that a report must stand."""
+"""Small results of untrained models, of every kind that a report must handle."""
 
 import functools
 from dataclasses import dataclass
@@ -94,9 +94,7 @@ def results_of(name: str) -> Results:
     judge = Judge(JudgeConfig(channels=config.image[0], classes=count, width=4)).eval() if labelled else None
     return Results(
         abstraction=abstraction(infer_split(model, images, judge)),
-        instantiation=instantiation(
-            model, images, judge, made_quality(count) if labelled else None, columns=4
-        ),
+        instantiation=instantiation(model, images, judge, made_quality(count) if labelled else None, columns=4),
         locality=locality(model, images, judge, count=2),
         judged=labelled,
     )

@@ -20,9 +20,7 @@ def made(*shares: float, undecided: str = "") -> Comparison:
                 claim="abstraction",
                 subject="model",
                 measures=(
-                    Measure(
-                        name=accuracy.name, found=accuracy.found, images=accuracy.images, threshold=above(0.9)
-                    ),
+                    Measure(name=accuracy.name, found=accuracy.found, images=accuracy.images, threshold=above(0.9)),
                 ),
                 context=(Finding.of("frechet_ratio", drawn),),
             ),
@@ -47,7 +45,5 @@ def test_the_page_shows_each_model_and_marks_what_differs_clearly(tmp_path: Path
 
 
 def test_a_long_or_hostile_name_stays_text(tmp_path: Path) -> None:
-    page = write_comparison(
-        tmp_path / "c.html", made(0.95, 0.95, undecided="<script>alert(1)</script>"), command="rgm"
-    )
+    page = write_comparison(tmp_path / "c.html", made(0.95, 0.95, undecided="<script>alert(1)</script>"), command="rgm")
     assert "<script>alert" not in page.read_text(encoding="utf-8")

@@ -42,21 +42,14 @@ def texts(figure: Figure) -> list[str]:
 def history(stage: str, losses: list[float], errors: list[float]) -> tuple[EpochRecord, ...]:
     return tuple(
         EpochRecord(
-            stage=stage,
-            epoch=n,
-            step=n,
-            loss=loss,
-            terms={},
-            validation={"squared_error": error} if error else {},
+            stage=stage, epoch=n, step=n, loss=loss, terms={}, validation={"squared_error": error} if error else {}
         )
         for n, (loss, error) in enumerate(zip(losses, errors, strict=True), start=1)
     )
 
 
 def test_every_figure_of_every_result_is_a_picture(results: Results) -> None:
-    figures = {
-        stem: figure for result in results.all() for stem, figure in experiment_figures(result).items()
-    }
+    figures = {stem: figure for result in results.all() for stem, figure in experiment_figures(result).items()}
     assert figures.keys() == STEMS
     for stem, figure in figures.items():
         content = png(figure)
@@ -71,9 +64,7 @@ def test_every_figure_of_every_result_is_a_picture(results: Results) -> None:
 
 @pytest.mark.parametrize("loss", [0.3, 3.0])
 @pytest.mark.parametrize("grids", [((7, 7),), ((14, 14), (7, 7))])
-def test_the_renormalization_picture_tells_each_level_and_cell(
-    grids: tuple[tuple[int, int], ...], loss: float
-) -> None:
+def test_the_figure_of_the_levels_shows_each_level_and_cell(grids: tuple[tuple[int, int], ...], loss: float) -> None:
     names = ["pixels", *(f"z{number}" for number in range(1, len(grids) + 1)), "concept"]
     kept = [1.0, 0.97, 0.96, 0.95]
     levels = [
@@ -91,11 +82,7 @@ def test_the_renormalization_picture_tells_each_level_and_cell(
     for height, width in grids:
         bits = torch.rand(height, width, dtype=torch.float64)
         cells.append(MutualInformation(bits=bits, low=bits, high=bits))
-    result = Renormalization(
-        levels=tuple(levels),
-        cells=tuple(cells),
-        code_bits=torch.ones(20),
-    )
+    result = Renormalization(levels=tuple(levels), cells=tuple(cells), code_bits=torch.ones(20))
     (figure,) = experiment_figures(result).values()
     assert len(figure.axes) == 1 + len(grids)
     shown = texts(figure)
@@ -113,8 +100,8 @@ def test_equal_results_give_equal_bytes(grey: Results) -> None:
     assert png(spread_figure(grey.locality)) == png(spread_figure(grey.locality))
 
 
-def test_what_is_no_result_has_no_figure() -> None:
-    with pytest.raises(TypeError, match="no figure is known for int"):
+def test_an_object_that_is_not_a_result_has_no_figure() -> None:
+    with pytest.raises(TypeError, match="there are no figures for a int"):
         experiment_figures(3)
 
 
@@ -138,14 +125,14 @@ def test_the_bars_are_the_concepts_probabilities_and_the_true_class_is_marked(gr
     assert orange == [truth]
 
 
-def test_levels_between_have_maps_of_their_own(three_levels: Abstraction) -> None:
+def test_middle_levels_have_their_own_maps(three_levels: Abstraction) -> None:
     figure = abstraction_figure(three_levels, rows=2)
     titles = [axes.get_title() for axes in figure.axes[:5]]
-    assert titles == ["image", "codes z₁", "codes z₂", "concept z₃", "painted from z₁"]
+    assert titles == ["image", "codes z₁", "codes z₂", "concept z₃", "decoded from z₁"]
     png(figure)
 
 
-def test_the_atlas_tells_every_codes_share(grey: Results) -> None:
+def test_the_atlas_shows_the_share_of_every_code(grey: Results) -> None:
     atlas = grey.abstraction.atlas
     shown = texts(atlas_figure(grey.abstraction))
     assert {str(code) for code in range(32)} <= set(shown)
@@ -154,7 +141,7 @@ def test_the_atlas_tells_every_codes_share(grey: Results) -> None:
     assert f"{100 * int(atlas.counts[most]) / int(atlas.counts.sum()):.1f} %" in shown
 
 
-def test_the_sheet_names_its_rows_and_tells_the_judges_shares(grey: Results) -> None:
+def test_the_sheet_names_its_rows_and_shows_the_recognised_shares(grey: Results) -> None:
     figure = sheet_figure(grey.instantiation)
     labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert labels == list(grey.instantiation.classes)
@@ -180,13 +167,7 @@ def test_outlines_lie_on_the_patch_and_the_field(grey: Results) -> None:
 def test_bars_of_locality_are_its_measures(grey: Results) -> None:
     figure = spread_figure(grey.locality)
     measures = grey.locality.measures()
-    names = (
-        "own_patch_share",
-        "patch_plus_2_share",
-        "receptive_field_share",
-        "local_extent",
-        "global_extent",
-    )
+    names = ("own_patch_share", "patch_plus_2_share", "receptive_field_share", "local_extent", "global_extent")
     widths = [bar.get_width() for axes in figure.axes for bar in axes.containers for bar in bar]
     np.testing.assert_allclose(widths[1::2], [measures[name] for name in names])
 
@@ -209,7 +190,7 @@ def test_a_cell_that_changes_nothing_still_draws(grey: Results) -> None:
         png(figure)
 
 
-def test_names_that_a_figure_cannot_hold_are_cut_or_numbered() -> None:
+def test_names_that_do_not_fit_a_figure_are_cut_or_numbered() -> None:
     names = drawable(("cat", "a name that is far too long", "고양이", "two\nlines"), 4, 10)
     assert names == ["cat", "a name th…", "no. 2", "no. 3"]
     assert drawable(("class number 1", "class number 2"), 2, 8) == ["0 class…", "1 class…"]

@@ -20,23 +20,21 @@ def frames(content: bytes) -> list[np.ndarray]:
         return found
 
 
-def test_every_result_moves_and_stays_small(results: Results) -> None:
-    found = {
-        name: content for result in results.all() for name, content in experiment_motions(result).items()
-    }
+def test_animations_are_small(results: Results) -> None:
+    found = {name: content for result in results.all() for name, content in experiment_motions(result).items()}
     assert found.keys() == {"instantiation-concepts", "locality-cell"}
     for content in found.values():
         assert len(content) < 800_000
         assert 40 < frames(content)[0].shape[1] < 800
 
 
-def test_a_cell_goes_through_its_codes_and_changes_nothing_beyond_its_field(grey: Results) -> None:
+def test_a_cell_takes_all_codes_and_changes_nothing_outside_its_field(grey: Results) -> None:
     example = grey.locality.example
     shown = frames(cell_gif(grey.locality))
     assert torch.equal(example.sweep[example.before], example.original)
     assert torch.equal(example.sweep[example.after], example.local)
     distinct = {image.numpy().tobytes() for image in example.sweep}
-    assert len(shown) <= len(example.sweep)  # equal pictures are one that stands longer
+    assert len(shown) <= len(example.sweep)  # equal frames are merged into a longer one
     assert len(shown) >= min(2, len(distinct))
     scale = shown[0].shape[0] // 28
     field = example.field
@@ -45,7 +43,7 @@ def test_a_cell_goes_through_its_codes_and_changes_nothing_beyond_its_field(grey
     assert changed.max() <= 8  # the palette's rounding
 
 
-def test_concepts_are_drawn_anew_in_every_picture(grey: Results) -> None:
+def test_every_frame_has_new_samples_of_the_concepts(grey: Results) -> None:
     shown = frames(concepts_gif(grey.instantiation))
     assert len(shown) == grey.instantiation.sheet.shape[1]
     assert len({frame.tobytes() for frame in shown}) == len(shown)

@@ -13,9 +13,10 @@ from PIL import Image
 
 from rgm.claims.claim import CLAIMS, Claim, Finding, Measure
 from rgm.claims.threshold import MNIST
+from rgm.evaluation.quantities import percent
 from rgm.evaluation.statistics import Estimate, PerImage
 from rgm.report.page import Report, write_report
-from rgm.report.wording import beside, percent, rows
+from rgm.report.wording import reference_values, rows
 from rgm.runtime.progress import EpochRecord
 
 STAND_IN = "These are not MNIST's numbers."
@@ -23,7 +24,7 @@ VOID = {"meta", "img", "br", "hr", "link", "input"}
 
 
 class Page(HTMLParser):
-    """Collects what a page shows and fetches, and insists that every element is closed."""
+    """Collects what a page shows and fetches, and checks that every element is closed."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -60,7 +61,7 @@ class Page(HTMLParser):
 
 
 def claims_of(results: Results) -> list[Claim]:
-    """Claims with every finding that the page can meet, those of two controls, and one that nothing could decide."""
+    """Return claims of the model with all three verdicts and of two controls, or undecided ones without a judge."""
     share = Finding.of("concept_accuracy", PerImage.mean(torch.arange(200) < 199, "share"))
     wrong = Estimate(estimate=0.1, low=0.08, high=0.12, unit="share")
     right = Measure(name=share.name, found=share.found, images=share.images, threshold=MNIST[share.name])
@@ -69,10 +70,7 @@ def claims_of(results: Results) -> list[Claim]:
     recall = Estimate(estimate=0.7, low=0.5, high=0.9, unit="ratio")
     return [
         Claim(
-            claim="abstraction",
-            subject="model",
-            measures=(right,),
-            context=(Finding(name="z1_bits", found=recall),),
+            claim="abstraction", subject="model", measures=(right,), context=(Finding(name="z1_bits", found=recall),)
         ),
         Claim(
             claim="instantiation",
@@ -83,11 +81,7 @@ def claims_of(results: Results) -> list[Claim]:
             claim="locality",
             subject="model",
             measures=(
-                Measure(
-                    name="changed_concept_recognised",
-                    found=wrong,
-                    threshold=MNIST["changed_concept_recognised"],
-                ),
+                Measure(name="changed_concept_recognised", found=wrong, threshold=MNIST["changed_concept_recognised"]),
             ),
         ),
         Claim(
@@ -100,9 +94,7 @@ def claims_of(results: Results) -> list[Claim]:
 
 
 def report_of(results: Results) -> Report:
-    record = EpochRecord(
-        stage="codes", epoch=1, step=9, loss=0.5, terms={}, validation={"squared_error": 0.02}
-    )
+    record = EpochRecord(stage="codes", epoch=1, step=9, loss=0.5, terms={}, validation={"squared_error": 0.02})
     return Report(
         data_source="noise <b>of all kinds</b>",
         fallback=False,
@@ -127,14 +119,14 @@ def written(tmp_path: Path, report: Report) -> str:
 
 
 @functools.cache
-def told(results: Results) -> str:
-    """Return the page of some results, which takes seconds to draw."""
+def page_of(results: Results) -> str:
+    """Return the page of some results; cached, since drawing takes seconds."""
     with tempfile.TemporaryDirectory() as folder:
         return written(Path(folder), report_of(results))
 
 
-def test_the_page_stands_alone_and_holds_the_results_numbers(results: Results) -> None:
-    text = told(results)
+def test_the_page_is_self_contained_and_holds_the_numbers_of_the_results(results: Results) -> None:
+    text = page_of(results)
     page = Page(text)
     assert len(text.encode()) < 6_000_000
     assert len(page.images) == 10
@@ -159,13 +151,11 @@ def test_the_page_stands_alone_and_holds_the_results_numbers(results: Results) -
     assert STAND_IN not in page.text
 
 
-def test_the_verdicts_come_first_with_what_decided_them_and_the_controls_beside(
-    grey: Results,
-) -> None:
-    text = Page(told(grey)).text
-    assert text.index("Do the claims hold?") < text.index("Experiment 1")
+def test_verdicts_come_first_with_their_measures_and_controls(grey: Results) -> None:
+    text = Page(page_of(grey)).text
+    assert text.index("Verdicts on the three claims") < text.index("Experiment 1")
     assert "All 1 measures lie where they must" in text
-    assert "Too close to call: recall over that of real images." in text
+    assert "Too close to call: recall relative to real images." in text
     assert "On the wrong side, with the whole interval: changed concept recognised." in text
     assert "the same network before it has learned anything" in text
     assert "untrained: 10.0 % ✗" in text
@@ -175,34 +165,30 @@ def test_the_verdicts_come_first_with_what_decided_them_and_the_controls_beside(
     assert "The control “untrained” passed" not in text
 
 
-def test_what_could_not_be_decided_says_why() -> None:
-    text = Page(told(results_of("unlabelled"))).text
+def test_an_undecided_claim_gives_its_reason() -> None:
+    text = Page(page_of(results_of("unlabelled"))).text
     assert text.count("Nothing can be said: no <classes>.") == 3
     assert "passed" not in text
 
 
-def test_what_comes_from_outside_is_text_and_never_markup(hostile: Results) -> None:
-    text = told(hostile)
+def test_text_from_outside_is_escaped(hostile: Results) -> None:
+    text = page_of(hostile)
     page = Page(text)
     assert text.count("<script>") == 1
     assert "alert(1)" not in text.split("<script>")[1]
     assert "<b>" not in text
-    assert all(name in page.text for name in HOSTILE), (
-        "names that a figure had to cut stand in full on the page"
-    )
+    assert all(name in page.text for name in HOSTILE), "names that a figure had to cut are given in full on the page"
     assert "noise <b>of all kinds</b>" in page.text
 
 
-def test_a_page_about_stand_in_data_says_so_and_one_without_history_has_no_curve(
-    hostile: Results, tmp_path: Path
-) -> None:
+def test_a_page_about_stand_in_data_has_a_notice_and_without_history_no_curve(hostile: Results, tmp_path: Path) -> None:
     page = Page(written(tmp_path, replace(report_of(hostile), fallback=True, history=())))
     assert STAND_IN in page.text
     assert len(page.images) == 9
 
 
 def test_equal_reports_give_equal_pages(hostile: Results, tmp_path: Path) -> None:
-    assert written(tmp_path, report_of(hostile)) == told(hostile)
+    assert written(tmp_path, report_of(hostile)) == page_of(hostile)
 
 
 def test_every_measure_is_explained(grey: Results) -> None:
@@ -212,17 +198,27 @@ def test_every_measure_is_explained(grey: Results) -> None:
             assert row.meaning.endswith(".")
 
 
-def test_a_measure_without_a_text_is_still_told() -> None:
+def test_a_measure_without_a_text_is_still_shown() -> None:
     (row,) = rows({"mutual_information_bits": 2.71828}, {"mutual_information_bits": "at most 3.3"})
-    assert (row.name, row.value, row.beside) == ("mutual information bits", "2.718", "at most 3.3")
+    assert (row.name, row.value, row.reference) == ("mutual information bits", "2.718", "at most 3.3")
 
 
-def test_measures_are_held_against_real_images_guessing_and_the_area(grey: Results) -> None:
-    found = beside(*grey.all(), 0.995)
+def test_measures_are_compared_with_real_images_guessing_and_the_area(grey: Results) -> None:
+    found = reference_values(*grey.all(), 0.995)
     assert found["samples_recognised"] == "real images: 99.5 %"
     assert found["concept_accuracy"] == "guessing: 10.0 %"
     assert found["own_patch_share"] == "its share of the area: 2.0 %"
-    assert "samples_recognised" not in beside(*grey.all(), None)
+    assert "samples_recognised" not in reference_values(*grey.all(), None)
+
+
+def test_the_equations_are_typeset(grey: Results) -> None:
+    text = page_of(grey)
+    assert text.count('<div class="equation" tabindex="0"') == 3
+    assert "&lt;mi" not in text
+    shown = "".join(Page(text).text.split())
+    assert "p(x,z)=p(zL)∏ℓ=1L−1p(zℓ∣zℓ+1)p(x∣z1)" in shown
+    assert "q(z∣x)=q(z1∣x)∏ℓ=1L−1q(zℓ+1∣zℓ)" in shown
+    assert "F(x)=𝔼q[−logp(x∣z1)+∑ℓ=1L(logq(zℓ∣zℓ−1)−logp(zℓ∣zℓ+1))]≥−logp(x)" in shown
 
 
 @pytest.mark.parametrize(

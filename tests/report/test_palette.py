@@ -7,7 +7,7 @@ from rgm.report.palette import code_colours, legible_on, plain_colours
 
 
 def atlas(levels: list[float], background: int = 0) -> CodeAtlas:
-    """Return an atlas whose codes paint flat patches; code `background` is the commonest."""
+    """Return an atlas whose codes decode to uniform patches; code `background` is the most common one."""
     painted = torch.tensor(levels)[:, None, None, None].expand(-1, 1, 4, 4).contiguous()
     counts = torch.ones(len(levels), dtype=torch.int64)
     counts[background] = 100
@@ -33,7 +33,7 @@ def test_colours_of_32_codes_are_far_apart() -> None:
     assert distances.min() > 15
 
 
-def test_the_more_a_code_paints_the_darker_it_is_and_blanks_are_light_greys() -> None:
+def test_codes_with_more_ink_are_darker_and_empty_codes_are_light_grey() -> None:
     colours = code_colours(atlas([0.0, 0.01, *np.linspace(0.1, 1.0, 12)]))
     assert (np.ptp(colours[:2], axis=1) < 1e-9).all()
     assert (colours[:2] > 0.85).all()
@@ -42,7 +42,7 @@ def test_the_more_a_code_paints_the_darker_it_is_and_blanks_are_light_greys() ->
     assert light[:2].min() > light[2:].max()
 
 
-def test_blank_is_what_is_commonest_be_it_black_or_white() -> None:
+def test_the_most_common_code_defines_empty_on_black_and_on_white() -> None:
     on_white = code_colours(atlas([1.0, 0.5, 0.0]))
     assert np.ptp(on_white[0]) < 1e-9
     assert lightness(on_white)[2] < lightness(on_white)[1] < lightness(on_white)[0]

@@ -1,4 +1,4 @@
-"""Processes that share every batch do what one process does."""
+"""Distributed training equals training in one process."""
 
 import json
 import os
@@ -34,19 +34,17 @@ CPU = torch.device("cpu")
         lambda n, source: uniform((n, 3), source, CPU),
         lambda n, source: integers(2, 9, (n,), source, CPU),
         lambda n, source: exponential(torch.empty(n, 4, 3, 2), source),
-        lambda n, source: exponential(
-            torch.empty(n, 4, 3, 2).contiguous(memory_format=torch.channels_last), source
-        ),
+        lambda n, source: exponential(torch.empty(n, 4, 3, 2).contiguous(memory_format=torch.channels_last), source),
     ],
 )
 def test_a_share_of_the_noise_is_the_batches_own(draw: Callable[[int, Source], torch.Tensor]) -> None:
     def seeded() -> torch.Generator:
         return torch.Generator().manual_seed(5)
 
-    whole = draw(7, seeded())
+    full = draw(7, seeded())
     for rank in range(3):
         rows = Processes(rank=rank, count=3).rows(7, CPU)
-        assert torch.equal(draw(len(rows), BatchSlice(seeded(), rows, 7)), whole[rows])
+        assert torch.equal(draw(len(rows), BatchSlice(seeded(), rows, 7)), full[rows])
     twice = draw(14, seeded())
     share = BatchSlice(seeded(), torch.tensor([1, 4]), 7).twice()
     assert torch.equal(draw(4, share), twice[[1, 4, 8, 11]])
@@ -54,10 +52,10 @@ def test_a_share_of_the_noise_is_the_batches_own(draw: Callable[[int, Source], t
 
 def test_black_and_white_is_drawn_alike() -> None:
     grey = torch.rand(7, 1, 4, 4, generator=torch.Generator().manual_seed(1))
-    whole = bernoulli(grey, torch.Generator().manual_seed(5))
+    full = bernoulli(grey, torch.Generator().manual_seed(5))
     rows = torch.tensor([0, 3, 6])
     part = bernoulli(grey[rows], BatchSlice(torch.Generator().manual_seed(5), rows, 7))
-    assert torch.equal(part, whole[rows])
+    assert torch.equal(part, full[rows])
 
 
 @pytest.mark.parametrize(("batch", "count"), [(7, 3), (6, 2), (1, 4), (64, 5)])
@@ -100,31 +98,17 @@ def test_two_processes_end_with_the_weights_of_one(tmp_path: Path) -> None:
         assert len(one["losses"]) == 10
         for key, value in one.items():
             torch.testing.assert_close(
-                two[key], value, atol=1e-9, rtol=0, msg=lambda said, at=f"{name} {key}": f"{at}: {said}"
+                two[key], value, atol=1e-9, rtol=0, msg=lambda output, at=f"{name} {key}": f"{at}: {output}"
             )
 
 
 @pytest.mark.slow
 def test_a_process_that_dies_stops_the_others_and_one_goes_on_alone(tmp_path: Path) -> None:
     out = tmp_path / "run"
-    options = [
-        "train",
-        "--data",
-        "digits",
-        "--preset",
-        "seed",
-        "--epochs",
-        "40",
-        "--out",
-        str(out),
-        "--device",
-        "cpu",
-    ]
+    options = ["train", "--data", "digits", "--preset", "seed", "--epochs", "40", "--out", str(out), "--device", "cpu"]
     command = [*TORCHRUN, "-m", "rgm", *options]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment
-    ) as together:
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment) as together:
         checkpoint = out / "checkpoints"
         start = time.monotonic()
         while not step_files(checkpoint):
@@ -136,16 +120,16 @@ def test_a_process_that_dies_stops_the_others_and_one_goes_on_alone(tmp_path: Pa
         assert len(workers) == 2
         killed = time.monotonic()
         os.kill(workers[1], signal.SIGKILL)
-        _, said = together.communicate(timeout=60)
+        _, output = together.communicate(timeout=60)
         assert time.monotonic() < killed + 60
         assert together.returncode != 0
-        assert b"Signal 9 (SIGKILL)" in said
+        assert b"Signal 9 (SIGKILL)" in output
     done = load_checkpoint(checkpoint)
     assert done.unfinished is not None
     assert not (out / "metrics.json").exists()
     epoch = done.unfinished.numbers["position"]["epoch"]
     assert epoch >= 1
-    # One process takes it up where two left it: with as many epochs asked for, but here only the next.
+    # One process resumes the run of two, with as many epochs, but here only the next.
     alone = [sys.executable, "-m", "rgm", *options, "--resume", "--quiet"]
     subprocess.run(alone, check=True, timeout=250, env=environment, capture_output=True)
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]

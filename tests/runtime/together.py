@@ -1,4 +1,4 @@
-"""Trains a few steps in float64, alone or as one of several processes, and leaves the weights: `together.py OUT`."""
+"""Trains a few steps in float64, alone or as one of several processes, and saves the weights: `together.py OUT`."""
 
 import sys
 from dataclasses import replace
@@ -52,9 +52,7 @@ def main(out: Path) -> None:
             training.run(lambda record, kept=losses: kept.append(record.loss), lambda *_: None)
             if processes.first:
                 validation = training.history[-1].validation
-                measures = {
-                    key: torch.tensor(value, dtype=torch.float64) for key, value in validation.items()
-                }
+                measures = {key: torch.tensor(value, dtype=torch.float64) for key, value in validation.items()}
                 weights = {key: value.contiguous() for key, value in model.state_dict().items()}
                 losses64 = torch.tensor(losses, dtype=torch.float64)
                 save_file({**weights, **measures, "losses": losses64}, out / f"{name}.safetensors")

@@ -37,7 +37,7 @@ def test_round_trip_keeps_everything(name: str, tmp_path: Path, generator: torch
     assert torch.equal(drawn[0], drawn[1])
 
 
-def test_equal_models_give_equal_bytes(tmp_path: Path) -> None:
+def test_equal_models_give_bit_identical_files(tmp_path: Path) -> None:
     for name in ("a", "b"):
         torch.manual_seed(0)
         save_model(tmp_path / name, SpatialRGM(), ORIGIN)
@@ -51,7 +51,7 @@ def test_a_file_a_checkpoint_folder_and_a_run_folder_are_models(saved: Path, tmp
         assert load(path).num_classes == 10
 
 
-def test_half_precision_is_half_the_file_and_read_as_float32(saved: Path, tmp_path: Path) -> None:
+def test_half_precision_halves_the_file_and_loads_as_float32(saved: Path, tmp_path: Path) -> None:
     model = load(saved)
     save_model(tmp_path / FILE, model, ORIGIN, dtype=torch.float16)
     assert (tmp_path / FILE).stat().st_size < 0.6 * saved.stat().st_size
@@ -61,12 +61,12 @@ def test_half_precision_is_half_the_file_and_read_as_float32(saved: Path, tmp_pa
         torch.testing.assert_close(tensor, model.state_dict()[name], rtol=1e-3, atol=1e-6)
 
 
-def test_what_lies_at_a_path_comes_before_packaged_weights_of_that_name(
+def test_a_path_comes_before_packaged_weights_of_its_name(
     saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert find_model("mnist") == packaged("mnist")
-    Path("mnist").mkdir()  # a folder of data, say
+    Path("mnist").mkdir()  # for example a folder of data
     assert find_model("mnist") == packaged("mnist")
     (Path("mnist") / FILE).write_bytes(saved.read_bytes())
     assert find_model("mnist") == Path("mnist") / FILE
@@ -74,7 +74,7 @@ def test_what_lies_at_a_path_comes_before_packaged_weights_of_that_name(
         SpatialRGM.from_pretrained("mnits")
 
 
-def test_missing_says_where(tmp_path: Path) -> None:
+def test_missing_models(tmp_path: Path) -> None:
     with pytest.raises(RGMError, match="no model at"):
         load(tmp_path / "nowhere")
     with pytest.raises(RGMError, match="no model in the folder"):
@@ -82,7 +82,7 @@ def test_missing_says_where(tmp_path: Path) -> None:
 
 
 def _rewritten(saved: Path, path: Path, edit: Callable[[dict[str, Any]], object]) -> Path:
-    """A whole file, checksum and all, whose header says something else."""
+    """An intact file with a valid checksum, and another header."""
     header, tensors = read_tensors(saved, "rgm")
     edit(header)
     write_tensors(path, "rgm", header, tensors)
@@ -91,7 +91,7 @@ def _rewritten(saved: Path, path: Path, edit: Callable[[dict[str, Any]], object]
 
 def test_not_ours(tmp_path: Path) -> None:
     save_file({"x": torch.zeros(3)}, tmp_path / FILE)
-    with pytest.raises(RGMError, match="not what is asked for: its header has no entry 'rgm'"):
+    with pytest.raises(RGMError, match="not of the requested kind: its header has no entry 'rgm'"):
         load(tmp_path)
 
 
@@ -110,17 +110,13 @@ def test_another_architecture_names_the_tensor(saved: Path, tmp_path: Path) -> N
 def test_an_architecture_that_claims_too_much_takes_no_memory(saved: Path, tmp_path: Path) -> None:
     for states in (10**12, 2**62):
         file = _rewritten(
-            saved,
-            tmp_path / FILE,
-            lambda header, states=states: header["model"]["levels"][0].update(states=states),
+            saved, tmp_path / FILE, lambda header, states=states: header["model"]["levels"][0].update(states=states)
         )
         with pytest.raises(RGMError, match=r"do not fit the architecture|cannot read"):
             load(file)
 
 
-def test_of_a_trainings_checkpoints_the_newest_whole_one_is_taken(
-    saved: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_the_newest_intact_checkpoint_is_loaded(saved: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     folder = tmp_path / "checkpoints"
     for step in (9, 10, 11):
         origin = replace(ORIGIN, seed=step)
@@ -133,16 +129,16 @@ def test_of_a_trainings_checkpoints_the_newest_whole_one_is_taken(
         caplog.clear()
         assert load_checkpoint(path).origin.seed == 10
         assert f"{newest} is not a whole safetensors file" in caplog.text
-        assert "the checkpoint before it is taken" in caplog.text
-    with pytest.raises(RGMError, match="not a whole"):  # asked for by name, it is not replaced by another
+        assert "the checkpoint before it is used" in caplog.text
+    with pytest.raises(RGMError, match="not a whole"):  # an explicit path is never replaced by another
         load_checkpoint(newest)
     for step in (9, 10):
         step_file(folder, step).write_bytes(b"")
-    with pytest.raises(RGMError, match=r"no checkpoint in .* is whole"):
+    with pytest.raises(RGMError, match=r"no checkpoint in .* is intact"):
         load_checkpoint(folder)
 
 
-def test_an_unwritable_place_says_so(tmp_path: Path) -> None:
+def test_an_unwritable_folder(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(RGMError, match="cannot write"):
         save_model(tmp_path / "file" / FILE, SpatialRGM(), ORIGIN)

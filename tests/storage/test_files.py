@@ -1,4 +1,4 @@
-"""Faults as a disk has them: full, read-only, stopped in the middle."""
+"""Faults of a disk: full, read-only, interrupted."""
 
 import errno
 import os
@@ -14,8 +14,7 @@ from rgm.errors import RGMError
 from rgm.storage.files import folder_lock, write_bytes, write_json
 
 HOLD = (
-    "import sys, time, pathlib; from rgm.storage.files import folder_lock\n"
-    "with folder_lock(pathlib.Path(sys.argv[1])):"
+    "import sys, time, pathlib; from rgm.storage.files import folder_lock\nwith folder_lock(pathlib.Path(sys.argv[1])):"
 )
 
 
@@ -33,14 +32,14 @@ def test_a_full_disk_leaves_what_was_there(file: Path, monkeypatch: pytest.Monke
 
     with monkeypatch.context() as patch:
         patch.setattr(*((os, call) if call == "fsync" else (Path, call)), full)
-        with pytest.raises(RGMError, match=r"cannot write .*No space left on device; name another place"):
+        with pytest.raises(RGMError, match=r"cannot write .*No space left on device; give another place"):
             write_bytes(file, b"after")
     assert file.read_bytes() == b"before"
     assert list(file.parent.iterdir()) == [file]
 
 
 def test_a_file_the_system_lets_grow_no_further(file: Path) -> None:
-    """A real fault in the middle of writing: the system's own limit on the size of a file."""
+    """A real fault while writing: the system's limit on the size of a file."""
     program = f"import pathlib, rgm.storage.files as files; files.write_bytes(pathlib.Path({str(file)!r}), bytes(9000))"
     done = subprocess.run(
         [sys.executable, "-c", program],
@@ -107,7 +106,7 @@ def test_a_folder_is_one_process_alone_and_is_free_when_that_is_killed(tmp_path:
         other.kill()
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / ".rgm-half").touch()
-    with folder_lock(tmp_path), folder_lock(tmp_path):  # `rgm run` holds it, and so does its training
+    with folder_lock(tmp_path), folder_lock(tmp_path):  # `rgm run` locks it, and so does its training
         assert not list((tmp_path / "checkpoints").iterdir())
     with folder_lock(tmp_path):
         pass

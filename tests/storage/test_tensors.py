@@ -11,15 +11,9 @@ from safetensors.torch import save_file
 from rgm.errors import RGMError
 from rgm.storage.tensors import VERSION, DamagedError, read_tensors, write_tensors
 
-TENSORS = {
-    "a": torch.arange(6.0).reshape(2, 3),
-    "b": torch.ones(2, dtype=torch.int64),
-    "c": torch.tensor(3.0),
-}
+TENSORS = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.ones(2, dtype=torch.int64), "c": torch.tensor(3.0)}
 HEADER = {"size": 3, "word": "naïve", "share": 1e-05}
-anywhere = settings(
-    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+anywhere = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture
@@ -29,7 +23,7 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def test_what_is_written_is_read(file: Path) -> None:
+def test_tensors_round_trip(file: Path) -> None:
     header, tensors = read_tensors(file, "kind")
     assert header == HEADER
     assert tensors.keys() == TENSORS.keys()
@@ -62,7 +56,7 @@ def test_cut_short_at_any_length(tmp_path: Path, share: float) -> None:
         read_tensors(path, "kind")
 
 
-def test_a_header_that_claims_too_much_is_refused_before_memory_is_taken(tmp_path: Path) -> None:
+def test_an_oversized_header_is_refused_before_allocation(tmp_path: Path) -> None:
     header = json.dumps({"x": {"dtype": "F32", "shape": [10**12], "data_offsets": [0, 4 * 10**12]}}).encode()
     path = tmp_path / "large.safetensors"
     path.write_bytes(struct.pack("<Q", len(header)) + header)
@@ -70,13 +64,11 @@ def test_a_header_that_claims_too_much_is_refused_before_memory_is_taken(tmp_pat
         read_tensors(path, "kind")
 
 
-def test_a_newer_version_says_update(file: Path) -> None:
+def test_a_newer_version_suggests_an_update(file: Path) -> None:
     newer = file.read_bytes().replace(rb"\"version\": 1", rb"\"version\": 7")
     assert newer != file.read_bytes()
     file.write_bytes(newer)
-    with pytest.raises(
-        RGMError, match=rf"newer rgm \(format 7, this one reads up to {VERSION}\): update rgm"
-    ):
+    with pytest.raises(RGMError, match=rf"newer rgm \(format 7, this one reads up to {VERSION}\): update rgm"):
         read_tensors(file, "kind")
 
 
@@ -87,7 +79,7 @@ def test_files_of_another_kind_and_no_files(file: Path, tmp_path: Path) -> None:
     with pytest.raises(RGMError, match=r"no entry 'kind' \(it has none\)"):
         read_tensors(tmp_path / "foreign", "kind")
     save_file({"x": torch.zeros(3)}, tmp_path / "text", metadata={"kind": "no JSON"})
-    with pytest.raises(DamagedError, match="none of rgm's"):
+    with pytest.raises(DamagedError, match="not rgm's"):
         read_tensors(tmp_path / "text", "kind")
     with pytest.raises(RGMError, match=r"cannot read .*nowhere"):
         read_tensors(tmp_path / "nowhere", "kind")

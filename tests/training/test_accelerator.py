@@ -1,4 +1,4 @@
-"""What a GPU trains is what the CPU trains, as far as its arithmetic goes; runs where there is one."""
+"""Training on a GPU matches training on the CPU up to rounding; runs where there is one."""
 
 from dataclasses import replace
 
@@ -12,9 +12,7 @@ from rgm.training.recipe import recipe
 from rgm.training.summary import summary
 
 PRESENT = [
-    name
-    for name, there in (("cuda", torch.cuda.is_available()), ("mps", torch.backends.mps.is_available()))
-    if there
+    name for name, there in (("cuda", torch.cuda.is_available()), ("mps", torch.backends.mps.is_available())) if there
 ]
 
 
@@ -22,22 +20,20 @@ PRESENT = [
 @pytest.mark.parametrize("preset", ["standard", "pretrained"])
 @pytest.mark.parametrize("device", PRESENT or ["none"])
 def test_a_gpu_trains_as_the_cpu_does(preset: str, device: str) -> None:
-    """Stages without noise but for the shifts: losses of the first steps within 1 %, and the same measures after."""
+    """Stages without noise except shifts: losses of the first steps within 1 %, and the same measures after."""
     data = from_arrays(
         torch.randint(256, (64, 28, 28), generator=torch.Generator().manual_seed(0), dtype=torch.uint8),
         torch.arange(64) % 10,
     )
     codes = replace(recipe(preset).stages[0], epochs=1, least_steps=1, batch_size=16, shift=0)
-    weights = replace(
-        codes.weights, locality=0.0
-    )  # which cell it changes is drawn by the device's own generator
+    weights = replace(codes.weights, locality=0.0)  # the changed cell is sampled by the device's generator
     chosen = replace(recipe(preset), stages=(replace(codes, weights=weights),))
     found = []
     for place in ("cpu", device):
         torch.manual_seed(0)
         run = NeuralTrainer(SpatialRGM.from_preset(preset).to(place), data, None, chosen, seed=1)
         losses: list[float] = []
-        # The order of the images is drawn by the device's generator, too: the same image in every place.
+        # The order of images is also sampled by the device's generator: the same image everywhere.
         run.images = run.images[:1].expand(64, -1, -1, -1).contiguous()
         run.labels = torch.zeros_like(run.labels) if run.labels is not None else None
         run.run(lambda record, kept=losses: kept.append(record.loss), lambda *_: None)

@@ -33,23 +33,21 @@ class Heard:
 
 
 @pytest.fixture(scope="module")
-def few(digits: ImageSet) -> ImageSet:
+def subset(digits: ImageSet) -> ImageSet:
     assert digits.labels is not None
     return replace(digits, images=digits.images[:96], labels=digits.labels[:96])
 
 
-def test_steps_and_epochs_are_heard_in_order(few: ImageSet) -> None:
+def test_callbacks_are_called_in_order(subset: ImageSet) -> None:
     torch.manual_seed(0)
     heard = Heard()
-    images = few.images
-    result = rgm.fit(
-        SpatialRGM(), images, few.labels, recipe="seed", epochs=2, batch_size=32, callbacks=[heard]
-    )
+    images = subset.images
+    result = rgm.fit(SpatialRGM(), images, subset.labels, recipe="seed", epochs=2, batch_size=32, callbacks=[heard])
     assert [record.step for record in heard.steps] == [1, 2, 3, 4, 5, 6]
     assert tuple(heard.epochs) == result.history
 
 
-def test_one_that_raises_leaves_a_checkpoint(tmp_path: Path) -> None:
+def test_an_exception_in_a_callback_leaves_a_checkpoint(tmp_path: Path) -> None:
     config = RunConfig(data="digits", preset="seed", epochs=1.0, device="cpu")
     with pytest.raises(KeyboardInterrupt):
         plan_run(config).carry_out(tmp_path, callbacks=[Heard(until=3)])
@@ -59,23 +57,23 @@ def test_one_that_raises_leaves_a_checkpoint(tmp_path: Path) -> None:
     assert heard.steps[0].step == 4
 
 
-def test_a_board_that_cannot_be_written_is_said_before_training(tmp_path: Path) -> None:
+def test_an_unwritable_board_is_reported_before_training(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(RGMError, match=r"cannot write .*board: .*; name another place"):
+    with pytest.raises(RGMError, match=r"cannot write .*board: .*; give another place"):
         TensorBoard(tmp_path / "file" / "board")
 
 
-def test_tensorboard_shows_every_step_and_epoch(few: ImageSet, tmp_path: Path) -> None:
+def test_tensorboard_shows_every_step_and_epoch(subset: ImageSet, tmp_path: Path) -> None:
     torch.manual_seed(0)
     heard = Heard()
     rgm.fit(
         SpatialRGM(),
-        few.images,
-        few.labels,
+        subset.images,
+        subset.labels,
         recipe="seed",
         epochs=2,
         batch_size=32,
-        validation=(few.images, few.labels),
+        validation=(subset.images, subset.labels),
         callbacks=[heard, TensorBoard(tmp_path)],
     )
     board = EventAccumulator(str(tmp_path)).Reload()

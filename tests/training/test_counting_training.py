@@ -1,4 +1,4 @@
-"""Counting models as trainings: the same folder, resumed to the bit, refusals."""
+"""Training of counting models: run folders, resuming, errors."""
 
 import json
 from dataclasses import replace
@@ -20,37 +20,28 @@ COUNTING = RunConfig(data="digits", preset="counting", seed=3)
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    out = tmp_path_factory.mktemp("whole") / "run"
+def uninterrupted(tmp_path_factory):
+    out = tmp_path_factory.mktemp("uninterrupted") / "run"
     return plan_run(COUNTING).carry_out(out)
 
 
-def test_a_run_leaves_what_every_run_leaves(whole):
-    names = {path.name for path in whole.folder.iterdir()}
-    assert {
-        "config.json",
-        "model.safetensors",
-        "metrics.json",
-        "metrics.jsonl",
-        "timing.jsonl",
-        "checkpoints",
-    } <= names
-    metrics = json.loads((whole.folder / "metrics.json").read_text())
+def test_a_run_folder_is_complete(uninterrupted):
+    names = {path.name for path in uninterrupted.folder.iterdir()}
+    assert {"config.json", "model.safetensors", "metrics.json", "metrics.jsonl", "timing.jsonl", "checkpoints"} <= names
+    metrics = json.loads((uninterrupted.folder / "metrics.json").read_text())
     assert metrics["data"] == "digits"
     assert metrics["preset"] == "counting"
     assert metrics["test"]["concept_accuracy"] > 0.96
-    stages = [json.loads(line)["stage"] for line in (whole.folder / "metrics.jsonl").read_text().splitlines()]
+    stages = [json.loads(line)["stage"] for line in (uninterrupted.folder / "metrics.jsonl").read_text().splitlines()]
     assert stages == ["states", "prototypes", "pass 1"]
 
 
-def test_a_saved_model_is_the_same_model(whole):
-    loaded = load_checkpoint(whole.folder)
+def test_a_saved_model_is_the_same_model(uninterrupted):
+    loaded = load_checkpoint(uninterrupted.folder)
     assert isinstance(loaded.model, CountingRGM)
-    assert loaded.model.config == whole.model.config
+    assert loaded.model.config == uninterrupted.model.config
     images = torch.rand(3, 1, 28, 28, generator=torch.Generator().manual_seed(0))
-    torch.testing.assert_close(
-        loaded.model.log_weight(images), whole.model.log_weight(images), rtol=0, atol=0
-    )
+    torch.testing.assert_close(loaded.model.log_weight(images), uninterrupted.model.log_weight(images), rtol=0, atol=0)
     assert loaded.unfinished is None
 
 
@@ -58,7 +49,7 @@ LATER = [pytest.param(after, marks=pytest.mark.slow) for after in (8, 19)]
 
 
 @pytest.mark.parametrize("after", [3, *LATER])  # within the states, at their end, at the end of all
-def test_stopped_and_resumed_it_ends_in_the_same_bytes(whole, tmp_path, after):
+def test_resumed_training_is_bit_identical(uninterrupted, tmp_path, after):
     def stop(record: StepRecord) -> None:
         if record.step == after:
             raise KeyboardInterrupt
@@ -67,12 +58,12 @@ def test_stopped_and_resumed_it_ends_in_the_same_bytes(whole, tmp_path, after):
         plan_run(COUNTING).carry_out(tmp_path, watch=stop)
     assert load_checkpoint(tmp_path / "checkpoints").unfinished is not None
     resumed = plan_run(COUNTING).carry_out(tmp_path, resume=True)
-    assert resumed.history == whole.history
-    assert (tmp_path / "metrics.json").read_bytes() == (whole.folder / "metrics.json").read_bytes()
-    assert (tmp_path / "model.safetensors").read_bytes() == (whole.folder / "model.safetensors").read_bytes()
+    assert resumed.history == uninterrupted.history
+    assert (tmp_path / "metrics.json").read_bytes() == (uninterrupted.folder / "metrics.json").read_bytes()
+    assert (tmp_path / "model.safetensors").read_bytes() == (uninterrupted.folder / "model.safetensors").read_bytes()
 
 
-def test_what_stops_its_first_step_leaves_something_to_go_on_from(tmp_path, monkeypatch):
+def test_a_run_interrupted_in_its_first_step_can_be_resumed(tmp_path, monkeypatch):
     def killed(*_: object) -> None:
         raise SystemExit(143)
 
@@ -104,7 +95,7 @@ def test_another_recipe_does_not_resume(tmp_path):
         ({"batch_size": 0}, "batch size"),
     ],
 )
-def test_what_only_networks_have_is_refused(options, names):
+def test_options_of_networks_are_refused(options, names):
     with pytest.raises(RGMError, match=names):
         plan_run(replace(COUNTING, **options))
 
@@ -112,7 +103,7 @@ def test_what_only_networks_have_is_refused(options, names):
 def test_epochs_are_passes():
     assert adjusted(EMRecipe(), epochs=11.0, batch_size=None).passes == 2
     assert adjusted(EMRecipe(), epochs=9.0, batch_size=5) == EMRecipe(passes=0, batch_size=5)
-    with pytest.raises(RGMError, match="sees each image once"):
+    with pytest.raises(RGMError, match="takes one pass over the images"):
         plan_run(replace(COUNTING, preset="paper", epochs=2.0))
 
 
@@ -130,7 +121,7 @@ def test_a_single_cell_is_refused():
         plan_run(replace(COUNTING, size=4))
 
 
-def test_the_paper_sees_images_in_another_order_where_they_come_class_after_class():
+def test_the_paper_shuffles_images_sorted_by_class():
     images = torch.arange(40, dtype=torch.uint8)[:, None, None, None].expand(-1, 1, 8, 8)
     labels = torch.arange(2).repeat_interleave(20)
     model = CountingRGM.from_preset("paper", image=(1, 8, 8), classes=2)

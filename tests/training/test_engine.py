@@ -52,7 +52,7 @@ def test_compiled_networks_give_the_same_losses_but_for_rounding() -> None:
     torch.testing.assert_close(torch.tensor(compiled), torch.tensor(exact), rtol=1e-4, atol=0)
 
 
-def test_without_a_compiler_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_compiler_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(RGMError, match=r"--compile needs a C\+\+ compiler"):
         training("seed", Engine(compile=True))
@@ -71,8 +71,8 @@ for preset in sys.argv[1:]:
     levels = model.relax(torch.rand(2, 1, 28, 28))
     model.mean_image(levels[0].sample)
     for level in range(1, model.depth):
-        told = model.recognition(level + 1).read(levels[level].sample)
-        model.prior(level).log_prob(levels[level - 1].sample.detach(), told)
+        embedded = model.recognition(level + 1).read(levels[level].sample)
+        model.prior(level).log_prob(levels[level - 1].sample.detach(), embedded)
     for hook in hooks:
         hook.remove()
     for part in parts:
@@ -83,7 +83,7 @@ for preset in sys.argv[1:]:
 
 @pytest.mark.slow
 def test_no_network_breaks_into_several_graphs() -> None:
-    """In a process of its own: checks of shapes, which tests have, are no part of a graph."""
+    """In a process of its own: the tests' checks of shapes would break the graph."""
     presets = ("seed", "standard", "pretrained", "three-level")
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", BREAKS, *presets], check=True, capture_output=True, text=True
@@ -117,11 +117,10 @@ def operations(preset: str, stage: int, batch: int) -> int:
 
 
 @pytest.mark.parametrize(
-    ("preset", "stage", "most"),
-    [("seed", 0, 300), ("standard", 0, 700), ("standard", 1, 1000), ("pretrained", 3, 370)],
+    ("preset", "stage", "most"), [("seed", 0, 300), ("standard", 0, 700), ("standard", 1, 1000), ("pretrained", 3, 370)]
 )
 def test_a_step_takes_few_operations_however_many_images(preset: str, stage: int, most: int) -> None:
-    """A fifth more than were counted: beyond that, someone should have seen the change."""
+    """A fifth more than were counted: more needs a deliberate change."""
     few, many = (operations(preset, stage, batch) for batch in (4, 32))
     assert few == many
     assert many <= most

@@ -17,11 +17,11 @@ from rgm.training.recipe import Recipe, Stage, Weights, recipe
 
 
 class StopError(Exception):
-    """Raised by a watcher to end a training early."""
+    """Raised by a callback to end training early."""
 
 
 @pytest.fixture(scope="module")
-def few(digits: ImageSet) -> ImageSet:
+def subset(digits: ImageSet) -> ImageSet:
     assert digits.labels is not None
     return replace(digits, images=digits.images[:200], labels=digits.labels[:200])
 
@@ -54,12 +54,7 @@ def test_every_preset_learns(name: str) -> None:
     model = SpatialRGM.from_preset(name, image=images.shape)
     plan = recipe(name).adjusted(epochs=8, batch_size=32)
     history = train(model, images, plan, seed=0).history
-    learned = {
-        "codes": "reconstruction",
-        "seed": "reconstruction",
-        "bound": "distortion_nats",
-        "prior": "prior",
-    }
+    learned = {"codes": "reconstruction", "seed": "reconstruction", "bound": "distortion_nats", "prior": "prior"}
     stages = [stage.name for stage in plan.stages if stage.name in learned]
     assert stages
     for stage in stages:
@@ -68,12 +63,12 @@ def test_every_preset_learns(name: str) -> None:
 
 
 @pytest.mark.parametrize("part", ["prior", "concept"])
-def test_a_stage_of_one_part_leaves_the_others_as_they_are(few: ImageSet, part: str) -> None:
+def test_a_stage_of_one_part_freezes_the_others(subset: ImageSet, part: str) -> None:
     model = new_model("likelihood")
     before = {name: value.clone() for name, value in model.state_dict().items()}
     weights = Weights(reconstruction=0.0, **{part: 1.0})
     stage = Stage(name=part, epochs=4, learning_rate=3e-3, trains=part, weights=weights)  # type: ignore[arg-type]
-    history = train(model, few, Recipe(stages=(stage,)), seed=0).history
+    history = train(model, subset, Recipe(stages=(stage,)), seed=0).history
     moved = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
     start = "priors.0." if part == "prior" else "recognitions.1."
     assert moved
@@ -81,23 +76,23 @@ def test_a_stage_of_one_part_leaves_the_others_as_they_are(few: ImageSet, part: 
     assert history[-1].terms[part] < history[0].terms[part]
 
 
-def test_equal_seeds_give_equal_runs(few: ImageSet) -> None:
+def test_equal_seeds_give_equal_runs(subset: ImageSet) -> None:
     models = [new_model(), new_model()]
-    histories = [train(model, few, two_stages(), seed=5, validation=few).history for model in models]
+    histories = [train(model, subset, two_stages(), seed=5, validation=subset).history for model in models]
     assert histories[0] == histories[1]
     for one, two in zip(*(model.state_dict().values() for model in models), strict=True):
         assert torch.equal(one, two)
 
 
-def test_another_seed_gives_another_run(few: ImageSet) -> None:
-    losses = [train(new_model(), few, two_stages(), seed=seed).history[-1].loss for seed in (0, 1)]
+def test_another_seed_gives_another_run(subset: ImageSet) -> None:
+    losses = [train(new_model(), subset, two_stages(), seed=seed).history[-1].loss for seed in (0, 1)]
     assert losses[0] != losses[1]
 
 
-def test_steps_and_epochs_are_counted_over_stages(few: ImageSet) -> None:
+def test_steps_and_epochs_are_counted_over_stages(subset: ImageSet) -> None:
     seen: list[StepRecord] = []
-    history = train(new_model(), few, two_stages(), seed=0, watch=seen.append).history
-    # 200 images in batches of 64 make 4 steps an epoch: 6 of the first stage, then 4.
+    history = train(new_model(), subset, two_stages(), seed=0, watch=seen.append).history
+    # 200 images in batches of 64 make 4 steps per epoch: 6 of the first stage, then 4.
     assert [record.step for record in seen] == list(range(1, 11))
     assert {record.steps for record in seen} == {10}
     assert [(record.stage, record.epoch, record.step) for record in history] == [
@@ -113,23 +108,21 @@ def plan_of(name: str) -> Recipe:
     return two_stages() if name == "seed" else recipe(name).adjusted(epochs=2.5, batch_size=64)
 
 
-@pytest.fixture(
-    scope="module", params=["seed", "standard", pytest.param("pretrained", marks=pytest.mark.slow)]
-)
-def whole(request: pytest.FixtureRequest, few: ImageSet) -> tuple[str, NeuralTrainer]:
-    """A training that nothing stopped."""
-    done = NeuralTrainer(new_model(request.param), few, few, plan_of(request.param), seed=2)
+@pytest.fixture(scope="module", params=["seed", "standard", pytest.param("pretrained", marks=pytest.mark.slow)])
+def uninterrupted(request: pytest.FixtureRequest, subset: ImageSet) -> tuple[str, NeuralTrainer]:
+    """An uninterrupted training."""
+    done = NeuralTrainer(new_model(request.param), subset, subset, plan_of(request.param), seed=2)
     done.run(lambda _: None, lambda *_: None)
     return request.param, done
 
 
 @pytest.mark.parametrize("stop_at", [1, 4, 6, 9])
-def test_a_training_taken_up_at_any_step_ends_the_same(
-    few: ImageSet, whole: tuple[str, NeuralTrainer], stop_at: int
+def test_training_resumed_at_any_step_is_bit_identical(
+    subset: ImageSet, uninterrupted: tuple[str, NeuralTrainer], stop_at: int
 ) -> None:
-    name, undisturbed = whole
+    name, undisturbed = uninterrupted
     plan = plan_of(name)
-    broken = NeuralTrainer(new_model(name), few, few, plan, seed=2)
+    broken = NeuralTrainer(new_model(name), subset, subset, plan, seed=2)
     kept: list[tuple[object, object, dict[str, torch.Tensor]]] = []
 
     def keep(training: NeuralTrainer, _record: object) -> None:
@@ -144,59 +137,53 @@ def test_a_training_taken_up_at_any_step_ends_the_same(
     with pytest.raises(StopError):
         broken.run(watch, keep)
     numbers, tensors, weights = kept[-1]
-    resumed = NeuralTrainer(new_model(name), few, few, plan, seed=2)
+    resumed = NeuralTrainer(new_model(name), subset, subset, plan, seed=2)
     resumed.model.load_state_dict(weights)
     resumed.restore(numbers, tensors)  # type: ignore[arg-type]
     resumed.run(lambda _: None, lambda *_: None)
     assert resumed.history == undisturbed.history
-    for one, two in zip(
-        undisturbed.model.state_dict().values(), resumed.model.state_dict().values(), strict=True
-    ):
+    for one, two in zip(undisturbed.model.state_dict().values(), resumed.model.state_dict().values(), strict=True):
         assert torch.equal(one, two)
 
 
-def test_a_loss_that_is_not_finite_stops_with_step_and_terms(few: ImageSet) -> None:
+def test_a_loss_that_is_not_finite_stops_with_step_and_terms(subset: ImageSet) -> None:
     model = new_model()
     with torch.no_grad():
         model.likelihood.net[0].bias.fill_(float("nan"))
-    said = r"nan at step 1, batch 1 of epoch 1 of stage 'seed' \(training images \d+, .* by its term reconstruction \("
-    with pytest.raises(RGMError, match=said):
-        train(model, few, recipe("seed"), seed=0)
+    place = r"nan at step 1, batch 1 of epoch 1 of stage 'seed'"
+    with pytest.raises(RGMError, match=place + r" \(training images \d+, .* by its term reconstruction \("):
+        train(model, subset, recipe("seed"), seed=0)
 
 
-def test_weights_that_are_not_finite_are_never_a_checkpoint(few: ImageSet) -> None:
-    training = NeuralTrainer(new_model(), few, None, recipe("seed"), seed=0)
+def test_weights_that_are_not_finite_are_never_a_checkpoint(subset: ImageSet) -> None:
+    training = NeuralTrainer(new_model(), subset, None, recipe("seed"), seed=0)
     with torch.no_grad():
         training.model.likelihood.net[0].bias[3] = float("inf")
     with pytest.raises(RGMError, match=r"weights likelihood.net.0.bias are no longer finite after step 0"):
         training.state()
 
 
-def test_the_state_of_another_training_is_refused(few: ImageSet) -> None:
-    training = NeuralTrainer(new_model(), few, None, two_stages(), seed=0)
+def test_the_state_of_another_training_is_refused(subset: ImageSet) -> None:
+    training = NeuralTrainer(new_model(), subset, None, two_stages(), seed=0)
     training.run(lambda _: None, lambda *_: None)
     numbers, tensors = training.state()
-    fresh = NeuralTrainer(new_model(), few, None, two_stages(), seed=0)
+    fresh = NeuralTrainer(new_model(), subset, None, two_stages(), seed=0)
     for wrong in ({"stage": 2}, {"step": -1}, {"step": 10**9}, {"epoch": 40}, {"step": "many"}):
         with pytest.raises(RGMError, match="state of another training"):
             fresh.restore(numbers | {"position": numbers["position"] | wrong}, tensors)
     name = next(name for name in tensors if name.endswith("exp_avg"))
-    for other in (
-        {name: tensors[name][..., :1]},
-        {name: tensors[name].long()},
-        {"7.0.step": torch.zeros(())},
-    ):
+    for other in ({name: tensors[name][..., :1]}, {name: tensors[name].long()}, {"7.0.step": torch.zeros(())}):
         with pytest.raises(RGMError, match="its optimisers have no"):
             fresh.restore(numbers, tensors | other)
-    with pytest.raises(RGMError, match="its optimisers keep exp_avg alone of weights 0"):
+    with pytest.raises(RGMError, match="its optimisers have only exp_avg of weights 0"):
         fresh.restore(numbers, {"0.0.exp_avg": tensors["0.0.exp_avg"]})
     fresh.restore(numbers, tensors)
     assert fresh.finished
 
 
-def test_labels_are_needed_where_the_recipe_learns_concepts(few: ImageSet) -> None:
+def test_labels_are_needed_where_the_recipe_learns_concepts(subset: ImageSet) -> None:
     with pytest.raises(RGMError, match="learns concepts from labels"):
-        train(new_model(), replace(few, labels=None, classes=()), recipe("seed"), seed=0)
+        train(new_model(), replace(subset, labels=None, classes=()), recipe("seed"), seed=0)
 
 
 def plan_for_hidden_labels() -> Recipe:
@@ -204,14 +191,14 @@ def plan_for_hidden_labels() -> Recipe:
     return Recipe(stages=tuple(replace(stage, batch_size=64) for stage in stages))
 
 
-def test_hidden_labels_teach_nothing(few: ImageSet) -> None:
-    """What the hidden labels were changes no weight, in either stage."""
-    assert few.labels is not None
-    known = few_labels(few, 20, seed=0)
+def test_hidden_labels_have_no_effect(subset: ImageSet) -> None:
+    """Hidden labels change no weight, in either stage."""
+    assert subset.labels is not None
+    known = few_labels(subset, 20, seed=0)
     assert known.labels is not None
-    other = replace(few, labels=torch.where(known.labels == HIDDEN, (few.labels + 1) % 10, few.labels))
+    other = replace(subset, labels=torch.where(known.labels == HIDDEN, (subset.labels + 1) % 10, subset.labels))
     found = []
-    for source in (few, other):
+    for source in (subset, other):
         assert source.labels is not None
         labels = torch.where(known.labels == HIDDEN, HIDDEN, source.labels)
         model = new_model("standard")
@@ -221,9 +208,9 @@ def test_hidden_labels_teach_nothing(few: ImageSet) -> None:
 
 
 @pytest.mark.parametrize("count", [20, pytest.param(0, marks=pytest.mark.slow)])
-def test_a_training_with_few_labels_is_taken_up_where_it_stood(few: ImageSet, count: int) -> None:
-    data = few_labels(few, count, seed=0)
-    whole = NeuralTrainer(new_model("standard"), data, few, plan_for_hidden_labels(), seed=2)
+def test_training_with_few_labels_is_resumed(subset: ImageSet, count: int) -> None:
+    data = few_labels(subset, count, seed=0)
+    uninterrupted = NeuralTrainer(new_model("standard"), data, subset, plan_for_hidden_labels(), seed=2)
     states: list[tuple[object, object, dict[str, torch.Tensor]]] = []
 
     def keep(training: NeuralTrainer, _record: object) -> None:
@@ -231,26 +218,26 @@ def test_a_training_with_few_labels_is_taken_up_where_it_stood(few: ImageSet, co
         weights = {name: value.clone() for name, value in training.model.state_dict().items()}
         states.append((numbers, {name: value.clone() for name, value in tensors.items()}, weights))
 
-    whole.run(lambda _: None, keep)
+    uninterrupted.run(lambda _: None, keep)
     numbers, tensors, weights = states[1]
-    resumed = NeuralTrainer(new_model("standard"), data, few, plan_for_hidden_labels(), seed=2)
+    resumed = NeuralTrainer(new_model("standard"), data, subset, plan_for_hidden_labels(), seed=2)
     resumed.model.load_state_dict(weights)
     resumed.restore(numbers, tensors)  # type: ignore[arg-type]
     resumed.run(lambda _: None, lambda *_: None)
-    assert resumed.history == whole.history
-    assert {"concept", "pseudo_label", "information"} <= set(whole.history[0].terms)
+    assert resumed.history == uninterrupted.history
+    assert {"concept", "pseudo_label", "information"} <= set(uninterrupted.history[0].terms)
 
 
-def test_fit_takes_arrays(few: ImageSet) -> None:
-    assert few.labels is not None
+def test_fit_takes_arrays(subset: ImageSet) -> None:
+    assert subset.labels is not None
     model = new_model()
-    result = rgm.fit(model, few.images.numpy(), few.labels.numpy(), recipe="seed", epochs=1, device="cpu")
+    result = rgm.fit(model, subset.images.numpy(), subset.labels.numpy(), recipe="seed", epochs=1, device="cpu")
     assert result.model is model
     assert len(result.history) == 1
     assert not model.training
 
 
-def test_recipes_refuse_what_cannot_be() -> None:
+def test_invalid_recipes_are_refused() -> None:
     for epochs in (0, -1, float("inf"), float("nan")):
         with pytest.raises(RGMError, match="epochs must be positive and finite"):
             recipe("seed").adjusted(epochs=epochs)
@@ -271,16 +258,14 @@ def test_images_are_shifted_by_every_amount_and_no_more(generator: torch.Generat
     assert shifted(image, 0, generator) is image
 
 
-def test_what_the_user_froze_stays_as_it_is(digits: ImageSet) -> None:
+def test_frozen_weights_do_not_change(digits: ImageSet) -> None:
     torch.manual_seed(0)
     model = SpatialRGM.from_preset("quick")
     frozen = model.recognition(1).features[0].weight.requires_grad_(False)
     before = frozen.clone()
-    few = replace(
+    subset = replace(
         digits, images=digits.images[:64], labels=digits.labels[:64] if digits.labels is not None else None
     )
-    NeuralTrainer(model, few, None, recipe("quick").adjusted(epochs=3), seed=0).run(
-        lambda _: None, lambda *_: None
-    )
+    NeuralTrainer(model, subset, None, recipe("quick").adjusted(epochs=3), seed=0).run(lambda _: None, lambda *_: None)
     assert torch.equal(frozen, before)
     assert [weight.requires_grad for weight in model.parameters()].count(False) == 1

@@ -21,19 +21,19 @@ def test_singular_vectors_stay_and_values_come_near_one(shape: tuple[int, ...]) 
 def test_steps_are_those_of_pytorchs_to_bfloat16() -> None:
     generator = torch.Generator().manual_seed(1)
     start = [torch.randn(shape, generator=generator) for shape in ((6, 18), (18, 6), (6, 18), (6, 6))]
-    ours, theirs = ([torch.nn.Parameter(w.clone()) for w in start] for _ in range(2))
-    optimizers = (Muon(ours, lr=0.02), torch.optim.Muon(theirs, lr=0.02, weight_decay=0.0))
+    ours, reference = ([torch.nn.Parameter(w.clone()) for w in start] for _ in range(2))
+    optimizers = (Muon(ours, lr=0.02), torch.optim.Muon(reference, lr=0.02, weight_decay=0.0))
     for _ in range(4):
         gradients = [torch.randn(w.shape, generator=generator) for w in start]
-        for weights in (ours, theirs):
+        for weights in (ours, reference):
             for weight, gradient in zip(weights, gradients, strict=True):
                 weight.grad = gradient.clone()
         for optimizer in optimizers:
             optimizer.step()
-    for a, b, before in zip(ours, theirs, start, strict=True):
+    for a, b, before in zip(ours, reference, start, strict=True):
         assert float((a - b).detach().norm()) < 0.03 * float((a - before).detach().norm())
 
 
-def test_what_is_no_matrix_is_refused() -> None:
+def test_vectors_are_refused() -> None:
     with pytest.raises(ValueError, match="matrices"):
         Muon([torch.nn.Parameter(torch.zeros(3))], lr=0.1)

@@ -12,14 +12,7 @@ from rgm.model.config import preset
 from rgm.model.recognition import Relaxed
 from rgm.model.spatial import SpatialRGM
 from rgm.presets import ESTIMATORS
-from rgm.training.objective import (
-    locality_loss,
-    loss,
-    mutual_information,
-    pseudo_label,
-    robust_log_prob,
-    usage,
-)
+from rgm.training.objective import locality_loss, loss, mutual_information, pseudo_label, robust_log_prob, usage
 from rgm.training.recipe import Weights, recipe
 
 
@@ -76,7 +69,7 @@ def test_spill_is_nothing_for_a_decoder_that_keeps_to_the_patch(generator: torch
     codes = torch.randint(32, (6, 7, 7), generator=generator)
     assert float(locality_loss(model, one_hot(codes, 32), model.decode(codes), generator)) > 0
     context = model.likelihood.net[0]
-    with torch.no_grad():  # keep the middle of the 3 × 3 kernel alone: a cell then sees only itself
+    with torch.no_grad():  # only the centre of the 3 × 3 kernel: a cell then depends on itself alone
         middle = context.weight[:, :, 1:2, 1:2].clone()
         context.weight.zero_()
         context.weight[:, :, 1:2, 1:2] = middle
@@ -87,9 +80,7 @@ def test_spill_is_nothing_for_a_decoder_that_keeps_to_the_patch(generator: torch
 def test_spill_is_the_change_outside_the_patch() -> None:
     model = SpatialRGM().eval()
     codes = torch.zeros(1, 7, 7, dtype=torch.int64)
-    measured = float(
-        locality_loss(model, one_hot(codes, 32), model.decode(codes), torch.Generator().manual_seed(3))
-    )
+    measured = float(locality_loss(model, one_hot(codes, 32), model.decode(codes), torch.Generator().manual_seed(3)))
     candidates, plain = [], model.decode(codes)
     for row in range(7):
         for column in range(7):
@@ -103,8 +94,8 @@ def test_spill_is_the_change_outside_the_patch() -> None:
     assert min(abs(measured - value) for value in candidates) == pytest.approx(0, abs=1e-9)
 
 
-def test_information_between_looks_is_that_of_their_joint_table() -> None:
-    """Looks that agree on four equal classes tell log 4 of each other; independent ones nothing."""
+def test_information_between_views_is_that_of_their_joint_table() -> None:
+    """Views that agree on four equal classes have log 4 nats of information; independent ones none."""
     sure = torch.eye(4).repeat(25, 1) * 50
     assert float(mutual_information(sure, sure)) == pytest.approx(math.log(4), abs=1e-5)
     turned = sure[:, [1, 0, 3, 2]]
@@ -113,12 +104,12 @@ def test_information_between_looks_is_that_of_their_joint_table() -> None:
     assert float(mutual_information(sure, flat)) == pytest.approx(0.0, abs=1e-5)
 
 
-def test_a_sure_look_teaches_the_other_and_a_label_overrules_it(generator: torch.Generator) -> None:
+def test_confident_views_are_pseudo_labels_and_labels_override_them(generator: torch.Generator) -> None:
     first = torch.tensor([[9.0, 0, 0], [1.0, 0, 0], [9.0, 0, 0]])
     second = torch.randn(3, 3, generator=generator)
     log_q = second.log_softmax(1)
     nothing = torch.tensor([HIDDEN, HIDDEN, HIDDEN])
-    expected = -(log_q[0, 0] + log_q[2, 0]) / 3  # the second image's first look is not sure
+    expected = -(log_q[0, 0] + log_q[2, 0]) / 3  # the second image's first view is not confident
     torch.testing.assert_close(pseudo_label(first, second, nothing), expected)
     expected = -(log_q[0, 0] + log_q[1, 1] + log_q[2, 2]) / 3
     torch.testing.assert_close(pseudo_label(first, second, torch.tensor([HIDDEN, 1, 2])), expected)
@@ -169,7 +160,7 @@ def test_the_usage_term_is_the_divergence_from_uniform_and_keeps_a_finite_slope_
     assert slope.isfinite().all()
 
 
-def test_outliers_bend_the_likelihood_where_a_code_is_improbable() -> None:
+def test_outliers_change_the_likelihood_of_improbable_codes() -> None:
     log_p = torch.linspace(-12, 0, 30, dtype=torch.float64, requires_grad=True)
     share = 0.02
     found = robust_log_prob(log_p[None], share)[0]
@@ -180,18 +171,12 @@ def test_outliers_bend_the_likelihood_where_a_code_is_improbable() -> None:
     assert torch.equal(robust_log_prob(log_p[None], 0.0)[0], log_p)
 
 
-def test_the_priors_term_tolerates_outliers_and_stays_above_what_it_was(generator: torch.Generator) -> None:
+def test_the_prior_term_is_robust_to_outliers(generator: torch.Generator) -> None:
     torch.manual_seed(0)
     model = SpatialRGM.from_preset("standard").train()
     x, y = torch.rand(4, 1, 28, 28, generator=generator), torch.arange(4)
     strict, lenient = (
-        loss(
-            model,
-            x,
-            y,
-            Weights(reconstruction=0.0, prior=1.0, outliers=share),
-            torch.Generator().manual_seed(1),
-        )
+        loss(model, x, y, Weights(reconstruction=0.0, prior=1.0, outliers=share), torch.Generator().manual_seed(1))
         for share in (0.0, 0.02)
     )
     assert list(strict.terms) == list(lenient.terms) == ["prior"]

@@ -1,4 +1,4 @@
-"""A code that another can replace at no cost is given up, and moved to where the codes serve badly."""
+"""A code that another can replace at no cost is relocated to badly quantised embeddings."""
 
 from dataclasses import replace
 
@@ -33,7 +33,7 @@ def test_the_least_needed_code_is_the_cheapest_to_replace_by_its_nearest() -> No
     assert cost == pytest.approx(3 * 0.1**2 / (9 * 0.2**2))
 
 
-def test_a_duplicate_is_given_up_and_moved_by_the_next_step(digits: ImageSet) -> None:
+def test_a_duplicate_is_relocated_by_the_next_step(digits: ImageSet) -> None:
     model = _model()
     head = model.recognition(1).head
     assert isinstance(head, CodebookHead)
@@ -53,7 +53,7 @@ def test_a_duplicate_is_given_up_and_moved_by_the_next_step(digits: ImageSet) ->
     assert head.usage[given_up] == 1
 
 
-def test_no_code_is_given_up_where_none_costs_so_little(digits: ImageSet) -> None:
+def test_needed_codes_are_not_relocated(digits: ImageSet) -> None:
     model = _model().eval()
     assert relocate(model, to_unit(digits.images[:64]), need=0.0) is None
     head = model.recognition(1).head
@@ -61,26 +61,20 @@ def test_no_code_is_given_up_where_none_costs_so_little(digits: ImageSet) -> Non
     assert bool((head.usage == 1).all())
 
 
-def test_codes_are_moved_between_two_shares_of_the_stage_and_the_usage_term_ends(digits: ImageSet) -> None:
+def test_codes_are_relocated_between_two_shares_of_the_stage(digits: ImageSet) -> None:
     relocation = Relocation(start=0.25, stop=0.75, every=2)
     assert [step for step in range(1, 17) if relocation.due(step, 16)] == [4, 6, 8, 10]
-    stage = Stage(
-        name="codes",
-        epochs=1,
-        batch_size=8,
-        relocation=relocation,
-        weights=Weights(usage=0.5, codebook=1.0),
-    )
-    few = replace(digits, images=digits.images[:64], labels=None, classes=())
+    stage = Stage(name="codes", epochs=1, batch_size=8, relocation=relocation, weights=Weights(usage=0.5, codebook=1.0))
+    subset = replace(digits, images=digits.images[:64], labels=None, classes=())
     counted: list[bool] = []
     for estimator in ("vector-quantised", "gumbel"):  # the latter has no codebook
-        training = NeuralTrainer(_model(estimator), few, None, Recipe(stages=(stage,)), seed=0)
+        training = NeuralTrainer(_model(estimator), subset, None, Recipe(stages=(stage,)), seed=0)
         training.run(lambda record: counted.append("usage" in record.terms), lambda *_: None)
     assert counted == [True] * 2 + [False] * 6 + [True] * 8
 
 
 def test_codes_revived_are_drawn_by_squared_distance() -> None:
-    """χ² of which embeddings are drawn, against their squared distances from the nearest entry."""
+    """χ² of sampled embeddings, against their squared distances from the nearest entry."""
     head = _model().recognition(1).head
     assert isinstance(head, CodebookHead)
     with torch.no_grad():
@@ -93,11 +87,9 @@ def test_codes_revived_are_drawn_by_squared_distance() -> None:
     counts = torch.bincount(drawn, minlength=4).double()
     expected = len(drawn) * lengths.double() ** 2 / float((lengths**2).sum())
     assert counts[0] == 0
-    assert (
-        float(((counts - expected)[1:] ** 2 / expected[1:]).sum()) < 13.8
-    )  # 0.1 % at two degrees of freedom
+    assert float(((counts - expected)[1:] ** 2 / expected[1:]).sum()) < 13.8  # 0.1 % at two degrees of freedom
 
 
-def test_shares_that_are_none_are_refused() -> None:
+def test_invalid_shares_are_refused() -> None:
     with pytest.raises(RGMError, match="between two shares"):
         Relocation(start=0.5, stop=0.4)

@@ -1,4 +1,4 @@
-"""A training that is killed goes on as if nothing had happened."""
+"""Killed trainings resume bit-identically."""
 
 import multiprocessing
 import random
@@ -29,7 +29,7 @@ def _train(out: Path, resume: bool) -> None:
 
 @pytest.fixture(autouse=True)
 def _threads() -> Iterator[None]:
-    """What a training in this process sets is put back."""
+    """Restore global settings that training changes."""
     threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)
@@ -37,15 +37,15 @@ def _threads() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def starts() -> multiprocessing.context.ForkServerContext:
-    """Processes that begin with PyTorch imported, and nothing done with it."""
+    """Processes that start with PyTorch imported."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["rgm.training.run", "sklearn.datasets", __name__])
     return context
 
 
 @pytest.fixture(scope="module")
-def whole(starts: multiprocessing.context.ForkServerContext, once: Callable[..., Path]) -> Path:
-    """A training that nothing disturbed."""
+def uninterrupted(starts: multiprocessing.context.ForkServerContext, once: Callable[..., Path]) -> Path:
+    """An uninterrupted training."""
 
     def make(folder: Path) -> None:
         process = starts.Process(target=_train, args=(folder, False))
@@ -53,17 +53,17 @@ def whole(starts: multiprocessing.context.ForkServerContext, once: Callable[...,
         process.join(120)
         assert process.exitcode == 0
 
-    return once("whole", make)
+    return once("uninterrupted", make)
 
 
 def same(one: Path, two: Path) -> None:
     for name in (FILE, "metrics.jsonl", "metrics.json", "config.json"):
         equal = (one / name).read_bytes() == (two / name).read_bytes()
-        assert equal, f"{name} differs"  # a comparison that pytest does not spell out byte by byte
+        assert equal, f"{name} differs"  # without pytest's byte-by-byte comparison
 
 
 def _progress(process: BaseProcess, out: Path, before: set[str], moment: float) -> None:
-    """Wait until the process has left a new checkpoint, or ended, and then for a moment."""
+    """Wait until the process has saved a new checkpoint or ended, and then for a moment."""
     deadline = time.monotonic() + 60
     while process.is_alive() and {file.name for file in step_files(out / CHECKPOINTS)} <= before:
         assert time.monotonic() < deadline
@@ -73,8 +73,8 @@ def _progress(process: BaseProcess, out: Path, before: set[str], moment: float) 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_killed_twenty_times_it_ends_the_same(
-    starts: multiprocessing.context.ForkServerContext, whole: Path, tmp_path: Path
+def test_training_killed_twenty_times_is_bit_identical(
+    starts: multiprocessing.context.ForkServerContext, uninterrupted: Path, tmp_path: Path
 ) -> None:
     moments, steps = random.Random(0), []
     for _ in range(KILLS):
@@ -87,21 +87,21 @@ def test_killed_twenty_times_it_ends_the_same(
         assert process.exitcode == -signal.SIGKILL
         steps.append(step_files(tmp_path / CHECKPOINTS)[0].name)
     assert not (tmp_path / FILE).exists()
-    assert len(set(steps)) == KILLS  # it moved on every time, and was never done
+    assert len(set(steps)) == KILLS  # it progressed every time, and never finished
     process = starts.Process(target=_train, args=(tmp_path, True))
     process.start()
     process.join(120)
     assert process.exitcode == 0
-    same(whole, tmp_path)
+    same(uninterrupted, tmp_path)
     assert len(step_files(tmp_path / CHECKPOINTS)) == 3
-    assert not list(tmp_path.rglob(".rgm-*"))  # nothing half-written is left lying
+    assert not list(tmp_path.rglob(".rgm-*"))  # no temporary files remain
 
 
-def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_goes_on(
-    whole: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+def test_a_damaged_checkpoint_is_named_and_the_one_before_is_resumed(
+    uninterrupted: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     out = tmp_path / "damaged"
-    shutil.copytree(whole, out)
+    shutil.copytree(uninterrupted, out)
     newest, *_ = step_files(out / CHECKPOINTS)
     content = bytearray(newest.read_bytes())
     content[len(content) // 2] ^= 1
@@ -110,33 +110,29 @@ def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_goes_on(
         (out / name).unlink()
     _train(out, resume=True)
     assert f"{newest} is not as it was written: its checksum differs" in caplog.text
-    same(whole, out)
+    same(uninterrupted, out)
 
 
-def test_killed_after_its_last_checkpoint_it_writes_its_results(whole: Path, tmp_path: Path) -> None:
+def test_a_run_killed_after_its_last_checkpoint_writes_its_results(uninterrupted: Path, tmp_path: Path) -> None:
     out = tmp_path / "late"
-    shutil.copytree(whole, out)
+    shutil.copytree(uninterrupted, out)
     for name in (FILE, "metrics.jsonl", "metrics.json", "config.json"):
         (out / name).unlink()
     _train(out, resume=True)
-    same(whole, out)
+    same(uninterrupted, out)
 
 
-def test_other_images_labels_or_precision_are_another_run(whole: Path, tmp_path: Path) -> None:
+def test_other_images_labels_or_precision_are_another_run(uninterrupted: Path, tmp_path: Path) -> None:
     out = tmp_path / "other"
-    shutil.copytree(whole, out)
-    for other in (
-        replace(CONFIG, labels=500),
-        replace(CONFIG, precision="bfloat16"),
-        replace(CONFIG, size=32),
-    ):
+    shutil.copytree(uninterrupted, out)
+    for other in (replace(CONFIG, labels=500), replace(CONFIG, precision="bfloat16"), replace(CONFIG, size=32)):
         with pytest.raises(RGMError, match="belongs to another run"):
             plan_run(other).carry_out(out, resume=True)
 
 
-def test_what_an_earlier_model_left_is_not_said_of_the_next(whole: Path, tmp_path: Path) -> None:
+def test_results_of_an_earlier_model_are_removed(uninterrupted: Path, tmp_path: Path) -> None:
     out = tmp_path / "again"
-    shutil.copytree(whole, out)
+    shutil.copytree(uninterrupted, out)
     (out / "figures").mkdir()
     old = [out / "evidence.json", out / "locality.json", out / "report.html", out / "figures" / "patch.png"]
     for path in old:
@@ -159,7 +155,7 @@ def test_a_second_training_into_a_folder_is_refused(
     process.join(30)
 
 
-def test_a_full_disk_stops_training_and_the_last_checkpoint_is_whole(
+def test_a_full_disk_stops_training_and_the_last_checkpoint_is_intact(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written = 0

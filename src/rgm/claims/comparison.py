@@ -55,9 +55,7 @@ class Comparison:
             "version": 1,
             "data": self.data,
             "models": list(self.models),
-            "verdicts": [
-                {claim.claim: claim.verdict for claim in claims} for claims in zip(*self.claims, strict=True)
-            ],
+            "verdicts": [{claim.claim: claim.verdict for claim in claims} for claims in zip(*self.claims, strict=True)],
             "measures": [
                 {
                     "claim": line.claim,

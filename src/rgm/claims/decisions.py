@@ -46,17 +46,13 @@ def control_decisions(
     test = few_of(measured.test, TEST_IMAGES, seed)
     real = references(measured.judge, train, test, sizes=SIZES, seed=seed)
     for subject, control, names in controls(model, train, seed=seed, watch=watch):
-        fewer = Measurements(
-            model=control, test=test, judge=measured.judge, real=real, sizes=SIZES, seed=seed
-        )
+        fewer = Measurements(model=control, test=test, judge=measured.judge, real=real, sizes=SIZES, seed=seed)
         for name in names:
             say(f"control {subject}: {name}")
             yield _decided(name, fewer, limits, subject)
 
 
-def _decided(
-    name: Property, measured: Measurements, limits: Thresholds | None, subject: str = "model"
-) -> Claim:
+def _decided(name: Property, measured: Measurements, limits: Thresholds | None, subject: str = "model") -> Claim:
     """Return a claim, undecided where what it needs cannot be measured."""
     try:
         findings = measured.findings(name)

@@ -25,11 +25,7 @@ def record(claims: Sequence[Claim], data: str) -> dict[str, object]:
                 "reason": claim.reason,
                 "measures": [
                     finding_record(measure)
-                    | {
-                        "threshold": measure.threshold.value,
-                        "side": measure.threshold.side,
-                        "verdict": measure.verdict,
-                    }
+                    | {"threshold": measure.threshold.value, "side": measure.threshold.side, "verdict": measure.verdict}
                     for measure in claim.measures
                 ],
                 "context": [finding_record(finding) for finding in claim.context],
@@ -85,9 +81,7 @@ def read_evidence(path: Path) -> EvidenceRecord:
     try:
         return TypeAdapter(EvidenceRecord).validate_json(path.read_bytes(), strict=True)
     except (OSError, ValidationError):
-        raise RGMError(
-            f"{path} is no evidence that can be read: `rgm evaluate --claims` writes it anew"
-        ) from None
+        raise RGMError(f"{path} is no evidence that can be read: `rgm evaluate --claims` writes it anew") from None
 
 
 def estimates(path: Path) -> dict[str, dict[str, float]]:

@@ -24,9 +24,7 @@ class Threshold:
     def __post_init__(self) -> None:
         """Raise RGMError for a range that holds nothing, or everything."""
         if not self.low <= self.high or (math.isinf(self.low) and math.isinf(self.high)):
-            raise RGMError(
-                f"a threshold needs a lower or an upper bound in order, not {self.low} … {self.high}"
-            )
+            raise RGMError(f"a threshold needs a lower or an upper bound in order, not {self.low} … {self.high}")
 
     @property
     def side(self) -> Side:

@@ -44,9 +44,7 @@ def experiment(
     seed = checkpoint.origin.seed if seed is None else seed
     with progress(quiet) as watch:
         sets = options.read_comparable(checkpoint, data, ("train", "test"), data_dir)
-        result = pipeline.experiment(
-            name, checkpoint.model, *sets, folder=checkpoint.run, seed=seed, watch=watch
-        )
+        result = pipeline.experiment(name, checkpoint.model, *sets, folder=checkpoint.run, seed=seed, watch=watch)
     files = pipeline.write_experiment(name, result, out)
     if not quiet:
         show_measures(name, result.measures())
@@ -156,6 +154,4 @@ def _claims(
     from rgm import pipeline
 
     folder, say = checkpoint.run, watch.say
-    return pipeline.claims(
-        checkpoint.model, *sets, folder=folder, controls=controls, seed=seed, watch=watch, say=say
-    )
+    return pipeline.claims(checkpoint.model, *sets, folder=folder, controls=controls, seed=seed, watch=watch, say=say)

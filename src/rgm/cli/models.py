@@ -73,9 +73,7 @@ def export(
     from rgm.storage.files import writable_file, writable_folder
 
     if onnx is None and hub is None and pymdp is None:
-        raise RGMError(
-            "nothing to write: name a folder with --onnx DIR or --hub DIR, or a file with --pymdp FILE.npz"
-        )
+        raise RGMError("nothing to write: name a folder with --onnx DIR or --hub DIR, or a file with --pymdp FILE.npz")
     checkpoint = options.load(model, "cpu")
     if onnx is not None:
         graphs = exported(options.networks(model, checkpoint, "take --hub"), writable_folder(onnx))

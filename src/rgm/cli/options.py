@@ -38,10 +38,7 @@ Controls = Annotated[bool, Parameter(help="Also evaluate the claims on controls 
 Board = Annotated[Path | None, Parameter(help="Folder for TensorBoard files. Needs the extra tensorboard.")]
 Quiet = Annotated[bool, _FLAG, Parameter(help="Print errors only.")]
 Model = Annotated[
-    str,
-    Parameter(
-        help="A run or checkpoint folder, a model file, packaged weights (mnist), or owner/name on the Hub."
-    ),
+    str, Parameter(help="A run or checkpoint folder, a model file, packaged weights (mnist), or owner/name on the Hub.")
 ]
 Data = Annotated[str | None, Parameter(help=f"{_DATA}; by default the model's own data set.")]
 TrainingData = Annotated[str, Parameter(help=f"{_DATA}.")]
@@ -87,9 +84,7 @@ def read(checkpoint: "Checkpoint", data: str | None, split: "Split", data_dir: P
     from rgm.data.load import load_data
 
     channels, height, width = checkpoint.model.config.image
-    return load_data(
-        data or checkpoint.origin.data, split, data_dir=data_dir, size=(height, width), channels=channels
-    )
+    return load_data(data or checkpoint.origin.data, split, data_dir=data_dir, size=(height, width), channels=channels)
 
 
 def read_comparable(

@@ -9,8 +9,8 @@ from rich.text import Text
 
 from rgm.claims.claim import Claim
 from rgm.claims.comparison import Comparison, Difference
+from rgm.evaluation.quantities import name_of, value_of
 from rgm.report.verdicts import of_the_model, shown, threshold_of
-from rgm.report.wording import name_of, value_of
 
 
 def plain_table(title: str, rows: Mapping[str, str]) -> Table:
@@ -25,9 +25,7 @@ def plain_table(title: str, rows: Mapping[str, str]) -> Table:
 
 def measure_table(title: str, measures: Mapping[str, float]) -> Table:
     """Return measures by name."""
-    return plain_table(
-        title, {name_of(name): value_of(name, float(value)) for name, value in measures.items()}
-    )
+    return plain_table(title, {name_of(name): value_of(name, float(value)) for name, value in measures.items()})
 
 
 STYLES = {"supported": "bold green", "not supported": "bold red", "undecided": "bold yellow"}
@@ -104,9 +102,7 @@ def claim_table(claim: Claim) -> Table:
     table.add_column("threshold", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
     for measure in claim.measures:
-        table.add_row(
-            name_of(measure.name), shown(measure), threshold_of(measure), measure.verdict, style="bold"
-        )
+        table.add_row(name_of(measure.name), shown(measure), threshold_of(measure), measure.verdict, style="bold")
     for finding in claim.context:
         table.add_row(name_of(finding.name), shown(finding))
     return table

@@ -43,9 +43,7 @@ class _Bars:
                 "rate": f"{self.seen[task] / max(elapsed, 1e-3):,.0f} images/s",
                 "terms": "  ".join(f"{name} {value:.4f}" for name, value in parts.items()),
             }
-        self.progress.update(
-            task, completed=record.step, total=record.steps, description=record.stage, **fields
-        )
+        self.progress.update(task, completed=record.step, total=record.steps, description=record.stage, **fields)
 
     def say(self, text: str) -> None:
         from rich.markup import escape

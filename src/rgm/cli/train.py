@@ -43,9 +43,7 @@ def run(
     from rgm.runtime.distributed import started_together
 
     if started_together():
-        raise RGMError(
-            "`rgm run` is for one process: train with `torchrun … -m rgm train`, then `rgm run --resume`"
-        )
+        raise RGMError("`rgm run` is for one process: train with `torchrun … -m rgm train`, then `rgm run --resume`")
     with progress(quiet) as watch:
         result = pipeline.run(
             config,
@@ -83,9 +81,7 @@ def train(
     from rgm.training.run import plan_run
 
     with joined(config.device) as processes, progress(quiet or not processes.first) as watch:
-        result = plan_run(config).carry_out(
-            out, resume=resume, watch=watch, callbacks=_callbacks(tensorboard)
-        )
+        result = plan_run(config).carry_out(out, resume=resume, watch=watch, callbacks=_callbacks(tensorboard))
     if processes.first and not quiet:
         if config.precision != "float32" or config.compile:
             print(f"Trained in {config.precision}{', networks compiled' if config.compile else ''}")

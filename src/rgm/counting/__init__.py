@@ -1,1 +1,1 @@
-"""The closed-form model: a tree of categorical variables, learned by counting, its inference exact."""
+"""The closed-form model: a tree of categorical variables with exact inference, fitted by counting."""

@@ -1,4 +1,4 @@
-"""A counting model as data: its image, its symbols, its levels. Presets are functions that return one."""
+"""Configuration of a counting model: its image, its symbols, its levels. Presets are functions that return one."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -14,11 +14,11 @@ Shape = tuple[int, int, int]
 
 @dataclass(frozen=True, kw_only=True)
 class PixelSymbols:
-    """Cells of `side × side` pixels, black or white, and the oriented edges in them (`rgm.counting.edges`).
+    """Cells of `side × side` binary pixels, and the oriented edges in them (`rgm.counting.edges`).
 
-    Edges lie on several pixels each, so that pixels and edges say much of the same twice: where the class and the
-    codes are read, what a pixel says counts `pixel_weight`, an edge `edge_weight` (a composite likelihood, Lindsay
-    1988). The probability of an image is that of its pixels alone, each with its whole weight.
+    Edges overlap several pixels each and are correlated with them: for inference of codes and class, the log-likelihood
+    of a pixel is weighted by `pixel_weight`, that of an edge by `edge_weight` (a composite likelihood, Lindsay 1988).
+    The probability of an image is that of its pixels alone, each of weight 1.
     """
 
     kind: Literal["pixels"] = "pixels"
@@ -54,9 +54,9 @@ class CountingLevel:
 class Smoothing:
     """Pseudo-counts of the Dirichlet priors, and the share of outliers among symbols.
 
-    Learned from exemplars (`paper`), each count has its own, and `top` is what a class has of every root state. Learned
-    by expectation–maximisation, those of `symbols` and `links` are shared out as symbols, or states, are over all
-    images, and `top` is what a class has of each of its own root states.
+    With exemplars (`paper`) they are added to every count, `top` for a class's every root state. With
+    expectation–maximisation, those of `symbols` and `links` are distributed in proportion to the marginals over all
+    images, and `top` is added for each of a class's own root states.
     """
 
     symbols: Positive = 1.0
@@ -76,11 +76,9 @@ class CountingConfig:
     smoothing: Smoothing = Smoothing()
 
     def __post_init__(self) -> None:
-        """Raise RGMError for levels that make no tree."""
+        """Raise RGMError for levels that do not form a tree."""
         if len(self.levels) < 3:
-            raise RGMError(
-                f"a tree has groups, a root and a concept, but {len(self.levels)} levels are listed"
-            )
+            raise RGMError(f"a tree has groups, a root and a concept, but {len(self.levels)} levels are listed")
         for name, level in (("root", self.levels[-2]), ("concept", self.levels[-1])):
             if level.grid != (1, 1):
                 raise RGMError(f"the {name} is one variable, a grid of (1, 1), but it is {level.grid}")
@@ -90,12 +88,12 @@ class CountingConfig:
         if self.levels[0].grid == (1, 1):
             _, height, width = self.image
             raise RGMError(
-                f"images of {height} × {width} are too small for this preset: a single group leaves nothing to place; "
+                f"images of {height} × {width} are too small for this preset: a single group has no spatial structure; "
                 "enlarge them (--size 28)"
             )
         if self.levels[-2].states % self.levels[-1].states:
             raise RGMError(
-                f"every class has as many root states, but {self.levels[-2].states} do not divide by "
+                f"every class has the same number of root states, but {self.levels[-2].states} are not a multiple of "
                 f"{self.levels[-1].states}"
             )
 
@@ -103,12 +101,9 @@ class CountingConfig:
 def paper(
     image: Shape = (1, 28, 28),
     classes: int = 10,
-    images: int | None = None,  # noqa: ARG001 - as `counting` has it
+    images: int | None = None,  # noqa: ARG001 - as for `counting`
 ) -> CountingConfig:
-    """Return the paper's tree: 8 × 8 tiles in 4 × 4 groups, 2 × 2 groups, one, each of 13 exemplars a class.
-
-    It is the same for any number of images.
-    """
+    """Return the paper's tree: 8 × 8 tiles in 4 × 4 groups, 2 × 2 groups, one, each with 13 exemplars per class."""
     states = 13 * classes
     return CountingConfig(
         image=image,
@@ -122,9 +117,9 @@ def paper(
 
 
 def counting(image: Shape = (1, 28, 28), classes: int = 10, images: int | None = None) -> CountingConfig:
-    """Return cells of 4 × 4 pixels of 128 states each, under 300 prototypes a class.
+    """Return cells of 4 × 4 pixels of 128 states each, under 300 prototypes per class.
 
-    Where it is known how many images there are, there is a prototype for every ten of them at most.
+    With `images` given, at most one prototype for every ten of them.
     """
     prototypes = 300 if images is None else min(300, max(1, images // (10 * classes)))
     symbols = PixelSymbols()
@@ -140,7 +135,7 @@ def counting(image: Shape = (1, 28, 28), classes: int = 10, images: int | None =
 
 
 def counting_preset(name: str, image: Shape, classes: int, images: int | None = None) -> CountingConfig:
-    """Return the counting model of a named preset, for so many images; raise RGMError for what cannot be."""
+    """Return the counting model of a named preset; raise RGMError for an invalid combination."""
     maker = preset_of(name, "counting").make_model()
     if classes < 2:
         raise RGMError(f"a concept needs at least 2 classes to choose from, but the data have {classes}")

@@ -1,4 +1,4 @@
-"""Pixels and oriented edges as symbols: what the tree's lowest states see of the cells above them."""
+"""Pixels and oriented edges as the observed symbols of a tree."""
 
 import math
 from dataclasses import dataclass
@@ -11,32 +11,32 @@ from rgm.errors import RGMError
 
 ORIENTATIONS = 8
 STEP = 2
-"""Pixels between the places at which edges are looked for."""
+"""Pixels between the positions of edges."""
 STEEP = 0.15
 """Least gradient of an edge, in grey range over two pixels."""
 REACH = 3
-"""Pixels beyond which nothing changes an edge symbol: the spread, the gradient and the smoothing, one each."""
+"""Radius in pixels of an edge symbol's receptive field: spread, gradient and smoothing, one each."""
 
 Images = Float[Tensor, "n channels rows columns"]
 
 
 @dataclass(frozen=True)
 class PixelsAndEdges:
-    """Symbols of cells of `side × side` pixels: each pixel black or white, each oriented edge there or not.
+    """Symbols of cells of `side × side` pixels: binary pixels, and the presence of oriented edges.
 
-    A symbol is a number in [0, 1], the probability with which it is on: a pixel's is its grey value. An edge of one of
-    eight orientations is on at a place, every second pixel, where the smoothed image has a gradient of that
-    direction there or one pixel beside it; so spread, edges tolerate small shifts (Amit and Trouvé 2007). A cell has
-    `channels · side²` pixels and `8 · (side / 2)²` edges, in this order.
+    A symbol is a probability in [0, 1] of being on: a pixel's is its grey value. An edge of one of eight orientations
+    is on at a position, every second pixel, where the smoothed image has a gradient of that direction there or one
+    pixel away; this spread makes edges robust to small shifts (Amit and Trouvé 2007). A cell has `channels · side²`
+    pixels and `8 · (side / 2)²` edges, in this order.
     """
 
     image: tuple[int, int, int]
     side: int = 4
 
     def __post_init__(self) -> None:
-        """Raise RGMError for cells that edges, every second pixel, do not divide, or that do not fill the image."""
+        """Raise RGMError for cells of an odd side, or cells that do not tile the image."""
         if self.side % STEP:
-            raise RGMError(f"a cell's side is an even number of pixels, but {self.side} were asked for")
+            raise RGMError(f"a cell's side is an even number of pixels, but {self.side} were requested")
         _, height, width = self.image
         if height % self.side or width % self.side:
             near = [max(1, round(edge / self.side)) * self.side for edge in (height, width)]
@@ -71,18 +71,18 @@ class PixelsAndEdges:
         return torch.cat([self.read_pixels(images), edges], dim=2)
 
     def read_pixels(self, images: Images) -> Float[Tensor, "cells n pixels"]:
-        """Return the pixels of every cell alone."""
+        """Return the pixels of every cell, without edges."""
         return self._cells(images, self.side)
 
-    def seen(self, visible: Bool[Tensor, "n rows columns"]) -> Float[Tensor, "cells n symbols"]:
-        """Return 1 for each symbol that follows from visible pixels alone, else 0."""
+    def visible_symbols(self, visible: Bool[Tensor, "n rows columns"]) -> Float[Tensor, "cells n symbols"]:
+        """Return 1 for each symbol that is determined by visible pixels, else 0."""
         pixels = visible[:, None].expand(-1, self.image[0], -1, -1).float()
         hidden = torch.nn.functional.max_pool2d((~visible)[:, None].float(), 2 * REACH + 1, 1, REACH)
         edges = (1 - hidden[..., 1::STEP, 1::STEP]).expand(-1, ORIENTATIONS, -1, -1)
         return torch.cat([self._cells(pixels, self.side), self._cells(edges, self.side // STEP)], dim=2)
 
-    def paint(self, pixels: Float[Tensor, "cells n pixels"]) -> Images:
-        """Return the images whose cells have these pixels."""
+    def decode(self, pixels: Float[Tensor, "cells n pixels"]) -> Images:
+        """Return the images with these pixels in their cells."""
         (channels, rows, columns), side = self.image, self.side
         height, width = self.grid
         tiles = pixels.unflatten(2, (channels, side, side)).unflatten(0, (height, width))
@@ -122,7 +122,7 @@ class PixelsAndEdges:
 
 
 def _spread(found: Bool[Tensor, "n planes rows columns"], axis: int) -> Tensor:
-    """Return, for every second place along an axis, whether anything is found there or one place beside it."""
+    """Return, for every second position along an axis, whether anything is found there or one position away."""
     size = found.shape[axis]
     middle = found.narrow(axis, 1, size - 1)
     places = middle.unfold(axis, 1, STEP)[..., 0]

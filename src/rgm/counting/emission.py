@@ -1,4 +1,4 @@
-"""p(symbols | z_1) as Dirichlet counts: log-likelihoods for whole batches as one product of matrices."""
+"""p(symbols | z_1) as Dirichlet counts: log-likelihoods of whole batches as one matrix product."""
 
 from typing import NamedTuple
 
@@ -11,14 +11,14 @@ Symbols = Float[Tensor, "cells n symbols"]
 
 
 IMPOSSIBLE = -1e30
-"""log p of what cannot be; finite, so that what is not seen may have it times nothing."""
+"""log p of impossible events; finite, so that the product with a weight of 0 is 0."""
 
 
 class Emission(NamedTuple):
     """log p(symbols | state), linear in the symbols: `table` for levels above the first, `base` for the first.
 
-    A cell has `variates` symbols, each in one of `levels`; what comes in is how probable each level but the first is,
-    variate by variate, so that a variate that is seen adds base + Σ symbol · table, and one that is not seen, nothing.
+    A cell has `variates` symbols, each in one of `levels`; the inputs are the probabilities of every level but the
+    first. A visible variate adds base + Σ symbol · table, a hidden one nothing.
     """
 
     table: Float[Tensor, "cells symbols states"]
@@ -30,22 +30,22 @@ class Emission(NamedTuple):
         return self.base[:, 0] < IMPOSSIBLE / 2
 
     def log_prob(
-        self, symbols: Symbols, seen: Float[Tensor, "cells n variates"] | None = None
+        self, symbols: Symbols, visible: Float[Tensor, "cells n variates"] | None = None
     ) -> Float[Tensor, "cells n states"]:
-        """Return log p(symbols that are seen | state) in nats, weighted as the emission is; all seen unless said."""
-        if seen is None:
+        """Return log p(visible symbols | state) in nats with the emission's weights; by default all are visible."""
+        if visible is None:
             return torch.baddbmm(self.base.sum(dim=1, keepdim=True), symbols, self.table)
         levels = self.table.shape[1] // self.base.shape[1]
-        shown = symbols * seen.repeat_interleave(levels, dim=2)
-        return torch.bmm(shown, self.table) + torch.bmm(seen, self.base)
+        shown = symbols * visible.repeat_interleave(levels, dim=2)
+        return torch.bmm(shown, self.table) + torch.bmm(visible, self.base)
 
 
 def emission(counts: Counts, *, outliers: float = 0.0, weights: Tensor | None = None) -> Emission:
-    """Return the emission of Dirichlet counts: their means, with a share of outliers spread over all levels.
+    """Return the emission of Dirichlet counts: their means, with outliers spread over all levels.
 
-    `p = (1 − levels · ε) · counts / Σ counts + ε`. A variate for which no state has counts does not exist: it says
-    nothing. A state without any counts is impossible. No level is less probable than the least normal number, so that
-    what is seen for the first time stays a number. `weights`, one a variate, multiply what each says.
+    `p = (1 − levels · ε) · counts / Σ counts + ε`. A variate without counts in any state is ignored; a state without
+    counts is impossible. Probabilities are at least the smallest normal number, so that new observations keep a finite
+    log. `weights`, one per variate, multiply the log-likelihoods.
     """
     total = counts.sum(dim=3, keepdim=True)
     levels = counts.shape[3]
@@ -62,7 +62,7 @@ def emission(counts: Counts, *, outliers: float = 0.0, weights: Tensor | None = 
 def expected_symbols(
     states: Float[Tensor, "cells n states"], symbols: Symbols, levels: int
 ) -> Float[Tensor, "cells states variates levels"]:
-    """Return the expected counts of (state, level) for each variate: over levels they sum to those of the state."""
+    """Return the expected counts of (state, level) for each variate; their sum over levels is the state's count."""
     above = torch.bmm(states.transpose(1, 2), symbols).unflatten(2, (-1, levels - 1))
     first = states.sum(dim=1)[:, :, None, None] - above.sum(dim=3, keepdim=True)
     return torch.cat([first.clamp_min(0), above], dim=3)

@@ -1,4 +1,4 @@
-"""The paper's way: structure from a few exemplars, then parameters image by image, kept for what they tell."""
+"""The paper's learning rule: structure from exemplars, then parameters by selective updates, image by image."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,11 +17,11 @@ from rgm.model.bounds import Size
 
 @dataclass(frozen=True, kw_only=True)
 class ExemplarRecipe:
-    """How the paper learns: every distinct group of the exemplars is a state, then each image is seen once.
+    """The paper's learning: every distinct group of the exemplars is a state, then one pass over the images.
 
-    `images` are the first so many; the first `exemplars` of each class make the structure. `batch_size` is 1 for the
-    paper's sequential rule, more for its mini-batch variant. A step takes `images_a_step` images at most, in
-    whole batches; a stage, after which the model is looked at, `images_a_stage`.
+    `images` is the number of training images; the first `exemplars` of each class define the structure. `batch_size` is
+    1 for the paper's sequential rule, more for its mini-batch variant. A step takes at most `images_a_step` images, in
+    whole batches; a stage, after which the model is evaluated, `images_a_stage`.
     """
 
     images: Size = 10_000
@@ -37,24 +37,18 @@ class ExemplarRecipe:
 
 
 class PaperLearner:
-    """The steps of the paper's learning: the structure, then images in their order; a step leaves counts alone."""
+    """The steps of the paper's learning: the structure, then images in their order. The counts are its only state."""
 
     def __init__(
-        self,
-        model: CountingRGM,
-        recipe: ExemplarRecipe,
-        images: Pixels,
-        labels: Labels,
-        *,
-        basis: Pixels | None = None,
+        self, model: CountingRGM, recipe: ExemplarRecipe, images: Pixels, labels: Labels, *, basis: Pixels | None = None
     ) -> None:
         """Raise RGMError for labels that leave a class without images, or more exemplars than a grid has states.
 
-        Images that come class after class are looked at in another order, always the same. The patches are fitted to
-        the images that are learned from, or to `basis`: the paper's leak, its test images among them.
+        Images sorted by class are shuffled, always alike. The patches are fitted to the training images, or to `basis`:
+        the paper's leak, its test images among them.
         """
         self.model, self.recipe = model, recipe
-        if bool((labels.diff() >= 0).all()):  # class after class, as folders are read: old counts fade
+        if bool((labels.diff() >= 0).all()):  # sorted by class, as folders are: old counts decay
             order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))[: recipe.images]
             images, labels = images[order], labels[order]
         self.images, self.labels = images[: recipe.images], labels[: recipe.images]
@@ -63,8 +57,8 @@ class PaperLearner:
         least = min(level.states for level in model.config.levels[:-1])
         if chosen > least:
             raise RGMError(
-                f"every exemplar may be a state of its own, but a grid has {least} and {chosen} are asked for: "
-                f"take {least // model.num_classes} of each class"
+                f"every exemplar may be a state of its own, but a grid has {least} and {chosen} are needed: "
+                f"use {least // model.num_classes} of each class"
             )
         self.basis = self.images if basis is None else basis
         batch = recipe.batch_size
@@ -78,7 +72,7 @@ class PaperLearner:
         return self._stages
 
     def _stage(self, first: int) -> str:
-        """Return the stage of the step that begins with an image: how many have been seen at the stage's end."""
+        """Return the stage of the step that begins with an image: the number of images at the stage's end."""
         end = (first // self.recipe.images_a_stage + 1) * self.recipe.images_a_stage
         return f"{min(end, len(self.images)):,} images"
 
@@ -89,10 +83,10 @@ class PaperLearner:
             self._structure()
             return
         start = (number - 1) * self.images_a_step
-        some = slice(start, start + self.images_a_step)
-        images, labels = self.images[some], self.labels[some].to(self.model.device)
+        chunk = slice(start, start + self.images_a_step)
+        images, labels = self.images[chunk], self.labels[chunk].to(self.model.device)
         if self.recipe.batch_size == 1 and Sequential.suits(self.model):
-            Sequential(self.model).see(as_unit(images, self.model.device), labels)
+            Sequential(self.model).observe(as_unit(images, self.model.device), labels)
             return
         for batch, known in zip(
             images.split(self.recipe.batch_size), labels.split(self.recipe.batch_size), strict=True
@@ -100,7 +94,7 @@ class PaperLearner:
             update(self.model, as_unit(batch, self.model.device), known, select=True)
 
     def _structure(self) -> None:
-        """Make a state of every distinct group of symbols, level by level, and name the root's after their classes."""
+        """Make every distinct group of symbols a state, level by level, and link the root's states to their classes."""
         model, smoothing = self.model, self.model.config.smoothing
         leaves, device = model.leaves, model.device
         leaves.fit(as_unit(self.basis, device))
@@ -115,9 +109,7 @@ class PaperLearner:
         for level in range(len(model.grids) - 1):
             parents = model.tables().tree.parents(level).tolist()
             groups = [
-                torch.stack(
-                    [state for state, parent in zip(states, parents, strict=True) if parent == number], dim=1
-                )
+                torch.stack([state for state, parent in zip(states, parents, strict=True) if parent == number], dim=1)
                 for number in range(max(parents) + 1)
             ]
             upper = _distinct(groups)

@@ -1,4 +1,4 @@
-"""Which way a counting model is learned, and its steps."""
+"""The two learning algorithms of counting models behind one interface."""
 
 from dataclasses import replace
 from typing import Protocol, runtime_checkable
@@ -14,13 +14,13 @@ Recipe = ExemplarRecipe | EMRecipe
 
 @runtime_checkable
 class Steps(Protocol):
-    """A learning in steps: what a step leaves is in the model's counts alone, so that it can go on after any."""
+    """Learning in steps. The model's counts are its only state, so that it can resume after any step."""
 
     model: CountingRGM
 
     @property
     def stages(self) -> tuple[str, ...]:
-        """The stage of each step, in order; after a stage's last step a model can be looked at."""
+        """The stage of each step, in order; after a stage's last step the model can be evaluated."""
         ...
 
     def step(self, number: int) -> None:
@@ -29,14 +29,14 @@ class Steps(Protocol):
 
 
 def default_recipe(config: CountingConfig) -> Recipe:
-    """Return how a model of these symbols is learned: the paper's from exemplars, others pass after pass."""
+    """Return the default recipe for a model's symbols: exemplars for the paper's, else expectation–maximisation."""
     return ExemplarRecipe() if isinstance(config.symbols, RankedSymbols) else EMRecipe()
 
 
 def adjusted(recipe: Recipe, *, epochs: float | None, batch_size: int | None) -> Recipe:
-    """Return a recipe with other passes over the whole tree (`epochs`, whole numbers) and another batch size.
+    """Return a recipe with another number of passes (`epochs`, a whole number) and another batch size.
 
-    The paper's looks at each image once. Raises RGMError for numbers that it cannot have.
+    The paper's takes one pass. Raises RGMError for invalid numbers.
     """
     if batch_size is not None:
         if batch_size < 1:
@@ -47,7 +47,7 @@ def adjusted(recipe: Recipe, *, epochs: float | None, batch_size: int | None) ->
     if isinstance(recipe, ExemplarRecipe):
         if epochs != 1:
             raise RGMError(
-                f"the preset paper sees each image once: leave --epochs out, or give 1, not {epochs:g}"
+                f"the preset paper takes one pass over the images: leave --epochs out, or give 1, not {epochs:g}"
             )
         return recipe
     least = replace(recipe, passes=0).epochs
@@ -60,15 +60,9 @@ def adjusted(recipe: Recipe, *, epochs: float | None, batch_size: int | None) ->
 
 
 def learner(
-    model: CountingRGM,
-    recipe: Recipe,
-    images: Pixels,
-    labels: Labels,
-    *,
-    seed: int,
-    basis: Pixels | None = None,
+    model: CountingRGM, recipe: Recipe, images: Pixels, labels: Labels, *, seed: int, basis: Pixels | None = None
 ) -> Steps:
-    """Return the steps of a learning; raise RGMError for labels that leave a class without images."""
+    """Return the steps of a recipe; raise RGMError for labels that leave a class without images."""
     match recipe:
         case ExemplarRecipe():
             return PaperLearner(model, recipe, images, labels, basis=basis)

@@ -23,7 +23,7 @@ Labels = Int64[Tensor, " n"]
 
 @dataclass(frozen=True, kw_only=True)
 class EMRecipe:
-    """How the tree is learned: three kinds of step, each a few passes over images in batches, none with a gradient.
+    """How the tree is learned: three kinds of steps, each a few passes over the images in batches, without gradients.
 
     states      mixtures in every group, of `sample` images at most, in `state_passes` passes
     prototypes  mixtures of whole images in every class, in `prototype_passes` passes; their counts, with those of the
@@ -45,16 +45,14 @@ class EMRecipe:
 
 
 class Learner:
-    """The steps of one learning; what a step leaves is in the model's counts alone."""
+    """The steps of expectation–maximisation. The model's counts are its only state."""
 
-    def __init__(
-        self, model: CountingRGM, recipe: EMRecipe, images: Pixels, labels: Labels, *, seed: int
-    ) -> None:
+    def __init__(self, model: CountingRGM, recipe: EMRecipe, images: Pixels, labels: Labels, *, seed: int) -> None:
         """Raise RGMError for labels that leave a class without images, or grids between z_1 and the root."""
         if len(model.grids) != 2:
             raise RGMError(
                 f"expectation–maximisation learns one grid of groups under the root, but the model has "
-                f"{len(model.grids) - 1}: take the recipe ExemplarRecipe"
+                f"{len(model.grids) - 1}: use the recipe ExemplarRecipe"
             )
         self.model, self.recipe, self.images, self.seed = model, recipe, images, seed
         self.members = members(labels, model.num_classes)
@@ -86,14 +84,14 @@ class Learner:
         return slice(concept * self.per_class, (concept + 1) * self.per_class)
 
     def batches(self, places: Tensor) -> Iterator[Float[Tensor, "n channels rows columns"]]:
-        """Yield images in [0, 1], where the model is."""
-        for some in places.split(self.recipe.batch_size):
-            yield as_unit(self.images[some], self.model.device)
+        """Yield images in [0, 1], on the model's device."""
+        for batch in places.split(self.recipe.batch_size):
+            yield as_unit(self.images[batch], self.model.device)
 
     def _states(self, number: int) -> None:
         """Learn the states of every group, one pass further.
 
-        Until there are links, the first ones hold how common each state is in its group.
+        Until links are learned, they hold the states' frequencies in their group.
         """
         model, leaves = self.model, self.model.leaves
         order = torch.randperm(len(self.images), generator=self._generator())[: self.recipe.sample]
@@ -102,18 +100,16 @@ class Learner:
         if number == 0:
             leaves.fit(as_unit(self.images[order], model.device))
             count = model.config.levels[0].states
-            starts = torch.cat(
-                [model.symbols(batch) for batch in self.batches(_repeated(order, count))], dim=1
-            )
+            starts = torch.cat([model.symbols(batch) for batch in self.batches(_repeated(order, count))], dim=1)
             found = fit.start(starts, partial(self._symbols, order))
         else:
             found = Mixture(model.counts[0], shares[:, -1])
-        found = fit.again(found, partial(self._symbols, order))
+        found = fit.em_pass(found, partial(self._symbols, order))
         model.counts[0].copy_(found.counts)
         shares.copy_(found.shares[:, None].expand_as(shares))
 
     def _prototypes(self, concept: int) -> None:
-        """Learn a class's prototypes from its images' symbols, and count which states their groups have."""
+        """Learn a class's prototypes from its images' symbols, and count their groups' states."""
         model, smoothing = self.model, self.model.config.smoothing
         shares = model.link_counts(0)[:, -1].clone()  # the last class's links come last
         places, fit = self.members[concept], self._fit(None)
@@ -122,14 +118,14 @@ class Learner:
         starts = torch.cat(list(self._wholes(places[order[:count]])), dim=1)
         found = fit.start(starts, partial(self._wholes, places))
         for _ in range(self.recipe.prototype_passes):
-            found = fit.again(found, partial(self._wholes, places))
-        said, reading = fit.said(found), model.tables().weighted
+            found = fit.em_pass(found, partial(self._wholes, places))
+        likelihood, weighted = fit.emission(found), model.tables().weighted
         own = self.roots(concept)
         links = torch.zeros_like(model.link_counts(0)[:, own])
         sizes = torch.zeros_like(model.counts[-1][concept, own])
         for symbols in self._symbols(places):
-            prototype = found.log_joint(said, _whole(symbols))[0].softmax(dim=1)
-            states = (reading.log_prob(symbols) + shares.log()[:, None]).softmax(dim=2)
+            prototype = found.log_joint(likelihood, _whole(symbols))[0].softmax(dim=1)
+            states = (weighted.log_prob(symbols) + shares.log()[:, None]).softmax(dim=2)
             links[:, :count] += torch.matmul(prototype.T, states)
             sizes[:count] += prototype.sum(dim=0)
         prior = smoothing.links * shares[:, None]
@@ -140,10 +136,7 @@ class Learner:
     def _fit(self, weights: Tensor | None) -> Fit:
         smoothing = self.model.config.smoothing
         return Fit(
-            levels=self.model.leaves.levels,
-            smoothing=smoothing.symbols,
-            outliers=smoothing.outliers,
-            weights=weights,
+            levels=self.model.leaves.levels, smoothing=smoothing.symbols, outliers=smoothing.outliers, weights=weights
         )
 
     def _generator(self, key: int = 0) -> torch.Generator:
@@ -156,7 +149,7 @@ class Learner:
         return map(_whole, self._symbols(places))
 
     def _pass(self) -> None:
-        """Sum the expected counts of the whole tree over all images, given their classes, and take them for the new."""
+        """Replace the counts of the whole tree by the expected counts over all images, given their classes."""
         model, leaves = self.model, self.model.leaves
         tables = model.tables()
         symbols, links, top = (
@@ -178,10 +171,10 @@ class Learner:
                     found = expected_pairs(upward.messages[level], pairs.shares[level], link)
                     (counts[:, own] if last else counts).add_(found)
                 top[concept, own] += root.sum(dim=0)
-        self._keep(symbols, links, top)
+        self._update(symbols, links, top)
 
-    def _keep(self, symbols: Tensor, links: list[Tensor], top: Tensor) -> None:
-        """Take expected counts for the model's, each with its prior."""
+    def _update(self, symbols: Tensor, links: list[Tensor], top: Tensor) -> None:
+        """Replace the model's counts by expected counts plus their priors."""
         smoothing = self.model.config.smoothing
         mean = symbols.sum(dim=1, keepdim=True)
         mean = mean / mean.sum(dim=3, keepdim=True)
@@ -194,11 +187,9 @@ class Learner:
 
 
 def members(labels: Labels, classes: int) -> list[Int64[Tensor, " places"]]:
-    """Return where each class's images are; raise RGMError where one has none, or a label is unknown."""
+    """Return the indices of each class's images; raise RGMError for a class without images, or an unknown label."""
     if int(labels.min()) < 0:
-        raise RGMError(
-            "a counting model learns every class from its own images: it needs every image's label"
-        )
+        raise RGMError("a counting model learns every class from its own images: it needs every image's label")
     found = [(labels == concept).nonzero().flatten() for concept in range(classes)]
     missing = [str(concept) for concept, places in enumerate(found) if not len(places)]
     if missing:
@@ -215,10 +206,10 @@ def as_unit(images: Pixels, device: torch.device) -> Float[Tensor, "n channels r
 
 
 def _whole(symbols: Float[Tensor, "groups n symbols"]) -> Float[Tensor, "1 n all_symbols"]:
-    """Return all groups' symbols as one group's."""
+    """Return the symbols of all groups as one group."""
     return symbols.permute(1, 0, 2).flatten(1)[None]
 
 
 def _repeated(places: Tensor, count: int) -> Tensor:
-    """Return the first `count` of some places, again from the first where there are fewer."""
+    """Return `count` indices, repeated from the first where there are fewer."""
     return places[torch.arange(count) % len(places)]

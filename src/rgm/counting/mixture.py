@@ -1,4 +1,4 @@
-"""Mixtures of states in every group at once, by expectation–maximisation on counts."""
+"""Mixtures in every group at once, by expectation–maximisation on counts."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -11,8 +11,8 @@ from torch import Tensor
 from rgm.counting.emission import Counts, Emission, Symbols, emission, expected_symbols
 
 Batches = Callable[[], Iterable[Symbols]]
-KEEP = 0.6
-"""How much of the image that a state starts from is in its first counts; the rest is the mean of all."""
+IMAGE_WEIGHT = 0.6
+"""Weight of a single image in a state's initial counts; the rest is the mean of all."""
 
 
 class Mixture(NamedTuple):
@@ -21,47 +21,47 @@ class Mixture(NamedTuple):
     counts: Counts
     shares: Float[Tensor, "cells states"]
 
-    def log_joint(self, said: Emission, symbols: Symbols) -> Float[Tensor, "cells n states"]:
+    def log_joint(self, likelihood: Emission, symbols: Symbols) -> Float[Tensor, "cells n states"]:
         """Return log p(symbols, state) for an emission of the counts."""
-        return said.log_prob(symbols) + self.shares.log()[:, None]
+        return likelihood.log_prob(symbols) + self.shares.log()[:, None]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fit:
-    """How a mixture's counts are fitted: pseudo-counts, outliers, and what each variate counts (all 1, unless said)."""
+    """How a mixture's counts are fitted: pseudo-counts, outliers, and a weight per variate (1 by default)."""
 
     levels: int
     smoothing: float
     outliers: float
     weights: Tensor | None = None
 
-    def said(self, found: Mixture) -> Emission:
+    def emission(self, found: Mixture) -> Emission:
         """Return log p(symbols | state)."""
         return emission(found.counts, outliers=self.outliers, weights=self.weights)
 
     def start(self, starts: Symbols, batches: Batches) -> Mixture:
-        """Return mixtures whose states begin from one image each, drawn to the mean of all."""
+        """Return initial mixtures: each state one image, shrunk to the mean of all."""
         total, count = None, 0
         for symbols in batches():
             part = symbols.sum(dim=1, keepdim=True)
             total, count = part if total is None else total + part, count + symbols.shape[1]
         assert total is not None
-        blend = KEEP * starts + (1 - KEEP) * total / count
+        blend = IMAGE_WEIGHT * starts + (1 - IMAGE_WEIGHT) * total / count
         above = blend.unflatten(2, (-1, self.levels - 1))
         first = (1 - above.sum(dim=3, keepdim=True)).clamp_min(0)
         even = starts.new_full(starts.shape[:2], 1 / starts.shape[1])
         return Mixture(torch.cat([first, above], dim=3), even)
 
-    def again(self, found: Mixture, batches: Batches) -> Mixture:
+    def em_pass(self, found: Mixture, batches: Batches) -> Mixture:
         """Return the mixtures after one more pass of expectation–maximisation.
 
         `counts = Σ_n p(state | n) · symbols_n + smoothing · mean`, the mean over all images: a Dirichlet prior
-        (Dempster, Laird and Rubin 1977). A state's share has one image more than are expected in it.
+        (Dempster, Laird and Rubin 1977). Shares have a pseudo-count of 1.
         """
-        said = self.said(found)
+        likelihood = self.emission(found)
         counts, sizes = torch.zeros_like(found.counts), torch.zeros_like(found.shares)
         for symbols in batches():
-            states = found.log_joint(said, symbols).softmax(dim=2)
+            states = found.log_joint(likelihood, symbols).softmax(dim=2)
             counts += expected_symbols(states, symbols, self.levels)
             sizes += states.sum(dim=1)
         mean = counts.sum(dim=1, keepdim=True) / sizes.sum(dim=1)[:, None, None, None]

@@ -1,213 +1,51 @@
-"""CountingRGM: the closed-form renormalizing generative model, a tree whose every sum is exact."""
+"""CountingRGM: the closed-form renormalizing generative model, a tree with exact inference."""
 
-import math
-import operator
 from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cached_property
 
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Float
 from torch import Tensor
 
-from rgm.counting.config import CountingConfig, PixelSymbols, counting_preset
-from rgm.counting.emission import Emission, emission
-from rgm.counting.symbols import leaves
-from rgm.counting.tree import Message, Pairs, Tree, Upward
-from rgm.distributions.noise import bernoulli, exponential
-from rgm.errors import RGMError
-from rgm.model.generative import IMAGES, RGM, Parents
+from rgm.counting.config import CountingConfig, counting_preset
+from rgm.counting.evidence import TreeEvidence
+from rgm.counting.posterior import Codes, Images
+from rgm.counting.sampling import TreeSampling
+from rgm.counting.tables import safe_log
+from rgm.counting.tree import Pairs, Upward
+from rgm.model.generative import CELL_BATCH_SIZE, Parents
 from rgm.model.receptive import Box
-from rgm.model.results import FreeEnergy, Inference, Samples, concatenate
-
-LARGEST = 2**24
-"""Numbers in the largest message of a batch that is looked at together."""
-
-Images = Float[Tensor, "n channels rows columns"]
-Codes = Int64[Tensor, "n height width"]
-Visible = Bool[Tensor, "#n rows columns"]
+from rgm.model.results import Inference, concatenate
 
 
-@dataclass(frozen=True)
-class Tables:
-    """What follows from the counts: the tree's links, the root given the class, and what a state says and looks like.
-
-    `weighted` weighs symbols as codes and classes are read, `likelihood` as an image's probability has them.
-    """
-
-    tree: Tree
-    log_top: Float[Tensor, "classes roots"]
-    weighted: Emission
-    likelihood: Emission
-    look: Float[Tensor, "groups states look"]
-
-    @cached_property
-    def top(self) -> Float[Tensor, "classes roots"]:
-        """p(root | class)."""
-        return self.log_top.exp()
-
-
-class CountingRGM(RGM):
-    """A tree of categorical variables under one concept, learned by counting, without gradients.
+class CountingRGM(TreeSampling, TreeEvidence):
+    """A tree of categorical variables under one concept, fitted by counting in closed form, without gradients.
 
         p(x, z) = p(c) · p(root | c) · Π_ℓ Π_cells p(z_ℓ | z_{ℓ+1}) · Π_groups Π_symbols p(symbol | z_1)
 
     Every factor is the mean of Dirichlet counts; p(c) is uniform. `z1` is the grid of the lowest groups' states. On a
-    tree sum–product is exact: evidence, marginals, conditional samples, all for a batch at once and within bounded
-    memory (Friston et al. 2024, arXiv 2407.20292, in closed form; `rgm.counting.learning` fits the same tree better).
+    tree sum–product is exact: evidence, marginals and conditional samples, for a batch at once and in bounded memory
+    (Friston et al. 2024, arXiv 2407.20292; `rgm.counting.learning` fits the same tree better).
 
     The counts are buffers: `symbol_counts` (groups, states, variates, levels), `link_counts_1` … (cells, parent's
-    states, states), `top_counts` (classes, roots). Before anything is learned they are drawn from a flat prior.
+    states, states), `top_counts` (classes, roots). Before learning they are samples of a flat prior.
     """
-
-    config: CountingConfig
-    kind = "counting"
-    config_type = CountingConfig
-    exact_weights = ("leaves.",)  # what symbols are measured with decides which they are
-    packed_type = torch.bfloat16  # counts run to tens of thousands
-
-    def __init__(self, config: CountingConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.leaves = leaves(config.symbols, config.image)
-        grids = [level.grid for level in config.levels[:-1]]
-        states = [level.states for level in config.levels[:-1]]
-        if self.leaves.grid != grids[0]:
-            raise RGMError(
-                f"the symbols form a grid of {self.leaves.grid} groups, but z1 is said to have {grids[0]}"
-            )
-        if config.smoothing.outliers * self.leaves.levels >= 1:
-            raise RGMError(
-                f"outliers are a share of each of {self.leaves.levels} levels, less than 1 / {self.leaves.levels}, but "
-                f"{config.smoothing.outliers:g} was asked for"
-            )
-        self.grids = tuple(grids)
-        groups = [rows * columns for rows, columns in grids]
-        self._count("symbol_counts", groups[0], states[0], self.leaves.variates, self.leaves.levels)
-        for level in range(len(grids) - 1):
-            self._count(f"link_counts_{level + 1}", groups[level], states[level + 1], states[level])
-        self._count("top_counts", config.levels[-1].states, states[-1])
-        self._derived: tuple[list[Tensor], list[int], Tables] | None = None
-
-    def _count(self, name: str, *shape: int) -> None:
-        self.register_buffer(name, torch.empty(shape).exponential_())
 
     @classmethod
     def from_config(cls, config: CountingConfig) -> "CountingRGM":
-        """Return a model of a configuration that has learned nothing."""
+        """Return an untrained model of a configuration."""
         return cls(config)
 
     @classmethod
     def from_preset(
-        cls,
-        name: str,
-        *,
-        image: tuple[int, int, int] = (1, 28, 28),
-        classes: int = 10,
-        images: int | None = None,
+        cls, name: str, *, image: tuple[int, int, int] = (1, 28, 28), classes: int = 10, images: int | None = None
     ) -> "CountingRGM":
         """Return a model of a preset, `paper` or `counting`, for images of (channels, height, width).
 
-        `images`: how many it will learn from, so that `counting` has no more prototypes than these can fill.
+        `images`: the number of training images, which bounds the number of prototypes of `counting`.
         """
         return cls(counting_preset(name, image, classes, images))
 
-    @property
-    def counts(self) -> list[Tensor]:
-        """All Dirichlet counts, from the symbols to the class."""
-        links = [self.link_counts(level) for level in range(len(self.grids) - 1)]
-        return [self._buffer("symbol_counts"), *links, self._buffer("top_counts")]
-
-    @property
-    def size(self) -> int:
-        """Number of counts, all levels together."""
-        return sum(counts.numel() for counts in self.counts)
-
-    def link_counts(self, level: int) -> Float[Tensor, "cells parents states"]:
-        """Return the counts of p(z_ℓ | z_{ℓ+1}); levels count from 0 here, as in `Tree`."""
-        return self._buffer(f"link_counts_{level + 1}")
-
-    def _buffer(self, name: str) -> Tensor:
-        found = getattr(self, name)
-        assert isinstance(found, Tensor)
-        return found
-
-    def tables(self) -> Tables:
-        """Return what follows from the counts as they are now."""
-        counts = self.counts
-        versions = [array._version for array in counts]
-        if self._derived is not None:
-            known, then, tables = self._derived  # the tensors themselves: another may have a freed one's id
-            if then == versions and all(map(operator.is_, known, counts)):
-                return tables
-        self._derived = counts, versions, self._tables()
-        return self._derived[2]
-
-    def _tables(self) -> Tables:
-        symbols, *links, top = self.counts
-        outliers = self.config.smoothing.outliers
-        exists = self.leaves.exists().to(symbols.device)[:, None, :, None]
-        tiny = torch.finfo(symbols.dtype).tiny
-        shares = symbols / symbols.sum(dim=3, keepdim=True).clamp_min(tiny)
-        return Tables(
-            tree=Tree(
-                self.grids,
-                [link / link.sum(dim=2, keepdim=True).clamp_min(tiny) for link in links],
-            ),
-            log_top=(top / top.sum(dim=1, keepdim=True).clamp_min(tiny)).log(),
-            weighted=emission(symbols * exists, outliers=outliers, weights=self.leaves.weights()),
-            likelihood=emission(
-                symbols * exists, outliers=outliers, weights=self.leaves.likelihood_weights()
-            ),
-            look=self.leaves.appearance(shares),
-        )
-
-    def symbols(self, images: Images) -> Float[Tensor, "groups n symbols"]:
-        """Return the symbols of images, in the type of the counts."""
-        return self.leaves.read(images).to(self.counts[0].dtype)
-
     # Bottom-up
-
-    def chunks(self, *batch: Tensor) -> Iterator[tuple[Tensor, ...]]:
-        """Yield the parts of a batch, of tensors alike in length, whose messages stay within bounds."""
-        cells = max(
-            rows * columns * (above.states + here.states)
-            for (rows, columns), here, above in zip(
-                self.grids, self.config.levels, self.config.levels[1:], strict=False
-            )
-        )
-        largest = max(cells, self.num_classes * self.config.levels[-2].states)
-        parts = [tensor.split(max(1, LARGEST // largest)) for tensor in batch]
-        yield from zip(*parts, strict=True)
-
-    def upward(
-        self,
-        images: Images,
-        *,
-        likelihood: bool = False,
-        visible: Visible | None = None,
-        roots: slice = slice(None),
-    ) -> Upward:
-        """Return the upward pass of one batch; `likelihood` weighs symbols as an image's probability does."""
-        tables = self.tables()
-        symbols = self.symbols(images)
-        seen = None
-        if visible is not None:
-            seen = self.leaves.seen(visible.expand(len(images), -1, -1)).to(symbols)
-        return tables.tree.up(
-            (tables.likelihood if likelihood else tables.weighted).log_prob(symbols, seen), roots
-        )
-
-    def posterior(self, upward: Upward, labels: Tensor | None = None) -> tuple[Tensor, Tensor, Pairs]:
-        """Return log p(x | c), p(root | x), and the downward pass; with `labels`, both given the concept."""
-        tables = self.tables()
-        joint = upward.root[:, None] + tables.log_top
-        by_concept = joint.logsumexp(dim=2)
-        if labels is None:
-            root = joint.logsumexp(dim=1).softmax(dim=1)
-        else:
-            root = joint[torch.arange(len(labels), device=labels.device), labels].softmax(dim=1)
-        return by_concept, root, tables.tree.down(upward, root)
 
     def _infer(self, images: Images) -> Inference:
         return concatenate([self._inference(self.upward(part)) for (part,) in self.chunks(images)])
@@ -217,17 +55,15 @@ class CountingRGM(RGM):
         codes = [*self._modes(pairs), self._root(upward, by_concept)]
         if z1 is not None:
             codes[0] = z1
-        return Inference(
-            codes=tuple(codes), concept=by_concept.softmax(dim=1), reconstruction=self._decode(codes[0])
-        )
+        return Inference(codes=tuple(codes), concept=by_concept.softmax(dim=1), reconstruction=self._decode(codes[0]))
 
     def _root(self, upward: Upward, by_concept: Tensor) -> Codes:
-        """Return the most probable root of the most probable concept: another's would be impossible under it."""
+        """Return the most probable root given the most probable concept."""
         joint = upward.root + self.tables().log_top[by_concept.argmax(dim=1)]
         return joint.argmax(dim=1)[:, None, None]
 
     def _modes(self, pairs: Pairs) -> list[Codes]:
-        """Return the most probable state of every cell beneath the root."""
+        """Return the most probable state of every cell below the root."""
         return [
             states.argmax(dim=2).T.unflatten(1, grid).contiguous()
             for states, grid in zip(pairs.marginals, self.grids, strict=False)
@@ -246,7 +82,7 @@ class CountingRGM(RGM):
 
     @torch.no_grad()
     def infer_from_codes(self, z1: Codes) -> Inference:
-        """Return what is read upwards from codes, and what they paint.
+        """Return `infer`'s result for given codes: the levels above inferred from them, and their reconstruction.
 
         Raises RGMError for a grid of another shape or codes out of range.
         """
@@ -254,283 +90,44 @@ class CountingRGM(RGM):
         parts = self.chunks(z1.to(self.device))
         return concatenate([self._inference(self._known(part), part) for (part,) in parts])
 
-    def _known(self, z1: Codes, keep: Tensor | None = None) -> Upward:
-        """Return the upward pass of codes that are known, all or those in `keep`.
-
-        A code that no image has in its group says nothing: no state above leads to it.
-        """
-        tables = self.tables()
-        leaves = torch.full(
-            (z1[0].numel(), len(z1), self.latent_dim),
-            -torch.inf,
-            device=z1.device,
-            dtype=self.counts[0].dtype,
-        )
-        codes = z1.flatten(1).T[..., None]
-        leaves.scatter_(2, codes, 0.0)
-        never = tables.weighted.impossible[:, None].expand_as(leaves).gather(2, codes)
-        leaves.masked_fill_(never, 0.0)
-        if keep is not None:
-            leaves.masked_fill_(~keep.expand_as(z1).flatten(1).T[..., None], 0.0)
-        return tables.tree.up(leaves)
-
     @torch.no_grad()
     def cell_logits(self, images: Images) -> Float[Tensor, "n states height width"]:
-        """Return log p(z_1 = k | x) of every cell: the whole image's, since the tree's sums are exact."""
+        """Return log p(z_1 = k | x) of every cell, exact given the whole image."""
         parts = []
         for (part,) in self.chunks(images.to(self.device)):
             first = self.posterior(self.upward(part))[2].marginals[0]
-            parts.append(_log(first).permute(1, 2, 0).unflatten(2, self.grids[0]))
+            parts.append(safe_log(first).permute(1, 2, 0).unflatten(2, self.grids[0]))
         return torch.cat(parts)
 
     # Top-down
 
     def _decode(self, z1: Codes) -> Images:
-        look = self.tables().look
-        groups = torch.arange(len(look), device=look.device)[:, None]
-        return self.leaves.paint(look[groups, z1.flatten(1).T]).clamp(0, 1)
+        appearance = self.tables().appearance
+        groups = torch.arange(len(appearance), device=appearance.device)[:, None]
+        return self.leaves.decode(appearance[groups, z1.flatten(1).T]).clamp(0, 1)
 
     @torch.no_grad()
     def decode_each_code(
         self, z1: Codes, row: int, column: int
-    ) -> Iterator[Float[Tensor, "some states channels tall wide"]]:
-        """Yield what every code in a cell paints within `decoder_field` that cell, some images at a time."""
+    ) -> Iterator[Float[Tensor, "chunk states channels tall wide"]]:
+        """Yield a cell's `decoder_field` decoded with every code in that cell, a chunk of images at a time."""
         if not self.leaves.disjoint:
             yield from super().decode_each_code(z1, row, column)
             return
         blank = torch.zeros(self.latent_dim, *self.grids[0], dtype=torch.int64, device=self.device)
         blank[:, row, column] = torch.arange(self.latent_dim, device=self.device)
-        painted = self._decode(blank)[..., *self.decoder_field(row, column).slices]
-        for some in z1.split(IMAGES):
-            yield painted.expand(len(some), *painted.shape)
-
-    @torch.no_grad()
-    def sample_below(
-        self,
-        z: Codes,
-        level: int,
-        *,
-        generator: torch.Generator | None = None,
-        temperature: float = 1.0,
-    ) -> list[Tensor]:
-        """Return codes of every level beneath z_ℓ, drawn top-down given it, finest first; levels count from 1."""
-        tables = self.tables()
-        if level < self.depth:
-            return tables.tree.descend(z, generator, temperature=temperature, level=level - 1)
-        root = _drawn(tables.log_top[z.flatten()], generator, temperature)
-        return [*tables.tree.descend(root, generator, temperature=temperature), root[:, None, None]]
-
-    @torch.no_grad()
-    def complete(
-        self,
-        z1: Codes,
-        keep: Bool[Tensor, "#n height width"],
-        concept: int | Int64[Tensor, " #n"],
-        *,
-        generator: torch.Generator | None = None,
-        temperature: float = 1.0,
-    ) -> Samples:
-        """Return images whose cells in `keep` have the codes of `z1`, the rest drawn given them and a concept.
-
-        The draws are from the exact posterior: the root first, given all that is kept. Raises RGMError for codes or
-        concepts that the model does not have, or a mask of another shape than the grid.
-        """
-        self._check_codes(z1)
-        self._check_keep(keep, z1)
-        z1, keep = z1.to(self.device), keep.to(self.device).expand_as(z1)
-        concepts = self._concept_of_each(concept, len(z1))
-        parts = []
-        for some, kept, asked in self.chunks(z1, keep, concepts):
-            drawn = self._posterior_draw(self._known(some, kept), asked, generator, temperature)
-            drawn[0] = torch.where(kept, some, drawn[0])
-            parts.append(drawn)
-        codes = tuple(torch.cat(level) for level in zip(*parts, strict=True))
-        return Samples(images=self.decode(codes[0]), concept=concepts, codes=codes)
-
-    def _posterior_draw(
-        self, upward: Upward, concepts: Tensor, generator: torch.Generator | None, temperature: float = 1.0
-    ) -> list[Tensor]:
-        tables = self.tables()
-        root = _drawn(upward.root + tables.log_top[concepts], generator, temperature)
-        below = tables.tree.descend(root, generator, temperature=temperature, messages=upward.messages)
-        return [*below, root[:, None, None]]
-
-    @torch.no_grad()
-    def complete_pixels(
-        self, images: Images, visible: Visible, *, generator: torch.Generator | None = None
-    ) -> Samples:
-        """Return images whose hidden pixels are drawn given the visible ones, from the exact conditional.
-
-        p(c, z | visible pixels) is drawn from the concept down; what is not `visible` (true where it is) has no part
-        in it. Visible pixels stay as they are, hidden ones become the mean of p(x | z_1). Raises RGMError for images
-        or masks of another shape, or a model whose symbols follow from the whole image.
-        """
-        self._check_images(images)
-        shape = (len(images), *images.shape[2:])
-        if (
-            visible.dtype != torch.bool
-            or visible.shape[1:] != shape[1:]
-            or len(visible) not in (1, len(images))
-        ):
-            raise RGMError(
-                f"visible must be a mask of shape {shape} (or one for all, (1, …)), true where a pixel is seen, but is "
-                f"{visible.dtype} of shape {tuple(visible.shape)}"
-            )
-        images, visible = images.to(self.device), visible.to(self.device).expand(shape)
-        parts, asked = [], []
-        for some, seen in self.chunks(images, visible):
-            upward = self.upward(some * seen[:, None], likelihood=True, visible=seen)
-            by_concept = (upward.root[:, None] + self.tables().log_top).logsumexp(dim=2)
-            asked.append(_drawn(by_concept, generator, 1.0))
-            parts.append(self._posterior_draw(upward, asked[-1], generator))
-        codes = tuple(torch.cat(level) for level in zip(*parts, strict=True))
-        painted = torch.where(visible[:, None], images, self.decode(codes[0]))
-        return Samples(images=painted, concept=torch.cat(asked), codes=codes)
-
-    def _between(
-        self, start: int, end: int, share: float, generator: torch.Generator, temperature: float
-    ) -> list[Tensor]:
-        tables = self.tables()
-        ends = tables.top[self._concepts(torch.tensor([start, end]))]
-        root = _drawn(torch.lerp(ends[:1], ends[1:], share).log(), generator, temperature)
-        return [*tables.tree.descend(root, generator, temperature=temperature), root[:, None, None]]
-
-    @torch.no_grad()
-    def cell_log_probs(
-        self, z1: Codes, concept: int | Int64[Tensor, " n"], row: int, column: int
-    ) -> Float[Tensor, "n states"]:
-        """Return log p(z_1,ij = k | all other cells, concept) in nats, for the cell (i, j) and every code k.
-
-        Raises RGMError for codes, concepts or cells that the model does not have.
-        """
-        self._check_codes(z1)
-        self._check_cell(row, column)
-        z1 = z1.to(self.device)
-        concepts = self._concept_of_each(concept, len(z1))
-        others = torch.ones_like(z1, dtype=torch.bool)
-        others[:, row, column] = False
-        place = row * self.grids[0][1] + column
-        parts = []
-        for some, keep, asked in self.chunks(z1, others, concepts):
-            pairs = self.posterior(self._known(some, keep), asked)[2]
-            parts.append(_log(pairs.marginals[0][place]).log_softmax(dim=1))
-        return torch.cat(parts)
+        decoded = self._decode(blank)[..., *self.decoder_field(row, column).slices]
+        for chunk in z1.split(CELL_BATCH_SIZE):
+            yield decoded.expand(len(chunk), *decoded.shape)
 
     @torch.no_grad()
     def log_prob_given(self, level: int, child: Codes, parent: Parents) -> Float[Tensor, " n"]:
-        """Return log p(z_ℓ | z_{ℓ+1}) in nats, for the codes of a level and of the one above it."""
+        """Return log p(z_ℓ | z_{ℓ+1}) in nats, for the codes of a level and of the level above."""
         tables = self.tables()
         child, parent = (codes.to(self.device).flatten(1) for codes in (child, parent))
         if level == self.depth - 1:
             return tables.log_top[parent[:, 0], child[:, 0]]
         return tables.tree.log_prob(level - 1, child, parent)
-
-    # Evidence
-
-    @torch.no_grad()
-    def log_evidence(self, images: Images, *, likelihood: bool = True) -> Float[Tensor, "n classes"]:
-        """Return log p(x | c) of images under every concept, in nats, exact.
-
-        Of the pixels, black or white, where they are the symbols (see `observe`); grey values count as shares. With
-        `likelihood=False`, of all symbols as they are weighed where the class is read.
-        """
-        self._check_images(images)
-        parts = [
-            (self.upward(part, likelihood=likelihood).root[:, None] + self.tables().log_top).logsumexp(dim=2)
-            for (part,) in self.chunks(images.to(self.device))
-        ]
-        return torch.cat(parts)
-
-    @torch.no_grad()
-    def surprise(self, images: Images) -> Float[Tensor, "n height width"]:
-        """Return −log p(x_cell | all other cells) of every cell, in nats, exact: where the model is surprised.
-
-        The class is not told. With message m from a cell and share s from above, p(x_cell | rest) = 1 / Σ_k Σ_r s_r
-        p(k | r) up to m's scale.
-        """
-        self._check_images(images)
-        tables, parts = self.tables(), []
-        for (part,) in self.chunks(images.to(self.device)):
-            leaves = tables.likelihood.log_prob(self.symbols(part))
-            pairs = self.posterior(tables.tree.up(leaves))[2]
-            cavity = torch.bmm(pairs.shares[0], tables.tree.links[0]).sum(dim=2)
-            parts.append((cavity.log() - leaves.amax(dim=2)).T.unflatten(1, self.grids[0]))
-        return torch.cat(parts)
-
-    @torch.no_grad()
-    def free_energy(
-        self,
-        images: Images,
-        labels: Int64[Tensor, " n"] | None = None,
-        *,
-        generator: torch.Generator | None = None,  # noqa: ARG002 - nothing is drawn
-    ) -> FreeEnergy:
-        """Return F(x) = −log p(x), or with `labels` −log p(x, c), in nats per image: the posterior is exact.
-
-        Its terms are expectations over it: −E[log p(x | z_1)], and for each level E[log p(z_ℓ | z_{ℓ+1}, x) −
-        log p(z_ℓ | z_{ℓ+1})]. Nothing is drawn.
-        """
-        self._check_images(images)
-        images = images.to(self.device)
-        if labels is None:
-            parts = [self._free_energy(part, None) for (part,) in self.chunks(images)]
-        else:
-            known = self._labels(labels, len(images))
-            parts = [self._free_energy(*part) for part in self.chunks(images, known)]
-        return FreeEnergy(
-            distortion_nats=torch.cat([part.distortion_nats for part in parts]),
-            rate_nats=torch.cat([part.rate_nats for part in parts]),
-        )
-
-    def _free_energy(self, images: Images, labels: Tensor | None) -> FreeEnergy:
-        tables = self.tables()
-        leaves = tables.likelihood.log_prob(self.symbols(images))
-        upward = tables.tree.up(leaves)
-        by_concept, root, pairs = self.posterior(upward, labels)
-        classes = self.num_classes
-        evidence = by_concept if labels is None else by_concept.gather(1, labels[:, None])
-        total = math.log(classes) - evidence.logsumexp(dim=1)
-        distortion = -(pairs.marginals[0] * leaves.clamp_min(torch.finfo(leaves.dtype).min)).sum(dim=(0, 2))
-        rates = []
-        for level, states in enumerate([*pairs.marginals[1:], root[None]]):
-            message = upward.messages[level]
-            told = states[tables.tree.parents(level)]
-            rates.append(
-                _gain(pairs.marginals[level], message) - (told * _log(message.above)).sum(dim=(0, 2))
-            )
-        concept = torch.log_softmax(by_concept, dim=1)
-        if labels is None:
-            top = (concept.exp() * concept).sum(dim=1) + math.log(classes)
-        else:
-            top = torch.full_like(distortion, math.log(classes))
-        rates.append(
-            total - distortion - sum(rates, torch.zeros_like(total)) - top
-        )  # the root's, given the concept
-        return FreeEnergy(distortion_nats=distortion, rate_nats=torch.stack([*rates, top], dim=1))
-
-    @torch.no_grad()
-    def log_weight(
-        self,
-        images: Images,
-        *,
-        generator: torch.Generator | None = None,  # noqa: ARG002 - nothing is drawn
-    ) -> Float[Tensor, " n"]:
-        """Return log p(x) in nats: no draw's weight differs from it where the posterior is exact."""
-        return self.log_evidence(images).logsumexp(dim=1) - math.log(self.num_classes)
-
-    def observe(self, images: Images, generator: torch.Generator | None = None) -> Images:
-        """Return grey images drawn black and white, or as they are where the symbols are not pixels."""
-        return bernoulli(images, generator) if isinstance(self.config.symbols, PixelSymbols) else images
-
-    @property
-    def is_density(self) -> bool:
-        """Whether p(x | z_1) is a probability of what `observe` returns: of its pixels, not of other symbols."""
-        return isinstance(self.config.symbols, PixelSymbols)
-
-    @property
-    def pixels_kind(self) -> str:
-        """The name of what the evidence is of."""
-        return "bernoulli" if isinstance(self.config.symbols, PixelSymbols) else "ranked symbols"
 
     # Fields
 
@@ -539,20 +136,6 @@ class CountingRGM(RGM):
         return self.leaves.field(row, column)
 
     def encoder_field(self, row: int, column: int) -> Box:  # noqa: ARG002 - it is the same for all
-        """Return the pixels that a cell's code can depend on: all, since every code is read given the whole image."""
+        """Return the pixels that a cell's code can depend on: all, since inference is exact given the whole image."""
         _, rows, columns = self.config.image
         return Box.of(0, 0, rows, columns)
-
-
-def _gain(states: Tensor, message: Message) -> Float[Tensor, " n"]:
-    """Return E[log m(z)] under a posterior over states that no message excludes."""
-    return (states * _log(message.here)).sum(dim=(0, 2))
-
-
-def _log(values: Tensor) -> Tensor:
-    return values.clamp_min(torch.finfo(values.dtype).tiny).log()
-
-
-def _drawn(log: Float[Tensor, "n states"], generator: torch.Generator | None, temperature: float) -> Tensor:
-    """Return one state a row, drawn from p ∝ exp(log / temperature)."""
-    return (log / temperature - exponential(log, generator).log()).argmax(dim=1)

@@ -1,4 +1,4 @@
-"""The paper's rule, one image after another, at the cost of what an image changes."""
+"""The paper's rule, image by image, by incremental updates."""
 
 import torch
 from jaxtyping import Float, Int64
@@ -11,17 +11,17 @@ from rgm.counting.updating import PRECISION, selective_update, x_log_x
 
 
 class Sequential:
-    """`update(model, image, label, select=True)` image after image, for symbols that are each in one level.
+    """`update(model, image, label, select=True)` image after image, for symbols with one certain level.
 
-    An image changes one row of a variate's array, that of the level it shows. The array's sums, of its rows, of its
-    columns and of a log a, are kept, so that its mutual information, that with the image, and p(symbols | state) cost
-    one row and one column. Forgetting scales the whole array, which none of them depends on: each array has its
-    `scale`, and what is added is divided by it; the counts are written back when all images are seen.
+    An image changes one row of a variate's array, that of its level. The sums over rows, over columns and of a log a
+    are cached, so that the mutual information before and after an image, and p(symbols | state), cost one row and one
+    column. Forgetting scales the whole array, which none of them depends on: each array has its `scale`, and additions
+    are divided by it; the counts are written back after the last image.
     """
 
     @staticmethod
     def suits(model: CountingRGM) -> bool:
-        """Return whether a model's symbols are each in one level, no share of them outliers: `update` does others."""
+        """Return whether every symbol of a model has one certain level, without outliers: `update` handles others."""
         return isinstance(model.config.symbols, RankedSymbols) and model.config.smoothing.outliers == 0
 
     def __init__(self, model: CountingRGM) -> None:
@@ -29,7 +29,7 @@ class Sequential:
         counts = model.counts[0]
         exists = model.leaves.exists().to(counts.device)
         self.exists = exists.to(counts.dtype)[..., None]
-        self.possible = (counts.sum(dim=(2, 3)) > 0).log()  # of a state: log 1 or log 0
+        self.possible = (counts.sum(dim=(2, 3)) > 0).log()  # per state: log 1 or log 0
         self.rows = counts.permute(0, 2, 3, 1).contiguous()  # groups, variates, levels, states
         self.columns = self.rows.sum(dim=2)
         self.sums = self.rows.sum(dim=3)
@@ -39,37 +39,35 @@ class Sequential:
         self.by_column = x_log_x(self.columns).sum(dim=2)
         self.scale = torch.ones_like(self.total)
 
-    def see(self, images: Float[Tensor, "n channels rows columns"], labels: Int64[Tensor, " n"]) -> None:
-        """Take in images in their order, and write the counts back."""
+    def observe(self, images: Float[Tensor, "n channels rows columns"], labels: Int64[Tensor, " n"]) -> None:
+        """Update the counts by images, in their order."""
         leaves = self.model.leaves
         read = self.model.symbols(images).unflatten(2, (leaves.variates, leaves.levels - 1))
         level = (read * torch.arange(1, leaves.levels, device=read.device)).sum(dim=3).round().long()
         threads = torch.get_num_threads()
-        torch.set_num_threads(1)  # an image's operations are too small to be shared out
+        torch.set_num_threads(1)  # an image's operations are too small for several
         try:
             for number, label in enumerate(labels.tolist()):
-                self._see(level[:, number], label)
+                self._observe(level[:, number], label)
         finally:
             torch.set_num_threads(threads)
         counts = self.model.counts[0]
         counts.copy_((self.rows * self.scale[:, :, None, None]).permute(0, 3, 1, 2))
 
-    def _see(self, level: Int64[Tensor, "groups variates"], label: int) -> None:
+    def _observe(self, level: Int64[Tensor, "groups variates"], label: int) -> None:
         model, place = self.model, level[:, :, None, None].expand(-1, -1, 1, self.rows.shape[3])
         row = self.rows.gather(2, place)[:, :, 0]
         tiny = torch.finfo(row.dtype).tiny
         log_row, log_column = row.clamp_min(tiny).log(), self.columns.clamp_min(tiny).log()
-        said = ((log_row - log_column) * self.exists).sum(dim=1) + self.possible
+        log_likelihood = ((log_row - log_column) * self.exists).sum(dim=1) + self.possible
         _, *link_counts, top_counts = model.counts
         links = [counts / counts.sum(dim=2, keepdim=True).clamp_min(tiny) for counts in link_counts]
         tree = Tree(model.grids, links)
-        upward = tree.up(said[:, None])
+        upward = tree.up(log_likelihood[:, None])
         top = top_counts[label]
         root = (upward.root + (top / top.sum()).log()).softmax(dim=1)
         pairs = tree.down(upward, root)
-        for counts, message, share, link in zip(
-            link_counts, upward.messages, pairs.shares, links, strict=True
-        ):
+        for counts, message, share, link in zip(link_counts, upward.messages, pairs.shares, links, strict=True):
             counts.copy_(selective_update(counts, expected_pairs(message, share, link), 1))
         more = torch.zeros_like(top_counts)
         more[label] = root[0]
@@ -77,14 +75,9 @@ class Sequential:
         self._symbols(level, row, log_row, log_column, pairs.marginals[0][:, 0])
 
     def _symbols(
-        self,
-        level: Tensor,
-        row: Tensor,
-        log_row: Tensor,
-        log_column: Tensor,
-        states: Float[Tensor, "groups states"],
+        self, level: Tensor, row: Tensor, log_row: Tensor, log_column: Tensor, states: Float[Tensor, "groups states"]
     ) -> None:
-        """Take in the symbols of an image whose groups' states are known."""
+        """Update the symbol counts by an image, given its groups' states."""
         sums = self.sums.gather(2, level[..., None])[..., 0]
         more = states[:, None] / self.scale[..., None]
         whole = more.sum(dim=2)
@@ -102,14 +95,14 @@ class Sequential:
             )
 
         gain = _information(*sums_after(1.0)) - _information(*old)
-        kept = torch.sigmoid(PRECISION * gain)
-        self.joint, self.by_row, self.by_column, self.total = sums_after(kept)
-        added = more * kept[..., None]
+        accepted = torch.sigmoid(PRECISION * gain)
+        self.joint, self.by_row, self.by_column, self.total = sums_after(accepted)
+        added = more * accepted[..., None]
         place = level[:, :, None, None].expand(-1, -1, 1, added.shape[2])
         self.rows.scatter_add_(2, place, added[:, :, None])
-        self.sums.scatter_add_(2, level[..., None], (whole * kept)[..., None])
+        self.sums.scatter_add_(2, level[..., None], (whole * accepted)[..., None])
         self.columns += added
-        self.scale *= PRECISION / (PRECISION + kept)
+        self.scale *= PRECISION / (PRECISION + accepted)
 
 
 def _information(joint: Tensor, by_row: Tensor, by_column: Tensor, total: Tensor) -> Tensor:

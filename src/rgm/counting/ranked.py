@@ -1,4 +1,4 @@
-"""Ranked pixels and their patches: what the closed-form model sees of an image, and how it paints one."""
+"""Ranked pixels and their patches: the closed-form model's symbols of images, and their decoding."""
 
 import math
 from dataclasses import dataclass
@@ -22,13 +22,13 @@ WIDTH = 24.0
 SIGMA = 0.849
 """The blur's standard deviation in ranked pixels: two pixels full width at half maximum."""
 REACH = 4
-"""Ranked pixels beyond which nothing blurs in."""
+"""Radius of the blur in ranked pixels."""
 GRAIN = 255 * 256
-"""Steps of grey that ranking tells apart, 256 to a byte's step: below them rounding would decide what ties."""
+"""Grey levels that ranking distinguishes, 256 per byte level: finer ones would depend on rounding."""
 BATCH = 256
-"""Images read at a time, so that memory is bounded."""
+"""Images processed at once, so that memory is bounded."""
 CUBIC = 2
-"""Pixels of the coarser grid beyond which bicubic resizing reaches nothing."""
+"""Radius of bicubic resizing, in pixels of the coarser grid."""
 
 Images = Float[Tensor, "n channels rows columns"]
 Ranked = Float[Tensor, "n 32 32"]
@@ -38,15 +38,14 @@ Ranked = Float[Tensor, "n 32 32"]
 class RankedConfig:
     """How patches become symbols; the defaults are the paper's (Friston et al., arXiv 2407.20292).
 
-    Tiles stand `stride` ranked pixels apart, each at the middle of its own stride × stride block, and see `radius`
+    Tiles are `stride` ranked pixels apart, each centred in its own stride × stride block, with a window of `radius`
     pixels. A tile keeps at most `modes` singular vectors, those with λ_i · columns / Σλ > `threshold`; each variate has
     `levels` levels.
 
     `threshold` is the paper's 1/8 divided by three, since its authors copy grey to three channels and so count three
     times the columns. λ are eigenvalues of the Gram matrix (squared singular values). Measured on the first 10,000
-    MNIST images, of 16 · 64 = 1,024 variates remain 1,024 at 1/24 and 973 at 1/8, where the paper's recipe is said to
-    keep about 1,020; were λ the singular values themselves, even 1/8 would pass 3,739 modes and the limit of 16 alone
-    would decide.
+    MNIST images, of 16 · 64 = 1,024 variates remain 1,024 at 1/24 and 973 at 1/8, where the paper reports about 1,020;
+    were λ the singular values themselves, even 1/8 would pass 3,739 modes, and only the limit of 16 would apply.
     """
 
     stride: Literal[2, 4, 8, 16] = 4
@@ -56,13 +55,13 @@ class RankedConfig:
     threshold: Positive = 1 / 24
 
     def __post_init__(self) -> None:
-        """Raise RGMError for tiles that leave pixels unseen, or levels that tell nothing apart."""
+        """Raise RGMError for tiles that do not cover all pixels, or fewer than two levels."""
         if not self.stride <= self.radius <= SIDE // 2:
             raise RGMError(
                 f"tiles {self.stride} pixels apart need a radius of {self.stride} to {SIDE // 2}, not {self.radius}"
             )
         if self.levels < 2:
-            raise RGMError(f"a variate needs at least two levels, but {self.levels} were asked for")
+            raise RGMError(f"a variate needs at least two levels, but {self.levels} were requested")
 
 
 def rank(images: Images) -> Ranked:
@@ -70,13 +69,13 @@ def rank(images: Images) -> Ranked:
 
     The i-th darkest of n = 1,024 pixels, i = 1 … n, becomes 255·exp(−(i − n)² / (24 n)); ties, all of a black
     background, are broken by pixel order. Grey is the mean over channels; resizing is bicubic, antialiased where it
-    shrinks, and held to [0, 1]; the blur is Gaussian, σ = 0.849 pixels, mirrored at the edges.
+    shrinks, and clamped to [0, 1]; the blur is Gaussian, σ = 0.849 pixels, mirrored at the edges.
     """
     return torch.cat([_placed(_order(_grey(batch))) for batch in images.split(BATCH)])
 
 
 class RankedPatches(nn.Module):
-    """Images as an 8 × 8 grid of tiles, each of 16 variates of 7 levels, and the way back.
+    """Images as an 8 × 8 grid of tiles, each of 16 variates with 7 levels, and their decoding.
 
     A tile weighs a ranked pixel at distance d ≤ 8 from its centre with w ∝ exp(−d²/8), Σ_tiles w = 1 at each pixel. Its
     variates are u = (w · x) V, where V holds the leading right singular vectors of the images × pixels matrix of
@@ -85,8 +84,8 @@ class RankedPatches(nn.Module):
     as the kept vectors span it.
 
     Before `fit` every buffer is zero and no variate exists. Buffers: `basis` (tiles, tiles, modes, window), V over the
-    square window around each tile; `largest` (tiles, tiles, modes), max|u|; `greys` (1024), the mean grey that
-    the pixel of each rank had before the blur, made monotone.
+    square window around each tile; `largest` (tiles, tiles, modes), max|u|; `greys` (1024), the mean grey of each rank
+    before the blur, made monotone.
     """
 
     basis: Tensor
@@ -114,16 +113,16 @@ class RankedPatches(nn.Module):
 
     @property
     def values(self) -> Float[Tensor, "tile_rows tile_columns modes levels"]:
-        """The variate u that each level stands for."""
+        """The variate u of each level."""
         middle = (self.config.levels - 1) / 2
         steps = torch.arange(self.config.levels, device=self.largest.device) - middle  # exactly symmetric
         return self.largest[..., None] * (steps / middle)
 
     @torch.no_grad()
     def fit(self, images: Images) -> "RankedPatches":
-        """Learn the singular vectors, the variates' levels and the greys of ranks; twice through the images.
+        """Fit the singular vectors, the variates' levels and the greys of ranks, in two passes over the images.
 
-        Memory does not grow with the number of images. Each singular vector's largest component is positive. Raises
+        Memory is independent of the number of images. Each singular vector's largest component is positive. Raises
         RGMError where there are no images, or images of another shape.
         """
         self._check(images)
@@ -148,8 +147,8 @@ class RankedPatches(nn.Module):
     def symbols(self, images: Images) -> Int64[Tensor, "n tile_rows tile_columns modes"]:
         """Return the level nearest to each variate, 0 … levels − 1.
 
-        Ranking compares every pixel with every other, so each symbol depends on the whole image, however little of it
-        its tile sees. Raises RGMError for images of another shape.
+        Ranking compares every pixel with every other, so each symbol depends on the whole image, not only on its tile's
+        window. Raises RGMError for images of another shape.
         """
         self._check(images)
         top = self.config.levels - 1
@@ -167,28 +166,26 @@ class RankedPatches(nn.Module):
         margin = self.margin
         padded = F.pad(ranked[:, None].to(self.basis.dtype), (margin, margin, margin, margin))
         windows = F.unfold(padded, self.window, stride=self.config.stride)
-        seen = self.weights[:, None] * self.basis.flatten(0, 1)
-        variates = torch.einsum("nwt,tmw->ntm", windows, seen)
+        projection = self.weights[:, None] * self.basis.flatten(0, 1)
+        variates = torch.einsum("nwt,tmw->ntm", windows, projection)
         return variates.unflatten(1, (self.tiles, self.tiles))
 
     def assemble(self, expected: Float[Tensor, "n tile_rows tile_columns modes"]) -> Ranked:
-        """Return the ranked images of (expected) variates, Σ_tiles V E[u]; not held to 0 … 255."""
-        windows = torch.einsum(
-            "ntm,tmw->nwt", expected.to(self.basis.dtype).flatten(1, 2), self.basis.flatten(0, 1)
-        )
+        """Return the ranked images of (expected) variates, Σ_tiles V E[u]; not clamped to 0 … 255."""
+        windows = torch.einsum("ntm,tmw->nwt", expected.to(self.basis.dtype).flatten(1, 2), self.basis.flatten(0, 1))
         margin, side = self.margin, SIDE + 2 * self.margin
         padded = F.fold(windows, (side, side), self.window, stride=self.config.stride)
         return padded[:, 0, margin : margin + SIDE, margin : margin + SIDE]
 
-    def paint(self, expected: Float[Tensor, "n tile_rows tile_columns modes"]) -> Images:
+    def decode(self, expected: Float[Tensor, "n tile_rows tile_columns modes"]) -> Images:
         """Return the images in [0, 1] of (expected) variates, all channels alike.
 
-        A ranked value v stands for the rank i = n − √(24 n ln(255 / v)), and a rank for the mean grey of the fitting
-        images at it, interpolated; then the image is resized to the data's size.
+        A ranked value v maps to the rank i = n − √(24 n ln(255 / v)), and a rank to the mean grey of the fitting images
+        at it, interpolated; then the image is resized to the data's size.
 
-        What cannot be had back: colour; an image's own brightness, contrast and amount of ink, in whose place stand
-        those of the mean image (a thin digit and a bold one are painted alike); what the blur took, so that edges stay
-        soft; and the order of the darkest half of the pixels, whose ranked values are all below 0.01.
+        Lost are: colour; an image's own brightness, contrast and amount of ink, replaced by those of the mean image
+        (thin and bold digits decode alike); blurred detail, so that edges stay soft; and the order of the darkest half
+        of the pixels, with ranked values below 0.01.
         """
         ranked = self.assemble(expected)
         curve = _curve().to(ranked)
@@ -200,11 +197,11 @@ class RankedPatches(nn.Module):
         return _resize(grey[:, None], (rows, columns)).clamp(0, 1).expand(-1, channels, -1, -1)
 
     def field(self, row: int, column: int) -> tuple[int, int, int, int]:
-        """Return the box (top, bottom, left, right) of the image that a tile can see or paint, in the image's pixels.
+        """Return the receptive field (top, bottom, left, right) of a tile, in the image's pixels.
 
-        Rows `top … bottom − 1`, columns `left … right − 1`: the tile's pixels, grown by what blur and resizing reach.
-        Going down, painting changes no pixel outside it. Going up it bounds only the pixels whose grey enters the
-        tile: ranking makes every symbol depend on the whole image.
+        Rows `top … bottom − 1`, columns `left … right − 1`: the tile's pixels, grown by the radius of blur and
+        resizing. Decoding changes no pixel outside it. For encoding it only bounds the pixels that enter the tile
+        directly: by ranking, every symbol depends on the whole image.
         """
         _, rows, columns = self.image
         return *self._span(row, rows), *self._span(column, columns)
@@ -236,34 +233,32 @@ class RankedPatches(nn.Module):
         padded = F.pad(gram.view(SIDE, SIDE, SIDE, SIDE), (margin, margin) * 4)
         basis = torch.zeros_like(self.basis, device="cpu")
         for tile, weights in enumerate(self.weights.cpu().double()):
-            rows, columns = (
-                slice(stride * corner, stride * corner + window) for corner in divmod(tile, self.tiles)
-            )
-            seen = weights > 0
-            part = padded[rows, columns, rows, columns].reshape(window**2, window**2)[seen][:, seen]
-            spectrum, vectors = torch.linalg.eigh(part * weights[seen, None] * weights[seen])
+            rows, columns = (slice(stride * corner, stride * corner + window) for corner in divmod(tile, self.tiles))
+            inside = weights > 0
+            part = padded[rows, columns, rows, columns].reshape(window**2, window**2)[inside][:, inside]
+            spectrum, vectors = torch.linalg.eigh(part * weights[inside, None] * weights[inside])
             spectrum, vectors = spectrum.flip(0).clamp(min=0), vectors.flip(1)
             kept = spectrum * len(spectrum) > self.config.threshold * spectrum.sum()
             vectors = vectors[:, : self.config.modes][:, kept[: self.config.modes]]
             largest = vectors.gather(0, vectors.abs().argmax(dim=0, keepdim=True))
             modes = basis[tile // self.tiles, tile % self.tiles, : vectors.shape[1]]
-            modes[:, seen] = (vectors * largest.sign()).T.to(basis.dtype)
+            modes[:, inside] = (vectors * largest.sign()).T.to(basis.dtype)
         return basis
 
     def _check(self, images: Images) -> None:
         if tuple(images.shape[1:]) != self.image:
             expected, given = (" × ".join(map(str, shape)) for shape in (self.image, images.shape[1:]))
-            raise RGMError(f"the patches are of images of {expected}, but these have {given}")
+            raise RGMError(f"the patches are of images of {expected}, but got {given}")
 
 
 def _curve() -> Float[Tensor, " ranks"]:
     """Return the ranked value of every rank, ascending."""
-    behind = torch.arange(1 - PIXELS, 1, dtype=torch.float64)
-    return (GREY * torch.exp(-behind.square() / (WIDTH * PIXELS))).float()
+    offsets = torch.arange(1 - PIXELS, 1, dtype=torch.float64)
+    return (GREY * torch.exp(-offsets.square() / (WIDTH * PIXELS))).float()
 
 
 def _placed(order: Int64[Tensor, "n pixels"]) -> Ranked:
-    """Return the ranked images whose pixels, ascending, are these."""
+    """Return the ranked images with this ascending order of pixels."""
     curve = _curve().to(order.device).expand(len(order), -1)
     return torch.empty_like(curve).scatter_(1, order, curve).unflatten(1, (SIDE, SIDE))
 
@@ -291,7 +286,7 @@ def _blur(grey: Ranked) -> Ranked:
 
 def _order(grey: Ranked) -> Int64[Tensor, "n pixels"]:
     """Return the pixels of grey images in the order of their blurred greys, ascending, ties by pixel."""
-    # No two keys are alike, so that the fastest sort, which is not stable, gives the stable one's order.
+    # Keys are unique, so that the fastest sort, which is not stable, gives the stable order.
     pixels = torch.arange(PIXELS, dtype=torch.int32, device=grey.device)
     keys = (_blur(grey).flatten(1) * GRAIN).round().to(torch.int32) * PIXELS + pixels
     return (keys.sort(dim=1).values % PIXELS).long()

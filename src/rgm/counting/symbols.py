@@ -1,4 +1,4 @@
-"""What the leaves of a tree are made of: images to symbols of groups, and back to pictures."""
+"""The leaves of a tree: images to symbols of groups, and symbols to images."""
 
 from abc import ABC, abstractmethod
 
@@ -23,43 +23,40 @@ class Leaves(nn.Module, ABC):
     variates: int
     levels: int
     disjoint = False
-    """Whether a group paints pixels that no other group paints."""
+    """Whether groups decode to disjoint pixels."""
 
     @abstractmethod
     def weights(self) -> Float[Tensor, " variates"]:
-        """Return what each variate counts where codes and the class are read."""
+        """Return each variate's weight for inference of codes and the class."""
 
     @abstractmethod
     def likelihood_weights(self) -> Float[Tensor, " variates"]:
-        """Return what each variate counts in the probability of an image: 1, or 0 where it is no part of it."""
+        """Return each variate's weight in the probability of an image: 1, or 0 where it is not part of it."""
 
     @abstractmethod
     def exists(self) -> Bool[Tensor, "groups variates"]:
-        """Return which variates a group has."""
+        """Return which variates exist in each group."""
 
     def fit(self, images: Images) -> None:
-        """Learn what the symbols are measured with, where anything is."""
+        """Fit the parameters of the symbols, if there are any."""
 
     @abstractmethod
     def read(self, images: Images) -> Float[Tensor, "groups n symbols"]:
-        """Return how probable each level but the first is, for every variate of every group."""
+        """Return the probability of every level but the first, for every variate of every group."""
 
     @abstractmethod
-    def seen(self, visible: Bool[Tensor, "n rows columns"]) -> Float[Tensor, "groups n variates"]:
-        """Return 1 for each variate that follows from visible pixels alone, else 0.
-
-        Raises RGMError where none does.
-        """
+    def visible_symbols(self, visible: Bool[Tensor, "n rows columns"]) -> Float[Tensor, "groups n variates"]:
+        """Return 1 for each variate that is determined by visible pixels, else 0; raise RGMError where none is."""
 
     @abstractmethod
     def appearance(
         self, shares: Float[Tensor, "groups states variates levels"]
-    ) -> Float[Tensor, "groups states look"]:
-        """Return what `paint` needs of every state."""
+    ) -> Float[Tensor, "groups states features"]:
+        """Return the appearance of every state, as `decode` takes it."""
 
     @abstractmethod
-    def paint(self, look: Float[Tensor, "groups n look"]) -> Images:
-        """Return the mean images of groups that look so."""
+    def decode(self, appearance: Float[Tensor, "groups n features"]) -> Images:
+        """Return the mean images of groups of this appearance."""
 
     @abstractmethod
     def field(self, row: int, column: int) -> Box:
@@ -96,21 +93,21 @@ class _PixelLeaves(Leaves):
     def read(self, images: Images) -> Tensor:
         return self.cells.read(images)
 
-    def seen(self, visible: Tensor) -> Tensor:
-        return self.cells.seen(visible)
+    def visible_symbols(self, visible: Tensor) -> Tensor:
+        return self.cells.visible_symbols(visible)
 
     def appearance(self, shares: Tensor) -> Tensor:
         return shares[:, :, : self.cells.pixels, 1]
 
-    def paint(self, look: Tensor) -> Tensor:
-        return self.cells.paint(look)
+    def decode(self, appearance: Tensor) -> Tensor:
+        return self.cells.decode(appearance)
 
     def field(self, row: int, column: int) -> Box:
         return Box.of(row, column, self.config.side, self.config.side)
 
 
 class _RankedLeaves(Leaves):
-    """The paper's symbols as leaves: two by two tiles a group, sixteen variates a tile, seven levels each."""
+    """The paper's symbols as leaves: 2 × 2 tiles per group, 16 variates per tile, 7 levels each."""
 
     def __init__(self, image: Shape) -> None:
         super().__init__()
@@ -136,7 +133,7 @@ class _RankedLeaves(Leaves):
         levels = torch.arange(1, self.levels, device=place.device)
         return (place[..., None] == levels).flatten(2).to(images.dtype)
 
-    def seen(self, visible: Tensor) -> Tensor:  # noqa: ARG002 - none is
+    def visible_symbols(self, visible: Tensor) -> Tensor:  # noqa: ARG002 - none is
         raise RGMError(
             "the paper's symbols follow from the whole image, whose pixels are ranked: none is left where some are "
             "hidden; the preset counting completes images"
@@ -146,16 +143,14 @@ class _RankedLeaves(Leaves):
         values = _grouped(self.patches.values.movedim(3, 0))  # (groups, levels, variates)
         return torch.einsum("gkvl,glv->gkv", shares, values.to(shares.dtype))
 
-    def paint(self, look: Tensor) -> Tensor:
+    def decode(self, appearance: Tensor) -> Tensor:
         rows, columns = self.grid
         modes = self.variates // 4
-        tiles = look.unflatten(2, (2, 2, modes)).unflatten(0, (rows, columns))
-        return self.patches.paint(tiles.permute(2, 0, 3, 1, 4, 5).reshape(-1, 2 * rows, 2 * columns, modes))
+        tiles = appearance.unflatten(2, (2, 2, modes)).unflatten(0, (rows, columns))
+        return self.patches.decode(tiles.permute(2, 0, 3, 1, 4, 5).reshape(-1, 2 * rows, 2 * columns, modes))
 
     def field(self, row: int, column: int) -> Box:
-        corners = [
-            self.patches.field(2 * row + down, 2 * column + across) for down in (0, 1) for across in (0, 1)
-        ]
+        corners = [self.patches.field(2 * row + down, 2 * column + across) for down in (0, 1) for across in (0, 1)]
         tops, bottoms, lefts, rights = zip(*corners, strict=True)
         return Box(top=min(tops), bottom=max(bottoms), left=min(lefts), right=max(rights))
 
@@ -170,7 +165,7 @@ def leaves(config: SymbolConfig, image: Shape) -> Leaves:
 
 
 def _grouped(tiles: Tensor) -> Tensor:
-    """Return what is known of tiles (n, down, across, modes) by groups of two by two: (groups, n, 4 · modes)."""
+    """Return values of tiles (n, down, across, modes) by groups of 2 × 2: (groups, n, 4 · modes)."""
     n, down, across, modes = tiles.shape
     groups = tiles.reshape(n, down // 2, 2, across // 2, 2, modes)
     return groups.permute(1, 3, 0, 2, 4, 5).reshape(down // 2 * (across // 2), n, 4 * modes)

@@ -1,4 +1,4 @@
-"""Counting more images: expected counts of a batch, and the paper's rule for which of them to keep."""
+"""Online learning: expected counts of a batch, and the paper's rule of selective updates."""
 
 from typing import Any
 
@@ -12,13 +12,11 @@ from rgm.counting.tree import expected_pairs
 from rgm.data.load import arrays_for
 
 PRECISION = 512.0
-"""How sharply the paper's rule chooses, and how many images its counts remember."""
+"""Precision β of the paper's rule, and the number of images its counts remember."""
 
 
 def expected_counts(
-    model: CountingRGM,
-    images: Float[Tensor, "n channels rows columns"],
-    labels: Int64[Tensor, " n"],
+    model: CountingRGM, images: Float[Tensor, "n channels rows columns"], labels: Int64[Tensor, " n"]
 ) -> list[Tensor]:
     """Return the expected counts of a batch under p(z | x, c), in the order of `model.counts`.
 
@@ -26,8 +24,8 @@ def expected_counts(
     """
     tables, total = model.tables(), [torch.zeros_like(counts) for counts in model.counts]
     symbols, *links, top = total
-    for some, known in model.chunks(images, labels):
-        read = model.symbols(some)
+    for chunk, known in model.chunks(images, labels):
+        read = model.symbols(chunk)
         upward = tables.tree.up(tables.weighted.log_prob(read))
         root, pairs = model.posterior(upward, known)[1:]
         symbols += expected_symbols(pairs.marginals[0], read, model.leaves.levels)
@@ -38,9 +36,9 @@ def expected_counts(
 
 
 def mutual_information(counts: Float[Tensor, "*arrays rows columns"]) -> Float[Tensor, " *arrays"]:
-    """Return the mutual information of each normalised array, in nats: how well its rows tell its columns.
+    """Return the mutual information of each normalised array's rows and columns, in nats.
 
-    Σ_ij p_ij log p_ij − Σ_i p_i log p_i − Σ_j p_j log p_j, with 0 log 0 = 0; an empty array has none.
+    Σ_ij p_ij log p_ij − Σ_i p_i log p_i − Σ_j p_j log p_j, with 0 log 0 = 0; 0 for an empty array.
     """
     total = counts.sum(dim=(-2, -1))
     p = counts / total.clamp_min(torch.finfo(counts.dtype).tiny)[..., None, None]
@@ -50,7 +48,7 @@ def mutual_information(counts: Float[Tensor, "*arrays rows columns"]) -> Float[T
 
 
 def x_log_x(x: Tensor) -> Tensor:
-    """Return x log x, 0 where x is; faster than torch.xlogy."""
+    """Return x log x, with 0 log 0 = 0; faster than torch.xlogy."""
     return x * x.clamp_min(torch.finfo(x.dtype).tiny).log()
 
 
@@ -61,44 +59,40 @@ def selective_update(
     *,
     precision: float = PRECISION,
 ) -> Float[Tensor, "*arrays rows columns"]:
-    """Return Dirichlet counts after those of some images are taken in by the paper's rule, array by array.
+    """Return Dirichlet counts updated by those of more images with the paper's rule, array by array.
 
-    P₁ = softmax(β / n · [I(a), I(a + Δ)])₁, a ← (a + P₁ Δ) · (β / (β + P₁))ⁿ: what raises the mutual information is
-    kept, and old counts fade. For a single image, n = 1, this is the paper's step; more at once make its mini-batch
-    variant, in which the choice is made once for all of them, by what each adds on average.
+    P₁ = softmax(β / n · [I(a), I(a + Δ)])₁, a ← (a + P₁ Δ) · (β / (β + P₁))ⁿ: updates that raise the mutual information
+    are accepted, and old counts decay. For a single image, n = 1, this is the paper's step; for more, its mini-batch
+    variant, with one decision for all of them, by their mean gain.
     """
     gain = mutual_information(counts + more) - mutual_information(counts)
-    kept = torch.sigmoid(precision / images * gain)[..., None, None]
-    return (counts + kept * more) * (precision / (precision + kept)) ** images
+    accepted = torch.sigmoid(precision / images * gain)[..., None, None]
+    return (counts + accepted * more) * (precision / (precision + accepted)) ** images
 
 
 @torch.no_grad()
 def update(
-    model: CountingRGM,
-    images: Float[Tensor, "n channels rows columns"],
-    labels: Int64[Tensor, " n"],
-    *,
-    select: bool,
+    model: CountingRGM, images: Float[Tensor, "n channels rows columns"], labels: Int64[Tensor, " n"], *, select: bool
 ) -> None:
-    """Add what labelled images say to a model's counts; with `select`, by the paper's rule (`selective_update`)."""
+    """Add the expected counts of labelled images to a model's; with `select`, by `selective_update`."""
     symbols, *links, top = expected_counts(model, images, labels)
     if not select:
         for counts, more in zip(model.counts, (symbols, *links, top), strict=True):
             counts += more
         return
-    count, mine = len(images), model.counts
-    # One array a variate: its states by its levels.
-    mine[0].copy_(selective_update(mine[0].transpose(1, 2), symbols.transpose(1, 2), count).transpose(1, 2))
-    for counts, more in zip(mine[1:], (*links, top), strict=True):
+    count, old = len(images), model.counts
+    # One array per variate: its states by its levels.
+    old[0].copy_(selective_update(old[0].transpose(1, 2), symbols.transpose(1, 2), count).transpose(1, 2))
+    for counts, more in zip(old[1:], (*links, top), strict=True):
         counts.copy_(selective_update(counts, more, count))
 
 
 def partial_fit(model: CountingRGM, images: Any, labels: Any, *, select: bool = False) -> CountingRGM:
-    """Count more labelled images, in one batch, and return the model: online learning.
+    """Add the counts of labelled images, in one batch, and return the model: online learning.
 
-    `images` and `labels` as for `rgm.fit`, of any classes of the model. Each image adds its expected counts under
-    p(z | x, c). With `select`, the paper's rule keeps what raises the mutual information of each array and lets old
-    counts fade (`selective_update`). Raises RGMError for images or labels that are not the model's.
+    `images` and `labels` as for `rgm.fit`, of any classes of the model. Each image adds its expected counts under p(z |
+    x, c). With `select`, the paper's rule accepts updates that raise the mutual information of each array, and old
+    counts decay (`selective_update`). Raises RGMError for images or labels that do not fit the model.
     """
     data = arrays_for(images, labels, shape=model.config.image, classes=model.num_classes, labelled=True)
     assert data.labels is not None

@@ -1,4 +1,4 @@
-"""Trees that lack one thing each: what is learned as a whole, or where it lies. Controls are made of them."""
+"""Ablated trees as controls: without dependence between cells, or without spatial structure."""
 
 from dataclasses import replace
 
@@ -12,13 +12,13 @@ from rgm.model.receptive import Box
 
 
 def factorised(model: CountingRGM) -> CountingRGM:
-    """Return a model whose groups are independent given the concept, each as it is in the model: p(z_1 | c) by cells.
+    """Return a model whose groups are independent given the concept, with the model's marginals p(z_1 | c).
 
-    p(z_1 = k | c) is summed over all that lies between, so that every cell is as probable as before and what they have
-    in common is lost. The root is the concept.
+    The levels between are summed out: every cell keeps its marginal and dependence between cells is lost. The root is
+    the concept.
     """
     tables, classes = model.tables(), model.num_classes
-    share = tables.top[None]  # what each class says of a level's states: (cells, classes, states)
+    share = tables.top[None]  # p(state | class) on a level: (cells, classes, states)
     for level in range(len(model.grids) - 2, -1, -1):
         link = tables.tree.links[level]
         share = torch.bmm(share[tables.tree.parents(level)], link)
@@ -34,7 +34,7 @@ def factorised(model: CountingRGM) -> CountingRGM:
 
 
 class Scattered(CountingRGM):
-    """A model of images whose pixels are shuffled, all in one way: as many codes and bits, and no cell has a place."""
+    """A model of images with one fixed permutation of pixels: as many codes and bits, without spatial structure."""
 
     def __init__(self, config: CountingConfig, *, seed: int) -> None:
         super().__init__(config)
@@ -44,7 +44,7 @@ class Scattered(CountingRGM):
 
 
 class _Shuffled(Leaves):
-    """Other leaves, of images whose pixels are in another order."""
+    """Leaves of images with permuted pixels."""
 
     def __init__(self, inner: Leaves, order: Tensor, image: tuple[int, int, int]) -> None:
         super().__init__()
@@ -63,23 +63,23 @@ class _Shuffled(Leaves):
         return self.inner.exists()
 
     def fit(self, images: Images) -> None:
-        self.inner.fit(self._moved(images, "order"))
+        self.inner.fit(self._permuted(images, "order"))
 
     def read(self, images: Images) -> Tensor:
-        return self.inner.read(self._moved(images, "order"))
+        return self.inner.read(self._permuted(images, "order"))
 
-    def seen(self, visible: Tensor) -> Tensor:
-        return self.inner.seen(self._moved(visible, "order"))
+    def visible_symbols(self, visible: Tensor) -> Tensor:
+        return self.inner.visible_symbols(self._permuted(visible, "order"))
 
     def appearance(self, shares: Tensor) -> Tensor:
         return self.inner.appearance(shares)
 
-    def paint(self, look: Tensor) -> Tensor:
-        return self._moved(self.inner.paint(look), "back")
+    def decode(self, appearance: Tensor) -> Tensor:
+        return self._permuted(self.inner.decode(appearance), "back")
 
     def field(self, row: int, column: int) -> Box:  # noqa: ARG002 - anywhere
         _, rows, columns = self.image
         return Box.of(0, 0, rows, columns)
 
-    def _moved(self, images: Tensor, order: str) -> Tensor:
+    def _permuted(self, images: Tensor, order: str) -> Tensor:
         return images.flatten(-2)[..., getattr(self, order)].unflatten(-1, images.shape[-2:])

@@ -1,1 +1,1 @@
-"""Where images come from: named sets, IDX files, image folders, the embedded digits."""
+"""Data sets: named sets, IDX files, image folders, the embedded digits."""

@@ -1,4 +1,4 @@
-"""Images decoded once into files that are read as they are needed: sets larger than memory."""
+"""Images decoded once into memory-mapped files: sets larger than memory."""
 
 import hashlib
 import json
@@ -28,12 +28,12 @@ VERSION = 1
 HEADER = "store.json"
 """Its name on disk is part of the format."""
 BLOCK = 512
-"""Images that are decoded and written at once."""
+"""Images decoded and written at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Block:
-    """Some images in a row: how many, and their checksum."""
+    """Consecutive images: their number and checksum."""
 
     images: int
     crc32: int
@@ -41,7 +41,7 @@ class Block:
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """A split's header, beside its `images.u8` and `labels.i64`; it is whole where it has a `sha256`."""
+    """The header of a split's `images.u8` and `labels.i64`; the split is complete where it has a `sha256`."""
 
     version: int
     name: str
@@ -55,7 +55,7 @@ class Part:
 
     @property
     def images(self) -> int:
-        """Number of images so far."""
+        """Number of images."""
         return sum(block.images for block in self.blocks)
 
     @property
@@ -82,10 +82,8 @@ def open_cache(folder: Path, split: Split) -> ImageSet:
     expected = {pixels: part.images * part.size, **({labels: 8 * part.images} if part.labelled else {})}
     for path, size in expected.items():
         if not path.is_file() or path.stat().st_size != size:
-            raise RGMError(
-                f"{path} should have {size:,} bytes: remove {folder}, and build it again with `rgm cache`"
-            )
-    # Copy-on-write: PyTorch takes no memory that cannot be written, and nobody writes it.
+            raise RGMError(f"{path} should have {size:,} bytes: remove {folder}, and build it again with `rgm cache`")
+    # Copy-on-write: PyTorch warns of read-only memory, and nothing writes to it.
     images = torch.from_numpy(np.memmap(pixels, dtype=np.uint8, mode="c", shape=shape))
     known = torch.from_numpy(np.fromfile(labels, dtype="<i8").astype(np.int64)) if part.labelled else None
     return ImageSet(
@@ -113,8 +111,8 @@ def build_cache(
 ) -> None:
     """Decode images into a cache, block by block; an interrupted cache is verified and resumed.
 
-    `size` and `channels` as in `load_data`. Raises RGMError before it begins where the disk has no room, and for an
-    image that cannot be read, by name; `skip_damaged` leaves such images out.
+    `size` and `channels` as in `load_data`. Raises RGMError where disk space does not suffice, before any work, and for
+    an image that cannot be read, with its name; `skip_damaged` skips such images.
     """
     height, width, channels = image_shape(listings["train"].paths, size=size, channels=channels)
     shape = (channels, height, width)
@@ -125,7 +123,7 @@ def build_cache(
     if needed > free:
         raise RGMError(
             f"{count:,} images of {channels} × {height} × {width} need {needed / 1e9:.1f} GB in {out}, which has "
-            f"{free / 1e9:.1f} GB free: make room, name another --out, or a smaller --size"
+            f"{free / 1e9:.1f} GB free: free some, or give another --out or a smaller --size"
         )
     steps, step = sum(-(-len(listing.paths) // BLOCK) for listing in listings.values()), 0
     for split, listing in listings.items():
@@ -142,13 +140,11 @@ def build_cache(
         )
         for images in _build(fresh, listing, out / split, skip_damaged):
             step += 1
-            watch(
-                StepRecord(stage=f"cache {split}", step=step, steps=steps, images=images, loss=0.0, terms={})
-            )
+            watch(StepRecord(stage=f"cache {split}", step=step, steps=steps, images=images, loss=0.0, terms={}))
 
 
 def _build(part: Part, listing: Listing, folder: Path, skip_damaged: bool) -> Iterator[int]:
-    """Write the blocks that are not there yet, and yield how many images each holds."""
+    """Write the missing blocks, and yield the number of images of each block."""
     folder.mkdir(exist_ok=True)
     header, pixels, labels = (folder / name for name in (HEADER, "images.u8", "labels.i64"))
     if header.is_file():
@@ -166,11 +162,11 @@ def _build(part: Part, listing: Listing, folder: Path, skip_damaged: bool) -> It
     known = None if listing.labels is None else np.asarray(listing.labels, dtype="<i8")
     for start in range(BLOCK * len(part.blocks), len(listing.paths), BLOCK):
         paths = listing.paths[start : start + BLOCK]
-        images, kept = _decoded(paths, part.shape, skip_damaged)
+        images, readable = _decoded(paths, part.shape, skip_damaged)
         content = images.numpy().tobytes()
         for path, data in (
             (pixels, content),
-            (labels, b"" if known is None else known[start : start + BLOCK][kept].tobytes()),
+            (labels, b"" if known is None else known[start : start + BLOCK][readable].tobytes()),
         ):
             with path.open("ab") as stream:
                 stream.write(data)
@@ -191,7 +187,7 @@ def _build(part: Part, listing: Listing, folder: Path, skip_damaged: bool) -> It
 def _decoded(
     paths: tuple[File, ...], shape: tuple[int, int, int], skip_damaged: bool
 ) -> tuple[UInt8[Tensor, "n channels height width"], list[int]]:
-    """Return a block's images, and which of its paths they are."""
+    """Return a block's images, and the indices of their paths."""
     channels, *size = shape
     side = (size[0], size[1])
     try:
@@ -199,27 +195,27 @@ def _decoded(
     except RGMError:
         if not skip_damaged:
             raise
-    whole, kept = [], []
+    decoded, readable = [], []
     for place, path in enumerate(paths):
         try:
-            whole.append(read_images((path,), size=side, channels=channels))
-            kept.append(place)
+            decoded.append(read_images((path,), size=side, channels=channels))
+            readable.append(place)
         except RGMError as error:
-            log.warning("%s: left out", error)
-    return torch.cat(whole) if whole else torch.zeros(0, *shape, dtype=torch.uint8), kept
+            log.warning("%s: skipped", error)
+    return torch.cat(decoded) if decoded else torch.zeros(0, *shape, dtype=torch.uint8), readable
 
 
 def _checked(part: Part, pixels: Path) -> Part:
-    """Return a header with the blocks, up to the first that is not as it was written."""
-    good = 0
+    """Return a header with the blocks up to the first corrupted one."""
+    intact = 0
     with pixels.open("rb") as stream:
         for block in part.blocks:
             if zlib.crc32(stream.read(block.images * part.size)) != block.crc32:
                 break
-            good += 1
-    if good == len(part.blocks):
+            intact += 1
+    if intact == len(part.blocks):
         return part
-    return replace(part, blocks=part.blocks[:good], sha256=None)
+    return replace(part, blocks=part.blocks[:intact], sha256=None)
 
 
 def _header(path: Path) -> Part:
@@ -227,12 +223,11 @@ def _header(path: Path) -> Part:
         content = json.loads(path.read_bytes())
         if isinstance(content, dict) and content.get("version", VERSION) != VERSION:
             raise RGMError(
-                f"{path} is of version {content['version']}, and this rgm reads {VERSION}: make it anew, or update rgm"
+                f"{path} is of version {content['version']}, and this rgm reads {VERSION}: build it again, or "
+                "update rgm"
             )
         return TypeAdapter(Part).validate_python(content)
     except RGMError:
         raise
     except (OSError, ValueError, ValidationError):
-        raise RGMError(
-            f"{path} is not a header of a cache: remove {path.parent.parent}, and build it again"
-        ) from None
+        raise RGMError(f"{path} is not a header of a cache: remove {path.parent.parent}, and build it again") from None

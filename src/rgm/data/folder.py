@@ -1,4 +1,4 @@
-"""A folder of images: one subfolder a class, or `train/` and `test/` above those, or images alone."""
+"""A folder of images: one subfolder per class, optionally under `train/` and `test/`, or images without classes."""
 
 import io
 import warnings
@@ -19,12 +19,12 @@ from rgm.errors import RGMError
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 SHARES = {"validation": 0.1, "test": 0.2}
-"""What the splits without a folder of their own take of the training images."""
+"""Shares of the training images for splits without a folder of their own."""
 
 
 @runtime_checkable
 class File(Protocol):
-    """What an image is read from: a path, or a place within another file."""
+    """The source of an image: a path, or a part of another file."""
 
     def read_bytes(self) -> bytes:
         """Return its content."""
@@ -32,7 +32,7 @@ class File(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Listing:
-    """The files of one split in the order of their names, with labels where the folder has classes."""
+    """The files of one split, sorted by name, with labels where the folder has classes."""
 
     paths: tuple[File, ...]
     labels: tuple[int, ...] | None
@@ -42,15 +42,13 @@ class Listing:
 def list_split(root: Path, split: Split, *, seed: int) -> Listing:
     """Return the files of a split.
 
-    `train/` holds the training images, or else `root` itself does; a split without a folder of its own is a
-    seeded, stratified draw from them. Raises RGMError for a folder without images, a class without any, or
-    splits that differ in their classes.
+    `train/` holds the training images, or else `root` itself; a split without a folder of its own is a seeded,
+    stratified sample of them. Raises RGMError for a folder without images, a class without any, or splits that differ
+    in their classes.
     """
     by_split = _is_divided(root)
     train = _list(root / "train" if by_split else root)
-    drawn = tuple(
-        part for part in get_args(Split) if part == "train" or not (by_split and (root / part).is_dir())
-    )
+    drawn = tuple(part for part in get_args(Split) if part == "train" or not (by_split and (root / part).is_dir()))
     if split in drawn:
         return divided(train, drawn, split, seed)
     found = _list(root / split)
@@ -61,7 +59,7 @@ def list_split(root: Path, split: Split, *, seed: int) -> Listing:
 
 
 def _is_divided(root: Path) -> bool:
-    """Return whether `train/` is a split, and not one class among others (as in bus, car, train)."""
+    """Return whether `train/` is a split rather than a class (as in bus, car, train)."""
     inside = {path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")}
     return "train" in inside and ("test" in inside or inside <= set(get_args(Split)))
 
@@ -77,9 +75,7 @@ def _list(folder: Path) -> Listing:
     paths: list[Path] = []
     labels: list[int] = []
     for label, place in enumerate(classes):
-        inside = sorted(
-            p for p in place.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith(".")
-        )
+        inside = sorted(p for p in place.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
         if not inside:
             raise RGMError(f"the class folder {place} holds no PNG or JPEG images: remove it, or fill it")
         paths += inside
@@ -88,7 +84,7 @@ def _list(folder: Path) -> Listing:
 
 
 def divided(listing: Listing, splits: tuple[Split, ...], split: Split, seed: int) -> Listing:
-    """Return a split's part of images that some splits share, the training split first: a seeded draw of each class.
+    """Return a split's part of images that several splits share, the training split first: a seeded, stratified sample.
 
     Raises RGMError where there are too few.
     """
@@ -114,20 +110,18 @@ def read_images(
 ) -> UInt8[Tensor, "n channels height width"]:
     """Return images as one tensor, decoded by a pool of threads.
 
-    `size` is (height, width), by default the first image's, which all must then have; `channels` 1 or 3, by
-    default 1 where every image is grey. Raises RGMError that names the image which cannot be read or differs.
+    `size` is (height, width), by default that of the first image, required of all; `channels` 1 or 3, by default 1
+    where every image is grey. Raises RGMError with the name of an image that cannot be read or differs.
     """
-    # Around the pool and not within it: the filters belong to the process, and threads would undo each other's.
+    # Around the pool: warning filters belong to the process, and threads would undo each other's.
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # damaged EXIF beside a sound image
+        warnings.simplefilter("ignore", UserWarning)  # damaged EXIF of a valid image
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         return _read(paths, size, channels)
 
 
-def image_shape(
-    paths: tuple[File, ...], *, size: tuple[int, int] | None, channels: int | None
-) -> tuple[int, int, int]:
-    """Return the height, width and channels that `read_images` gives images."""
+def image_shape(paths: tuple[File, ...], *, size: tuple[int, int] | None, channels: int | None) -> tuple[int, int, int]:
+    """Return the height, width and channels of `read_images`."""
     if channels is None:
         channels = 1 if all(_is_grey(path) for path in paths) else 3
     height, width = size if size is not None else _decode(paths[0], None, channels).shape[:2]

@@ -1,4 +1,4 @@
-"""The IDX format of MNIST and its relatives."""
+"""The IDX format of MNIST and similar sets."""
 
 import gzip
 import io
@@ -18,10 +18,10 @@ _UINT8 = 0x08
 
 
 def read_idx(path: Path) -> UInt8[Tensor, "*shape"]:
-    """Return an IDX file of unsigned bytes as a tensor; `.gz` or not.
+    """Return an IDX file of unsigned bytes, `.gz` or not, as a tensor.
 
-    The header is two zero bytes, the element type, the number of axes, and each axis as a big-endian 32-bit
-    integer. Raises RGMError, with the file's name, for one that is missing, damaged, truncated or foreign.
+    The header is two zero bytes, the element type, the number of axes, and each axis as a big-endian 32-bit integer.
+    Raises RGMError, with the file's name, for one that is missing, damaged, truncated or of another format.
     """
     try:
         with path.open("rb") as file:
@@ -36,7 +36,7 @@ def read_idx(path: Path) -> UInt8[Tensor, "*shape"]:
 
 
 def _read(stream: io.BufferedIOBase, path: Path, most: int) -> UInt8[Tensor, "*shape"]:
-    """Read a file that holds `most` bytes at most: no memory is taken for more, whatever its header promises."""
+    """Read a file of at most `most` bytes: no memory is allocated for more, whatever its header claims."""
     start = stream.read(4)
     if len(start) < 4 or start[:2] != b"\0\0" or start[2] != _UINT8 or start[3] == 0:
         raise RGMError(
@@ -52,10 +52,10 @@ def _read(stream: io.BufferedIOBase, path: Path, most: int) -> UInt8[Tensor, "*s
     short = len(content) < expected
     if short or stream.read(1):
         raise RGMError(
-            f"{path} is {'cut short' if short else 'too long'}: its header promises {expected:,} bytes "
+            f"{path} is {'cut short' if short else 'too long'}: its header claims {expected:,} bytes "
             f"({' × '.join(map(str, shape))}), but {f'{len(content):,}' if short else 'more'} follow; fetch the data "
             "set again"
         )
-    if not expected:  # an axis of 0 beside axes too long for a tensor would overflow, and nothing is in it
+    if not expected:  # an axis of 0 and axes too long for a tensor would overflow
         raise RGMError(f"{path} is empty ({' × '.join(map(str, shape))}): fetch the data set again")
     return torch.frombuffer(content, dtype=torch.uint8).reshape(shape)

@@ -14,9 +14,9 @@ Split = Literal["train", "validation", "test"]
 class ImageSet:
     """Images of one split as one uint8 tensor, with their labels where they have any.
 
-    `labels` index `classes`, or are −1 where a training may not know them; both are empty-handed (`None`, `()`) for
-    an unlabelled folder. `source` is a line for people: where the images came from. `sha256` identifies the exact
-    pixels of this split. `on_disk`: the pixels are read from a file as they are looked at (`rgm.data.cache`).
+    `labels` index `classes`, or are −1 where hidden from training; they are `None` and `()` for an unlabelled folder.
+    `source` describes the origin of the images. `sha256` identifies the exact pixels of this split. `on_disk`: pixels
+    are read from a file on access (`rgm.data.cache`).
     """
 
     name: str
@@ -40,12 +40,12 @@ class ImageSet:
 
 
 def to_unit(images: UInt8[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """Return bytes as float32 in [0, 1], as every model takes them."""
+    """Return bytes as float32 in [0, 1]."""
     return images.float().div_(255.0)
 
 
 def one_of_each(data: ImageSet) -> Int64[Tensor, " examples"]:
-    """Return the place of the first image of each class that occurs, or of the first ten images without classes."""
+    """Return the index of the first image of each class that occurs, or of the first ten images without classes."""
     if data.labels is None:
         return torch.arange(min(10, len(data)))
     firsts = [(data.labels == label).nonzero().flatten()[:1] for label in range(len(data.classes))]

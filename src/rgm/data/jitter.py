@@ -1,4 +1,4 @@
-"""Small random rotations, scalings and shifts: other looks at the same image."""
+"""Augmentation: small random rotations, scalings and shifts."""
 
 import math
 
@@ -11,11 +11,11 @@ from rgm.distributions.noise import Source, uniform
 
 Images = Float[Tensor, "n channels height width"]
 Pose = Float[Tensor, "batch 4"]
-"""How an image was rotated, scaled and shifted; all zero where it was not."""
+"""The rotation, scaling and shift of an image; zero for none."""
 
 
 def jitter(images: Images, generator: Source, *, strength: float = 1.0) -> Images:
-    """Return each image turned by up to 12°, scaled by up to 12 %, and shifted by up to 8 % of its side.
+    """Return each image rotated by up to 12°, scaled by up to 12 %, and shifted by up to 8 % of its side.
 
     `strength` multiplies all three.
     """
@@ -23,13 +23,13 @@ def jitter(images: Images, generator: Source, *, strength: float = 1.0) -> Image
 
 
 def random_affine(count: int, generator: Source, device: torch.device) -> Pose:
-    """Return turns, scalings and shifts to the right and down, uniform in [−1, 1], in units of `affine`."""
+    """Return rotations, scalings and shifts to the right and down, uniform in [−1, 1], in units of `affine`."""
     drawn = [uniform((count,), generator, device) for _ in range(4)]
     return 2 * torch.stack(drawn, dim=1) - 1
 
 
 def affine(images: Images, pose: Pose) -> Images:
-    """Return each image turned (in units of 12°), scaled (of 12 %) and shifted (of 8 % of its side, twice)."""
+    """Return each image rotated (in units of 12°), scaled (of 12 %) and shifted (of 8 % of its side, twice)."""
     pose = pose.to(images.dtype)
     angle, scale = pose[:, 0] * math.radians(12), 1 + 0.12 * pose[:, 1]
     cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale

@@ -1,4 +1,4 @@
-"""Few labels, and none: which of a set's labels a training may know."""
+"""Semi-supervised and unsupervised training: sets with hidden labels."""
 
 import warnings
 from dataclasses import replace
@@ -12,22 +12,20 @@ from rgm.data.images import ImageSet
 from rgm.errors import RGMError
 
 HIDDEN = -1
-"""The label of an image whose class a training may not know."""
+"""The label of an image with a class hidden from training."""
 
-_LOOKED_AT = 4_000
-"""Images that `typical` finds its clusters among, at most."""
+_CLUSTERED = 4_000
+"""Maximum number of images that `typical` clusters."""
 
 
 def few_labels(data: ImageSet, count: int, *, seed: int) -> ImageSet:
     """Return a set with all but `count` of its labels hidden, the known ones balanced over the classes.
 
-    Classes differ by one at most where `count` is not a multiple of their number; which images are known is drawn
-    from the seed. Raises RGMError for a set without labels, or a count that cannot be had.
+    Classes differ by one at most where `count` is not a multiple of their number; the labelled images are sampled with
+    the seed. Raises RGMError for a set without labels, or an impossible count.
     """
     if data.labels is None:
-        raise RGMError(
-            f"{count} labels were asked for, but {data.source} has none: leave --labels out, or give 0"
-        )
+        raise RGMError(f"{count} labels were requested, but {data.source} has none: leave --labels out, or give 0")
     if count < 0:
         raise RGMError(f"the number of labels must be 0 or more, but is {count}")
     classes = len(data.classes)
@@ -35,8 +33,8 @@ def few_labels(data: ImageSet, count: int, *, seed: int) -> ImageSet:
     most = int(sizes.min()) * classes
     if 0 < count < classes or count > most:
         raise RGMError(
-            f"{count} labels, balanced over {classes} classes, cannot be had from {data.source}: its smallest class "
-            f"has {int(sizes.min())} training images, so that {classes} to {most} fit, or 0 for none"
+            f"{count} labels, balanced over {classes} classes, are not available from {data.source}: its smallest "
+            f"class has {int(sizes.min())} training images, so that {classes} to {most} are possible, or 0 for none"
         )
     generator = torch.Generator().manual_seed(seed)
     shares = torch.full((classes,), count // classes)
@@ -49,20 +47,18 @@ def few_labels(data: ImageSet, count: int, *, seed: int) -> ImageSet:
 
 
 def typical(images: ImageSet, clusters: int, *, each: int = 10, seed: int) -> Int64[Tensor, " n"]:
-    """Return labels from the images alone: a cluster's number for the `each` images nearest to its mean, else HIDDEN.
+    """Return pseudo-labels by clustering: a cluster's number for the `each` images nearest to its mean, else HIDDEN.
 
-    k-means of the pixels (Lloyd 1982, begun by k-means++), of at most 4,000 images drawn from the seed. An image has
-    one cluster, the first that takes it. Fewer different images than clusters make as many clusters as there are.
+    k-means of the pixels (Lloyd 1982, with k-means++ initialisation), of at most 4,000 images sampled with the seed. An
+    image has one cluster, the first that selects it. There are at most as many clusters as distinct images.
     """
     from scipy.cluster.vq import kmeans2  # slow to import
 
     generator = torch.Generator().manual_seed(seed)
-    chosen = torch.randperm(len(images), generator=generator)[:_LOOKED_AT]
+    chosen = torch.randperm(len(images), generator=generator)[:_CLUSTERED]
     pixels = images.images[chosen].flatten(1).numpy().astype(np.float32) / 255
     clusters = min(clusters, len(np.unique(pixels, axis=0)))
-    with (
-        warnings.catch_warnings()
-    ):  # a cluster that loses its last image keeps its mean, which is as good as any
+    with warnings.catch_warnings():  # an empty cluster keeps its mean
         warnings.filterwarnings("ignore", message="One of the clusters is empty", category=UserWarning)
         means, _ = kmeans2(pixels, clusters, iter=30, minit="++", seed=np.random.default_rng(seed))
     distances = torch.cdist(torch.from_numpy(pixels), torch.from_numpy(means))

@@ -1,4 +1,4 @@
-"""Letters that no one wrote: a set of images that are almost digits, and none."""
+"""Rendered letters: out-of-distribution images that resemble digits."""
 
 from pathlib import Path
 
@@ -8,25 +8,16 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 LETTERS = "ACDEFGHJKLMNPQRTUVWXYacdefhjkmnprtuvwxy"
-"""Those that do not read as a digit."""
-FONTS = (
-    "DejaVuSans",
-    "DejaVuSans-Bold",
-    "DejaVuSans-Oblique",
-    "DejaVuSerif",
-    "DejaVuSansMono",
-    "STIXGeneralItalic",
-)
-"""They come with matplotlib."""
+"""Letters that cannot be mistaken for a digit."""
+FONTS = ("DejaVuSans", "DejaVuSans-Bold", "DejaVuSans-Oblique", "DejaVuSerif", "DejaVuSansMono", "STIXGeneralItalic")
+"""Fonts shipped with matplotlib."""
 LARGE, BOX = 120, 20
-"""Pixels of a letter as it is drawn, and of the box that it is shrunk into, on an image of 28 × 28."""
+"""Pixels of a rendered letter, and of the box that it is shrunk into, on an image of 28 × 28."""
 
 
-def letters(
-    count: int, image: tuple[int, int, int], *, seed: int = 0
-) -> UInt8[Tensor, "n channels rows columns"]:
-    """Return letters in several fonts, light on dark, prepared as MNIST's digits are: shrunk into a box of 20 / 28 of
-    the image, with their centre of mass in its middle, and leaning by up to a fifth."""
+def letters(count: int, image: tuple[int, int, int], *, seed: int = 0) -> UInt8[Tensor, "n channels rows columns"]:
+    """Return letters in several fonts, light on dark, preprocessed as MNIST's digits: shrunk into a box of 20 / 28 of
+    the image, centred by their centre of mass, and sheared by up to a fifth."""
     import matplotlib
     from PIL import Image, ImageDraw, ImageFont
 
@@ -46,20 +37,13 @@ def letters(
         scale = BOX / max(letter.size)
         size = [max(1, round(side * scale)) for side in letter.size]
         small = letter.resize(size, Image.Resampling.LANCZOS)
-        pixels = (
-            torch.frombuffer(bytearray(small.tobytes()), dtype=torch.uint8).reshape(size[1], size[0]).float()
-        )
+        pixels = torch.frombuffer(bytearray(small.tobytes()), dtype=torch.uint8).reshape(size[1], size[0]).float()
         down, across = (
-            round(
-                13.5
-                - float((pixels.sum(dim=1 - axis) * torch.arange(pixels.shape[axis])).sum() / pixels.sum())
-            )
+            round(13.5 - float((pixels.sum(dim=1 - axis) * torch.arange(pixels.shape[axis])).sum() / pixels.sum()))
             for axis in (0, 1)
         )
         whole = torch.zeros(28, 28)
-        top, left = (
-            min(max(at, 0), 28 - side) for at, side in zip((down, across), pixels.shape, strict=True)
-        )
+        top, left = (min(max(at, 0), 28 - side) for at, side in zip((down, across), pixels.shape, strict=True))
         whole[top : top + pixels.shape[0], left : left + pixels.shape[1]] = pixels
         drawn[number, 0] = whole
     if (rows, columns) != (28, 28):

@@ -25,7 +25,7 @@ from rgm.runtime.progress import Watch
 log = logging.getLogger("rgm")
 
 LARGEST = 4096
-"""Pixels a side of resized images: at most so many."""
+"""Maximum side of resized images, in pixels."""
 
 
 def load_data(
@@ -39,20 +39,19 @@ def load_data(
 ) -> ImageSet:
     """Return one split of a data set as uint8 tensors in memory, in the data set's own order.
 
-    `name`: `mnist`, `fashion-mnist`, `kmnist`, `digits`, a folder of images, or `auto`, which is MNIST where it
-    can be had, in `data_dir` or elsewhere, and else the embedded digits. `data_dir` holds the named sets' IDX
-    files; `size` resizes, to a square side or (height, width); `channels` is 1 or 3; `seed` divides a folder
-    that has no test images.
-    Raises RGMError for a set that is unknown, missing, or damaged.
+    `name`: `mnist`, `fashion-mnist`, `kmnist`, `digits`, a folder of images, or `auto`: MNIST where it is available, in
+    `data_dir` or elsewhere, else the embedded digits. `data_dir` holds the named sets' IDX files; `size` resizes, to a
+    square side or (height, width); `channels` is 1 or 3; `seed` divides a folder that has no test images. Raises
+    RGMError for a set that is unknown, missing, or damaged.
     """
     if split not in get_args(Split):
         raise unknown("split", split, get_args(Split))
     if channels not in (None, 1, 3):
-        raise RGMError(f"images have 1 or 3 channels, but {channels} were asked for")
+        raise RGMError(f"images have 1 or 3 channels, but {channels} were requested")
     shape = (size, size) if isinstance(size, int) else size
     if shape is not None and not 4 <= min(shape) <= max(shape) <= LARGEST:
-        asked = " × ".join(map(str, shape))
-        raise RGMError(f"images need 4 to {LARGEST:,} pixels a side, but a size of {asked} was asked for")
+        requested = " × ".join(map(str, shape))
+        raise RGMError(f"images need 4 to {LARGEST:,} pixels a side, but a size of {requested} was requested")
     place = None if data_dir is None else Path(data_dir)
     if name == "auto":
         place = _automatic(place, os.environ.get("RGM_DATA_DIR"), str(cache_dir("mnist")))
@@ -69,7 +68,7 @@ def load_data(
 
 
 def natural_size(data: str, preset: str, side: int | None) -> int | None:
-    """Return the side that a folder's pictures are resized to for a preset, and say so; None where they are not.
+    """Return the side that a folder's images are resized to for a preset, with a warning; None for no resizing.
 
     Named sets and caches keep their size.
     """
@@ -79,7 +78,7 @@ def natural_size(data: str, preset: str, side: int | None) -> int | None:
     first = listed(root, "train").paths[:1]
     if folder.image_shape(first, size=None, channels=1)[:2] != (side, side):
         log.warning(
-            "the pictures in %s are resized to %d × %d pixels, the size of the preset %s: --size chooses another",
+            "the images in %s are resized to %d × %d pixels, the size of the preset %s: --size chooses another",
             *(root, side, side, preset),
         )
     return side
@@ -87,7 +86,7 @@ def natural_size(data: str, preset: str, side: int | None) -> int | None:
 
 @lru_cache(maxsize=16)
 def _automatic(data_dir: Path | None, _environment: str | None, _cache: str) -> Path | None:
-    """Return MNIST's folder, or nothing for the digits; decided once, so that a run's splits are of one set."""
+    """Return MNIST's folder, or None for the digits; decided once, so that all splits of a run are of one set."""
     mnist = NAMED["mnist"]
     if data_dir is not None and (given := held_in(mnist, data_dir)):
         return given
@@ -95,7 +94,7 @@ def _automatic(data_dir: Path | None, _environment: str | None, _cache: str) -> 
     try:
         found = locate(mnist, None)
     except RGMError as error:
-        log.warning("%s%s. Going on with the 1,797 small digits embedded in scikit-learn", absent, error)
+        log.warning("%s%s. Using the 1,797 small digits embedded in scikit-learn", absent, error)
         return None
     if absent:
         log.warning("%sit is taken from %s", absent, found)
@@ -118,9 +117,7 @@ def _digits(split: Split) -> ImageSet:
     return image_set("digits", split, images[index], labels[index], digits.CLASSES, source)
 
 
-def _folder(
-    root: Path, split: Split, size: tuple[int, int] | None, channels: int | None, seed: int
-) -> ImageSet:
+def _folder(root: Path, split: Split, size: tuple[int, int] | None, channels: int | None, seed: int) -> ImageSet:
     if is_cache(root):
         return _as_cached(open_cache(root, split), root, size, channels)
     listing = listed(root, split, seed=seed)
@@ -138,9 +135,7 @@ def listed(root: Path, split: Split, *, seed: int = 0, skip_damaged: bool = Fals
             return shards.list_shards(root, split, seed=seed, skip_damaged=skip_damaged)
         return folder.list_split(root, split, seed=seed)
     except OSError as error:
-        raise RGMError(
-            f"cannot read the folder {error.filename or root}: {error.strerror or error}"
-        ) from error
+        raise RGMError(f"cannot read the folder {error.filename or root}: {error.strerror or error}") from error
 
 
 def cache_images(
@@ -154,10 +149,10 @@ def cache_images(
 ) -> None:
     """Decode a folder of images, or of tar shards, into a cache that `load_data` opens by its path.
 
-    Raises RGMError as `load_data` does, and where the disk has no room for it.
+    Raises RGMError as `load_data` does, and where disk space does not suffice.
     """
     if size is not None and not 4 <= size <= LARGEST:
-        raise RGMError(f"images need 4 to {LARGEST:,} pixels a side, but a size of {size} was asked for")
+        raise RGMError(f"images need 4 to {LARGEST:,} pixels a side, but a size of {size} was requested")
     listings: dict[Split, folder.Listing] = {
         split: listed(root, split, skip_damaged=skip_damaged) for split in get_args(Split)
     }
@@ -184,7 +179,7 @@ def _as_cached(data: ImageSet, root: Path, size: tuple[int, int] | None, channel
 
 
 def _fitted(data: ImageSet, size: tuple[int, int] | None, channels: int | None) -> ImageSet:
-    """Return a set resized and in one or three channels, where that is asked for."""
+    """Return a set with the requested size and number of channels."""
     images = data.images
     if size is not None and tuple(images.shape[2:]) != size:
         batches = [
@@ -210,13 +205,7 @@ def image_set(
     if labels is not None:
         digest.update(labels.contiguous().numpy().data)
     return ImageSet(
-        name=name,
-        split=split,
-        images=images,
-        labels=labels,
-        classes=classes,
-        source=source,
-        sha256=digest.hexdigest(),
+        name=name, split=split, images=images, labels=labels, classes=classes, source=source, sha256=digest.hexdigest()
     )
 
 
@@ -232,9 +221,8 @@ def joined(first: ImageSet, second: ImageSet) -> ImageSet:
 def from_arrays(images: Any, labels: Any = None, *, name: str = "arrays", split: Split = "train") -> ImageSet:
     """Return the user's own tensors or arrays as a set.
 
-    `images`: (n, height, width) or (n, channels, height, width), uint8 or floats in [0, 1]; `labels`: (n,) whole
-    numbers from 0. Bytes are shared with the caller's array where they can be, not copied. Raises RGMError for
-    anything else.
+    `images`: (n, height, width) or (n, channels, height, width), uint8 or floats in [0, 1]; `labels`: (n,) integers
+    from 0. Bytes are shared with the caller's array where possible. Raises RGMError for anything else.
     """
     pixels = _tensor(images, "images")
     if pixels.ndim == 3:
@@ -252,11 +240,11 @@ def from_arrays(images: Any, labels: Any = None, *, name: str = "arrays", split:
     elif pixels.dtype != torch.uint8:
         raise RGMError(f"images must be uint8 or floats in [0, 1], but are {pixels.dtype}")
     if labels is None:
-        return image_set(name, split, pixels, None, (), "arrays of the user's own")
+        return image_set(name, split, pixels, None, (), "the user's own arrays")
     targets = _tensor(labels, "labels")
     if targets.is_floating_point() or targets.is_complex() or targets.shape != (len(pixels),):
         raise RGMError(
-            f"labels must be {len(pixels)} whole numbers, one an image, but are {targets.dtype} of shape "
+            f"labels must be {len(pixels)} whole numbers, one per image, but are {targets.dtype} of shape "
             f"{tuple(targets.shape)}"
         )
     targets = targets.long()  # the unsigned types have no minimum
@@ -265,7 +253,7 @@ def from_arrays(images: Any, labels: Any = None, *, name: str = "arrays", split:
             f"labels count from 0, or are {HIDDEN} where they are not known, but the least is {int(targets.min())}"
         )
     classes = tuple(str(label) for label in range(int(targets.max()) + 1))
-    return image_set(name, split, pixels, targets, classes, "arrays of the user's own")
+    return image_set(name, split, pixels, targets, classes, "the user's own arrays")
 
 
 def arrays_for(
@@ -278,13 +266,10 @@ def arrays_for(
     """
     data = from_arrays(images, labels)
     if labelled and (data.labels is None or int(data.labels.min()) < 0):
-        raise RGMError(
-            "a counting model learns every class from its own images: it needs every image's label"
-        )
+        raise RGMError("a counting model learns every class from its own images: it needs every image's label")
     if data.shape != shape:
         raise RGMError(
-            f"the model takes images of shape {shape}, but these have {data.shape}: resize them, or take a model for "
-            "that shape"
+            f"the model takes images of shape {shape}, but got {data.shape}: resize them, or use a model for that shape"
         )
     if len(data.classes) > classes:
         raise RGMError(f"the model's concepts are 0 … {classes - 1}, but a label is {len(data.classes) - 1}")
@@ -296,7 +281,7 @@ def _tensor(values: Any, what: str) -> Tensor:
         return values.detach().cpu()
     try:
         array = np.asarray(values)
-        # PyTorch takes neither foreign byte orders nor reversed axes, and warns of arrays that cannot be written.
+        # PyTorch takes neither foreign byte orders nor reversed axes, and warns of read-only arrays.
         return torch.from_numpy(np.require(array, array.dtype.newbyteorder("="), ["C", "W"]))
     except (TypeError, ValueError, RuntimeError) as error:
         raise RGMError(f"{what} must be a tensor or an array of numbers: {error}") from error

@@ -1,4 +1,4 @@
-"""The data sets that are known by name, and where their files come from."""
+"""Named data sets and their downloads."""
 
 import os
 import sys
@@ -14,11 +14,11 @@ from rgm.data.idx import read_idx
 from rgm.errors import RGMError
 
 CONNECT_S = 2.0
-"""How long each of a mirror's addresses may take to be reached; a mirror has up to 16 of them."""
+"""Timeout of a connection to each of a mirror's addresses; a mirror has up to 16 of them."""
 ANSWER_S = 10.0
-"""How long a mirror may be silent before the next one is tried."""
+"""Timeout of a mirror's answer."""
 ROUNDS = 2
-"""How often the list of mirrors is gone through for a file."""
+"""Passes over the list of mirrors for a file."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,23 +65,12 @@ NAMED: dict[str, NamedSet] = {
                 "sha256:f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
             ),
         ),
-        # The publishers of the next two give MD5 sums alone; these are the SHA-256 that TensorFlow Datasets holds
-        # the same files to (its url_checksums/fashion_mnist.txt and kmnist.txt).
+        # The publishers of the next two give only MD5 sums; these are the SHA-256 of TensorFlow Datasets
+        # (its url_checksums/fashion_mnist.txt and kmnist.txt).
         NamedSet(
             name="fashion-mnist",
             title="Fashion-MNIST",
-            classes=(
-                "T-shirt",
-                "trouser",
-                "pullover",
-                "dress",
-                "coat",
-                "sandal",
-                "shirt",
-                "sneaker",
-                "bag",
-                "boot",
-            ),
+            classes=("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot"),
             mirrors=(
                 "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
                 "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/",
@@ -97,10 +86,7 @@ NAMED: dict[str, NamedSet] = {
             name="kmnist",
             title="KMNIST",
             classes=("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"),
-            mirrors=(
-                "https://codh.rois.ac.jp/kmnist/dataset/kmnist/",
-                "http://codh.rois.ac.jp/kmnist/dataset/kmnist/",
-            ),
+            mirrors=("https://codh.rois.ac.jp/kmnist/dataset/kmnist/", "http://codh.rois.ac.jp/kmnist/dataset/kmnist/"),
             files=_files(
                 "sha256:51467d22d8cc72929e2a028a0428f2086b092bb31cfb79c69cc0a90ce135fde4",
                 "sha256:e38f9ebcd0f3ebcdec7fc8eabdcdaef93bb0df8ea12bee65224341c8183d8e17",
@@ -121,8 +107,8 @@ def cache_dir(name: str) -> Path:
 def locate(known: NamedSet, data_dir: Path | None) -> Path:
     """Return the folder that holds a set's four files, downloading them into the cache as the last resort.
 
-    Looked in: `data_dir/NAME`, `data_dir` itself, `$RGM_DATA_DIR/NAME`, the cache. Raises RGMError where the
-    files are nowhere and no mirror gives them.
+    In order: `data_dir/NAME`, `data_dir` itself, `$RGM_DATA_DIR/NAME`, the cache. Raises RGMError where no folder and
+    no mirror has them.
     """
     if data_dir is not None:
         if folder := held_in(known, data_dir):
@@ -136,9 +122,9 @@ def locate(known: NamedSet, data_dir: Path | None) -> Path:
     try:
         return download(known, cache_dir(known.name))
     except RGMError as error:
-        looked = ", ".join(map(str, _places(known)))
+        searched = ", ".join(map(str, _places(known)))
         raise RGMError(
-            f"{known.title} is not in {looked} and could not be downloaded ({error}): "
+            f"{known.title} is not in {searched} and could not be downloaded ({error}): "
             f"name a folder that holds {known.name} with --data-dir or RGM_DATA_DIR"
         ) from error
 
@@ -154,12 +140,12 @@ def _places(known: NamedSet) -> list[Path]:
 
 
 def held_in(known: NamedSet, data_dir: Path) -> Path | None:
-    """Return `data_dir/NAME` or `data_dir` itself, whichever holds a set's four files."""
+    """Return `data_dir/NAME` or `data_dir` itself, whichever has a set's four files."""
     return next((folder for folder in (data_dir / known.name, data_dir) if _complete(folder)), None)
 
 
 def _file(folder: Path, stem: str) -> Path | None:
-    """Return a set's file in a folder: compressed or not, in either of the two spellings that are about."""
+    """Return a set's file in a folder: compressed or not, in either of two spellings."""
     bare = stem.removesuffix(".gz")
     spellings = (stem, bare, bare.replace("-idx", ".idx"), bare.replace("-idx", ".idx") + ".gz")
     return next((folder / name for name in spellings if (folder / name).is_file()), None)
@@ -170,18 +156,18 @@ def _complete(folder: Path) -> bool:
 
 
 def download(known: NamedSet, folder: Path) -> Path:
-    """Fetch a set's files into a folder: each verified, and moved there whole; mirrors are tried in turn.
+    """Download a set's files into a folder, each verified and moved there atomically; mirrors are tried in turn.
 
-    A mirror that fails is tried once more, unless it was silent: a network that swallows packets must not hold
-    up a run that can go on without. Raises RGMError with the last reason where no mirror gives a file.
+    A mirror that fails is tried once more, unless it timed out: a network that drops packets must not delay a run that
+    does not need it. Raises RGMError with the last reason where no mirror has a file.
     """
     pooch.get_logger().setLevel("ERROR")
     fetch = pooch.HTTPDownloader(timeout=(CONNECT_S, ANSWER_S), progressbar=sys.stderr.isatty())
-    silent: set[str] = set()
+    timed_out: set[str] = set()
     for name, checksum in known.files:
         reason = "no mirror is known"
         for mirror in known.mirrors * ROUNDS:
-            if mirror in silent:
+            if mirror in timed_out:
                 continue
             try:
                 pooch.retrieve(mirror + name, checksum, fname=name, path=folder, downloader=fetch)
@@ -189,14 +175,14 @@ def download(known: NamedSet, folder: Path) -> Path:
             except (requests.RequestException, OSError, ValueError) as error:
                 reason = _short(error)
                 if isinstance(error, requests.Timeout):
-                    silent.add(mirror)
+                    timed_out.add(mirror)
         else:
             raise RGMError(reason)
     return folder
 
 
 def _short(error: Exception) -> str:
-    """Return why a download failed, in a few words."""
+    """Return the reason of a failed download in a few words."""
     if isinstance(error, requests.HTTPError) and error.response is not None:
         return f"the server answered {error.response.status_code}"
     if isinstance(error, requests.Timeout):

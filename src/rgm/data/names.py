@@ -1,3 +1,3 @@
-"""Data sets by name. Free of PyTorch, so that `--help` answers at once."""
+"""Names of data sets. Without PyTorch, so that `--help` is fast."""
 
 DATA_NAMES = ("auto", "mnist", "fashion-mnist", "kmnist", "digits")

@@ -1,4 +1,4 @@
-"""Tar shards by the convention of webdataset: an image and what belongs to it share a name up to its first dot."""
+"""Tar shards by the convention of webdataset: an image and its annotations share a name up to the first dot."""
 
 import logging
 import tarfile
@@ -12,12 +12,12 @@ from rgm.errors import RGMError
 
 log = logging.getLogger("rgm")
 
-_BEGINNINGS = {"train": "train", "validation": "val", "test": "test"}
+_PREFIXES = {"train": "train", "validation": "val", "test": "test"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Member:
-    """A file within a shard, where it lies."""
+    """A file within a shard."""
 
     shard: Path
     name: str
@@ -31,7 +31,7 @@ class Member:
             return stream.read(self.size)
 
     def __str__(self) -> str:
-        """Return the file's place for people."""
+        """Return the file's location as text."""
         return f"{self.shard}: {self.name}"
 
 
@@ -39,22 +39,15 @@ def list_shards(root: Path, split: Split, *, seed: int, skip_damaged: bool = Fal
     """Return the images of a split of a folder of tar files, in the order of shards and of files within them.
 
     `train….tar` hold training images, or else every shard does; `val….tar` and `test….tar` the other splits, which
-    without shards of their own are seeded draws from the training images. `NAME.cls` holds the class of `NAME.png`
-    as a whole number. Raises RGMError that names a shard which is damaged (left out with `skip_damaged`, and said),
-    or an image without a class beside others that have one.
+    without shards of their own are seeded samples of the training images. `NAME.cls` holds the class of `NAME.png` as
+    an integer. Raises RGMError for a damaged shard (skipped with a warning with `skip_damaged`), or an image without a
+    class among others with one.
     """
     shards = sorted(root.glob("*.tar"))
-    by_split = {
-        part: [shard for shard in shards if shard.name.startswith(_BEGINNINGS[part])]
-        for part in get_args(Split)
-    }
-    train = by_split["train"] or [
-        s for s in shards if not any(s in by_split[p] for p in ("validation", "test"))
-    ]
+    by_split = {part: [shard for shard in shards if shard.name.startswith(_PREFIXES[part])] for part in get_args(Split)}
+    train = by_split["train"] or [s for s in shards if not any(s in by_split[p] for p in ("validation", "test"))]
     if not train:
-        raise RGMError(
-            f"{root} holds no shards of training images: their names begin with {_BEGINNINGS['train']}"
-        )
+        raise RGMError(f"{root} holds no shards of training images: their names begin with {_PREFIXES['train']}")
     own = split == "train" or bool(by_split[split])
     drawn = tuple(part for part in get_args(Split) if part == "train" or not by_split[part])
     found = _list(train if split == "train" or not own else by_split[split], skip_damaged)
@@ -70,10 +63,10 @@ def _list(shards: list[Path], skip_damaged: bool) -> Listing:
         try:
             inside = _members(shard)
         except (tarfile.TarError, EOFError, OSError) as error:
-            reason = f"{shard} is no whole tar file ({error})"
+            reason = f"{shard} is not a complete tar file ({error})"
             if not skip_damaged:
-                raise RGMError(f"{reason}: fetch it again, or leave it out with --skip-damaged") from None
-            log.warning("%s: left out", reason)
+                raise RGMError(f"{reason}: download it again, or skip it with --skip-damaged") from None
+            log.warning("%s: skipped", reason)
             continue
         for member in inside:
             folder, _, base = member.name.rpartition("/")
@@ -89,13 +82,9 @@ def _list(shards: list[Path], skip_damaged: bool) -> Listing:
         return Listing(paths=tuple(images.values()), labels=None, classes=())
     for key, member in images.items():
         if key not in labels:
-            raise RGMError(
-                f"{member} has no class beside it, but others have: add {key.rpartition('/')[2]}.cls"
-            )
+            raise RGMError(f"{member} has no class, but others have: add {key.rpartition('/')[2]}.cls")
     numbers = tuple(labels[key] for key in images)
-    return Listing(
-        paths=tuple(images.values()), labels=numbers, classes=tuple(map(str, range(max(numbers) + 1)))
-    )
+    return Listing(paths=tuple(images.values()), labels=numbers, classes=tuple(map(str, range(max(numbers) + 1))))
 
 
 def _members(shard: Path) -> list[Member]:

@@ -1,4 +1,4 @@
-"""Splits that are the same on every machine."""
+"""Splits that are reproducible on every machine."""
 
 import numpy as np
 import torch
@@ -25,9 +25,9 @@ def content_hash(images: UInt8[Tensor, "n channels height width"]) -> Int64[Tens
 
 
 def held_out(images: UInt8[Tensor, "n channels height width"]) -> Bool[Tensor, " n"]:
-    """Return which training images are the validation split: the twelfth with the lowest content hash.
+    """Return a mask of the validation split: the twelfth of the training images with the lowest content hash.
 
-    The choice follows the images and not their order, so that every copy of a set has the same split.
+    It depends on the images and not on their order, so that every copy of a set has the same split.
     """
     count = round(len(images) * VALIDATION_SHARE)
     chosen = torch.zeros(len(images), dtype=torch.bool)
@@ -35,12 +35,10 @@ def held_out(images: UInt8[Tensor, "n channels height width"]) -> Bool[Tensor, "
     return chosen
 
 
-def stratified(
-    labels: Int64[Tensor, " n"], shares: tuple[float, ...], seed: int
-) -> list[Int64[Tensor, " part"]]:
+def stratified(labels: Int64[Tensor, " n"], shares: tuple[float, ...], seed: int) -> list[Int64[Tensor, " part"]]:
     """Return indices of one part for each share, in ascending order, each class divided in proportion.
 
-    The first part takes what rounding leaves, so that it holds at least one image of each class.
+    The first part takes the remainder of rounding, and has at least one image of each class.
     """
     generator = torch.Generator().manual_seed(seed)
     parts: list[list[Tensor]] = [[] for _ in shares]

@@ -17,7 +17,7 @@ PerImage = Float[Tensor, " batch"]
 
 @dataclass(frozen=True)
 class CategoricalField:
-    """Independent categorical variables on a grid, one field an image.
+    """Independent categorical variables on a grid, one field per image.
 
     `p(z = k at cell (i, j)) = softmax(logits)[k, i, j]`. Batch shape (batch,), event shape (height, width);
     `log_prob`, `entropy` and `kl` are summed over the cells and in nats per image.
@@ -43,7 +43,7 @@ class CategoricalField:
         return self.logits.argmax(dim=1)
 
     def sample(self, generator: Source = None, *, temperature: float = 1.0) -> Codes:
-        """Return codes drawn from the field, by the Gumbel-max trick over the *states* axis."""
+        """Return codes sampled from the field, by the Gumbel-max trick over the *states* axis."""
         return (self.logits / temperature + gumbel_noise(self.logits, generator)).argmax(dim=1)
 
     def log_prob(self, z: OneHot) -> PerImage:
@@ -85,16 +85,16 @@ def hard_argmax(logits: Tensor) -> Tensor:
 
 
 def straight_through(hard: Tensor, soft: Tensor) -> Tensor:
-    """Return `hard` to the bit, with the gradient of `soft`: x − x is zero for every finite x."""
+    """Return `hard`, bit-identical, with the gradient of `soft`: x − x is zero for every finite x."""
     return hard + (soft - soft.detach())
 
 
 def reinmax(logits: Tensor, hard: Tensor, *, temperature: float = 1.0) -> Tensor:
-    """Return a one-hot draw D of softmax(logits), with ReinMax's gradient to the logits; states on axis 1.
+    """Return a one-hot draw D of softmax(logits), with the ReinMax gradient; states on axis 1.
 
-    `π₀ = softmax(logits)`, `π₁ = (D + softmax(logits / temperature)) / 2`, and the gradient is that of
-    `2 π₁′ − π₀ / 2`, where π₁′ is π₁ as a softmax of logits that move with ours (Liu et al. 2023, algorithm 2). At
-    temperature 1 its expectation over D is the gradient of E[f(D)] for every quadratic f: Heun's rule is exact there.
+    `π₀ = softmax(logits)`, `π₁ = (D + softmax(logits / temperature)) / 2`, and the gradient is that of `2 π₁′ − π₀ /
+    2`, where π₁′ is π₁ as a softmax of shifted logits (Liu et al. 2023, algorithm 2). At temperature 1 its expectation
+    over D is the gradient of E[f(D)] for every quadratic f: Heun's rule is exact there.
     """
     mixed = (hard + F.softmax(logits / temperature, dim=1)) / 2
     moving = F.softmax((mixed.log() - logits).detach() + logits, dim=1)

@@ -1,4 +1,4 @@
-"""Noise for a batch, or for one process's share of it: the same for an image whoever looks at it."""
+"""Noise for a batch, or for one process's slice of it: the same for an image in whichever process."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,8 +12,8 @@ from torch import Tensor
 class BatchSlice:
     """The noise of some `rows` of a batch of `total` rows, drawn from one generator.
 
-    All of the batch's noise is drawn and the other rows' dropped: processes that divide a batch among themselves
-    see, row by row, what one process would see.
+    The noise of the whole batch is drawn and the other rows dropped: processes that share a batch use, row by row, the
+    noise that a single process would use.
     """
 
     generator: torch.Generator
@@ -21,25 +21,23 @@ class BatchSlice:
     total: int
 
     def twice(self) -> "BatchSlice":
-        """Return the share of a batch that is followed by itself once more."""
+        """Return the slice of a batch concatenated with itself."""
         return BatchSlice(self.generator, torch.cat([self.rows, self.rows + self.total]), 2 * self.total)
 
 
 Source = torch.Generator | BatchSlice | None
-"""Where noise comes from; axis 0 are the rows of the batch."""
+"""The source of noise; axis 0 are the rows of the batch."""
 
 
 def uniform(shape: tuple[int, ...], source: Source, device: torch.device) -> Tensor:
-    """Return numbers uniform in [0, 1)."""
+    """Return uniform numbers in [0, 1)."""
     return _drawn(lambda full, generator: torch.rand(full, generator=generator, device=device), shape, source)
 
 
 def integers(low: int, high: int, shape: tuple[int, ...], source: Source, device: torch.device) -> Tensor:
-    """Return whole numbers uniform in `low` … `high` − 1."""
+    """Return uniform integers in `low` … `high` − 1."""
     return _drawn(
-        lambda full, generator: torch.randint(low, high, full, generator=generator, device=device),
-        shape,
-        source,
+        lambda full, generator: torch.randint(low, high, full, generator=generator, device=device), shape, source
     )
 
 
@@ -47,25 +45,25 @@ def exponential(like: Tensor, source: Source) -> Tensor:
     """Return Exp(1) numbers of the shape, type and device of a tensor."""
     if not isinstance(source, BatchSlice):
         return torch.empty_like(like).exponential_(generator=source)
-    # In the tensor's own memory order, in which noise is filled in.
+    # In the tensor's memory order, in which `exponential_` fills it.
     outer = sorted(range(like.ndim), key=lambda axis: -like.stride()[axis] if like.shape[axis] > 1 else 0)
     outer.sort(key=lambda axis: axis != 0)
-    back = [outer.index(axis) for axis in range(like.ndim)]
+    inverse = [outer.index(axis) for axis in range(like.ndim)]
 
     def draw(full: tuple[int, ...], generator: torch.Generator | None) -> Tensor:
-        laid = like.new_empty([full[axis] for axis in outer])
-        return laid.exponential_(generator=generator).permute(back)
+        noise = like.new_empty([full[axis] for axis in outer])
+        return noise.exponential_(generator=generator).permute(inverse)
 
     return _drawn(draw, tuple(like.shape), source)
 
 
-def bernoulli(shares: Tensor, source: Source) -> Tensor:
-    """Return 1 with the probability that `shares` gives, else 0."""
+def bernoulli(probs: Tensor, source: Source) -> Tensor:
+    """Return 1 with probability `probs`, else 0."""
     if not isinstance(source, BatchSlice):
-        return torch.bernoulli(shares, generator=source)
-    everyone = shares.new_zeros(source.total, *shares.shape[1:])
-    everyone[source.rows] = shares
-    return torch.bernoulli(everyone, generator=source.generator)[source.rows]
+        return torch.bernoulli(probs, generator=source)
+    whole = probs.new_zeros(source.total, *probs.shape[1:])
+    whole[source.rows] = probs
+    return torch.bernoulli(whole, generator=source.generator)[source.rows]
 
 
 def _drawn(

@@ -56,10 +56,7 @@ class Abstraction:
         numbers = {"codes_in_use": float(self.usage.in_use), "perplexity": self.usage.perplexity}
         numbers |= self.needed.measures()
         for level, usage in enumerate(self.coarser_usage, start=2):
-            numbers |= {
-                f"z{level}_codes_in_use": float(usage.in_use),
-                f"z{level}_perplexity": usage.perplexity,
-            }
+            numbers |= {f"z{level}_codes_in_use": float(usage.in_use), f"z{level}_perplexity": usage.perplexity}
         found: Findings = {"squared_error": self.squared_error}
         found |= {name: exactly(value, "codes") for name, value in numbers.items()}
         judged = {
@@ -100,9 +97,7 @@ def abstraction(split: SplitInference) -> Abstraction:
 
 
 def code_atlas(
-    model: RGM,
-    images: Float[Tensor, "n channels rows columns"],
-    z1: Int64[Tensor, "n height width"],
+    model: RGM, images: Float[Tensor, "n channels rows columns"], z1: Int64[Tensor, "n height width"]
 ) -> CodeAtlas:
     """Return what each code stands for in the images and what it decodes to on its own."""
     _, height, width = z1.shape

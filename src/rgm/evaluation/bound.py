@@ -47,12 +47,7 @@ class Evaluation:
 
 @torch.no_grad()
 def evaluate(
-    split: SplitInference,
-    train: ImageSet,
-    *,
-    samples: int = 16,
-    importance_images: int = 200,
-    seed: int = 0,
+    split: SplitInference, train: ImageSet, *, samples: int = 16, importance_images: int = 200, seed: int = 0
 ) -> Evaluation:
     """Return the evaluation of a model on a split, whose rate is compared with that of training images."""
     model = split.model

@@ -48,9 +48,7 @@ class Shuffled:
         """Where the model draws."""
         return self.model.device
 
-    def sample(
-        self, concept: Concepts, count: int = 1, *, generator: torch.Generator | None = None
-    ) -> Samples:
+    def sample(self, concept: Concepts, count: int = 1, *, generator: torch.Generator | None = None) -> Samples:
         """Return samples of the next concepts under the names of those asked for."""
         asked = torch.as_tensor(concept).reshape(-1)
         drawn = self.model.sample((asked + 1) % self.model.num_classes, count, generator=generator)
@@ -69,9 +67,7 @@ class Memoriser:
         """Where the model decodes."""
         return self.model.device
 
-    def sample(
-        self, concept: Concepts, count: int = 1, *, generator: torch.Generator | None = None
-    ) -> Samples:
+    def sample(self, concept: Concepts, count: int = 1, *, generator: torch.Generator | None = None) -> Samples:
         """Return training images of each concept, decoded from their codes."""
         assert self.train.labels is not None
         asked = torch.as_tensor(concept).reshape(-1).cpu().repeat_interleave(count)
@@ -79,9 +75,7 @@ class Memoriser:
         for label in asked.unique():
             places = (self.train.labels == label).nonzero().flatten()
             wanted = asked == label
-            drawn = torch.randint(
-                len(places), (int(wanted.sum()),), generator=generator, device=self.device
-            ).cpu()
+            drawn = torch.randint(len(places), (int(wanted.sum()),), generator=generator, device=self.device).cpu()
             picked[wanted] = places[drawn]
         z1 = self.model.read(to_unit(self.train.images[picked]).to(self.device))[0]
         return Samples(images=self.model.decode(z1), concept=asked, codes=(z1.cpu(),))
@@ -131,9 +125,7 @@ def flat(model: RGM, train: ImageSet, *, seed: int, watch: Watch = lambda _: Non
         case SpatialRGM():
             first, *_, concept = model.config.levels
             z1 = replace(
-                first,
-                recognition=DenseRecognition(width=256, estimator=VectorQuantised()),
-                prior=DensePrior(width=64),
+                first, recognition=DenseRecognition(width=256, estimator=VectorQuantised()), prior=DensePrior(width=64)
             )
             top = replace(concept, recognition=DenseRecognition(width=64, estimator=Gumbel()))
             config = replace(model.config, levels=(z1, top), decoder=DenseDecoder(width=256))
@@ -151,9 +143,7 @@ def flat(model: RGM, train: ImageSet, *, seed: int, watch: Watch = lambda _: Non
             with _seeded(seed):
                 scattered = trees.Scattered(model.config, seed=seed).to(model.device)
             share = max(1, FLAT_IMAGES // model.num_classes)
-            few = torch.cat(
-                [(train.labels == label).nonzero().flatten()[:share] for label in range(model.num_classes)]
-            )
+            few = torch.cat([(train.labels == label).nonzero().flatten()[:share] for label in range(model.num_classes)])
             steps = learner(scattered, _short(model.config), train.images[few], train.labels[few], seed=seed)
             for number in range(len(steps.stages)):
                 steps.step(number)

@@ -83,7 +83,7 @@ class Exactness:
     bits_per_dimension: PerImage
     surprise: Surprise
     completion: Quadrants | None
-    strangers: tuple[OutOfDistribution, ...]
+    out_of_distribution: tuple[OutOfDistribution, ...]
 
     def measures(self) -> dict[str, float]:
         """Return the numbers by name."""
@@ -94,21 +94,17 @@ class Exactness:
         half = self.answered(self.nats.neg(), 0.5)
         found = {
             "negative_log_likelihood": self.likelihood.estimate(),
-            **(
-                {"bits_per_dimension": self.bits_per_dimension.estimate()}
-                if self.observed == "bernoulli"
-                else {}
-            ),
+            **({"bits_per_dimension": self.bits_per_dimension.estimate()} if self.observed == "bernoulli" else {}),
             "answered_right": PerImage.mean(self.right, "share").estimate(),
             "answered_right_likelier_half": half.estimate(),
             "selective_accuracy_90": self.answered(self.margin, 0.9).estimate(),
-            "answered_right_surest_half": self.answered(self.margin, 0.5).estimate(),
+            "selective_accuracy_50": self.answered(self.margin, 0.5).estimate(),
             "planted_cell_found": self.surprise.found.estimate(),
         }
         if self.completion is not None and self.completion.recognised is not None:
             found["completed_quadrants_recognised"] = self.completion.recognised.estimate()
-        for other in self.strangers:
-            found[f"{other.name.replace('-', '_')}_told_apart"] = other.auroc
+        for other in self.out_of_distribution:
+            found[f"{other.name.replace('-', '_')}_separated"] = other.auroc
         return found
 
     def answered(self, score: Float[Tensor, " n"], share: float) -> PerImage:
@@ -149,8 +145,8 @@ def exactness(
         bits_per_dimension=PerImage.mean(nats / (math.log(2) * images[0].numel()), "bits"),
         surprise=_surprise(model, images, examples, seed),
         completion=_completion(model, judge, images, test.labels, examples, generator),
-        strangers=tuple(
-            _strangers(name, to_unit(some), nats, _nats(model, to_unit(some), generator))
+        out_of_distribution=tuple(
+            _out_of_distribution(name, to_unit(some), nats, _nats(model, to_unit(some), generator))
             for name, some in others.items()
         ),
     )
@@ -166,9 +162,7 @@ def auroc(usual: Float[Tensor, " n"], strange: Float[Tensor, " m"]) -> Estimate:
     """Return P(strange > usual) + P(equal) / 2 with its 95 % interval (DeLong, DeLong and Clarke-Pearson 1988)."""
     n, m = len(usual), len(strange)
     both = rankdata(torch.cat([usual, strange]).numpy())
-    below = (
-        both[n:] - rankdata(strange.numpy())
-    ) / n  # of each strange image: the share of usual ones below it
+    below = (both[n:] - rankdata(strange.numpy())) / n  # of each strange image: the share of usual ones below it
     above = 1 - (both[:n] - rankdata(usual.numpy())) / m
     area = float(below.mean())
     deviation = math.sqrt(below.var(ddof=1) / m + above.var(ddof=1) / n) if min(n, m) > 1 else math.nan
@@ -176,7 +170,7 @@ def auroc(usual: Float[Tensor, " n"], strange: Float[Tensor, " m"]) -> Estimate:
     return Estimate(estimate=area, low=max(0.0, area - reach), high=min(1.0, area + reach), unit="share")
 
 
-def _strangers(name: str, images: Tensor, usual: Tensor, nats: Tensor) -> OutOfDistribution:
+def _out_of_distribution(name: str, images: Tensor, usual: Tensor, nats: Tensor) -> OutOfDistribution:
     return OutOfDistribution(name=name, images=images[:SHOWN], nats=nats, auroc=auroc(usual, nats))
 
 
@@ -231,18 +225,12 @@ def _completion(
     if judge is not None:
         some = images[:COMPLETED]
         which = torch.arange(len(some)) % len(visible)
-        said = judge.predict(
-            model.complete_pixels(some, visible[which], generator=generator).images.cpu()
-        ).label
+        said = judge.predict(model.complete_pixels(some, visible[which], generator=generator).images.cpu()).label
         right = said == labels[:COMPLETED]
         recognised = PerImage.mean(right, "share")
         by_quadrant = tuple(PerImage.mean(right[which == one], "share") for one in range(len(visible)))
     return Quadrants(
-        images=images[examples],
-        visible=visible[turn],
-        completed=drawn,
-        recognised=recognised,
-        by_quadrant=by_quadrant,
+        images=images[examples], visible=visible[turn], completed=drawn, recognised=recognised, by_quadrant=by_quadrant
     )
 
 

@@ -49,9 +49,7 @@ def mutual_information(
     variance = (joint * gain.square()).sum(dim=(1, 2)) - plain.square()
     reach = 1.96 * (variance.clamp_min(0) / len(labels)).sqrt()
     shape = codes.shape[1:]
-    bits, low, high = (
-        (part.clamp_min(0) / math.log(2)).reshape(shape) for part in (nats, nats - reach, nats + reach)
-    )
+    bits, low, high = ((part.clamp_min(0) / math.log(2)).reshape(shape) for part in (nats, nats - reach, nats + reach))
     return MutualInformation(bits=bits, low=low, high=high)
 
 
@@ -69,9 +67,7 @@ def class_share(said: Int64[Tensor, " n"], labels: Int64[Tensor, " n"], classes:
 def _table(
     codes: Int64[Tensor, "n variables"], labels: Int64[Tensor, " n"], states: int, classes: int
 ) -> tuple[
-    Float[Tensor, "variables states classes"],
-    Float[Tensor, "variables states classes"],
-    Float[Tensor, " variables"],
+    Float[Tensor, "variables states classes"], Float[Tensor, "variables states classes"], Float[Tensor, " variables"]
 ]:
     """Return p(k, c), log p(k, c) / (p(k) p(c)) and the plug-in estimate's bias in nats, of every variable."""
     count, variables = codes.shape
@@ -83,9 +79,7 @@ def _table(
     table = torch.bincount(place.flatten(), minlength=variables * states * classes).double()
     joint = table.reshape(variables, states, classes) / count
     by_code, by_class = joint.sum(dim=2, keepdim=True), joint.sum(dim=1, keepdim=True)
-    gain = torch.where(
-        joint > 0, (joint / (by_code * by_class).clamp_min(1e-300)).clamp_min(1e-300).log(), 0.0
-    )
+    gain = torch.where(joint > 0, (joint / (by_code * by_class).clamp_min(1e-300)).clamp_min(1e-300).log(), 0.0)
     used, rows, columns = ((part > 0).sum(dim=(1, 2)) for part in (joint, by_code, by_class))
     return joint, gain, (used - rows - columns + 1) / (2 * count)
 
@@ -100,15 +94,9 @@ def lossless_bits(data: ImageSet) -> float:
     side = max(1, min(_SIDE, _WEBP // max(rows, columns)))
     sheets = 0
     for some in data.images.split(side * side):
-        sheet = torch.zeros(
-            side * side, channels, rows, columns, dtype=torch.uint8
-        )  # blanks cost next to nothing
+        sheet = torch.zeros(side * side, channels, rows, columns, dtype=torch.uint8)  # blanks cost next to nothing
         sheet[: len(some)] = some
-        tiled = (
-            sheet.unflatten(0, (side, side))
-            .permute(0, 3, 1, 4, 2)
-            .reshape(side * rows, side * columns, channels)
-        )
+        tiled = sheet.unflatten(0, (side, side)).permute(0, 3, 1, 4, 2).reshape(side * rows, side * columns, channels)
         buffer = io.BytesIO()
         picture = Image.fromarray((tiled if channels == 3 else tiled[:, :, 0]).numpy())
         picture.save(buffer, format="WEBP", lossless=True, method=4)

@@ -70,20 +70,11 @@ class Instantiation:
 
 
 def instantiation(
-    model: RGM,
-    data: ImageSet,
-    judge: Judge | None,
-    quality: Quality | None = None,
-    *,
-    columns: int = 10,
-    seed: int = 0,
+    model: RGM, data: ImageSet, judge: Judge | None, quality: Quality | None = None, *, columns: int = 10, seed: int = 0
 ) -> Instantiation:
     """Sample `columns` images of every concept, and resample the lower halves of a split's images."""
     generator = torch.Generator(model.device).manual_seed(seed)
-    sheet = [
-        model.sample(concept, columns, generator=generator).images.cpu()
-        for concept in range(model.num_classes)
-    ]
+    sheet = [model.sample(concept, columns, generator=generator).images.cpu() for concept in range(model.num_classes)]
     return Instantiation(
         classes=data.classes,
         sheet=torch.stack(sheet),
@@ -93,12 +84,7 @@ def instantiation(
 
 
 def completion(
-    model: RGM,
-    data: ImageSet,
-    judge: Judge | None,
-    *,
-    variants: int = 4,
-    generator: torch.Generator,
+    model: RGM, data: ImageSet, judge: Judge | None, *, variants: int = 4, generator: torch.Generator
 ) -> Completion:
     """Keep the upper half of the cells of one image of each class and draw the rest in `variants` ways.
 

@@ -76,9 +76,7 @@ class Judge(nn.Module):
         return Prediction(probabilities=F.softmax(self.head(features), dim=1), features=features)
 
 
-def train_judge(
-    train: ImageSet, *, epochs: int | None = None, seed: int = 0, watch: Watch = lambda _: None
-) -> Judge:
+def train_judge(train: ImageSet, *, epochs: int | None = None, seed: int = 0, watch: Watch = lambda _: None) -> Judge:
     """Return a judge trained on a labelled split, with small random rotations, scalings and shifts.
 
     Raises RGMError for images without labels.
@@ -105,11 +103,7 @@ def train_judge(
             optimizer.step()
             schedule.step()
             step += 1
-            watch(
-                StepRecord(
-                    stage="judge", step=step, steps=steps, images=batch_size, loss=cost.item(), terms={}
-                )
-            )
+            watch(StepRecord(stage="judge", step=step, steps=steps, images=batch_size, loss=cost.item(), terms={}))
     return judge.eval()
 
 
@@ -120,9 +114,7 @@ def judge_accuracy(judge: Judge, data: ImageSet) -> float:
     return accuracy(judge.predict(to_unit(data.images)).probabilities, data.labels)
 
 
-def judge_of(
-    data: ImageSet, *, kept: Path | None = None, seed: int = 0, watch: Watch = lambda _: None
-) -> Judge:
+def judge_of(data: ImageSet, *, kept: Path | None = None, seed: int = 0, watch: Watch = lambda _: None) -> Judge:
     """Return the judge of a data set: one that was trained on the very same images, else one trained on `data`.
 
     `data` is the set's training split, known by its checksum. Looked at are the packaged judge, MNIST's, and the
@@ -153,9 +145,7 @@ def load_judge(path: Path) -> Judge:
         with torch.device("meta"):
             expected = Judge(config).state_dict()
     except (ValidationError, RuntimeError, ValueError, TypeError, OverflowError) as error:
-        raise RGMError(
-            f"{path} carries a configuration of no judge: {' '.join(str(error).split())}"
-        ) from error
+        raise RGMError(f"{path} carries a configuration of no judge: {' '.join(str(error).split())}") from error
     problems = misfits(expected, tensors)
     if problems:
         raise RGMError(f"the weights in {path} do not fit its judge: {problems[0]}")

@@ -8,12 +8,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from rgm.errors import RGMError
-from rgm.evaluation.information import (
-    MutualInformation,
-    class_share,
-    lossless_bits,
-    mutual_information,
-)
+from rgm.evaluation.information import MutualInformation, class_share, lossless_bits, mutual_information
 from rgm.evaluation.judge import Judge
 from rgm.evaluation.split import SplitInference
 from rgm.evaluation.statistics import Findings, PerImage, exactly
@@ -89,18 +84,14 @@ def renormalization(split: SplitInference, judge: Judge, *, seed: int = 0) -> Re
     spread = (images - images.mean(dim=0)).square().flatten(1).sum(dim=1).double()
     lost = split.squared_error.parts * images[0].numel()
 
-    def level(
-        name: str, grid: tuple[int, ...], states: int, bits: Tensor, predicted: Tensor, missed: Tensor
-    ) -> Level:
+    def level(name: str, grid: tuple[int, ...], states: int, bits: Tensor, predicted: Tensor, missed: Tensor) -> Level:
         return Level(
             name=name,
             variables=math.prod(grid),
             states=states,
             bits=PerImage.mean(bits, "bits"),
             class_share=class_share(predicted, labels[: len(predicted)], classes),
-            pixels_explained=PerImage(
-                parts=spread[: len(missed)] - missed, wholes=spread[: len(missed)], unit="share"
-            ),
+            pixels_explained=PerImage(parts=spread[: len(missed)] - missed, wholes=spread[: len(missed)], unit="share"),
         )
 
     whole = torch.full_like(spread, lossless_bits(data))
@@ -125,12 +116,7 @@ def renormalization(split: SplitInference, judge: Judge, *, seed: int = 0) -> Re
 
 
 def _beneath(
-    model: RGM,
-    judge: Judge,
-    z: Int64[Tensor, "n height width"],
-    level: int,
-    images: Tensor,
-    generator: torch.Generator,
+    model: RGM, judge: Judge, z: Int64[Tensor, "n height width"], level: int, images: Tensor, generator: torch.Generator
 ) -> tuple[Int64[Tensor, " n"], Float[Tensor, " n"]]:
     """Return what the judge says of one draw beneath each grid, and the squared error of what they paint on average.
 
@@ -139,8 +125,7 @@ def _beneath(
     """
     repeated = z.to(model.device).repeat_interleave(DRAWS, dim=0)
     drawn = [
-        model.decode(model.sample_below(some, level, generator=generator)[0]).cpu()
-        for some in repeated.split(500)
+        model.decode(model.sample_below(some, level, generator=generator)[0]).cpu() for some in repeated.split(500)
     ]
     painted = torch.cat(drawn).unflatten(0, (len(z), DRAWS))
     missed = (painted.mean(dim=1) - images[: len(z)]).square().flatten(1).sum(dim=1)

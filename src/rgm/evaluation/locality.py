@@ -107,9 +107,7 @@ class Locality:
         found: Findings = {
             "receptive_field_share": share(self.field_change),
             "patch_plus_2_share": share(self.near_change),
-            "own_patch_concentration": share(
-                self.own_change, "ratio", total * tall * wide / (rows * columns)
-            ),
+            "own_patch_concentration": share(self.own_change, "ratio", total * tall * wide / (rows * columns)),
             "rank_correlation": PerImage.mean(self.rank_correlation, "correlation"),
             "global_over_local": share(self.global_extent, "ratio", self.local_extent),
             "own_patch_share": share(self.own_change),
@@ -144,13 +142,7 @@ class _Sums:
 
 @torch.no_grad()
 def locality(
-    model: RGM,
-    data: ImageSet,
-    judge: Judge | None,
-    *,
-    count: int = 256,
-    concepts: int = 2_048,
-    seed: int = 0,
+    model: RGM, data: ImageSet, judge: Judge | None, *, count: int = 256, concepts: int = 2_048, seed: int = 0
 ) -> Locality:
     """Change every cell of the split's first `count` images to every other code, and the concept of `concepts` images.
 
@@ -261,9 +253,7 @@ def _read_alone(model: RGM, images: Tensor, logits: Tensor, cell: tuple[int, int
     return (change <= _ROUNDING * logits.abs().max()).double().cpu()
 
 
-def _centre(
-    weights: Float[Tensor, "n tall wide"], field: Box, image: tuple[int, int]
-) -> Float[Tensor, "n 2"]:
+def _centre(weights: Float[Tensor, "n tall wide"], field: Box, image: tuple[int, int]) -> Float[Tensor, "n 2"]:
     """Return the centre of mass in pixels from the image's corner; the image's middle where there is no mass."""
     down = torch.arange(field.top, field.bottom, dtype=weights.dtype) + 0.5
     across = torch.arange(field.left, field.right, dtype=weights.dtype) + 0.5
@@ -305,12 +295,7 @@ def _align(atlas: Float[Tensor, "height width rows columns"], tall: int, wide: i
 
 
 def _example(
-    model: RGM,
-    z1: Tensor,
-    base: Tensor,
-    changed: Tensor,
-    old: Int64[Tensor, " n"],
-    new: Int64[Tensor, " n"],
+    model: RGM, z1: Tensor, base: Tensor, changed: Tensor, old: Int64[Tensor, " n"], new: Int64[Tensor, " n"]
 ) -> Example:
     """Return the first image with the code of its most varied cell exchanged; ties go to the first cell and code."""
     height, width = z1.shape[1:]

@@ -100,12 +100,7 @@ class Measurements:
     def locality(self) -> Locality:
         """What changes with a cell and with the concept."""
         return locality(
-            self._whole,
-            self.test,
-            self.judge,
-            count=self.sizes.cells,
-            concepts=self.sizes.concepts,
-            seed=self.seed,
+            self._whole, self.test, self.judge, count=self.sizes.cells, concepts=self.sizes.concepts, seed=self.seed
         )
 
     def instantiation(self, quality: Quality | None) -> Instantiation:
@@ -132,12 +127,13 @@ def measure(
     test: ImageSet,
     judge: Judge | None,
     *,
+    sizes: SampleSizes = FULL,
     seed: int = 0,
     needed: NeededCodes | None = None,
 ) -> Measurements:
-    """Return what is measured of a model on a test split, in full sizes; samples are compared with training images."""
-    real = None if judge is None else references(judge, train, test, seed=seed)
-    return Measurements(model=model, test=test, judge=judge, real=real, seed=seed, needed=needed)
+    """Return what is measured of a model on a test split; its samples are compared with training images."""
+    real = None if judge is None else references(judge, train, test, sizes=sizes, seed=seed)
+    return Measurements(model=model, test=test, judge=judge, real=real, sizes=sizes, seed=seed, needed=needed)
 
 
 def undecidable_reason(test: ImageSet) -> str:

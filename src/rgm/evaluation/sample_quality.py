@@ -247,9 +247,7 @@ def classification_accuracy_score(images: Images, labels: Labels, test: ImageSet
     size = min(128, len(images))
     per_epoch = len(images) // size
     epochs = -(-NET_STEPS // per_epoch)
-    order = torch.cat(
-        [torch.randperm(len(images), generator=generator)[: per_epoch * size] for _ in range(epochs)]
-    )
+    order = torch.cat([torch.randperm(len(images), generator=generator)[: per_epoch * size] for _ in range(epochs)])
     for index in order.split(size)[:NET_STEPS]:
         cost = F.cross_entropy(net(images[index]), labels[index])
         optimizer.zero_grad(set_to_none=True)
@@ -302,9 +300,7 @@ class Reference:
         concept = torch.cat([one.concept for one in found])
         pairs = list(zip(found, self.draws, strict=True))
         distances = [one.nearest for one in found if one.nearest is not None]
-        scores = [
-            (a.accuracy, b.accuracy) for a, b in pairs if a.accuracy is not None and b.accuracy is not None
-        ]
+        scores = [(a.accuracy, b.accuracy) for a, b in pairs if a.accuracy is not None and b.accuracy is not None]
         by_concept = [right[concept == c] for c in range(len(self.per_concept))]
         return SampleMetrics(
             recognised=bootstrap_mean(right, "share"),
@@ -317,13 +313,9 @@ class Reference:
             diversity=mean_over_draws([one.diversity for one in found], "grey range"),
             diversity_ratio=mean_over_draws([one.diversity / self.diversity for one in found], "ratio"),
             nearest_distance=mean_over_draws(distances, "grey range") if distances else None,
-            nearest_ratio=mean_over_draws([one / self.nearest for one in distances], "ratio")
-            if distances
-            else None,
+            nearest_ratio=mean_over_draws([one / self.nearest for one in distances], "ratio") if distances else None,
             accuracy_score=mean_over_draws([score for score, _ in scores], "share") if scores else None,
-            accuracy_gap=mean_over_draws([100 * (b - a) for a, b in scores], "percentage points")
-            if scores
-            else None,
+            accuracy_gap=mean_over_draws([100 * (b - a) for a, b in scores], "percentage points") if scores else None,
         )
 
 
@@ -390,17 +382,14 @@ def quality(model: Sampler, against: Reference) -> Quality:
     """
     sampler = torch.Generator(model.device).manual_seed(against.seed)
     drawn = [
-        against.measured(*_drawn(model, against.per_concept, sampler), draw, 1)
-        for draw in range(len(against.draws))
+        against.measured(*_drawn(model, against.per_concept, sampler), draw, 1) for draw in range(len(against.draws))
     ]
     return Quality(
         images=len(against.features),
         per_concept=tuple(against.per_concept.tolist()),
         draws=len(drawn),
         floor=mean_over_draws([one.frechet for one in against.draws], "squared feature units"),
-        between_training=mean_over_draws(list(against.between), "squared feature units")
-        if against.between
-        else None,
+        between_training=mean_over_draws(list(against.between), "squared feature units") if against.between else None,
         samples=against.metrics(drawn),
         real=against.metrics(against.draws),
     )
@@ -420,15 +409,10 @@ class _Draw:
     accuracy: float | None
 
 
-def _drawn(
-    model: Sampler, counts: Int64[Tensor, " classes"], generator: torch.Generator
-) -> tuple[Images, Labels]:
+def _drawn(model: Sampler, counts: Int64[Tensor, " classes"], generator: torch.Generator) -> tuple[Images, Labels]:
     """Return `counts[c]` samples of every concept c, on the CPU, a batch at a time."""
     concepts = torch.arange(len(counts)).repeat_interleave(counts)
-    images = [
-        model.sample(batch.to(model.device), generator=generator).images.cpu()
-        for batch in concepts.split(BATCH)
-    ]
+    images = [model.sample(batch.to(model.device), generator=generator).images.cpu() for batch in concepts.split(BATCH)]
     return torch.cat(images), concepts
 
 

@@ -34,9 +34,7 @@ class Estimate:
         middle = self.estimate - other.estimate
         below = np.hypot(self.estimate - self.low, other.high - other.estimate)
         above = np.hypot(self.high - self.estimate, other.estimate - other.low)
-        return Estimate(
-            estimate=middle, low=float(middle - below), high=float(middle + above), unit=self.unit
-        )
+        return Estimate(estimate=middle, low=float(middle - below), high=float(middle + above), unit=self.unit)
 
 
 def exactly(value: float, unit: str) -> Estimate:
@@ -89,10 +87,7 @@ Findings = dict[str, Estimate | PerImage]
 
 def values(findings: Findings) -> dict[str, float]:
     """Return numbers by name, without their intervals."""
-    return {
-        name: found.value if isinstance(found, PerImage) else found.estimate
-        for name, found in findings.items()
-    }
+    return {name: found.value if isinstance(found, PerImage) else found.estimate for name, found in findings.items()}
 
 
 def bootstrap(

@@ -1,1 +1,1 @@
-"""The interactive page: draw, read, change a cell, let a concept speak; served to this machine alone."""
+"""The interactive page: draw an image, see its codes, change a cell, sample a concept; served on this machine only."""

@@ -1,4 +1,4 @@
-"""The page and its requests, for this machine alone."""
+"""The local web server of the page; it answers requests from this machine only."""
 
 import logging
 import socket
@@ -18,16 +18,25 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from rgm.errors import RGMError
-from rgm.explorer.service import Cell, Codes, Complete, Draw, Explorer, Image, Morph, Pick
+from rgm.explorer.service import (
+    CompleteRequest,
+    DecodeRequest,
+    EncodeRequest,
+    Explorer,
+    MorphRequest,
+    PaletteRequest,
+    SampleRequest,
+    TestImageRequest,
+)
 
 HOST = "127.0.0.1"
 PAGE = Path(str(resources.files("rgm.explorer") / "page"))
 LARGEST = 600_000
-"""Bytes of a request, at most."""
+"""Greatest length of a request, in bytes."""
 log = logging.getLogger("rgm")
 SHARED = ("index.html", "style.css", "app.js", "pixels.js", "share.js", "strokes.js", "words.js")
-"""The page's files, but for `engine.js`: what answers it, here or in the browser alone."""
-_PAGE = {"": "index.html", "engine.js": "served.js", **{name: name for name in SHARED}}
+"""The page's files except `engine.js`, which runs the model: over HTTP, or in the browser with ONNX Runtime Web."""
+_PAGE = {"": "index.html", "engine.js": "engine-http.js", **{name: name for name in SHARED}}
 _KINDS = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
 _SAFE = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'",
@@ -38,33 +47,33 @@ _SAFE = {
 
 
 class _Guard(BaseHTTPMiddleware):
-    """Answers requests from this machine's own page alone: another `Host` or `Origin` is refused."""
+    """Refuses requests with another `Host` or `Origin` than this server's own."""
 
     async def dispatch(self, request: Request, call_next: RequestResponseEndpoint) -> Response:
         host = request.headers.get("host", "").rsplit(":", 1)[0]
         origin = request.headers.get("origin")
         if host not in (HOST, "localhost"):
-            return _refused(421, "this page answers to 127.0.0.1 and localhost alone")
+            return _refused(421, "this server only answers requests to 127.0.0.1 and localhost")
         if origin is not None and origin != f"http://{request.headers['host']}":
-            return _refused(403, "requests come from the page itself, not from another site")
+            return _refused(403, "requests from other sites are refused")
         response = await call_next(request)
         response.headers.update(_SAFE)
         return response
 
 
 def application(explorer: Explorer) -> Starlette:
-    """Return the page's application."""
+    """Return the web application that serves the page and its requests."""
 
     def answers(form: type[BaseModel], answer: Callable[[Any], dict[str, Any]]) -> Callable[[Request], Any]:
         async def endpoint(request: Request) -> Response:
             content = await _body(request, LARGEST)
             try:
-                asked = form.model_validate_json(content)
+                parsed = form.model_validate_json(content)
             except ValidationError as error:
                 first = error.errors()[0]
                 place = ".".join(map(str, first["loc"])) or "the request"
                 raise RGMError(f"{place}: {first['msg']}") from None
-            return JSONResponse(await run_in_threadpool(answer, asked))
+            return JSONResponse(await run_in_threadpool(answer, parsed))
 
         return endpoint
 
@@ -72,13 +81,13 @@ def application(explorer: Explorer) -> Starlette:
         return JSONResponse(await run_in_threadpool(explorer.about))
 
     posts = {
-        "read": answers(Image, explorer.read),
-        "pick": answers(Pick, explorer.pick),
-        "paint": answers(Codes, explorer.paint),
-        "palette": answers(Cell, explorer.palette),
-        "sample": answers(Draw, explorer.sample),
-        "morph": answers(Morph, explorer.morph),
-        "complete": answers(Complete, explorer.complete),
+        "encode": answers(EncodeRequest, explorer.encode),
+        "test-image": answers(TestImageRequest, explorer.test_image),
+        "decode": answers(DecodeRequest, explorer.decode),
+        "palette": answers(PaletteRequest, explorer.palette),
+        "sample": answers(SampleRequest, explorer.sample),
+        "morph": answers(MorphRequest, explorer.morph),
+        "complete": answers(CompleteRequest, explorer.complete),
     }
     return Starlette(
         routes=[
@@ -87,7 +96,7 @@ def application(explorer: Explorer) -> Starlette:
             *(Route(f"/api/{name}", endpoint, methods=["POST"]) for name, endpoint in posts.items()),
         ],
         middleware=[Middleware(_Guard)],
-        exception_handlers={RGMError: _wrong, ClientDisconnect: _gone, Exception: _fault},
+        exception_handlers={RGMError: _invalid, ClientDisconnect: _disconnected, Exception: _failed},
     )
 
 
@@ -101,12 +110,12 @@ def _file(name: str) -> Callable[[Request], Any]:
 
 
 async def _body(request: Request, most: int) -> bytes:
-    """Return a request's body; raise RGMError as soon as it is longer than it may be."""
+    """Return a request's body; raise RGMError as soon as it is longer than `most` bytes."""
     content = bytearray()
     async for part in request.stream():
         content += part
         if len(content) > most:
-            raise RGMError(f"a request may have {most:,} bytes at most")
+            raise RGMError(f"a request may have at most {most:,} bytes")
     return bytes(content)
 
 
@@ -114,40 +123,40 @@ def _refused(status: int, reason: str) -> JSONResponse:
     return JSONResponse({"error": reason}, status_code=status)
 
 
-async def _wrong(_: Request, error: Exception) -> Response:
+async def _invalid(_: Request, error: Exception) -> Response:
     return _refused(422, " ".join(str(error).split()))
 
 
-async def _gone(_: Request, __: Exception) -> Response:
+async def _disconnected(_: Request, __: Exception) -> Response:
     return Response(status_code=499)
 
 
-async def _fault(_: Request, error: Exception) -> Response:
+async def _failed(_: Request, error: Exception) -> Response:
     log.error("the explorer failed: %r", error)
-    return _refused(500, "this is our fault: see the terminal that the page was started from")
+    return _refused(500, "internal error: see the terminal that runs the server")
 
 
-def free_port(asked: int) -> int:
-    """Return a port that can be listened on: the asked one, or any for 0.
+def free_port(port: int) -> int:
+    """Return a port to listen on: the given one, or any free one for 0.
 
-    Raises RGMError where it is in use, with one that is not.
+    Raises RGMError if the port is in use or not allowed; the message names a free one.
     """
     with closing(socket.socket()) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((HOST, asked))
+            probe.bind((HOST, port))
         except (OSError, OverflowError):
             with closing(socket.socket()) as other:
                 other.bind((HOST, 0))
                 raise RGMError(
-                    f"port {asked} is in use or not allowed: take another, such as --port {other.getsockname()[1]}"
+                    f"port {port} is in use or not allowed: use another, such as --port {other.getsockname()[1]}"
                 ) from None
         found: int = probe.getsockname()[1]
         return found
 
 
 def serve(explorer: Explorer, port: int, *, started: Callable[[str], None]) -> None:
-    """Serve the page on a free port until it is interrupted; `started` is told its address."""
+    """Serve the page on a port until interrupted; `started` is called with its address."""
     import uvicorn
 
     config = uvicorn.Config(application(explorer), host=HOST, port=port, log_level="warning")

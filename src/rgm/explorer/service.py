@@ -1,4 +1,4 @@
-"""What the page asks of a model, as plain data in and out."""
+"""The requests of the page to a model, with plain data as input and output."""
 
 import base64
 from dataclasses import dataclass, field
@@ -22,24 +22,24 @@ Grid = list[list[Number]]
 
 
 class Request(BaseModel):
-    """What a request may hold; what is unknown is refused."""
+    """The base of all requests; unknown fields are refused."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-class Image(Request):
+class EncodeRequest(Request):
     """An image of the model's shape: its bytes, row by row and channels last, as base64."""
 
     pixels: Annotated[str, Field(max_length=400_000)]
 
 
-class Codes(Request):
+class DecodeRequest(Request):
     """A grid of codes."""
 
     z1: Grid
 
 
-class Cell(Request):
+class PaletteRequest(Request):
     """A grid of codes, its concept, and one of its cells."""
 
     z1: Grid
@@ -47,8 +47,8 @@ class Cell(Request):
     cell: tuple[Number, Number]
 
 
-class Draw(Request):
-    """A concept to draw samples of."""
+class SampleRequest(Request):
+    """A concept, and how many samples of it to draw."""
 
     concept: Number
     count: Annotated[int, Field(ge=1, le=MOST_SAMPLES)] = 1
@@ -56,8 +56,8 @@ class Draw(Request):
     temperature: Temperature = 1.0
 
 
-class Morph(Request):
-    """Two concepts, and how many images lead from one to the other."""
+class MorphRequest(Request):
+    """Two concepts, and the number of images of the interpolation."""
 
     start: Number
     end: Number
@@ -66,27 +66,27 @@ class Morph(Request):
     temperature: Temperature = 1.0
 
 
-class Complete(Request):
-    """A grid of codes of which some cells, `drawn`, are drawn anew given the others and a concept."""
+class CompleteRequest(Request):
+    """A grid of codes whose cells `resampled` are resampled, conditioned on the others and a concept."""
 
     z1: Grid
     concept: Number
-    drawn: Annotated[list[tuple[Number, Number]], Field(min_length=1)]
+    resampled: Annotated[list[tuple[Number, Number]], Field(min_length=1)]
     seed: Number = 0
     temperature: Temperature = 1.0
 
 
-class Pick(Request):
-    """A test image by its place."""
+class TestImageRequest(Request):
+    """The index of a test image."""
 
     index: Number
 
 
 @dataclass(frozen=True)
 class Explorer:
-    """A model, what was measured of it, and test images to start from where there are any.
+    """A model, its measures, and optionally test images.
 
-    `measured` holds, for each claim that was put to it, the estimates of its measures by name.
+    `measured` holds, for each claim that was tested, the estimates of its measures by name.
     """
 
     model: RGM
@@ -96,7 +96,7 @@ class Explorer:
     measured: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def about(self) -> dict[str, Any]:
-        """Return what the page is built from: sizes, names, fields of all cells, and what each code paints."""
+        """Return a description of the model: sizes, names, receptive fields of cells and decoded patches of codes."""
         model = self.model
         height, width = model.config.levels[0].grid
         cells = [(row, column) for row in range(height) for column in range(width)]
@@ -116,50 +116,47 @@ class Explorer:
             "measured": self.measured,
         }
 
-    def read(self, request: Image) -> dict[str, Any]:
-        """Read an image."""
+    def encode(self, request: EncodeRequest) -> dict[str, Any]:
+        """Encode an image."""
         raw, (channels, rows, columns) = _raw(request.pixels), self.model.config.image
         if len(raw) != channels * rows * columns:
             raise RGMError(
                 f"an image has {rows} × {columns} pixels of {channels} bytes, {channels * rows * columns} in all, "
-                f"but {len(raw)} came"
+                f"but this one has {len(raw)}"
             )
         pixels = torch.frombuffer(bytearray(raw), dtype=torch.uint8).reshape(rows, columns, channels)
-        return _seen(self.model.infer(to_unit(pixels.permute(2, 0, 1)[None])))
+        return _encoded(self.model.infer(to_unit(pixels.permute(2, 0, 1)[None])))
 
-    def pick(self, request: Pick) -> dict[str, Any]:
-        """Read a test image; places count on from the first again after the last."""
+    def test_image(self, request: TestImageRequest) -> dict[str, Any]:
+        """Encode a test image; the index is taken modulo the number of images."""
         if self.test is None:
-            raise RGMError("there are no test images at hand: draw one, or start from a sample")
+            raise RGMError("there are no test images: draw one, or start from a sample")
         place = request.index % len(self.test)
         image = to_unit(self.test.images[place : place + 1])
-        return {"image": as_text(image[0]), **_seen(self.model.infer(image))}
+        return {"image": as_text(image[0]), **_encoded(self.model.infer(image))}
 
-    def paint(self, request: Codes) -> dict[str, Any]:
-        """Paint codes, and read upwards from them."""
-        return _seen(self.model.infer_from_codes(self._codes(request.z1)))
+    def decode(self, request: DecodeRequest) -> dict[str, Any]:
+        """Decode codes to an image, and infer the higher levels from them."""
+        return _encoded(self.model.infer_from_codes(self._codes(request.z1)))
 
-    def palette(self, request: Cell) -> dict[str, Any]:
-        """Return the codes of a cell in the order of the prior's probability given all other cells and the concept."""
+    def palette(self, request: PaletteRequest) -> dict[str, Any]:
+        """Return the codes of a cell, the most probable first, given all other cells and the concept."""
         z1 = self._codes(request.z1)
         chances = self.model.cell_log_probs(z1, request.concept, *request.cell)[0].exp().cpu()
         order = chances.argsort(descending=True, stable=True)
-        return {"codes": order.tolist(), "probabilities": _shares(chances[order])}
+        return {"codes": order.tolist(), "probabilities": _rounded(chances[order])}
 
-    def sample(self, request: Draw) -> dict[str, Any]:
+    def sample(self, request: SampleRequest) -> dict[str, Any]:
         """Draw samples of a concept."""
-        return _drawn(
+        return _samples(
             self.model.sample(
-                request.concept,
-                request.count,
-                generator=self._generator(request.seed),
-                temperature=request.temperature,
+                request.concept, request.count, generator=self._generator(request.seed), temperature=request.temperature
             )
         )
 
-    def morph(self, request: Morph) -> dict[str, Any]:
-        """Draw images that lead from one concept to another."""
-        return _drawn(
+    def morph(self, request: MorphRequest) -> dict[str, Any]:
+        """Sample images that interpolate between two concepts."""
+        return _samples(
             self.model.morph(
                 request.start,
                 request.end,
@@ -169,34 +166,28 @@ class Explorer:
             )
         )
 
-    def complete(self, request: Complete) -> dict[str, Any]:
-        """Draw some cells anew, given the others and a concept."""
+    def complete(self, request: CompleteRequest) -> dict[str, Any]:
+        """Resample some cells, conditioned on the others and a concept."""
         z1 = self._codes(request.z1)
         keep = torch.ones_like(z1, dtype=torch.bool)
         height, width = self.model.config.levels[0].grid
-        for row, column in request.drawn:
+        for row, column in request.resampled:
             if not (row < height and column < width):
-                raise RGMError(
-                    f"cells lie in a grid of {height} × {width}, but ({row}, {column}) was asked for"
-                )
+                raise RGMError(f"the grid has {height} × {width} cells, but cell ({row}, {column}) was requested")
             keep[0, row, column] = False
         done = self.model.complete(
-            z1,
-            keep,
-            request.concept,
-            generator=self._generator(request.seed),
-            temperature=request.temperature,
+            z1, keep, request.concept, generator=self._generator(request.seed), temperature=request.temperature
         )
-        return _seen(self.model.infer_from_codes(done.z1))
+        return _encoded(self.model.infer_from_codes(done.z1))
 
     def _generator(self, seed: int) -> torch.Generator:
         return torch.Generator(self.model.device).manual_seed(seed)
 
     def _codes(self, z1: Grid) -> Tensor:
-        """Return codes as a batch of one, where the model is; raise RGMError where they are no grid of its size."""
+        """Return codes as a batch of one on the model's device; raise RGMError if the grid has another size."""
         height, width = self.model.config.levels[0].grid
         if len(z1) != height or any(len(row) != width for row in z1):
-            raise RGMError(f"codes come as {height} rows of {width}")
+            raise RGMError(f"expected codes as {height} rows of {width}")
         return torch.tensor(z1, dtype=torch.int64, device=self.model.device)[None]
 
 
@@ -206,18 +197,22 @@ def as_text(image: Float[Tensor, "channels rows columns"]) -> str:
     return base64.b64encode(pixels.numpy().tobytes()).decode()
 
 
-def _seen(inference: Inference) -> dict[str, Any]:
-    """Return what the page shows of one image: its codes, the grids above, the concept, and what the codes paint."""
+def _encoded(inference: Inference) -> dict[str, Any]:
+    """Return the codes, the higher grids, the concept's probabilities and the reconstruction of one image."""
     z1, *above = (codes[0].tolist() for codes in inference.codes)
-    painted = as_text(inference.reconstruction[0])
-    return {"z1": z1, "above": above, "concept": _shares(inference.concept[0]), "painted": painted}
+    return {
+        "z1": z1,
+        "above": above,
+        "concept": _rounded(inference.concept[0]),
+        "reconstruction": as_text(inference.reconstruction[0]),
+    }
 
 
-def _drawn(samples: Samples) -> dict[str, Any]:
-    return {"z1": samples.z1.tolist(), "painted": [as_text(image) for image in samples.images]}
+def _samples(samples: Samples) -> dict[str, Any]:
+    return {"z1": samples.z1.tolist(), "images": [as_text(image) for image in samples.images]}
 
 
-def _shares(probabilities: Float[Tensor, " classes"]) -> list[float]:
+def _rounded(probabilities: Float[Tensor, " classes"]) -> list[float]:
     return [round(float(share), 6) for share in probabilities]
 
 
@@ -225,4 +220,4 @@ def _raw(text: str) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
     except ValueError:
-        raise RGMError("pixels come as base64") from None
+        raise RGMError("expected pixels as base64") from None

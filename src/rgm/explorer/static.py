@@ -1,4 +1,4 @@
-"""The page as a folder of files that needs no program behind it: the model runs in the browser."""
+"""The page as a folder of static files: the model runs in the browser, without a server of its own."""
 
 import json
 from pathlib import Path
@@ -16,30 +16,30 @@ from rgm.model.transformer import TransformerPrior
 from rgm.storage.files import writable_folder, write_bytes
 
 RUNTIME = ("ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm")
-"""ONNX Runtime Web's files: its program, and the kernels that it loads."""
+"""ONNX Runtime Web's files: the JavaScript module and the WebAssembly binary that it loads."""
 TEST_IMAGES = 50
-"""How many test images lie in the folder, at most."""
+"""The most test images that are written to the folder."""
 
 
 def write_page(explorer: Explorer, folder: Path, runtime: Path | None = None) -> None:
     """Write the page, the model's ONNX graphs and ONNX Runtime Web's two files into a folder, for any web server.
 
-    The first test images that `explorer` has lie in it too. `runtime` is where the two files are looked for: the npm
-    package `onnxruntime-web`, or any folder; by default the packages installed here. Raises RGMError where they are
-    not found, the folder cannot be written, the extra `onnx` is not installed or the model is no SpatialRGM.
+    The folder also holds the first test images of `explorer`. `runtime` is the folder of the two files or of the npm
+    package `onnxruntime-web`; by default, the npm packages installed here are searched. Raises RGMError if the files
+    are not found, the folder cannot be written, the extra `onnx` is not installed or the model is not a SpatialRGM.
     """
     model = explorer.model
     if not isinstance(model, SpatialRGM):
         raise RGMError(
-            f"a page without a program behind it needs ONNX graphs, and a {type(model).__name__} has none: "
-            "leave out --export, and the page asks this program"
+            f"a static page needs ONNX graphs, and a {type(model).__name__} has none: "
+            "leave out --export to use the local server"
         )
     kernels = find_runtime(runtime)
     writable_folder(folder)
     graphs = export(model, folder)
     for name in SHARED:
         write_bytes(folder / name, (PAGE / name).read_bytes())
-    write_bytes(folder / "engine.js", (PAGE / "alone.js").read_bytes())
+    write_bytes(folder / "engine.js", (PAGE / "engine-onnx.js").read_bytes())
     for name in RUNTIME:
         write_bytes(folder / name, (kernels / name).read_bytes())
     about = _about(explorer, model) | {"graphs": [path.stem for path in graphs]}
@@ -47,7 +47,7 @@ def write_page(explorer: Explorer, folder: Path, runtime: Path | None = None) ->
 
 
 def find_runtime(given: Path | None) -> Path:
-    """Return the folder of ONNX Runtime Web's two files; raise RGMError where there is none."""
+    """Return the folder of ONNX Runtime Web's two files; raise RGMError if it is not found."""
     here = Path.cwd()
     places = [given] if given else [here, *here.parents]
     for place in places:
@@ -56,7 +56,7 @@ def find_runtime(given: Path | None) -> Path:
                 return place / inner
     raise RGMError(
         f"ONNX Runtime Web's files ({' and '.join(RUNTIME)}) were not found "
-        f"{f'in {given}' if given else 'here'}: run `npm install onnxruntime-web`, or name their folder with --runtime"
+        f"{f'in {given}' if given else 'here'}: run `npm install onnxruntime-web`, or give their folder with --runtime"
     )
 
 
@@ -66,7 +66,7 @@ def _about(explorer: Explorer, model: SpatialRGM) -> dict[str, Any]:
         if level < model.depth:
             entry["prior"] = _prior(model, level)
         if 1 < level < model.depth:
-            entry["sees"] = _sees(model, level)
+            entry["encoder_fields"] = _encoder_fields(model, level)
     test = [] if explorer.test is None else [as_text(to_unit(x)) for x in explorer.test.images[:TEST_IMAGES]]
     return about | {"test": test}
 
@@ -80,8 +80,8 @@ def _prior(model: SpatialRGM, level: int) -> dict[str, Any]:
     return {"kind": "ordered", "layers": config.layers, "heads": config.heads, "features": features}
 
 
-def _sees(model: SpatialRGM, level: int) -> list[list[int]]:
-    """Return, for each cell of a level, the cells beneath on which its code can depend."""
+def _encoder_fields(model: SpatialRGM, level: int) -> list[list[int]]:
+    """Return, for each cell of a level, the cells of the level below on which its code can depend."""
     height, width = model.config.levels[level - 2].grid
     each = torch.eye(height * width, dtype=torch.bool).reshape(-1, height, width).to(model.device)
     seen = model.recognition(level).unsure(each).flatten(1)

@@ -1,1 +1,1 @@
-"""Models for other programs: ONNX, the Hugging Face Hub, pymdp, NumPy."""
+"""Export of models: ONNX, the Hugging Face Hub, pymdp, NumPy."""

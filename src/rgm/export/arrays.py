@@ -1,4 +1,4 @@
-"""Codes and images as .npz files that NumPy reads without us."""
+"""Codes and images as .npz files."""
 
 import io
 import math
@@ -23,7 +23,7 @@ Arrays = dict[str, NDArray[np.generic]]
 
 
 def write(path: Path, arrays: Arrays) -> None:
-    """Write arrays as one .npz file in one step; raise RGMError where it cannot be written."""
+    """Write arrays as one .npz file atomically; raise RGMError where it cannot be written."""
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, **arrays)
     write_bytes(path, buffer.getvalue())
@@ -48,13 +48,13 @@ def decoded(model: RGM, z1: Int64[Tensor, "n height width"]) -> Arrays:
 def sampled(model: RGM, concepts: list[int], count: int, seed: int) -> Arrays:
     """Return `images`, `concept` and `z1` of `count` samples of each concept."""
     generator = torch.Generator(model.device).manual_seed(seed)
-    return _drawn(model.sample(torch.tensor(concepts), count, generator=generator))
+    return _as_arrays(model.sample(torch.tensor(concepts), count, generator=generator))
 
 
 def concepts_named(name: str, classes: tuple[str, ...]) -> list[int]:
-    """Return the concepts that a name means: `all`, a class's name, or its number.
+    """Return the concepts of a name: `all`, a class's name, or its number.
 
-    Raises RGMError for any other, with the nearest right name.
+    Raises RGMError for any other, with the nearest known name.
     """
     if name == "all":
         return list(range(len(classes)))
@@ -66,9 +66,9 @@ def concepts_named(name: str, classes: tuple[str, ...]) -> list[int]:
 
 
 def completed(model: RGM, path: Path, concepts: list[int] | None, seed: int) -> Arrays:
-    """Return `images`, `concept` and `z1` of a file's codes, its `keep` kept and the rest drawn.
+    """Return `images`, `concept` and `z1` of a file's codes, with cells outside its `keep` resampled.
 
-    The concept is the one given, or each grid's own in the file. Raises RGMError for arrays that do not fit.
+    The concept is the given one, or each grid's own in the file. Raises RGMError for arrays that do not fit.
     """
     z1, mask = read_codes(path), _array(path, "keep")
     if mask.dtype != np.bool_:
@@ -83,10 +83,10 @@ def completed(model: RGM, path: Path, concepts: list[int] | None, seed: int) -> 
     generator = torch.Generator(model.device).manual_seed(seed)
     place = model.device
     keep = keep[None] if keep.ndim == 2 else keep
-    return _drawn(model.complete(z1.to(place), keep.to(place), chosen.to(place), generator=generator))
+    return _as_arrays(model.complete(z1.to(place), keep.to(place), chosen.to(place), generator=generator))
 
 
-def _drawn(samples: Samples) -> Arrays:
+def _as_arrays(samples: Samples) -> Arrays:
     return {
         "images": samples.images.cpu().numpy(),
         "concept": samples.concept.cpu().numpy(),
@@ -114,7 +114,7 @@ def _array(path: Path, name: str) -> NDArray[np.generic]:
     try:
         with path.open("rb") as stream:
             if stream.read(6) == b"\x93NUMPY":
-                raise RGMError(f"{path} is a single array and no .npz file: write it with np.savez")
+                raise RGMError(f"{path} is a single array, not an .npz file: write it with np.savez")
             stream.seek(0)
             opened = np.load(stream, allow_pickle=False)
             if name not in opened:
@@ -141,9 +141,9 @@ def _array(path: Path, name: str) -> NDArray[np.generic]:
 
 
 def _check_size(opened: "np.lib.npyio.NpzFile", name: str, size: int) -> None:
-    """Raise ValueError where an array's header promises more than a file of `size` bytes can hold.
+    """Raise ValueError where an array's header claims more than a file of `size` bytes can hold.
 
-    NumPy takes the memory for an array before it reads it.
+    NumPy allocates the memory for an array before it reads it.
     """
     archive = opened.zip
     assert archive is not None  # it is open
@@ -160,11 +160,10 @@ def _check_size(opened: "np.lib.npyio.NpzFile", name: str, size: int) -> None:
 
 
 def read_codes(path: Path) -> Int64[Tensor, "n height width"]:
-    """Return the `z1` of an .npz file; raise RGMError for a file without whole numbers under that name."""
+    """Return the `z1` of an .npz file; raise RGMError for a file without integers of that name."""
     z1 = _array(path, "z1")
     if z1.dtype.kind not in "iu" or z1.ndim != 3:
         raise RGMError(
-            f"`z1` in {path} must be whole numbers of shape (n, height, width), "
-            f"but is {z1.dtype} of shape {z1.shape}"
+            f"`z1` in {path} must be whole numbers of shape (n, height, width), but is {z1.dtype} of shape {z1.shape}"
         )
     return torch.from_numpy(z1.astype(np.int64))

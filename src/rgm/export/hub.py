@@ -1,4 +1,4 @@
-"""Models by the conventions of the Hugging Face Hub: a folder with weights, configuration, evidence and a card."""
+"""Models for the Hugging Face Hub: a folder with weights, configuration, evidence and a model card."""
 
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -36,7 +36,7 @@ def save_folder(folder: Path, checkpoint: Checkpoint) -> Path:
 
 
 def push(folder: Path, repository: str, *, private: bool = False, token: str | None = None) -> str:
-    """Upload a folder that `save_folder` wrote, making the repository where there is none; return its address.
+    """Upload a folder of `save_folder`, creating the repository where needed; return its address.
 
     Needs the extra `hub`; raises RGMError where it is absent or the Hub refuses.
     """
@@ -46,9 +46,7 @@ def push(folder: Path, repository: str, *, private: bool = False, token: str | N
         address = api.create_repo(repository, private=private, exist_ok=True)
         api.upload_folder(repo_id=repository, folder_path=folder, commit_message="A model of rgm")
     except (hub.errors.HfHubHTTPError, hub.errors.HFValidationError, OSError) as error:
-        raise RGMError(
-            f"{repository} could not be written on the Hub: {' '.join(str(error).split())}"
-        ) from error
+        raise RGMError(f"{repository} could not be written on the Hub: {' '.join(str(error).split())}") from error
     return str(address)
 
 
@@ -66,9 +64,7 @@ def card(checkpoint: Checkpoint, evidence: EvidenceRecord | None = None) -> str:
     """Return the model's card: what it is, how to load it, and its claims, measure by measure."""
     origin, config = checkpoint.origin, checkpoint.model.config
     channels, height, width = config.image
-    grids = ", ".join(
-        f"{level.grid[0]} × {level.grid[1]} cells of {level.states}" for level in config.levels[:-1]
-    )
+    grids = ", ".join(f"{level.grid[0]} × {level.grid[1]} cells of {level.states}" for level in config.levels[:-1])
     size, kind = checkpoint.model.size, type(checkpoint.model).__name__
     lines = [
         "---",
@@ -78,8 +74,8 @@ def card(checkpoint: Checkpoint, evidence: EvidenceRecord | None = None) -> str:
         "",
         f"# A renormalizing generative model of {origin.data}",
         "",
-        f"Images of {channels} × {height} × {width} pixels, read into {grids} states, and those into one of "
-        f"{len(origin.classes)} concepts ({', '.join(origin.classes)}); the same model paints from the concept down. "
+        f"Images of {channels} × {height} × {width} pixels, encoded as {grids} states, and these as one of "
+        f"{len(origin.classes)} concepts ({', '.join(origin.classes)}); the same model decodes a concept to images. "
         f"Preset {origin.preset}, seed {origin.seed}, {size:,} parameters.",
         "",
         "```python",
@@ -94,9 +90,7 @@ def card(checkpoint: Checkpoint, evidence: EvidenceRecord | None = None) -> str:
         "",
     ]
     if evidence is None:
-        return "\n".join(
-            [*lines, "The claims were not put to this model: `rgm evaluate MODEL --claims` does it.", ""]
-        )
+        return "\n".join([*lines, "The claims were not tested for this model: run `rgm evaluate MODEL --claims`.", ""])
     lines += [
         f"Measured on {evidence.get('data', origin.data)} by `rgm evaluate MODEL --claims`; 95 % intervals over "
         "images.",
@@ -113,8 +107,7 @@ def _rows(evidence: EvidenceRecord) -> Iterator[str]:
             continue
         for measure in claim["measures"]:
             estimate, low, high = (
-                "–" if measure.get(key) is None else f"{measure[key]:.3g}"
-                for key in ("estimate", "low", "high")
+                "–" if measure.get(key) is None else f"{measure[key]:.3g}" for key in ("estimate", "low", "high")
             )
             yield (
                 f"| {claim['claim']} | {claim.get('verdict', '')} | {measure['name']} | {estimate} "

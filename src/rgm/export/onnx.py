@@ -1,4 +1,4 @@
-"""A model as ONNX graphs, for programs without PyTorch: one for each recognition and prior, and one decoder."""
+"""A model as ONNX graphs: one for each recognition and prior, and the decoder."""
 
 import contextlib
 import io
@@ -23,7 +23,7 @@ Codes = Int64[Tensor, "n height width"]
 
 
 class RecognitionGraph(nn.Module):
-    """The level beneath (images in [0, 1], or codes) to a level's most probable codes and their probabilities."""
+    """The level below (images in [0, 1], or codes) to a level's most probable codes and their probabilities."""
 
     def __init__(self, model: SpatialRGM, level: int) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class DecoderGraph(nn.Module):
 
 
 class FactorisedGraph(nn.Module):
-    """A parent's field (one-hot, or shares) to the logits of every cell of its child."""
+    """A parent's field (one-hot or a mixture) to the logits of every cell of its child."""
 
     def __init__(self, model: SpatialRGM, level: int) -> None:
         super().__init__()
@@ -64,7 +64,7 @@ class FactorisedGraph(nn.Module):
 
 
 class OrderedGraph(nn.Module):
-    """A parent's field and some cells, with what is kept of those before, to the logits of the next cells.
+    """A parent's field, cells, and the keys and values of those before, to the logits of the next cells.
 
     See `TransformerPrior.extend`.
     """
@@ -90,7 +90,7 @@ class OrderedGraph(nn.Module):
 def export(model: SpatialRGM, folder: Path) -> list[Path]:
     """Write a model as `recognition-ℓ.onnx`, `decoder.onnx` and `prior-ℓ.onnx`, and return their paths.
 
-    Any number of images at once. Needs the extra `onnx`; raises RGMError where it is absent.
+    Batch sizes are dynamic. Needs the extra `onnx`; raises RGMError where it is absent.
     """
     paths = []
     for name, graph in graphs(model):
@@ -100,7 +100,7 @@ def export(model: SpatialRGM, folder: Path) -> list[Path]:
 
 
 def graphs(model: SpatialRGM) -> Iterator[tuple[str, bytes]]:
-    """Yield each graph's name and its bytes."""
+    """Yield each graph's name and bytes."""
     images = torch.rand(2, *model.config.image, generator=torch.Generator().manual_seed(0))
     codes = model.read(images)
     below: list[Tensor] = [images, *codes]
@@ -117,16 +117,13 @@ def graphs(model: SpatialRGM) -> Iterator[tuple[str, bytes]]:
             tokens = {name: torch.zeros(2, 3, dtype=torch.int64) for name in ("code", "here", "following")}
             past = torch.zeros(past_shape(prior, 2, 4))
             inputs = {"parent": parent, **tokens, "keys": past, "values": past.clone()}
-            yield (
-                f"prior-{level}",
-                _graph(OrderedGraph(model, level), inputs, ("logits", "keys_out", "values_out")),
-            )
+            yield (f"prior-{level}", _graph(OrderedGraph(model, level), inputs, ("logits", "keys_out", "values_out")))
         else:
             yield f"prior-{level}", _graph(FactorisedGraph(model, level), {"parent": parent}, ("logits",))
 
 
 def past_shape(prior: TransformerPrior, batch: int, cells: int) -> tuple[int, int, int, int, int]:
-    """Return the shape of the keys and of the values of so many cells."""
+    """Return the shape of the keys and of the values of `cells` cells."""
     config = prior.config
     return config.layers, batch, config.heads, cells, config.width // config.heads
 
@@ -162,7 +159,7 @@ def _graph(module: nn.Module, inputs: dict[str, Tensor], outputs: tuple[str, ...
 
 @contextlib.contextmanager
 def _quietly() -> Iterator[None]:
-    """Keep what the exporter says of its own workings to itself."""
+    """Silence the exporter."""
     level = logging.getLogger("torch.onnx").level
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     try:

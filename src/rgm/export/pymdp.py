@@ -1,4 +1,4 @@
-"""The learned tree as the arrays that pymdp's agents take: one agent a level, with its likelihoods, B and prior D."""
+"""The learned tree as arrays for pymdp's agents: one agent per level, with likelihoods A, transitions B and prior D."""
 
 import io
 from dataclasses import dataclass
@@ -21,12 +21,12 @@ Real = NDArray[np.floating]
 
 @dataclass(frozen=True)
 class PymdpLevel:
-    """One level as an agent: its factors are the states of a grid, row by row, its modalities what lies under them.
+    """One level as an agent: its factors are the cells of a grid, row by row, its modalities their children.
 
     `A`: (modalities, outcomes, states), p(outcome | state of the one factor that the modality depends on)
     `A_dependencies`: (modalities,), that factor
-    `B`: (states, states, 1), of every factor alike: states stay, and there is one action
-    `D`: (factors, states), p(state) as the levels above have it before anything is seen
+    `B`: (states, states, 1), the same for every factor: the identity, with one action
+    `D`: (factors, states), p(state), the prior by the levels above
     """
 
     A: Real
@@ -42,8 +42,8 @@ class PymdpArrays:
         A_1[m][o, s] = p(symbol m = o | z_1 = s)      A_ℓ[m][o, s] = p(z_{ℓ−1} of cell m = o | z_ℓ of its parent = s)
         D_L[c] = 1 / classes                          D_{ℓ−1} of cell m = A_ℓ[m] · D_ℓ of its parent
 
-    Every modality depends on one factor, so that a level's posterior is a product over its factors, and pymdp finds it
-    exactly. Of factors that depend on one another, as all levels' in one agent would, it finds an approximation alone.
+    Every modality depends on one factor, so that a level's posterior factorises, and pymdp's inference is exact. For
+    dependent factors, as with all levels in one agent, it would be approximate.
 
     `weighted` and `likelihood`, (modalities,), are the weights of each symbol where codes and the class are inferred,
     and in the probability of an image.
@@ -56,18 +56,18 @@ class PymdpArrays:
 
 @torch.no_grad()
 def pymdp_arrays(model: CountingRGM) -> PymdpArrays:
-    """Return a tree as NumPy arrays in the type of its counts, for pymdp 1.0 and later, which is not needed for it.
+    """Return a tree as NumPy arrays in the type of its counts, for pymdp 1.0 and later, without importing it.
 
-    An agent of z_ℓ finds q_ℓ, the posterior given what is under its own cells. To the next it tells q_ℓ / D_ℓ, so that
+    An agent of z_ℓ infers q_ℓ, the posterior given the observations below its cells. Its message is q_ℓ / D_ℓ, so that
 
-        p(what is under cell m | parent = s) ∝ Σ_o A_{ℓ+1}[m][o, s] · q_ℓ(o) / D_ℓ(o)  =  h_m(s)
+        p(observations below cell m | parent = s) ∝ Σ_o A_{ℓ+1}[m][o, s] · q_ℓ(o) / D_ℓ(o)  =  h_m(s)
 
-    and the modality m of z_{ℓ+1} becomes [h_m, 1 − h_m], of which the first is seen, with h_m scaled to at most 1. The
-    last posterior, of the class, is then the model's own. (With q_ℓ itself as an observation it is not: pymdp makes
-    Σ_o q_ℓ(o) log A[o, s] of it.)
+    and the modality m of z_{ℓ+1} becomes [h_m, 1 − h_m], of which the first is observed, with h_m scaled to at most 1.
+    The last posterior, of the class, is then the model's own. (With q_ℓ itself as an observation it is not: pymdp takes
+    Σ_o q_ℓ(o) log A[o, s].)
 
-    Symbols that a group lacks are no modalities. A state without counts has evenly spread likelihoods and D = 0, since
-    nothing leads to it. Raises RGMError where something does.
+    Symbols that do not exist in a group are omitted. A state without counts has uniform likelihoods and D = 0. Raises
+    RGMError where such a state has prior probability.
     """
     likelihoods, depends, unused = _symbols(model)
     stack = [(likelihoods, depends, unused), *_links(model), _top(model)]
@@ -76,9 +76,7 @@ def pymdp_arrays(model: CountingRGM) -> PymdpArrays:
     levels: list[PymdpLevel] = []
     for likelihoods, depends, unused in reversed(stack):
         if (prior[unused] > 0).any():
-            raise RGMError(
-                "a state without counts is led to from above: these counts are none that a tree has learned"
-            )
+            raise RGMError("a state without counts has prior probability: these are not the counts of a trained tree")
         level = PymdpLevel(
             A=likelihoods.to(kind).contiguous().numpy(),
             A_dependencies=depends.numpy(),
@@ -96,11 +94,11 @@ def pymdp_arrays(model: CountingRGM) -> PymdpArrays:
 def pymdp_observations(
     model: CountingRGM, images: Float[Tensor, "n channels rows columns"], *, likelihood: bool = False
 ) -> Real:
-    """Return what the first level's agent observes of images: (n, modalities, outcomes), for `categorical_obs=True`.
+    """Return the first level's observations of images: (n, modalities, outcomes), for `categorical_obs=True`.
 
-    Each is how probable the outcomes are (grey values are shares of black and white) times the weight of the modality:
-    that of `weighted`, or of `likelihood` where that is set. pymdp's Σ_o o · log A[o, s] is then log p(symbols | s)
-    with these weights.
+    Each is the distribution of outcomes (grey values are probabilities) times the weight of the modality, from
+    `weighted`, or from `likelihood` where that is true. pymdp's Σ_o o · log A[o, s] is then log p(symbols | s) with
+    these weights.
     """
     exists = _existing(model)
     symbols = model.symbols(images.to(model.device)).cpu()
@@ -115,11 +113,7 @@ def save_pymdp(path: Path, arrays: PymdpArrays) -> None:
 
     Names: `levels`, how many; `A_1`, `A_dependencies_1`, `B_1`, `D_1` of the first, …; `weighted`, `likelihood`.
     """
-    named = {
-        "levels": np.array(len(arrays.levels)),
-        "weighted": arrays.weighted,
-        "likelihood": arrays.likelihood,
-    }
+    named = {"levels": np.array(len(arrays.levels)), "weighted": arrays.weighted, "likelihood": arrays.likelihood}
     for number, level in enumerate(arrays.levels, start=1):
         for name in ("A", "A_dependencies", "B", "D"):
             named[f"{name}_{number}"] = getattr(level, name)
@@ -128,21 +122,19 @@ def save_pymdp(path: Path, arrays: PymdpArrays) -> None:
     write_bytes(path, buffer.getvalue())
 
 
-Part = tuple[
-    Float[Tensor, "modalities outcomes states"], Int64[Tensor, " modalities"], Bool[Tensor, "factors states"]
-]
-"""Likelihoods, the factor of each modality, and which states have no counts."""
+Part = tuple[Float[Tensor, "modalities outcomes states"], Int64[Tensor, " modalities"], Bool[Tensor, "factors states"]]
+"""Likelihoods, the factor of each modality, and a mask of states without counts."""
 
 
 def _symbols(model: CountingRGM) -> Part:
     exists = _existing(model)
     counts = model.counts[0].cpu().double() * model.leaves.exists().cpu()[:, None, :, None]
-    said = emission(counts, outliers=model.config.smoothing.outliers)
-    first = said.base[:, :, None]
-    others = first + said.table.unflatten(1, (model.leaves.variates, -1))
+    learned = emission(counts, outliers=model.config.smoothing.outliers)
+    first = learned.base[:, :, None]
+    others = first + learned.table.unflatten(1, (model.leaves.variates, -1))
     likelihoods = torch.cat([first, others], dim=2).exp()
-    likelihoods = likelihoods.masked_fill(said.impossible[:, None, None], 1 / model.leaves.levels)
-    return likelihoods[exists], exists.nonzero()[:, 0], said.impossible
+    likelihoods = likelihoods.masked_fill(learned.impossible[:, None, None], 1 / model.leaves.levels)
+    return likelihoods[exists], exists.nonzero()[:, 0], learned.impossible
 
 
 def _links(model: CountingRGM) -> list[Part]:
@@ -163,7 +155,7 @@ def _top(model: CountingRGM) -> Part:
 def _columns(
     counts: Float[Tensor, "cells states outcomes"],
 ) -> tuple[Float[Tensor, "cells outcomes states"], Bool[Tensor, "cells states"]]:
-    """Return p(outcome | state), evenly spread where there are no counts, and where that is."""
+    """Return p(outcome | state), uniform without counts, and a mask of states without counts."""
     counts = counts.cpu().double()
     lacking = counts.sum(dim=2) == 0
     shares = counts.masked_fill(lacking[..., None], 1.0)
@@ -171,12 +163,12 @@ def _columns(
 
 
 def _existing(model: CountingRGM) -> Bool[Tensor, "groups variates"]:
-    """Return which symbols a group has: those that some state has counts for, too."""
+    """Return which symbols exist in a group and have counts."""
     return model.leaves.exists().cpu() & (model.counts[0].cpu().sum(dim=3) > 0).any(dim=1)
 
 
 def _weights(model: CountingRGM, likelihood: bool) -> Float[Tensor, " modalities"]:
-    """Return what each modality of the first level counts."""
+    """Return the weight of each modality of the first level."""
     exists = _existing(model)
     weights = model.leaves.likelihood_weights() if likelihood else model.leaves.weights()
     return weights.cpu().expand(exists.shape)[exists]

@@ -1,1 +1,1 @@
-"""What a model answers (RGM), SpatialRGM and the parts of a level: recognition, prior, decoder; their configuration."""
+"""The interface of models (RGM), SpatialRGM, the parts of a level (recognition, prior, decoder), configuration."""

@@ -1,4 +1,4 @@
-"""What numbers of a configuration may be: a file's header is held to it before a model is built."""
+"""Bounds on the numbers of a configuration: a file's header is checked against them before a model is built."""
 
 from typing import Annotated
 
@@ -8,7 +8,7 @@ Size = Annotated[int, Field(ge=1, le=2**16)]
 """Channels, states, pixels or cells along one axis."""
 
 Layers = Annotated[int, Field(ge=0, le=64)]
-"""How often a layer comes."""
+"""Number of layers of a kind."""
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 

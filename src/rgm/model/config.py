@@ -1,4 +1,4 @@
-"""A model as data: its image, its levels, its decoder. Presets are functions that return one."""
+"""Configuration of a model: its image, its levels, its decoder. Presets are functions that return one."""
 
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal
@@ -11,13 +11,7 @@ from rgm.model.decoder import BlendedDecoder, DecoderConfig, PatchDecoder, Trans
 from rgm.model.estimator import Gumbel, StraightThrough, VectorQuantised, named_estimator
 from rgm.model.factorised import DensePrior, LocalPrior
 from rgm.model.likelihood import Bernoulli, Gaussian, PixelConfig
-from rgm.model.recognition import (
-    ConvRecognition,
-    DenseRecognition,
-    PooledRecognition,
-    RecognitionConfig,
-    Shape,
-)
+from rgm.model.recognition import ConvRecognition, DenseRecognition, PooledRecognition, RecognitionConfig, Shape
 from rgm.model.transformer import OrderedPrior
 from rgm.presets import preset_of
 
@@ -26,7 +20,7 @@ PriorConfig = Annotated[DensePrior | LocalPrior | OrderedPrior, Discriminator("k
 
 @dataclass(frozen=True, kw_only=True)
 class LevelConfig:
-    """One level: its grid, its number of states, how it is read from beneath, and its prior given the level above.
+    """One level: its grid, its number of states, its recognition from the level below, its prior given the level above.
 
     The top level has a grid of (1, 1), one state for each concept, and no prior: p(z_L) is uniform.
     """
@@ -44,7 +38,7 @@ class LevelConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """A whole model. `image` is (channels, height, width); `pixels` is how they are spread around their mean."""
+    """A whole model. `image` is (channels, height, width); `pixels` is the distribution of a pixel."""
 
     image: Shape
     levels: Annotated[tuple[LevelConfig, ...], Field(max_length=16)]
@@ -52,26 +46,18 @@ class ModelConfig:
     pixels: PixelConfig
 
     def __post_init__(self) -> None:
-        """Raise RGMError for levels that make no model."""
+        """Raise RGMError for levels that do not form a model."""
         if len(self.levels) < 2:
-            raise RGMError(
-                f"a model needs at least two levels, but the configuration lists {len(self.levels)}"
-            )
+            raise RGMError(f"a model needs at least two levels, but the configuration lists {len(self.levels)}")
         if self.image[0] not in (1, 3):
-            raise RGMError(f"images have 1 or 3 channels, but the configuration says {self.image[0]}")
+            raise RGMError(f"images have 1 or 3 channels, but the configuration has {self.image[0]}")
         for number, level in enumerate(self.levels, start=1):
             if level.states < 2:
-                raise RGMError(
-                    f"level {number} needs at least 2 states, but the configuration says {level.states}"
-                )
+                raise RGMError(f"level {number} needs at least 2 states, but the configuration has {level.states}")
             if (level.prior is None) != (number == len(self.levels)):
-                raise RGMError(
-                    f"every level but the top has a prior, and the top has none: mend level {number}"
-                )
+                raise RGMError(f"every level but the top has a prior, and the top has none: fix level {number}")
         if self.levels[-1].grid != (1, 1):
-            raise RGMError(
-                f"the top level is one concept, a grid of (1, 1), but it is {self.levels[-1].grid}"
-            )
+            raise RGMError(f"the top level is one concept, a grid of (1, 1), but it is {self.levels[-1].grid}")
         for lower, upper in zip(self.levels, self.levels[1:], strict=False):
             if upper.grid[0] > lower.grid[0] or upper.grid[1] > lower.grid[1]:
                 raise RGMError(f"a parent's grid of {upper.grid} is larger than its child's {lower.grid}")
@@ -94,7 +80,7 @@ def seed(image: Shape = (1, 28, 28), classes: int = 10, *, states: int = 32) -> 
 
 
 def standard(image: Shape = (1, 28, 28), classes: int = 10) -> ModelConfig:
-    """Return the default: a vector-quantised grid of 32 codes, each painting its own patch."""
+    """Return the default: a vector-quantised grid with 32 codes, each decoded to its own patch."""
     z1 = LevelConfig(
         grid=_quarter(image),
         states=32,
@@ -107,9 +93,7 @@ def standard(image: Shape = (1, 28, 28), classes: int = 10) -> ModelConfig:
         recognition=PooledRecognition(width=96, convolutions=3, halvings=2, estimator=Gumbel()),
         prior=None,
     )
-    return ModelConfig(
-        image=image, levels=(z1, concept), decoder=PatchDecoder(width=64), pixels=Gaussian(sigma=0.08)
-    )
+    return ModelConfig(image=image, levels=(z1, concept), decoder=PatchDecoder(width=64), pixels=Gaussian(sigma=0.08))
 
 
 def quick(image: Shape = (1, 28, 28), classes: int = 10) -> ModelConfig:
@@ -125,9 +109,9 @@ def quick(image: Shape = (1, 28, 28), classes: int = 10) -> ModelConfig:
 
 
 def pretrained(image: Shape = (1, 28, 28), classes: int = 10) -> ModelConfig:
-    """Return `standard` with a decoder that cannot reach farther than half a patch, and a larger prior.
+    """Return `standard` with a larger prior and a decoder that reaches at most half a patch beyond a cell.
 
-    The prior learns most images in reading order, in which it samples.
+    The prior is trained mostly in raster order, the order in which it samples.
     """
     config = standard(image, classes)
     grid, concept = config.levels
@@ -138,7 +122,7 @@ def pretrained(image: Shape = (1, 28, 28), classes: int = 10) -> ModelConfig:
 
 
 def likelihood(image: Shape = (1, 28, 28), classes: int = 10) -> ModelConfig:
-    """Return the model for the bound: black and white pixels, codes drawn from q, a prior in reading order alone."""
+    """Return the model for the bound: binary pixels, codes sampled from q, a prior in raster order alone."""
     z1 = LevelConfig(
         grid=_quarter(image),
         states=128,
@@ -154,10 +138,10 @@ def likelihood(image: Shape = (1, 28, 28), classes: int = 10) -> ModelConfig:
 
 
 def pyramid(image: Shape, classes: int, *, states: tuple[int, ...], sigma: float) -> ModelConfig:
-    """Return a model of a grid for each of `states`, each of half the side of the one beneath it, and a concept.
+    """Return a model with one grid for each of `states`, each half the side of the grid below it, and a concept.
 
-    The finest has a quarter of the image's side, or half of it where a quarter does not leave enough to halve.
-    A parent gives out its children locally; the coarsest grid is drawn cell after cell, given the concept.
+    The finest grid has a quarter of the image's side, or half of it where a quarter cannot be halved often enough.
+    Grids have local priors; the coarsest is autoregressive, conditioned on the concept.
     """
     _, height, width = image
     grids = len(states)
@@ -178,10 +162,7 @@ def pyramid(image: Shape, classes: int, *, states: tuple[int, ...], sigma: float
             )
         )
     return ModelConfig(
-        image=image,
-        levels=(*levels, _concept(classes)),
-        decoder=PatchDecoder(width=64),
-        pixels=Gaussian(sigma=sigma),
+        image=image, levels=(*levels, _concept(classes)), decoder=PatchDecoder(width=64), pixels=Gaussian(sigma=sigma)
     )
 
 
@@ -201,7 +182,7 @@ def colour64(image: Shape = (3, 64, 64), classes: int = 10) -> ModelConfig:
 
 
 def _concept(classes: int) -> LevelConfig:
-    """Return the top level: one variable, read by convolutions and a mean over the grid beneath."""
+    """Return the top level: one variable, inferred by convolutions and a mean over the grid below."""
     recognition = PooledRecognition(width=96, convolutions=3, halvings=2, estimator=Gumbel())
     return LevelConfig(grid=(1, 1), states=classes, recognition=recognition, prior=None)
 
@@ -214,7 +195,7 @@ def _quarter(image: Shape) -> tuple[int, int]:
 
 
 def _fits(image: Shape, cell: int) -> RGMError:
-    """Return the error for an image whose sides the coarsest grid's cells do not divide."""
+    """Return the error for an image that the coarsest grid's cells do not tile."""
     _, height, width = image
     near = [max(1, round(side / cell)) * cell for side in (height, width)]
     return RGMError(
@@ -233,8 +214,8 @@ def preset(
 ) -> ModelConfig:
     """Return the model of a named preset for images of a shape and a number of classes.
 
-    `binarise` replaces the preset's, for one with Bernoulli pixels; `estimator`, by name, that of every grid.
-    Raises RGMError for what cannot be.
+    `binarise` overrides that of a preset with Bernoulli pixels; `estimator`, by name, that of every grid. Raises
+    RGMError for an invalid combination.
     """
     maker = preset_of(name, "network").make_model()
     if classes < 2:
@@ -246,8 +227,8 @@ def preset(
         return config
     if not isinstance(config.pixels, Bernoulli):
         raise RGMError(
-            f"--binarise is for black and white pixels, but the preset {name} has Gaussian ones: "
-            "leave it out, or take the preset likelihood"
+            f"--binarise is for binary pixels, but the preset {name} has Gaussian ones: "
+            "leave it out, or use the preset likelihood"
         )
     return replace(config, pixels=Bernoulli(binarise=binarise))
 

@@ -1,4 +1,4 @@
-"""Decoders: how a grid of codes becomes a finer field of numbers, by convolutions alone."""
+"""Decoders: networks from a grid of codes to a finer field."""
 
 import math
 from dataclasses import dataclass
@@ -23,9 +23,9 @@ class TransposedDecoder:
 
 @dataclass(frozen=True, kw_only=True)
 class PatchDecoder:
-    """Each cell paints its own patch, after `context` 3 × 3 convolutions and `residual` blocks that let it see others.
+    """Each cell decodes its own patch, after `context` 3 × 3 convolutions and `residual` blocks over its neighbours.
 
-    Patches do not overlap, so what a cell says beyond its patch must pass through its neighbours' context.
+    Patches do not overlap: a cell affects pixels beyond its patch only through its neighbours' context.
     """
 
     kind: Literal["patch"] = "patch"
@@ -37,10 +37,10 @@ class PatchDecoder:
 
 @dataclass(frozen=True, kw_only=True)
 class BlendedDecoder:
-    """The pixels around each corner are painted by the four cells that meet there, and by no other.
+    """The pixels around each corner are decoded from the four cells that meet there, and from no other.
 
-    A 2 × 2 convolution over the cells, `hidden` layers at each corner, and a block of pixels centred on it. A cell so
-    reaches half a patch beyond its own, and not a pixel farther.
+    A 2 × 2 convolution over the cells, `hidden` layers at each corner, and a block of pixels centred on it. A cell
+    reaches exactly half a patch beyond its own.
     """
 
     kind: Literal["blended"] = "blended"
@@ -50,19 +50,17 @@ class BlendedDecoder:
 
 @dataclass(frozen=True, kw_only=True)
 class DenseDecoder:
-    """One hidden layer from all cells to all pixels: no cell has a place."""
+    """One hidden layer from all cells to all pixels, without spatial structure."""
 
     kind: Literal["dense"] = "dense"
     width: Size
 
 
-DecoderConfig = Annotated[
-    TransposedDecoder | PatchDecoder | BlendedDecoder | DenseDecoder, Discriminator("kind")
-]
+DecoderConfig = Annotated[TransposedDecoder | PatchDecoder | BlendedDecoder | DenseDecoder, Discriminator("kind")]
 
 
 def decoder(config: DecoderConfig, coarse: Shape, fine: Shape) -> nn.Sequential:
-    """Return the network from a coarse field to a fine one; its output has no non-linearity of its own.
+    """Return the network from a coarse field to a fine one; its output is linear.
 
     Raises RGMError where the fine grid is not a doubling of the coarse one.
     """
@@ -81,15 +79,14 @@ def decoder(config: DecoderConfig, coarse: Shape, fine: Shape) -> nn.Sequential:
 
 
 class Upscaling(nn.ConvTranspose2d):
-    """A transposed convolution whose kernel is a whole number of strides, computed as a convolution.
+    """A transposed convolution with a kernel of a whole number of strides, computed as a convolution.
 
-    Every output pixel hangs on `kernel / stride` inputs an axis: a convolution with kernels of that size gives all the
-    pixels of a stride's block, which are then laid out. The same sums, and for few output channels several times as
-    fast on a CPU.
+    Every output pixel depends on `kernel / stride` inputs along an axis: a convolution with kernels of that size gives
+    all pixels of a block, rearranged by a pixel shuffle. Several times as fast on a CPU for few output channels.
     """
 
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
-        """Return what the transposed convolution does; its size is never in doubt, so `output_size` is not asked."""
+        """Return the transposed convolution of `x`; `output_size` is not supported."""
         assert output_size is None
         assert not isinstance(self.padding, str)
         side, cut = self.stride[0], self.padding[0]
@@ -97,8 +94,8 @@ class Upscaling(nn.ConvTranspose2d):
         blocks = self.weight.unflatten(3, (reach, side)).unflatten(2, (reach, side)).flip(2, 4)
         weight = blocks.permute(1, 3, 5, 0, 2, 4).flatten(0, 2)
         bias = None if self.bias is None else self.bias.repeat_interleave(side * side)
-        laid = F.pixel_shuffle(F.conv2d(x, weight, bias, padding=reach - 1), side)
-        return laid[..., cut : laid.shape[-2] - cut, cut : laid.shape[-1] - cut]
+        shuffled = F.pixel_shuffle(F.conv2d(x, weight, bias, padding=reach - 1), side)
+        return shuffled[..., cut : shuffled.shape[-2] - cut, cut : shuffled.shape[-1] - cut]
 
 
 def _transposed(config: TransposedDecoder, coarse: Shape, fine: Shape) -> nn.Sequential:

@@ -1,4 +1,4 @@
-"""Estimators: how training draws a discrete code and what gradient it lets through."""
+"""Gradient estimators: samples of discrete codes in training, and their gradients."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -44,7 +44,7 @@ class StraightThrough:
 
 @dataclass(frozen=True, kw_only=True)
 class ReinMax:
-    """Hard samples with a gradient that is right to second order (Liu et al. 2023, algorithm 2)."""
+    """Hard samples with a gradient that is accurate to second order (Liu et al. 2023, algorithm 2)."""
 
     kind: Literal["reinmax"] = "reinmax"
     temperature: Positive = 1.0
@@ -70,13 +70,13 @@ class VectorQuantised:
 
 
 Sampled = Gumbel | StraightThrough | ReinMax
-"""Estimators that draw from logits."""
+"""Estimators that sample from logits."""
 
 Estimator = Annotated[Sampled | VectorQuantised, Discriminator("kind")]
 
 
 def named_estimator(name: str) -> Estimator:
-    """Return the estimator of a name, with its own defaults; raise RGMError for an unknown one."""
+    """Return the estimator of a name, with its defaults; raise RGMError for an unknown one."""
     for kind in (Gumbel, StraightThrough, VectorQuantised, ReinMax):
         if kind.kind == name:
             return kind()
@@ -84,7 +84,7 @@ def named_estimator(name: str) -> Estimator:
 
 
 class LogitsHead(nn.Module):
-    """Logits by one linear map; the estimator's samples in training, hard one-hot argmax in evaluation."""
+    """Logits by a linear map; the estimator's samples in training, the one-hot argmax in evaluation."""
 
     def __init__(self, project: nn.Module, estimator: Sampled) -> None:
         super().__init__()
@@ -97,7 +97,7 @@ class LogitsHead(nn.Module):
         return logits
 
     def read(self, z: Tensor) -> Tensor:
-        """Return the field as it is: without a codebook, the states are the channels."""
+        """Return `z` unchanged: without a codebook, the states are the channels."""
         return z
 
     def relax(self, features: Tensor, generator: Source) -> tuple[Tensor, Tensor, None]:
@@ -108,13 +108,13 @@ class LogitsHead(nn.Module):
 
 
 _MEMORY = 0.99
-"""BatchSlice of the running usage that a step keeps: a memory of about a hundred steps."""
+"""Decay of the running mean of usage, over about a hundred steps."""
 _DEAD = 0.05
-"""An entry with less than this share of its even share of cells is moved."""
+"""An entry used less than this fraction of the uniform share is moved."""
 
 
 class CodebookHead(nn.Module):
-    """An embedding e of every cell, and a codebook; the code is the nearest entry."""
+    """An embedding e of every cell, and a codebook; the code is the entry nearest to e."""
 
     def __init__(self, project: nn.Module, states: int, config: VectorQuantised) -> None:
         super().__init__()
@@ -130,15 +130,15 @@ class CodebookHead(nn.Module):
         return self._logits(self.project(features))
 
     def read(self, z: Tensor) -> Tensor:
-        """Return the codebook's entries that a one-hot or relaxed field names, (batch, dimension, h, w)."""
+        """Return the codebook entries of a one-hot or relaxed field, (batch, dimension, h, w)."""
         return torch.einsum("bkhw,kd->bdhw", z, self.codebook)
 
     def relax(self, features: Tensor, generator: Source) -> tuple[Tensor, Tensor, Float[Tensor, ""]]:
-        """Return logits, the one-hot code with a straight-through gradient to e, and the codebook's cost.
+        """Return logits, the one-hot code with a straight-through gradient to e, and the codebook loss.
 
-        The sample is one-hot plus `(e − sg e) C⁺`, which is zero in value. `read` takes it back to
-        `c_k + (e − sg e)`: exactly the straight-through estimator of van den Oord et al. (2017), section 3.2,
-        while a level's sample stays a one-hot field for whoever else looks at it.
+        The sample is one-hot plus `(e − sg e) C⁺`, which is zero in value. `read` maps it to `c_k + (e − sg e)`:
+        exactly the straight-through estimator of van den Oord et al. (2017), section 3.2, while the sample stays
+        one-hot in value.
         """
         e = self.project(features)
         dead = self.usage < _DEAD
@@ -150,7 +150,7 @@ class CodebookHead(nn.Module):
             self._count(hard, dead)
         nearest = self.read(hard)
         cost = F.mse_loss(nearest, e.detach()) + self.commitment * F.mse_loss(e, nearest.detach())
-        # C⁺ by the normal equations, a little ridge keeping them solvable; far cheaper than a decomposition.
+        # C⁺ by the normal equations with a small ridge; far cheaper than a decomposition.
         c = self.codebook.detach()
         gram = c.T @ c + 1e-6 * torch.eye(c.shape[1], device=c.device, dtype=c.dtype)
         inverse = torch.linalg.solve(gram, c.T)
@@ -159,34 +159,34 @@ class CodebookHead(nn.Module):
 
     @torch.no_grad()
     def _move(self, dead: Bool[Tensor, " states"], e: Float[Tensor, "batch d h w"], source: Source) -> None:
-        """Move entries that are hardly ever nearest onto embeddings of this batch."""
+        """Move rarely used entries to embeddings of this batch."""
         self.codebook.copy_(torch.where(dead[:, None], self._picked(e, source), self.codebook))
 
     @torch.no_grad()
     def _count(self, hard: Float[Tensor, "batch states h w"], moved: Bool[Tensor, " states"]) -> None:
-        """Keep the running mean of each entry's share, times the number of entries: 1 where all are used alike."""
+        """Update the running mean of each entry's share times the number of entries: 1 for uniform use."""
         counts = total(hard.sum(dim=(0, 2, 3)))
         share = counts * len(moved) / counts.sum()
         self.usage.copy_(torch.where(moved, 1.0, _MEMORY * self.usage + (1 - _MEMORY) * share))
 
     def _picked(self, e: Float[Tensor, "batch d h w"], source: Source) -> Float[Tensor, "states d"]:
-        """Return as many embeddings of this batch as there are entries, from all processes' cells.
+        """Return one embedding of this batch for each entry, from all processes' cells.
 
-        They are drawn in proportion to the squared distance from their entry, as k-means++ draws its centres (Arthur
-        and Vassilvitskii 2007): most cells of a picture may look alike, and are served well already.
+        They are sampled in proportion to the squared distance from their entry, as in k-means++ (Arthur and
+        Vassilvitskii 2007): most cells of an image may be alike, and well quantised already.
         """
-        flat, away = e.movedim(1, -1).flatten(0, 2), -self._logits(e).amax(dim=1).flatten(1) / self.sharpness
-        away = away.clamp_min(torch.finfo(away.dtype).tiny)
+        flat, squared = (e.movedim(1, -1).flatten(0, 2), -self._logits(e).amax(dim=1).flatten(1) / self.sharpness)
+        squared = squared.clamp_min(torch.finfo(squared.dtype).tiny)
         if not isinstance(source, BatchSlice):
-            return flat[torch.multinomial(away.flatten(), len(self.usage), True, generator=source)]
-        everywhere = away.new_zeros(source.total, away.shape[1])
-        everywhere[source.rows] = away
-        weights = total(everywhere).flatten()
+            return flat[torch.multinomial(squared.flatten(), len(self.usage), True, generator=source)]
+        weights = squared.new_zeros(source.total, squared.shape[1])
+        weights[source.rows] = squared
+        weights = total(weights).flatten()
         picked = torch.multinomial(weights, len(self.usage), True, generator=source.generator)
-        row, cell = picked // away.shape[1], picked % away.shape[1]
-        mine = source.rows[:, None] == row
-        found = e.flatten(2)[mine.long().argmax(dim=0), :, cell]
-        return total(torch.where(mine.any(dim=0)[:, None], found, 0.0))
+        row, cell = picked // squared.shape[1], picked % squared.shape[1]
+        local = source.rows[:, None] == row
+        found = e.flatten(2)[local.long().argmax(dim=0), :, cell]
+        return total(torch.where(local.any(dim=0)[:, None], found, 0.0))
 
     def _logits(self, e: Float[Tensor, "batch d h w"]) -> Float[Tensor, "batch states h w"]:
         cross = torch.einsum("bdhw,kd->bkhw", e, self.codebook)

@@ -1,4 +1,4 @@
-"""Factorised priors: every cell on its own, given the parent."""
+"""Factorised priors: cells independent given the parent."""
 
 import math
 from dataclasses import dataclass
@@ -26,9 +26,9 @@ class DensePrior:
 
 @dataclass(frozen=True, kw_only=True)
 class LocalPrior:
-    """A parent gives out its own children, after a look at the parents around it, as a decoder paints its patch.
+    """A local prior: each parent's children, conditioned on it and its neighbours by a patch decoder.
 
-    For a parent that is a grid. No parameter belongs to a place: their number does not depend on the grid.
+    For a parent that is a grid. Parameters are shared over positions: their number does not depend on the grid.
     """
 
     kind: Literal["local"] = "local"
@@ -61,7 +61,7 @@ class FactorisedPrior(Prior):
         return weight
 
     def field(self, parent: Parent) -> CategoricalField:
-        """Return the independent cells' distribution."""
+        """Return p(z | parent) as a field of independent cells."""
         return CategoricalField(self.net(parent).reshape(-1, *self.child))
 
     def expected_log_prob(self, probs: Child, z: Child, parent: Parent) -> PerImage:
@@ -70,32 +70,23 @@ class FactorisedPrior(Prior):
         return self.field(parent).log_prob(probs)
 
     def score(self, z: Child, parent: Parent, generator: Source, pose: Pose | None = None) -> PerCell:
-        """Return log p(z_ij | parent): independent cells have no order, and poses are not told apart."""
+        """Return log p(z_ij | parent): independent cells have no order, and poses are ignored."""
         del generator, pose
         return (self.field(parent).log_probs() * z).sum(dim=1).flatten(1)
 
     def complete(
-        self,
-        codes: Codes,
-        keep: Keep,
-        parent: Parent,
-        generator: Source = None,
-        *,
-        temperature: float = 1.0,
+        self, codes: Codes, keep: Keep, parent: Parent, generator: Source = None, *, temperature: float = 1.0
     ) -> Codes:
-        """Return every cell outside `keep` drawn on its own: what is kept tells it nothing."""
+        """Return `codes` with every cell outside `keep` resampled: cells are independent given the parent."""
         return torch.where(keep, codes, self.field(parent).sample(generator, temperature=temperature))
 
     def cell_log_probs(self, z: Child, parent: Parent, row: int, column: int) -> PerCode:
-        """Return log p(z_ij = k | parent) of one cell, which the other cells do not change."""
+        """Return log p(z_ij = k | parent) of one cell; it does not depend on the other cells."""
         del z
         return self.field(parent).log_probs()[:, :, row, column]
 
 
 def _dense(config: DensePrior, parent: Shape, child: Shape) -> nn.Sequential:
     return nn.Sequential(
-        nn.Flatten(),
-        nn.Linear(math.prod(parent), config.width),
-        nn.ReLU(),
-        nn.Linear(config.width, math.prod(child)),
+        nn.Flatten(), nn.Linear(math.prod(parent), config.width), nn.ReLU(), nn.Linear(config.width, math.prod(child))
     )

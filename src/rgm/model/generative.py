@@ -1,208 +1,39 @@
-"""What every renormalizing generative model answers, whatever it is made of."""
+"""The interface of every renormalizing generative model."""
 
-from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict
-from itertools import chain
-from pathlib import Path
-from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
+from abc import abstractmethod
+from collections.abc import Iterator
 
 import torch
 from jaxtyping import Bool, Float, Int64
-from pydantic import ConfigDict, ValidationError, create_model
-from torch import Tensor, nn
+from torch import Tensor
 
 from rgm.errors import RGMError
 from rgm.model.receptive import Box
 from rgm.model.results import FreeEnergy, Inference, Samples, concatenate
-from rgm.storage.checkpoint import FILE, Origin, Stored, find_model, read_model, unreadable, write_model
-from rgm.storage.files import writable_folder, write_json
-from rgm.storage.tensors import misfits
+from rgm.model.stored import StoredModel
 
-M = TypeVar("M", bound="RGM")
-_STRICT = ConfigDict(extra="forbid")
-LARGEST_TABLES = 2**28
-"""Bytes that a model may need beside its weights, in tables that follow from its configuration alone."""
-AT_ONCE, IMAGES = 512, 64
-"""Images that are read or painted together; images whose cell is painted with every code together."""
+BATCH_SIZE, CELL_BATCH_SIZE = 512, 64
+"""Images encoded or decoded at once; images for which every code of a cell is decoded at once."""
 
 Images = Float[Tensor, "n channels rows columns"]
 Codes = Int64[Tensor, "n height width"]
 Parents = Int64[Tensor, "n height_above width_above"]
 
 
-@runtime_checkable
-class Level(Protocol):
-    """A grid of categorical variables with so many states each."""
+class RGM(StoredModel):
+    """Levels of categorical grids between an image and one concept, p(x, z) and q(z | x), the base of all models.
 
-    @property
-    def grid(self) -> tuple[int, int]:
-        """Height and width."""
-        ...
-
-    @property
-    def states(self) -> int:
-        """States of a cell."""
-        ...
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """States, height and width."""
-        ...
-
-
-@runtime_checkable
-class Levels(Protocol):
-    """What a model's configuration, a frozen dataclass, says of any model."""
-
-    __dataclass_fields__: ClassVar[dict[str, Any]]
-
-    @property
-    def image(self) -> tuple[int, int, int]:
-        """Channels, height and width."""
-        ...
-
-    @property
-    def levels(self) -> Sequence[Level]:
-        """The grids, finest first, and the concept, a grid of (1, 1), last."""
-        ...
-
-
-class RGM(nn.Module, ABC):
-    """Levels of categorical grids between an image and one concept, p(x, z) and q(z | x), and what they are asked.
-
-    Levels count from 1, the finest, to L, the concept; p(z_L) is uniform. Experiments, claims and the explorer ask
-    nothing but this of a model.
+    Levels count from 1, the finest, to L, the concept; p(z_L) is uniform. Experiments, claims and the explorer use
+    only this interface.
     """
-
-    config: Levels
-    kind: ClassVar[str]
-    """The kind of configuration, as a file's header names it."""
-    config_type: ClassVar[Any]
-    """The class of the configuration."""
-    exact_weights: ClassVar[tuple[str, ...]] = ()
-    """How the names of tensors begin that are never stored in fewer bits."""
-    packed_type: ClassVar[torch.dtype] = torch.float16
-    """The type in which a model is stored in half the room."""
-
-    @property
-    def depth(self) -> int:
-        """Number of levels L, the concept included."""
-        return len(self.config.levels)
-
-    @property
-    def latent_dim(self) -> int:
-        """Number of codes that a cell of z_1 may have."""
-        return self.config.levels[0].states
-
-    @property
-    def num_classes(self) -> int:
-        """Number of concepts."""
-        return self.config.levels[-1].states
-
-    @property
-    def device(self) -> torch.device:
-        """Where the parameters and tables live."""
-        return next(chain(self.parameters(), self.buffers())).device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The type of the parameters and tables."""
-        return next(chain(self.parameters(), self.buffers())).dtype
-
-    @property
-    def size(self) -> int:
-        """Number of parameters, all levels together."""
-        return sum(weights.numel() for weights in self.parameters())
-
-    # Files
-
-    @classmethod
-    @abstractmethod
-    def from_config(cls: type[M], config: Any) -> M:
-        """Return an untrained model of a configuration."""
-
-    @classmethod
-    def from_pretrained(
-        cls: type[M], name: str | Path, *, revision: str | None = None, token: str | None = None
-    ) -> M:
-        """Return a trained model in evaluation mode.
-
-        `name`: a run folder, a file, or a folder that `save_pretrained` wrote; packaged weights (`mnist`); or
-        `owner/name` on the Hugging Face Hub, which needs the extra `hub` (`revision` and `token` are the Hub's).
-        Raises RGMError where it is none of these, or another kind of model.
-        """
-        stored = read_model(find_model(name, revision=revision, token=token))
-        if stored.kind != cls.kind:
-            raise RGMError(
-                f"{name} holds a model of the kind {stored.kind!r}, not a {cls.__name__}: rgm.load reads any"
-            )
-        return cls.from_stored(stored)
-
-    @classmethod
-    def from_stored(cls: type[M], stored: Stored) -> M:
-        """Return the model of a file's content; raise RGMError where weights and configuration do not fit."""
-        file = stored.file
-        try:
-            # Within a model that forbids unknown keys, all dataclasses forbid them.
-            header = create_model("Header", __config__=_STRICT, model=(cls.config_type, ...))
-            config = header(model=stored.config).model  # type: ignore[attr-defined]
-            with torch.device("meta"):  # shapes alone: a header that claims too much must not take the memory
-                shapes = cls.from_config(config)
-                expected = shapes.state_dict()
-                tables = sum(buffer.nbytes for name, buffer in shapes.named_buffers() if name not in expected)
-        except (
-            ValidationError,
-            RuntimeError,
-            ValueError,
-            TypeError,
-            OverflowError,
-            ZeroDivisionError,
-        ) as error:
-            raise unreadable(file, error) from error
-        if tables > LARGEST_TABLES:
-            raise RGMError(
-                f"{file} describes a model that would need {tables / 2**20:,.0f} MiB beside its weights, where "
-                f"{LARGEST_TABLES / 2**20:.0f} are allowed: its grids are larger than any image's"
-            )
-        problems = misfits(expected, stored.weights)
-        if problems:
-            raise RGMError(
-                f"the weights in {file} do not fit the architecture in its header: {problems[0]}"
-                f"{f' (and {len(problems) - 1} more)' if len(problems) > 1 else ''}"
-            )
-        model = cls.from_config(config)
-        model.load_state_dict(stored.weights)
-        return model.eval()
-
-    def weights(self, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
-        """Return the tensors that a file holds, in a type; those of `exact_weights` stay as they are."""
-        return {
-            name: tensor if name.startswith(self.exact_weights) else tensor.to(dtype)
-            for name, tensor in self.state_dict().items()
-        }
-
-    def save_pretrained(self, folder: str | Path) -> Path:
-        """Write `model.safetensors` and `config.json`, and return the folder; `from_pretrained` reads it.
-
-        `rgm.export.hub` adds a card with the evidence, and uploads it.
-        """
-        folder = writable_folder(Path(folder))
-        classes = tuple(map(str, range(self.num_classes)))
-        origin = Origin(preset="own", data="own images", classes=classes, seed=0)
-        config = asdict(self.config)
-        write_model(folder / FILE, config, self.weights(), origin)
-        record = {"version": 1, "library": "rgm", "model": config, "origin": asdict(origin)}
-        write_json(folder / "config.json", record)
-        return folder
 
     # Bottom-up
 
     @torch.no_grad()
-    def infer(self, images: Images, *, batch_size: int = AT_ONCE) -> Inference:
-        """Return codes, concept and reconstruction of images in [0, 1], with the most probable codes throughout.
+    def infer(self, images: Images, *, batch_size: int = BATCH_SIZE) -> Inference:
+        """Return codes, concept and reconstruction of images in [0, 1], with the most probable codes at every level.
 
-        Raises RGMError where the images have another shape than the model's.
+        Raises RGMError for images of another shape.
         """
         self._check_images(images)
         return concatenate([self._infer(batch.to(self.device)) for batch in images.split(batch_size)])
@@ -216,19 +47,19 @@ class RGM(nn.Module, ABC):
 
     @abstractmethod
     def infer_from_codes(self, z1: Codes) -> Inference:
-        """Return what `infer` does of images that have these codes: read upwards from them, and painted.
+        """Return `infer`'s result for given codes: the levels above inferred from them, and their reconstruction.
 
         Raises RGMError for a grid of another shape or codes out of range.
         """
 
     @abstractmethod
     def cell_logits(self, images: Images) -> Float[Tensor, "n states height width"]:
-        """Return the logits from which z_1 is read."""
+        """Return the logits of q(z_1 | x)."""
 
     # Top-down
 
     @torch.no_grad()
-    def decode(self, z1: Codes, *, batch_size: int = AT_ONCE) -> Images:
+    def decode(self, z1: Codes, *, batch_size: int = BATCH_SIZE) -> Images:
         """Return the mean images of hard codes, in [0, 1].
 
         Raises RGMError for a grid of another shape or codes out of range.
@@ -242,14 +73,14 @@ class RGM(nn.Module, ABC):
     @torch.no_grad()
     def decode_each_code(
         self, z1: Codes, row: int, column: int
-    ) -> Iterator[Float[Tensor, "some states channels tall wide"]]:
-        """Yield what every code in a cell paints within `decoder_field` that cell, some images at a time."""
+    ) -> Iterator[Float[Tensor, "chunk states channels tall wide"]]:
+        """Yield a cell's `decoder_field` decoded with every code in that cell, a chunk of images at a time."""
         states, field = torch.arange(self.latent_dim, device=self.device), self.decoder_field(row, column)
-        for some in z1.to(self.device).split(IMAGES):
-            codes = some.repeat_interleave(len(states), dim=0)
-            codes[:, row, column] = states.repeat(len(some))
-            painted = [self._decode(part)[..., *field.slices] for part in codes.split(AT_ONCE)]
-            yield torch.cat(painted).unflatten(0, (len(some), len(states)))
+        for chunk in z1.to(self.device).split(CELL_BATCH_SIZE):
+            codes = chunk.repeat_interleave(len(states), dim=0)
+            codes[:, row, column] = states.repeat(len(chunk))
+            decoded = [self._decode(part)[..., *field.slices] for part in codes.split(BATCH_SIZE)]
+            yield torch.cat(decoded).unflatten(0, (len(chunk), len(states)))
 
     @torch.no_grad()
     def sample(
@@ -265,23 +96,16 @@ class RGM(nn.Module, ABC):
         Raises RGMError for a concept that the model does not have.
         """
         if count < 1:
-            raise RGMError(f"at least one sample must be asked for, but {count} were")
+            raise RGMError(f"at least one sample must be requested, but {count} were")
         concepts = self._concepts(concept).repeat_interleave(count)
-        drawn = self.sample_below(
-            concepts[:, None, None], self.depth, generator=generator, temperature=temperature
-        )
+        drawn = self.sample_below(concepts[:, None, None], self.depth, generator=generator, temperature=temperature)
         return Samples(images=self.decode(drawn[0]), concept=concepts, codes=tuple(drawn))
 
     @abstractmethod
     def sample_below(
-        self,
-        z: Codes,
-        level: int,
-        *,
-        generator: torch.Generator | None = None,
-        temperature: float = 1.0,
+        self, z: Codes, level: int, *, generator: torch.Generator | None = None, temperature: float = 1.0
     ) -> list[Tensor]:
-        """Return codes of every level beneath z_ℓ, drawn top-down given it, finest first."""
+        """Return codes of every level below z_ℓ, sampled top-down given it, finest first."""
 
     @abstractmethod
     def complete(
@@ -293,30 +117,24 @@ class RGM(nn.Module, ABC):
         generator: torch.Generator | None = None,
         temperature: float = 1.0,
     ) -> Samples:
-        """Return images whose cells in `keep` have the codes of `z1`, the rest drawn given them and a concept.
+        """Return images whose cells in `keep` have the codes of `z1`, the rest sampled given them and a concept.
 
-        What `z1` holds outside `keep` changes nothing. Raises RGMError for codes or concepts that the model does not
+        Codes outside `keep` are ignored. Raises RGMError for codes or concepts that the model does not
         have, or a mask of another shape than the grid.
         """
 
     @torch.no_grad()
     def morph(
-        self,
-        start: int,
-        end: int,
-        count: int,
-        *,
-        generator: torch.Generator | None = None,
-        temperature: float = 1.0,
+        self, start: int, end: int, count: int, *, generator: torch.Generator | None = None, temperature: float = 1.0
     ) -> Samples:
-        """Return `count` images from one concept to another: what is beneath is told of shares of both, 1 : 0 to 0 : 1.
+        """Return `count` images from one concept to another, conditioned on mixtures of both from 1 : 0 to 0 : 1.
 
-        All are drawn with the same noise, so that what differs between two neighbours is what the shares change.
-        Each is named after the concept that has the larger share. Raises RGMError for concepts that the model does
+        All share the same noise, so that neighbours differ by the mixture alone. `concept` is the one with the larger
+        share. Raises RGMError for concepts that the model does
         not have, or fewer than two images.
         """
         if count < 2:
-            raise RGMError(f"a morph has a first and a last image, so at least 2, but {count} were asked for")
+            raise RGMError(f"a morph has a first and a last image, so at least 2, but {count} were requested")
         if generator is None:
             generator = torch.Generator(self.device)
             generator.seed()
@@ -330,7 +148,7 @@ class RGM(nn.Module, ABC):
     def _between(
         self, start: int, end: int, share: float, generator: torch.Generator, temperature: float
     ) -> list[Tensor]:
-        """Return codes of every level beneath the concept, drawn from shares of two concepts: the end's is `share`."""
+        """Return codes of every level below the concept, given a mixture of two concepts, `share` of the end's."""
 
     @abstractmethod
     def cell_log_probs(
@@ -343,35 +161,31 @@ class RGM(nn.Module, ABC):
 
     @abstractmethod
     def log_prob_given(self, level: int, child: Codes, parent: Parents) -> Float[Tensor, " n"]:
-        """Return log p(z_ℓ | z_{ℓ+1}) in nats, for the codes of a level and of the one above it."""
+        """Return log p(z_ℓ | z_{ℓ+1}) in nats, for the codes of a level and of the level above."""
 
     # The bound
 
     @abstractmethod
     def free_energy(
-        self,
-        images: Images,
-        labels: Int64[Tensor, " n"] | None = None,
-        *,
-        generator: torch.Generator | None = None,
+        self, images: Images, labels: Int64[Tensor, " n"] | None = None, *, generator: torch.Generator | None = None
     ) -> FreeEnergy:
-        """Return F(x) in nats per image, its codes drawn from q; with `labels`, a bound on −log p(x, y).
+        """Return F(x) in nats per image, its codes sampled from q; with `labels`, a bound on −log p(x, y).
 
-        The images are taken as they are: see `observe`.
+        Images are used as given: see `observe`.
         """
 
     @abstractmethod
     def log_weight(self, images: Images, *, generator: torch.Generator | None = None) -> Float[Tensor, " n"]:
-        """Return log p(x, z) − log q(z | x) in nats, z drawn from q: exp of it is an unbiased estimate of p(x)."""
+        """Return log p(x, z) − log q(z | x) in nats, z sampled from q: exp of it estimates p(x) without bias."""
 
     @abstractmethod
     def observe(self, images: Images, generator: torch.Generator | None = None) -> Images:
-        """Return grey images as p(x | z_1) sees them: drawn black and white, or as they are."""
+        """Return grey images as observations: binarised at random for Bernoulli pixels, else unchanged."""
 
     @property
     @abstractmethod
     def is_density(self) -> bool:
-        """Whether p(x | z_1) is a probability (or density) of what `observe` returns, and no other loss of it."""
+        """Whether p(x | z_1) is a probability (or density) of what `observe` returns, rather than another loss."""
 
     @property
     @abstractmethod
@@ -381,7 +195,7 @@ class RGM(nn.Module, ABC):
     # Fields
 
     def patch(self, row: int, column: int) -> Box:
-        """Return the pixels that lie under a cell of z_1: the image divided evenly among the grid's cells."""
+        """Return a cell's own patch: the image divided evenly among the cells of z_1."""
         (_, rows, columns), (height, width) = self.config.image, self.config.levels[0].grid
         return Box.of(row, column, rows // height, columns // width)
 
@@ -393,25 +207,21 @@ class RGM(nn.Module, ABC):
     def encoder_field(self, row: int, column: int) -> Box:
         """Return the pixels that a cell's code can depend on."""
 
-    # What a caller may hand in
+    # Checks of arguments
 
     def _check_images(self, images: Tensor) -> None:
         expected = self.config.image
         if not isinstance(images, Tensor) or not images.is_floating_point():
             kind = images.dtype if isinstance(images, Tensor) else type(images).__name__
-            raise RGMError(
-                f"the model takes a tensor of floats in [0, 1], but was given {kind}: bytes are divided by 255"
-            )
+            raise RGMError(f"the model takes a tensor of floats in [0, 1], but got {kind}: divide bytes by 255")
         if images.ndim != 4 or tuple(images.shape[1:]) != expected or len(images) == 0:
             raise RGMError(
                 f"the model takes images of shape (n, {', '.join(map(str, expected))}) with n ≥ 1, "
-                f"but they have {tuple(images.shape)}: resize them, or take a model for that shape"
+                f"but got {tuple(images.shape)}: resize them, or use a model for that shape"
             )
         low, high = images.aminmax()
         if not (low >= 0 and high <= 1):
-            raise RGMError(
-                f"the model takes images in [0, 1], but these range over {float(low):g} … {float(high):g}"
-            )
+            raise RGMError(f"the model takes images in [0, 1], but these range over {float(low):g} … {float(high):g}")
 
     def _check_codes(self, z1: Tensor) -> None:
         states, height, width = self.config.levels[0].shape
@@ -434,12 +244,12 @@ class RGM(nn.Module, ABC):
     def _check_cell(self, row: int, column: int) -> None:
         height, width = self.config.levels[0].grid
         if not (0 <= row < height and 0 <= column < width):
-            raise RGMError(f"cells lie in a grid of {height} × {width}, but ({row}, {column}) was asked for")
+            raise RGMError(f"cells lie in a grid of {height} × {width}, but ({row}, {column}) was requested")
 
     def _labels(self, labels: Tensor, count: int) -> Int64[Tensor, " n"]:
         known = self._concepts(labels)
         if len(known) != count:
-            raise RGMError(f"a label is needed for each of {count} images, but {len(known)} came")
+            raise RGMError(f"a label is needed for each of {count} images, but got {len(known)}")
         return known
 
     def _concepts(self, concept: int | Tensor) -> Int64[Tensor, " n"]:
@@ -447,14 +257,12 @@ class RGM(nn.Module, ABC):
         low, high = int(concepts.min()), int(concepts.max())
         if low < 0 or high >= self.num_classes:
             raise RGMError(
-                f"the model's concepts are 0 … {self.num_classes - 1}, but {low if low < 0 else high} was asked for"
+                f"the model's concepts are 0 … {self.num_classes - 1}, but {low if low < 0 else high} was requested"
             )
         return concepts
 
     def _concept_of_each(self, concept: int | Tensor, count: int) -> Int64[Tensor, " n"]:
         concepts = self._concepts(concept)
         if len(concepts) not in (1, count):
-            raise RGMError(
-                f"a concept is needed for each of {count} grids, or one for all, but {len(concepts)} came"
-            )
+            raise RGMError(f"a concept is needed for each of {count} grids, or one for all, but got {len(concepts)}")
         return concepts.expand(count)

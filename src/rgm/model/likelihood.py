@@ -1,4 +1,4 @@
-"""The likelihood p(x | z_1): how a grid of codes becomes pixels."""
+"""The likelihood p(x | z_1)."""
 
 import math
 from dataclasses import dataclass
@@ -29,11 +29,11 @@ class Gaussian:
 
 @dataclass(frozen=True, kw_only=True)
 class Bernoulli:
-    """Bernoulli(x; μ) for every pixel, black or white.
+    """Bernoulli(x; μ) for every binary pixel.
 
-    `binarise`: `dynamic` draws every pixel anew from its grey value whenever an image is looked at (Salakhutdinov
-    and Murray 2008); `none` takes grey values as they are, which makes of −log p(x | z_1) a cross-entropy: a loss,
-    not the nats of a density.
+    `binarise`: `dynamic` samples every pixel from its grey value each time an image is used (Salakhutdinov and Murray
+    2008); `none` uses the grey values themselves, so that −log p(x | z_1) is a cross-entropy, not the nats of a
+    density.
     """
 
     kind: Literal["bernoulli"] = "bernoulli"
@@ -67,7 +67,7 @@ class Likelihood(nn.Module):
                 return -cost.flatten(1).sum(dim=1)
 
     def observe(self, images: Images, generator: Source = None) -> Images:
-        """Return grey images as this likelihood sees them: drawn black and white, or as they are."""
+        """Return grey images as observations: binarised at random for `dynamic`, else unchanged."""
         match self.pixels:
             case Bernoulli(binarise="dynamic"):
                 return bernoulli(images, generator)
@@ -76,5 +76,5 @@ class Likelihood(nn.Module):
 
     @property
     def is_density(self) -> bool:
-        """Whether what `observe` returns is what `log_prob` is a log-probability (or density) of."""
+        """Whether `log_prob` is a log-probability (or density) of what `observe` returns."""
         return not (isinstance(self.pixels, Bernoulli) and self.pixels.binarise == "none")

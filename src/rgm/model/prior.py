@@ -1,4 +1,4 @@
-"""Priors p(z_ℓ | z_{ℓ+1}): how a parent's codes become a grid of codes beneath it."""
+"""Priors p(z_ℓ | z_{ℓ+1}) over a grid of codes given its parent."""
 
 from abc import ABC, abstractmethod
 
@@ -19,7 +19,7 @@ PerCode = Float[Tensor, "batch states"]
 
 
 class Prior(nn.Module, ABC):
-    """p(z | parent) over a whole grid: children one-hot (or relaxed), the parent as `Recognition.read` gives it."""
+    """p(z | parent) over a whole grid: children one-hot (or relaxed), the parent embedded by `Recognition.read`."""
 
     def log_prob(self, z: Child, parent: Parent) -> PerImage:
         """Return log p(z | parent) in nats per image."""
@@ -29,43 +29,37 @@ class Prior(nn.Module, ABC):
     def expected_log_prob(self, probs: Child, z: Child, parent: Parent) -> PerImage:
         """Return Σ_t Σ_k probs_t(k) log p(z_t = k | z_<t, parent) in nats, over the cells t in the prior's order.
 
-        With z drawn from independent cells of these probabilities, it estimates E[log p(z | parent)] with less
-        variance than log p(z | parent) does: every cell's own draw is summed out.
+        With z sampled from independent cells of these probabilities, it estimates E[log p(z | parent)] with less
+        variance than log p(z | parent): every cell's own sample is summed out.
         """
 
     @abstractmethod
     def score(self, z: Child, parent: Parent, generator: Source, pose: Pose | None = None) -> PerCell:
-        """Return what training looks at: log p of each cell in nats, given the parent and the cells before it.
+        """Return the training objective: log p of each cell in nats, given the parent and the cells before it.
 
-        In an order that the prior chooses, at random for some; the sum over cells is log p(z | parent). A prior that
-        takes no notice of a `pose` learns posed images as if they were others of the same kind.
+        The prior chooses the order, at random for some images; the sum over cells is log p(z | parent). A prior that
+        ignores `pose` is trained on augmented images as ordinary data.
         """
 
     @abstractmethod
     def complete(
-        self,
-        codes: Codes,
-        keep: Keep,
-        parent: Parent,
-        generator: Source = None,
-        *,
-        temperature: float = 1.0,
+        self, codes: Codes, keep: Keep, parent: Parent, generator: Source = None, *, temperature: float = 1.0
     ) -> Codes:
-        """Return grids whose cells in `keep` are those of `codes`, the rest drawn given them and the parent."""
+        """Return grids whose cells in `keep` are those of `codes`, the rest sampled given them and the parent."""
 
     @abstractmethod
     def cell_log_probs(self, z: Child, parent: Parent, row: int, column: int) -> PerCode:
         """Return log p(z_ij = k | all other cells, parent) in nats, for the cell (i, j) and every code k."""
 
     def sample(self, parent: Parent, generator: Source = None, *, temperature: float = 1.0) -> Codes:
-        """Return a grid of codes for each parent, drawn at `temperature`."""
+        """Return a grid of codes for each parent, sampled at `temperature`."""
         blank = torch.zeros(len(parent), *self.grid, dtype=torch.int64, device=parent.device)
         return self.complete(
             blank, torch.zeros_like(blank, dtype=torch.bool), parent, generator, temperature=temperature
         )
 
     def hidden(self) -> list[nn.Parameter]:
-        """Return the matrices between hidden layers, none of which is read from or into codes."""
+        """Return the matrices between hidden layers, without input and output layers."""
         return []
 
     @property
@@ -76,4 +70,4 @@ class Prior(nn.Module, ABC):
     @property
     @abstractmethod
     def parents(self) -> nn.Parameter:
-        """The weights that read a parent of a single cell; axis 1 is its states."""
+        """The weights of a single-cell parent's states, on axis 1."""

@@ -1,4 +1,4 @@
-"""Receptive fields, computed from an architecture's kernels, strides and paddings alone."""
+"""Receptive fields from an architecture's kernels, strides and paddings."""
 
 import math
 from collections.abc import Iterable
@@ -25,7 +25,7 @@ class Box:
 
     @classmethod
     def of(cls, row: int, column: int, tall: int = 1, wide: int = 1) -> "Box":
-        """Return a cell of a grid whose cells are `tall` × `wide`."""
+        """Return a cell of a grid with cells of `tall` × `wide`."""
         return cls(top=row * tall, bottom=(row + 1) * tall, left=column * wide, right=(column + 1) * wide)
 
     @property
@@ -39,7 +39,7 @@ class Box:
         return slice(self.top, self.bottom), slice(self.left, self.right)
 
     def inside(self, outer: "Box") -> "Box":
-        """Return the part that lies in another rectangle, counted from that one's corner."""
+        """Return the intersection with another rectangle, in coordinates relative to its corner."""
         rows = [min(max(side, outer.top), outer.bottom) - outer.top for side in (self.top, self.bottom)]
         columns = [min(max(side, outer.left), outer.right) - outer.left for side in (self.left, self.right)]
         return Box(top=rows[0], bottom=rows[1], left=columns[0], right=columns[1])
@@ -55,14 +55,14 @@ class Box:
 
 
 def reached(layers: Iterable[nn.Module], inputs: Box, size: tuple[int, int]) -> Box:
-    """Return the outputs, on a grid of `size`, that some inputs of a chain of layers can change."""
+    """Return the outputs, on a grid of `size`, that inputs of a chain of layers can change."""
     rows = _reached(layers, (inputs.top, inputs.bottom - 1), size[0], axis=0)
     columns = _reached(layers, (inputs.left, inputs.right - 1), size[1], axis=1)
     return Box(top=rows[0], bottom=rows[1] + 1, left=columns[0], right=columns[1] + 1)
 
 
 def needed(layers: Iterable[nn.Module], outputs: Box, size: tuple[int, int]) -> Box:
-    """Return the inputs, on a grid of `size`, on which some outputs of a chain of layers can depend."""
+    """Return the inputs, on a grid of `size`, that outputs of a chain of layers can depend on."""
     rows = _needed(layers, (outputs.top, outputs.bottom - 1), size[0], axis=0)
     columns = _needed(layers, (outputs.left, outputs.right - 1), size[1], axis=1)
     return Box(top=rows[0], bottom=rows[1] + 1, left=columns[0], right=columns[1] + 1)
@@ -79,10 +79,10 @@ def _reached(layers: Iterable[nn.Module], interval: Interval, size: int, *, axis
     """Return the outputs, among `size`, that inputs in an interval can change."""
     first, last = interval
     for layer in flattened(layers):
-        if isinstance(layer, nn.Conv2d):  # output o reads inputs o·s − p … o·s − p + reach
+        if isinstance(layer, nn.Conv2d):  # output o depends on inputs o·s − p … o·s − p + reach
             reach, stride, padding = _geometry(layer, axis)
             first, last = math.ceil((first + padding - reach) / stride), (last + padding) // stride
-        elif isinstance(layer, nn.ConvTranspose2d):  # input i writes outputs i·s − p … i·s − p + reach
+        elif isinstance(layer, nn.ConvTranspose2d):  # input i changes outputs i·s − p … i·s − p + reach
             reach, stride, padding = _geometry(layer, axis)
             first, last = first * stride - padding, last * stride - padding + reach
         elif not isinstance(layer, _POINTWISE):

@@ -1,4 +1,4 @@
-"""Recognition q(z_ℓ | z_{ℓ−1}): how a level is read from the one beneath it (z_0 is the image)."""
+"""Recognition q(z_ℓ | z_{ℓ−1}) of a level given the level below (z_0 is the image)."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ Below = Float[Tensor, "batch below height_below width_below"]
 
 @dataclass(frozen=True, kw_only=True)
 class ConvRecognition:
-    """Strided 4 × 4 convolutions, one per halving of the grid, `refine` 3 × 3 convolutions, `residual` blocks."""
+    """Strided 4 × 4 convolutions, one per halving of the grid, `refine` 3 × 3 convolutions, and `residual` blocks."""
 
     kind: Literal["conv"] = "conv"
     widths: Annotated[tuple[Size, ...], Field(min_length=1, max_length=16)]
@@ -34,7 +34,7 @@ class ConvRecognition:
 
 @dataclass(frozen=True, kw_only=True)
 class DenseRecognition:
-    """The notebook's `enc2`: everything flattened, one hidden layer."""
+    """The notebook's `enc2`: one hidden layer on the flattened input."""
 
     kind: Literal["dense"] = "dense"
     width: Size
@@ -57,9 +57,9 @@ RecognitionConfig = Annotated[ConvRecognition | DenseRecognition | PooledRecogni
 
 @dataclass(frozen=True)
 class Relaxed:
-    """What training sees of a level: the field, a sample that carries gradient, and the estimator's own cost.
+    """A level in training: its field, a sample that carries gradient, and the estimator's own cost.
 
-    `sample` is one-hot or relaxed, (batch, states, height, width); `cost` is a scalar, and only a codebook has one.
+    `sample` is one-hot or relaxed, (batch, states, height, width); `cost` is a scalar, for a codebook alone.
     """
 
     field: CategoricalField
@@ -67,14 +67,12 @@ class Relaxed:
     cost: Float[Tensor, ""] | None
 
     def first(self, count: int) -> "Relaxed":
-        """Return the same of the first images of the batch alone; the cost stays that of all."""
-        return Relaxed(
-            field=CategoricalField(self.field.logits[:count]), sample=self.sample[:count], cost=self.cost
-        )
+        """Return the part of the batch's first `count` images; the cost stays that of all."""
+        return Relaxed(field=CategoricalField(self.field.logits[:count]), sample=self.sample[:count], cost=self.cost)
 
 
 class Recognition(nn.Module):
-    """q(z_ℓ | z_{ℓ−1}): features of the level beneath, and a head that turns them into a categorical field."""
+    """q(z_ℓ | z_{ℓ−1}): features of the level below, and a head that maps them to a categorical field."""
 
     def __init__(self, config: RecognitionConfig, below: Shape, above: Shape) -> None:
         super().__init__()
@@ -90,13 +88,13 @@ class Recognition(nn.Module):
                 size = below[0] * below[1] * below[2]
                 self.features = nn.Sequential(nn.Flatten(), nn.Linear(size, config.width), nn.ReLU())
                 project = nn.Linear(config.width, outputs * height * width)
-                if isinstance(config.estimator, VectorQuantised):  # a codebook is looked up cell by cell
+                if isinstance(config.estimator, VectorQuantised):  # a codebook needs cells
                     project = nn.Sequential(project, nn.Unflatten(1, (outputs, height, width)))
             case PooledRecognition():
                 self.features = _pooled(config, below)
                 project = nn.Conv2d(config.width, outputs, 1)
         self.readout: Shape = (outputs, height, width)
-        """Shape of what `read` gives the level above and the decoder."""
+        """Shape of the embedding that `read` returns."""
         self.head = (
             CodebookHead(project, states, config.estimator)
             if isinstance(config.estimator, VectorQuantised)
@@ -113,15 +111,15 @@ class Recognition(nn.Module):
         return Relaxed(field=self._field(logits), sample=sample.reshape(-1, *self.above), cost=cost)
 
     def read(self, z: Float[Tensor, "batch states h w"]) -> Float[Tensor, "batch readout h w"]:
-        """Return what the level above and the decoder see of this level's codes."""
+        """Return the embedding of this level's codes that the level above and the decoder take."""
         return self.head.read(z)
 
     def hidden(self) -> list[nn.Parameter]:
-        """Return the kernels between its layers."""
+        """Return the convolution kernels."""
         return [weight for weight in self.features.parameters() if weight.ndim == 4]
 
     def unsure(self, below: Bool[Tensor, "n height_below width_below"]) -> Bool[Tensor, "n height width"]:
-        """Return the cells whose code can depend on any of the cells (or pixels) marked beneath."""
+        """Return the cells whose code can depend on any marked cell (or pixel) of the level below."""
         marked = below[:, None].float()
         for layer in flattened(self.features):
             if isinstance(layer, nn.Conv2d):
@@ -136,7 +134,7 @@ class Recognition(nn.Module):
 
 
 def halvings(below: Shape, above: Shape) -> int:
-    """Return how many times the grid is halved between two levels; raise RGMError where it is not whole."""
+    """Return how many times the grid is halved between two levels; raise RGMError for no whole number."""
     count = 0
     _, height, width = below
     while (height, width) != above[1:]:
@@ -148,7 +146,7 @@ def halvings(below: Shape, above: Shape) -> int:
             ]
             raise RGMError(
                 f"a grid of {above[1]} × {above[2]} cannot be reached from {below[1]} × {below[2]} by halving: "
-                f"what fits is {', '.join(fits) or 'nothing, since a side is odd'}"
+                f"possible are {', '.join(fits) or 'none, since a side is odd'}"
             )
         height, width, count = height // 2, width // 2, count + 1
     return count
@@ -177,10 +175,7 @@ class Residual(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.inner = nn.Sequential(
-            nn.ReLU(),
-            nn.Conv2d(channels, channels, 3, padding=1),
-            nn.ReLU(),
-            nn.Conv2d(channels, channels, 1),
+            nn.ReLU(), nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU(), nn.Conv2d(channels, channels, 1)
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -190,12 +185,12 @@ class Residual(nn.Module):
 
 
 def residual_blocks(channels: int, count: int) -> list[nn.Module]:
-    """Return so many residual blocks and the ReLU that ends them, or nothing."""
+    """Return `count` residual blocks and a final ReLU, or nothing."""
     return [*(Residual(channels) for _ in range(count)), nn.ReLU()] if count else []
 
 
 def flattened(layers: Iterable[nn.Module]) -> list[nn.Module]:
-    """Return a chain of layers with each residual block as its inner layers, which reach as far as it does."""
+    """Return layers with each residual block replaced by its inner layers, which have the same receptive field."""
     return [part for layer in layers for part in (layer.inner if isinstance(layer, Residual) else (layer,))]
 
 

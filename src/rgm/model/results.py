@@ -1,4 +1,4 @@
-"""What a model answers with: frozen, with stated shapes and units."""
+"""Results of a model's methods, with their shapes and units."""
 
 from dataclasses import dataclass
 
@@ -27,7 +27,7 @@ class Inference:
 
 @dataclass(frozen=True, kw_only=True)
 class Samples:
-    """Top-down: images with the concept and the codes that they were drawn from, images in [0, 1]."""
+    """Top-down: images in [0, 1] with the concept and the codes they were sampled from."""
 
     images: Float[Tensor, "n channels rows columns"]
     concept: Int64[Tensor, " n"]

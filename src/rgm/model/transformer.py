@@ -1,4 +1,4 @@
-"""A structured prior: a transformer that draws the cells of a grid one after another, in any order."""
+"""A structured prior: a transformer, autoregressive over the cells of a grid in any order."""
 
 import math
 from dataclasses import dataclass
@@ -25,11 +25,11 @@ Kept = Float[Tensor, "layers batch heads after features"]
 
 @dataclass(frozen=True, kw_only=True)
 class OrderedPrior:
-    """Cells drawn one after another by a transformer of some width, layers and heads.
+    """A transformer, autoregressive over cells.
 
-    A cell sees between `context` and 2 · `context` − 1 of the cells drawn before it (all of them, in a grid of at
-    most twice `context` cells). `raster` is the share of training images whose cells are taken in reading order;
-    the others' order is random. `poses`: whether training may tell it how an image was turned, scaled and shifted.
+    A cell attends to between `context` and 2 · `context` − 1 of the cells before it (all of them, in a grid of at most
+    twice `context` cells). `raster` is the share of training images in raster order; the others are in random order.
+    `poses`: whether it can be conditioned on how an image was rotated, scaled and shifted.
     """
 
     kind: Literal["ordered"] = "ordered"
@@ -44,14 +44,13 @@ class OrderedPrior:
 class TransformerPrior(Prior):
     """p(z | parent) = Π_t p(z_σ(t) | z_σ(1), …, z_σ(t−1), parent) for an order σ of the cells.
 
-    The network is told of every token which cell it was and which cell comes next (Pannatier, Courdier and Fleuret
-    2024, σ-GPTs), so that one set of weights serves every order: `log_prob` and `sample` read the grid row by row;
-    `complete` takes the kept cells first and then the others, which makes its draws conditional on all that is
-    kept. Places are given by their Fourier features and the parent by its own grid, so that no parameter belongs to
-    a place: their number does not depend on the grid.
+    Every token is conditioned on its own cell and on the next one (Pannatier, Courdier and Fleuret 2024, σ-GPTs), so
+    that one set of weights serves every order: `log_prob` and `sample` use raster order; `complete` takes the kept
+    cells first and then the others, so that its samples are conditioned on all kept cells. Positions are Fourier
+    features and the parent is a grid: the number of parameters does not depend on the grid.
 
-    With `poses` it learns from turned, scaled and shifted images beside the true ones, and is told how (Jun et al.
-    2020, distribution augmentation): what it is not told is an image as it was, and those alone it samples.
+    With `poses` it is also trained on rotated, scaled and shifted images, conditioned on the transformation (Jun et al.
+    2020, distribution augmentation); it samples without one.
     """
 
     def __init__(self, config: OrderedPrior, parent: Shape, child: Shape) -> None:
@@ -94,30 +93,22 @@ class TransformerPrior(Prior):
         return [weight for weight in self.blocks.parameters() if weight.ndim == 2]
 
     def expected_log_prob(self, probs: Child, z: Child, parent: Parent) -> PerImage:
-        """Return Σ_t Σ_k probs_t(k) log p(z_t = k | z_<t, parent) in nats per image, the cells in reading order."""
-        return self._log_probs(probs, z, parent, self._reading(len(z), z.device)).sum(dim=1)
+        """Return Σ_t Σ_k probs_t(k) log p(z_t = k | z_<t, parent) in nats per image, the cells in raster order."""
+        return self._log_probs(probs, z, parent, self._raster(len(z), z.device)).sum(dim=1)
 
     def score(self, z: Child, parent: Parent, generator: Source, pose: Pose | None = None) -> PerCell:
-        """Return log p of each cell, those of an image in reading order or, for some, in a random one."""
-        order = self._reading(len(z), z.device)
+        """Return log p of each cell, in raster order or, for some images, in a random one."""
+        order = self._raster(len(z), z.device)
         keys = uniform(tuple(order.shape), generator, z.device)
         chosen = uniform((len(z), 1), generator, z.device) < self.config.raster
         return self._log_probs(z, z, parent, torch.where(chosen, order, keys.argsort(dim=1)), pose)
 
     def complete(
-        self,
-        codes: Codes,
-        keep: Keep,
-        parent: Parent,
-        generator: Source = None,
-        *,
-        temperature: float = 1.0,
+        self, codes: Codes, keep: Keep, parent: Parent, generator: Source = None, *, temperature: float = 1.0
     ) -> Codes:
-        """Return grids whose cells in `keep` are those of `codes`, the rest drawn given all of them."""
+        """Return grids whose cells in `keep` are those of `codes`, the rest sampled given all of them."""
         flat, kept = codes.flatten(1).clone(), keep.flatten(1)
-        order = (
-            (~kept).long().argsort(dim=1, stable=True)
-        )  # what is kept first, then the rest, in reading order
+        order = (~kept).long().argsort(dim=1, stable=True)  # kept cells first, then the rest, in raster order
         fixed = int(kept.sum(dim=1).min())
         target = self._target(parent, order)
         blocks = [block for block in self.blocks if isinstance(block, _Block)]
@@ -137,7 +128,7 @@ class TransformerPrior(Prior):
         return flat.reshape(codes.shape)
 
     def cell_log_probs(self, z: Child, parent: Parent, row: int, column: int) -> PerCode:
-        """Return log p(z_ij = k | all other cells, parent) of one cell, in nats: it is taken last."""
+        """Return log p(z_ij = k | all other cells, parent) of one cell, in nats: it comes last in the order."""
         place = row * self.grid[1] + column
         order = [*range(place), *range(place + 1, self.cells), place]
         batch = torch.tensor(order, device=z.device).expand(len(z), -1)
@@ -146,11 +137,11 @@ class TransformerPrior(Prior):
     def extend(
         self, parent: Parent, code: Order, here: Order, following: Order, keys: Past, values: Past
     ) -> tuple[Float[Tensor, "batch cells states"], Kept, Kept]:
-        """Return the logits of some next cells, given those before them, and what the network keeps of these.
+        """Return the logits of the next cells given those before them, and the updated keys and values.
 
-        Token t says that cell `here` has the code `code` and that `following` comes next; the first of all has the
-        code `states` at the cell `cells`. `keys` and `values` are what was returned for the tokens before, of no
-        cells at first. The same as `complete`'s steps, with nothing changed in place.
+        Token t: cell `here` has the code `code`, and `following` comes next; the first token has the code `states` at
+        the cell `cells`. `keys` and `values` are those returned for the tokens before, empty at first. As `complete`'s
+        steps, but without in-place changes.
         """
         codes = torch.cat([self.code.weight.T, self.begin[None]])
         places = torch.cat([self.here(self.places), torch.zeros_like(self.begin)[None]])
@@ -163,12 +154,10 @@ class TransformerPrior(Prior):
         logits = self.head(self.norm(x))
         return logits, torch.stack([key for key, _ in kept]), torch.stack([value for _, value in kept])
 
-    def _reading(self, batch: int, device: torch.device) -> Order:
+    def _raster(self, batch: int, device: torch.device) -> Order:
         return torch.arange(self.cells, device=device).expand(batch, -1)
 
-    def _log_probs(
-        self, probs: Child, z: Child, parent: Parent, order: Order, pose: Pose | None = None
-    ) -> PerCell:
+    def _log_probs(self, probs: Child, z: Child, parent: Parent, order: Order, pose: Pose | None = None) -> PerCell:
         log_probs = self._logits(z, parent, order, pose).log_softmax(dim=2)
         return (log_probs * _ordered(probs, order)).sum(dim=2)
 
@@ -176,9 +165,9 @@ class TransformerPrior(Prior):
         self, z: Child, parent: Parent, order: Order, pose: Pose | None = None
     ) -> Float[Tensor, "batch cells states"]:
         """Return the logits of the cells in their order, each given those before it."""
-        seen = self.code(_ordered(z, order)) + self.here(self.places[order])
+        tokens = self.code(_ordered(z, order)) + self.here(self.places[order])
         first = self.begin.expand(len(z), 1, -1)
-        x = torch.cat([first, seen[:, :-1]], dim=1) + self._target(parent, order)
+        x = torch.cat([first, tokens[:, :-1]], dim=1) + self._target(parent, order)
         if pose is not None and self.pose is not None:
             x = x + (pose @ self.pose.T)[:, None]
         for block in self.blocks:
@@ -187,11 +176,11 @@ class TransformerPrior(Prior):
         return logits
 
     def _target(self, parent: Parent, order: Order) -> Tokens:
-        """Return, in order, what the network is told of the cell that comes next: its place and its parent."""
-        told = self.condition(parent)
-        told = F.interpolate(told, size=self.grid, mode="nearest").flatten(2).movedim(1, 2)
-        told = told.gather(1, order[:, :, None].expand(-1, -1, told.shape[2]))
-        return told + self.next(self.places[order])
+        """Return, in order, the embedding of the next cell's position and parent."""
+        embedded = self.condition(parent)
+        embedded = F.interpolate(embedded, size=self.grid, mode="nearest").flatten(2).movedim(1, 2)
+        embedded = embedded.gather(1, order[:, :, None].expand(-1, -1, embedded.shape[2]))
+        return embedded + self.next(self.places[order])
 
 
 def _ordered(z: Child, order: Order) -> Float[Tensor, "batch cells states"]:
@@ -210,7 +199,7 @@ def _fourier_features(height: int, width: int, octaves: int = 4) -> Float[Tensor
 
 
 class _Cache:
-    """Keys and values of the cells drawn so far."""
+    """Keys and values of the cells sampled so far."""
 
     def __init__(self, keys: Tensor, values: Tensor) -> None:
         self.keys, self.values = keys, values
@@ -222,7 +211,7 @@ class _Cache:
 
 
 class _Block(nn.Module):
-    """Causal self-attention over the block of cells under way and the one before it, and a two-layer network."""
+    """Causal self-attention over the current block of cells and the previous one, and a two-layer network."""
 
     def __init__(self, width: int, heads: int, context: int) -> None:
         super().__init__()
@@ -253,7 +242,7 @@ class _Block(nn.Module):
         return self._merge(x, self._windowed(q, k, v))
 
     def _windowed(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Return attention of each block of `context` cells to itself and the block before: work in proportion."""
+        """Return attention of each block of `context` cells to itself and the block before, at linear cost."""
         cells, size = q.shape[2], self.context
         blocks = -(-cells // size)
         fill = (0, 0, 0, blocks * size - cells)
@@ -261,29 +250,25 @@ class _Block(nn.Module):
         before_k, before_v = (F.pad(part, (0, 0, 0, 0, 1, 0))[:, :, :-1] for part in (k, v))
         near = torch.ones(size, 2 * size, dtype=torch.bool, device=q.device).tril(size)
         mask = near.repeat(blocks, 1, 1)
-        mask[0, :, :size] = False  # nothing comes before the first block
+        mask[0, :, :size] = False  # no block precedes the first
         attended = F.scaled_dot_product_attention(
             q, torch.cat([before_k, k], dim=3), torch.cat([before_v, v], dim=3), attn_mask=mask
         )
         return attended.flatten(2, 3)[:, :, :cells]
 
     def extend(self, x: Tokens, keys: Tensor, values: Tensor) -> tuple[Tokens, Tensor, Tensor]:
-        """Return what `forward` gives for some next cells, and the keys and values with theirs added."""
+        """Return `forward`'s output for the next cells, and the keys and values with theirs appended."""
         q, k, v = self._split(x)
         keys, values = torch.cat([keys, k], dim=2), torch.cat([values, v], dim=2)
         at = torch.arange(keys.shape[2], device=x.device)
         now = at[keys.shape[2] - x.shape[1] :, None]
-        seen = (at <= now) & (at >= (now // self.context - 1) * self.context)
-        return self._merge(x, F.scaled_dot_product_attention(q, keys, values, attn_mask=seen)), keys, values
+        visible = (at <= now) & (at >= (now // self.context - 1) * self.context)
+        return (self._merge(x, F.scaled_dot_product_attention(q, keys, values, attn_mask=visible)), keys, values)
 
-    def step(
-        self, x: Float[Tensor, "batch 1 width"], cache: _Cache, step: int
-    ) -> Float[Tensor, "batch 1 width"]:
-        """Return what `forward` gives for the cell at `step`, from it alone and the keys and values before it."""
+    def step(self, x: Float[Tensor, "batch 1 width"], cache: _Cache, step: int) -> Float[Tensor, "batch 1 width"]:
+        """Return `forward`'s output for the cell at `step`, from it and the cached keys and values."""
         q, k, v = self._split(x)
         cache.keys[:, :, step : step + 1], cache.values[:, :, step : step + 1] = k, v
         first = max(0, (step // self.context - 1) * self.context)
-        seen = slice(first, step + 1)
-        return self._merge(
-            x, F.scaled_dot_product_attention(q, cache.keys[:, :, seen], cache.values[:, :, seen])
-        )
+        window = slice(first, step + 1)
+        return self._merge(x, F.scaled_dot_product_attention(q, cache.keys[:, :, window], cache.values[:, :, window]))

@@ -1,1 +1,1 @@
-"""Figures and the page, made from results alone."""
+"""Figures and the page, made from results only."""

@@ -1,4 +1,4 @@
-"""What the figures share: a size, an image without ticks, an outline, a class's name that can be drawn."""
+"""Helpers shared by the figures: sizes, images without ticks, outlines, class names that the font can show."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -18,27 +18,27 @@ from rgm.report.palette import INK, QUIET
 
 Image = Float[Tensor, "channels rows columns"]
 WIDTH = 7.6
-"""Inches; every figure is as wide, so that equal sizes of type look equal on the page."""
+"""Inches; all figures have this width, so that equal font sizes look equal on the page."""
 TITLE, LABEL, SMALL = 9.0, 8.0, 7.0
-"""Sizes of type, in points."""
+"""Font sizes, in points."""
 FONT = "DejaVu Sans"
-"""Comes with matplotlib, so a figure looks the same everywhere."""
+"""Comes with matplotlib, so that figures look the same on every machine."""
 
 
 def new_figure(height: float, width: float = WIDTH) -> Figure:
-    """Return an empty white figure, in inches, that arranges its axes itself."""
+    """Return an empty white figure with a compressed layout; sizes are in inches."""
     return Figure(figsize=(width, height), layout="compressed", facecolor="white")
 
 
 def show(axes: Axes, image: Image, title: str = "") -> None:
-    """Draw an image without ticks, grey or in colour."""
+    """Draw an image without ticks, in grey or in colour."""
     pixels = image.clamp(0, 1).permute(1, 2, 0).numpy()
     axes.imshow(pixels if pixels.shape[2] == 3 else pixels[:, :, 0], cmap="gray", vmin=0, vmax=1)
     bare(axes, title)
 
 
 def bare(axes: Axes, title: str = "") -> None:
-    """Take ticks and frame away, and set a title."""
+    """Remove ticks and frame, and set a title."""
     axes.set_xticks([])
     axes.set_yticks([])
     axes.spines[:].set_visible(False)
@@ -47,7 +47,7 @@ def bare(axes: Axes, title: str = "") -> None:
 
 
 def plain(axes: Axes, *hidden: str) -> None:
-    """Give a chart quiet ticks without marks, and hide some sides of its frame."""
+    """Style the axes of a chart, without tick marks, and hide the named sides of its frame."""
     for side in hidden:
         axes.spines[side].set_visible(False)
     axes.spines[:].set(color=QUIET, linewidth=0.8)
@@ -77,8 +77,8 @@ def mosaic(tiles: Float[Tensor, "down across channels rows columns"], gap: int) 
 def drawable(classes: Sequence[str], count: int, length: int) -> list[str]:
     """Return a name for each of `count` concepts that fits a figure.
 
-    A long name is cut, and numbered where others read like it then; one that the figure's font cannot show becomes
-    "no. 3"; without classes, numbers count.
+    A name of more than `length` characters is cut, and numbered if another name is then equal; a name that the
+    figure's font cannot show becomes "no. 3"; without classes, the names are numbers.
     """
     if not classes:
         return [str(index) for index in range(count)]
@@ -95,7 +95,7 @@ def _cut(name: str, length: int) -> str:
 
 
 def verbatim(text: str) -> str:
-    """Return a text as matplotlib must be given it so that no dollar sign begins a formula."""
+    """Return a text with dollar signs escaped, so that matplotlib reads no formula in it."""
     return text.replace("$", r"\$")
 
 

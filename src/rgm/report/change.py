@@ -1,4 +1,4 @@
-"""Figures of locality: one cell changed beside one concept changed, and where the change of a cell lies."""
+"""Figures of locality: a change of one cell and a change of the concept, and where a cell's change lies."""
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -8,32 +8,20 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from rgm.evaluation.locality import MARGIN, Locality
+from rgm.evaluation.quantities import percent
 from rgm.model.receptive import Box
-from rgm.report.canvas import (
-    LABEL,
-    SMALL,
-    TITLE,
-    WIDTH,
-    bare,
-    drawable,
-    new_figure,
-    outline,
-    plain,
-    show,
-    verbatim,
-)
+from rgm.report.canvas import LABEL, SMALL, TITLE, WIDTH, bare, drawable, new_figure, outline, plain, show, verbatim
 from rgm.report.palette import ACCENT, CHANGE, INK, QUIET, RULE, SECOND, TRACK
-from rgm.report.wording import percent
 
 ATLAS_SIDE = 8
-"""Cells on a side of the atlas of changes: at most so many."""
+"""The most cells on a side of the atlas of changes."""
 _PATCH = {"edgecolor": SECOND, "linewidth": 1.8, "label": "the cell's own patch"}
 _NEAR = {"edgecolor": SECOND, "linewidth": 1.3, "linestyle": ":", "label": f"patch + {MARGIN} pixels"}
 _FIELD = {"edgecolor": INK, "linewidth": 1.1, "linestyle": (0, (4, 2.5)), "label": "receptive field"}
 
 
 def change_figure(result: Locality) -> Figure:
-    """Return the original, one cell changed, their difference, and another concept in its place."""
+    """Return the original, the image with one cell changed, their difference, and an image of another concept."""
     example = result.example
     difference = (example.local - example.original).abs().amax(dim=0)
     names = drawable(result.classes, max(example.old_concept, example.new_concept) + 1, 10)
@@ -41,7 +29,7 @@ def change_figure(result: Locality) -> Figure:
     tall, wide = difference.shape
     figure = new_figure(WIDTH / 4.1 * tall / wide + 0.95)
     axes = figure.subplots(1, 4)
-    show(axes[0], example.original, "original,\nfrom its codes")
+    show(axes[0], example.original, "original,\ndecoded")
     show(axes[1], example.local, f"one cell changed:\ncode {example.before} → {example.after}")
     drawn = axes[2].imshow(
         difference.numpy(), cmap=CHANGE, vmin=0, vmax=float(difference.max()) or 1.0, interpolation="nearest"
@@ -57,32 +45,28 @@ def change_figure(result: Locality) -> Figure:
     bar.ax.xaxis.set_major_locator(MaxNLocator(nbins=4))
     bar.outline.set_edgecolor(RULE)
     bar.set_label("change of a pixel (white − black = 1)", fontsize=SMALL, color=QUIET)
-    figure.legend(
-        handles=handles, loc="outside lower left", ncols=2, frameon=False, fontsize=LABEL, labelcolor=INK
-    )
+    figure.legend(handles=handles, loc="outside lower left", ncols=2, frameon=False, fontsize=LABEL, labelcolor=INK)
     return figure
 
 
 def _framed(axes: Axes) -> None:
-    """Draw a thin frame, where the ground is as white as the page."""
+    """Draw a thin frame around an image whose background is as white as the page."""
     axes.spines[:].set(visible=True, color=RULE, linewidth=0.8)
 
 
 def spread_figure(result: Locality) -> Figure:
-    """Return the mean squared change around a changed cell, and how much of it lies where."""
+    """Return the mean squared change around a changed cell, and its shares by region."""
     figure = new_figure(3.6)
     axes = figure.subplot_mosaic(
         [["map", "gap", "shares"], ["map", "gap", "extents"]], width_ratios=(1, 0.02, 1), height_ratios=(3, 2)
     )
     axes["gap"].set_axis_off()
     handles = _around(axes["map"], result)
-    figure.legend(
-        handles=handles, loc="outside lower left", ncols=3, frameon=False, fontsize=LABEL, labelcolor=INK
-    )
+    figure.legend(handles=handles, loc="outside lower left", ncols=3, frameon=False, fontsize=LABEL, labelcolor=INK)
     measures = result.measures()
     _bars(
         axes["shares"],
-        "where the change of one cell lies",
+        "share of a cell's change inside",
         [
             ("its own patch", measures["own_patch_share"], SECOND),
             (f"patch + {MARGIN} pixels", measures["patch_plus_2_share"], SECOND),
@@ -91,19 +75,16 @@ def spread_figure(result: Locality) -> Figure:
     )
     _bars(
         axes["extents"],
-        "pixels visibly changed by",
-        [
-            ("one other code", measures["local_extent"], ACCENT),
-            ("another concept", measures["global_extent"], ACCENT),
-        ],
+        "share of pixels visibly changed by",
+        [("one other code", measures["local_extent"], ACCENT), ("another concept", measures["global_extent"], ACCENT)],
     )
     return figure
 
 
 def maps_figure(result: Locality) -> Figure:
-    """Return the atlas: for every cell, in its place, the mean squared change of the whole image when it is changed.
+    """Return the atlas: at the position of each cell, the mean squared change of the image when that cell is changed.
 
-    Of a grid with more than eight cells on a side, cells at equal steps.
+    A grid with more than eight cells on a side is subsampled at equal steps.
     """
     step = -(-max(result.atlas.shape[:2]) // ATLAS_SIDE)
     atlas = result.atlas[::step, ::step]
@@ -126,9 +107,9 @@ def maps_figure(result: Locality) -> Figure:
     drawn = axes.imshow(canvas, cmap=CHANGE, norm=scale, interpolation="nearest")
     bare(axes)
     if step > 1:
-        axes.set_xlabel(f"one cell in {step} of each row and column", fontsize=LABEL, color=QUIET)
+        axes.set_xlabel(f"one in {step} cells of each row and column", fontsize=LABEL, color=QUIET)
     bar = figure.colorbar(drawn, ax=axes, shrink=0.6, pad=0.02)
-    bar.set_label("mean squared change (scale by its root)", fontsize=LABEL, color=QUIET)
+    bar.set_label("mean squared change (square-root scale)", fontsize=LABEL, color=QUIET)
     bar.ax.tick_params(labelsize=SMALL, length=2, colors=QUIET)
     bar.outline.set_edgecolor(RULE)
     return figure
@@ -162,10 +143,10 @@ def _around(axes: Axes, result: Locality) -> list[Rectangle]:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
     axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
     axes.set_title("mean change around the changed cell", fontsize=TITLE, color=INK, pad=6)
-    axes.set_xlabel("pixels from the patch's upper left", fontsize=LABEL, color=QUIET)
+    axes.set_xlabel("pixels from the patch's upper left corner", fontsize=LABEL, color=QUIET)
     assert axes.figure is not None, "the axes belong to a figure"
     bar = axes.figure.colorbar(drawn, ax=axes, shrink=0.8, pad=0.03)
-    bar.set_label("squared change (scale by its root)", fontsize=LABEL, color=QUIET)
+    bar.set_label("squared change (square-root scale)", fontsize=LABEL, color=QUIET)
     bar.ax.tick_params(labelsize=SMALL, length=2, colors=QUIET)
     bar.outline.set_edgecolor(RULE)
     boxes = [(own, _PATCH), (near, _NEAR), (field, _FIELD)]
@@ -178,7 +159,7 @@ def _around(axes: Axes, result: Locality) -> list[Rectangle]:
 def _reached(result: Locality) -> Box:
     """Return the receptive field, in pixels from the patch's corner.
 
-    A side that the image's border cut off is as long as the one across from it.
+    Where the image's border cuts off a side, the opposite side gives its length.
     """
     inner, outer = result.example.patch, result.example.field
     rows, columns = result.example.original.shape[1:]
@@ -194,7 +175,7 @@ def _reached(result: Locality) -> Box:
 
 
 def _bars(axes: Axes, title: str, rows: list[tuple[str, float, str]]) -> None:
-    """Draw shares as bars over the whole of which they are a part."""
+    """Draw shares as bars on a background bar of length 1."""
     for place, (_, value, colour) in enumerate(rows):
         axes.barh(place, 1, color=TRACK, height=0.6)
         axes.barh(place, value, color=colour, height=0.6)

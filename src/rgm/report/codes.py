@@ -1,4 +1,4 @@
-"""Figures of abstraction: examples on their way through the levels, and the atlas of codes."""
+"""Figures of abstraction: example images at every level, and the atlas of codes."""
 
 import numpy as np
 import torch
@@ -8,43 +8,21 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from rgm.evaluation.abstraction import Abstraction
-from rgm.report.canvas import (
-    LABEL,
-    SMALL,
-    TITLE,
-    WIDTH,
-    bare,
-    drawable,
-    new_figure,
-    plain,
-    show,
-    subscript,
-    verbatim,
-)
-from rgm.report.palette import (
-    ACCENT,
-    INK,
-    QUIET,
-    RULE,
-    SECOND,
-    code_colours,
-    ink,
-    legible_on,
-    plain_colours,
-)
+from rgm.report.canvas import LABEL, SMALL, TITLE, WIDTH, bare, drawable, new_figure, plain, show, subscript, verbatim
+from rgm.report.palette import ACCENT, INK, QUIET, RULE, SECOND, code_colours, ink, legible_on, plain_colours
 
 NUMBERED = 100
-"""Codes are numbered on maps of at most so many cells."""
+"""The largest number of cells of a map on which codes are numbered."""
 LISTED = 10
-"""Bars with names beside them: at most so many, the most probable."""
+"""The most concepts that are drawn as named bars, the most probable ones."""
 ATLAS = 96
-"""Codes in the atlas: at most so many, the most used."""
+"""The most codes that the atlas shows, the most used ones."""
 _BARS = 1.4
-"""Width of the panel of bars, in widths of an image."""
+"""Width of the bar chart, in widths of an image."""
 
 
 def abstraction_figure(result: Abstraction, *, rows: int = 4) -> Figure:
-    """Return a few examples: input, codes of every level, the concept's bars, and what the codes paint."""
+    """Return a few examples: image, codes of every level, probabilities of the concepts, and the reconstruction."""
     chosen = np.linspace(0, len(result.images) - 1, min(rows, len(result.images))).round().astype(int)
     depth = len(result.inference.codes)
     tall, wide = result.images.shape[2:]
@@ -67,13 +45,13 @@ def abstraction_figure(result: Abstraction, *, rows: int = 4) -> Figure:
         *(f"codes z{subscript(level + 1)}" for level in range(depth)),
         f"concept z{subscript(depth + 1)}",
     ]
-    for place, title in zip(axes[0], [*titles, "painted from z₁"], strict=True):
+    for place, title in zip(axes[0], [*titles, "decoded from z₁"], strict=True):
         place.set_title(title, fontsize=TITLE, color=INK, pad=5)
     return figure
 
 
 def _map(axes: Axes, codes: NDArray[np.int64], colours: NDArray[np.float64], image: tuple[int, int]) -> None:
-    """Draw a grid of codes over the frame of its image, a colour and a number for each."""
+    """Draw a grid of codes at the size of its image, with a colour and a number for each code."""
     tall, wide = image[0] / codes.shape[0], image[1] / codes.shape[1]
     axes.imshow(colours[codes], extent=(0, image[1], image[0], 0), interpolation="nearest")
     if codes.size <= NUMBERED:
@@ -91,10 +69,8 @@ def _map(axes: Axes, codes: NDArray[np.int64], colours: NDArray[np.float64], ima
     bare(axes)
 
 
-def _concept(
-    axes: Axes, probabilities: NDArray[np.float32], classes: tuple[str, ...], truth: int | None
-) -> None:
-    """Draw the probability of each concept; the true class is orange, in its bar and in its name."""
+def _concept(axes: Axes, probabilities: NDArray[np.float32], classes: tuple[str, ...], truth: int | None) -> None:
+    """Draw the probability of each concept; the bar and the name of the true class are orange."""
     names = drawable(classes, len(probabilities), 12)
     colours = [SECOND if index == truth else ACCENT for index in range(len(probabilities))]
     plain(axes, "top", "right")
@@ -121,9 +97,10 @@ def _concept(
 
 
 def atlas_figure(result: Abstraction) -> Figure:
-    """Return, for each code, the mean patch seen under it and what it paints, with its share of all cells.
+    """Return, for each code, the mean patch encoded as it and its decoded patch, with its share of all cells.
 
-    Codes stand in the order of how much they paint; under one that is not needed stands the code that serves as well.
+    Codes are ordered by how much their decoded patch differs from an empty one. A code that is not needed is marked
+    with the code that can replace it.
     """
     atlas = result.atlas
     states = len(atlas.counts)
@@ -159,13 +136,7 @@ def atlas_figure(result: Abstraction) -> Figure:
         axes.add_patch(tag)
         size = SMALL if across == 8 else 5.0
         axes.text(
-            left + 0.45,
-            top - 0.24,
-            str(code),
-            fontsize=size,
-            color=legible_on(colours[code]),
-            ha="center",
-            va="center",
+            left + 0.45, top - 0.24, str(code), fontsize=size, color=legible_on(colours[code]), ha="center", va="center"
         )
         share = _share(int(atlas.counts[code]), total)
         axes.text(left + 2.06, top - 0.24, share, fontsize=size, color=INK, ha="right", va="center")
@@ -173,8 +144,8 @@ def atlas_figure(result: Abstraction) -> Figure:
             like = f"like {int(result.needed.replacement[code])}"
             axes.text(left + 2.06, top + aspect + 0.04, like, fontsize=size, color=INK, ha="right", va="top")
     first = listed[0] if listed else 0
-    words = ("seen", "paints") if result.needed.needed[first] else ("seen",)
-    for offset, word in enumerate(words):  # said once, under the first pair
+    words = ("mean", "decoded") if result.needed.needed[first] else ("mean",)
+    for offset, word in enumerate(words):  # once, under the first pair
         axes.text(
             1.06 * offset + 0.5,
             0.5 + aspect + 0.04,

@@ -1,17 +1,20 @@
-"""The page that shows several models side by side."""
+"""The page that compares several models."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 from rgm.claims.comparison import Comparison, Difference, Line
+from rgm.evaluation.quantities import interval_of, meaning_of, name_of, value_of
 from rgm.report.page import template
-from rgm.report.wording import interval_of, meaning_of, name_of, value_of
 from rgm.storage.files import write_text
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """What one model reached, and how it differs from the first one: whether clearly, and how sure it is."""
+    """One model's value of a measure, and its difference from the first model.
+
+    `clear`: the interval of the difference excludes zero. `paired`: both values are of the same images.
+    """
 
     value: str
     interval: str
@@ -29,7 +32,7 @@ def write_comparison(path: Path, result: Comparison, *, command: str) -> Path:
         (
             claims,
             [
-                (line, name_of(line.name), meaning_of(line.name, _first(line)), _cells(line))
+                (line, name_of(line.name), meaning_of(line.name), _cells(line))
                 for line in result.lines
                 if line.claim == claims[0].claim
             ],
@@ -39,10 +42,6 @@ def write_comparison(path: Path, result: Comparison, *, command: str) -> Path:
     page = template("comparison.html.jinja").render(comparison=result, sections=sections, command=command)
     write_text(path, page)
     return path
-
-
-def _first(line: Line) -> float:
-    return next((one.found.estimate for one in line.found if one is not None), float("nan"))
 
 
 def _cells(line: Line) -> list[Cell | None]:

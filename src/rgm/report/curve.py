@@ -1,4 +1,4 @@
-"""The course of a training."""
+"""Training curves."""
 
 from itertools import groupby
 
@@ -10,18 +10,18 @@ from rgm.report.canvas import LABEL, TITLE, new_figure, plain, verbatim
 from rgm.report.palette import ACCENT, INK, QUIET, SECOND
 from rgm.runtime.progress import EpochRecord
 
-_WATCHED = "squared_error"
+_VALIDATED = "squared_error"
 _DECADES = 30
 """Values that span more than this factor are drawn on a logarithmic scale."""
 
 
 def curve_figure(history: tuple[EpochRecord, ...]) -> Figure:
-    """Return each stage's loss by epoch, and the squared error of validation images where it was watched.
+    """Return each stage's loss by epoch, and the squared error on validation images where it was measured.
 
     Each stage has its own panel, since losses of different stages are different quantities.
     """
     stages = [(name, list(records)) for name, records in groupby(history, key=lambda record: record.stage)]
-    errors = [(n, r.validation[_WATCHED]) for n, r in enumerate(history, start=1) if _WATCHED in r.validation]
+    errors = [(n, r.validation[_VALIDATED]) for n, r in enumerate(history, start=1) if _VALIDATED in r.validation]
     panels = len(stages) + bool(errors)
     figure = new_figure(2.1)
     axes = figure.subplots(1, max(1, panels), squeeze=False)[0]
@@ -30,14 +30,12 @@ def curve_figure(history: tuple[EpochRecord, ...]) -> Figure:
         _line(place, title, [record.epoch for record in records], [r.loss for r in records], ACCENT)
     if errors:
         numbers, values = zip(*errors, strict=True)
-        _line(axes[-1], "squared error, validation images", list(numbers), list(values), SECOND)
+        _line(axes[-1], "squared error on validation images", list(numbers), list(values), SECOND)
     return figure
 
 
 def _line(axes: Axes, title: str, epochs: list[int], values: list[float], colour: str) -> None:
-    axes.plot(
-        epochs, values, color=colour, linewidth=1.6, marker="o" if len(epochs) <= 15 else "", markersize=3.5
-    )
+    axes.plot(epochs, values, color=colour, linewidth=1.6, marker="o" if len(epochs) <= 15 else "", markersize=3.5)
     axes.set_title(verbatim(title), fontsize=TITLE, color=INK)
     axes.set_xlabel("epoch", fontsize=LABEL, color=QUIET)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6, min_n_ticks=1))

@@ -1,4 +1,4 @@
-"""Figures of what exact evidence is worth: how probable images are, what belongs where, when to answer."""
+"""Figures of exact inference: likelihood, out-of-distribution detection, surprise, completion, selective answers."""
 
 import numpy as np
 import torch
@@ -7,55 +7,41 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from rgm.evaluation.exactness import Exactness, Quadrants, Surprise
+from rgm.evaluation.quantities import percent
 from rgm.model.receptive import Box
-from rgm.report.canvas import (
-    LABEL,
-    SMALL,
-    TITLE,
-    WIDTH,
-    bare,
-    mosaic,
-    new_figure,
-    outline,
-    plain,
-    show,
-    verbatim,
-)
+from rgm.report.canvas import LABEL, SMALL, TITLE, WIDTH, bare, mosaic, new_figure, outline, plain, show, verbatim
 from rgm.report.palette import ACCENT, CHANGE, INK, QUIET, RULE, SECOND, TRACK
-from rgm.report.wording import percent
 
 HIDDEN = torch.tensor([0.81, 0.42, 0.08])
-"""The colour of hidden pixels: none that a grey image has."""
+"""The colour of hidden pixels, which grey images cannot have."""
 BINS = 60
 _HUES = (SECOND, "#6a51a3", "#3d7d3d", "#7a5c3e")
 
 
 def evidence_figure(result: Exactness) -> Figure:
-    """Return how probable test images are, and images of other kinds, with the chance to tell them apart."""
+    """Return the negative log-likelihood of test images and of out-of-distribution images, with the AUROC."""
     figure = new_figure(2.6)
     axes = figure.subplots(1, 2, width_ratios=[2.2, 1])
-    values = [result.nats.numpy(), *(other.nats.numpy() for other in result.strangers)]
+    values = [result.nats.numpy(), *(other.nats.numpy() for other in result.out_of_distribution)]
     low, high = (float(np.percentile(np.concatenate(values), q)) for q in (0.2, 99.8))
     edges = np.linspace(low, high, BINS)
-    names = [f"{result.data}, test", *(other.name for other in result.strangers)]
+    names = [f"{result.data}, test", *(other.name for other in result.out_of_distribution)]
     for nats, name, colour in zip(values, names, (ACCENT, *_HUES)[: len(values)], strict=True):
         share = np.histogram(np.clip(nats, low, high), edges)[0] / len(nats)
         axes[0].stairs(share, edges, color=colour, linewidth=1.6, label=verbatim(name))
         axes[0].stairs(share, edges, color=colour, fill=True, alpha=0.15)
     plain(axes[0], "top", "right", "left")
     axes[0].set_yticks([])
-    axes[0].set_xlabel(
-        "−log p(image), nats: the further right, the less probable", fontsize=LABEL, color=QUIET
-    )
-    axes[0].set_title("how probable an image is, exactly", fontsize=TITLE, color=INK, loc="left")
+    axes[0].set_xlabel("−log p(image) in nats; further right is less probable", fontsize=LABEL, color=QUIET)
+    axes[0].set_title("exact negative log-likelihood", fontsize=TITLE, color=INK, loc="left")
     axes[0].legend(frameon=False, fontsize=LABEL, labelcolor=INK)
-    _told_apart(axes[1], result)
+    _auroc(axes[1], result)
     return figure
 
 
-def _told_apart(axes: Axes, result: Exactness) -> None:
+def _auroc(axes: Axes, result: Exactness) -> None:
     for place, (other, colour) in enumerate(
-        zip(result.strangers, _HUES[: len(result.strangers)], strict=True)
+        zip(result.out_of_distribution, _HUES[: len(result.out_of_distribution)], strict=True)
     ):
         found = other.auroc
         axes.errorbar(
@@ -76,29 +62,29 @@ def _told_apart(axes: Axes, result: Exactness) -> None:
             ha="right" if found.estimate > 0.85 else "center",
         )
     axes.set_xlim(0.48, 1.02)
-    axes.set_ylim(len(result.strangers) - 0.4, -0.7)
+    axes.set_ylim(len(result.out_of_distribution) - 0.4, -0.7)
     axes.set_yticks([])
     axes.axvline(1.0, color=RULE, linewidth=0.8)
     plain(axes, "top", "right", "left")
-    axes.set_title("told from test images", fontsize=TITLE, color=INK, loc="left")
-    axes.set_xlabel("AUROC: 0.5 is chance, 1 never wrong", fontsize=LABEL, color=QUIET)
+    axes.set_title("distinguished from test images", fontsize=TITLE, color=INK, loc="left")
+    axes.set_xlabel("AUROC: 0.5 is chance, 1 is perfect", fontsize=LABEL, color=QUIET)
 
 
 def quadrants_figure(result: Quadrants) -> Figure:
-    """Return images by column: as they are, with a quadrant hidden, and with that quadrant drawn anew."""
+    """Return images by column: original, with a quadrant hidden, and with that quadrant resampled."""
     images = _coloured(result.images)
-    veiled = torch.where(result.visible[:, None], images, HIDDEN[:, None, None])
-    tiles = torch.stack([images, veiled, *(_coloured(drawn) for drawn in result.completed.unbind(dim=1))])
+    masked = torch.where(result.visible[:, None], images, HIDDEN[:, None, None])
+    tiles = torch.stack([images, masked, *(_coloured(sample) for sample in result.completed.unbind(dim=1))])
     rows, columns = tiles.shape[3:]
     gap = max(1, round(columns / 14))
     canvas = mosaic(tiles, gap)
-    beside = 1.1
-    across = min(WIDTH - beside, 0.8 * tiles.shape[1])
-    figure = new_figure(across * canvas.shape[0] / canvas.shape[1] + 0.1, across + beside)
+    margin = 1.1
+    across = min(WIDTH - margin, 0.8 * tiles.shape[1])
+    figure = new_figure(across * canvas.shape[0] / canvas.shape[1] + 0.1, across + margin)
     axes = figure.subplots()
     axes.imshow(canvas)
     bare(axes)
-    names = ["image", "what is seen", "drawn anew", *[""] * (len(tiles) - 3)]
+    names = ["image", "visible", "resampled", *[""] * (len(tiles) - 3)]
     axes.set_yticks(
         [row * (rows + gap) + rows / 2 - 0.5 for row in range(len(tiles))], names, fontsize=TITLE, color=INK
     )
@@ -107,7 +93,7 @@ def quadrants_figure(result: Quadrants) -> Figure:
 
 
 def surprise_figure(result: Surprise) -> Figure:
-    """Return images into which a foreign cell was planted, and how surprised the model is at each of their cells."""
+    """Return images with one cell replaced by that of another image, and the surprise at each of their cells."""
     count = len(result.images)
     side = WIDTH / count
     figure = new_figure(2 * side * 1.08 + 0.5, WIDTH)
@@ -117,55 +103,45 @@ def surprise_figure(result: Surprise) -> Figure:
     height, width = result.maps.shape[1:]
     for number in range(count):
         show(axes[0, number], result.images[number])
-        axes[1, number].imshow(
-            result.maps[number].numpy(), cmap=CHANGE, vmin=0, vmax=top, interpolation="nearest"
-        )
+        axes[1, number].imshow(result.maps[number].numpy(), cmap=CHANGE, vmin=0, vmax=top, interpolation="nearest")
         bare(axes[1, number])
         axes[1, number].spines[:].set(visible=True, color=RULE, linewidth=0.8)
         row, column = result.planted[number]
         tall, wide = rows // height, columns // width
         outline(axes[0, number], Box.of(row, column, tall, wide), edgecolor=SECOND, linewidth=1.2)
         outline(axes[1, number], Box.of(row, column), edgecolor=SECOND, linewidth=1.2)
-    titles = ("a cell of another image in the outline", f"−log p(cell | all others), 0 to {top:.0f} nats")
+    titles = ("outlined: a cell from another image", f"−log p(cell | all others), 0 to {top:.0f} nats")
     for place, title in zip(axes[:, 0], titles, strict=True):
-        place.set_title(
-            " ", fontsize=TITLE, pad=5
-        )  # keeps the room; the title itself is wider than its column
+        place.set_title(" ", fontsize=TITLE, pad=5)  # reserves the space; the title itself is wider than its column
         text = place.text(0, 1.06, title, fontsize=TITLE, color=INK, transform=place.transAxes)
         text.set_in_layout(False)
     return figure
 
 
 def selective_figure(result: Exactness) -> Figure:
-    """Return the accuracy on the images that are answered, against their share, the surest and the likeliest first."""
+    """Return the error rate on the answered images against their share, ranked by confidence and by likelihood."""
     figure = new_figure(2.6, 0.62 * WIDTH)
     axes = figure.subplots()
     right = result.right.double()
     for score, colour, name in (
-        (result.margin, ACCENT, "the surest concepts first"),
-        (result.nats.neg(), SECOND, "the most probable images first, as in the paper"),
+        (result.margin, ACCENT, "ranked by confidence"),
+        (result.nats.neg(), SECOND, "ranked by likelihood, as in the paper"),
     ):
         order = score.argsort(descending=True, stable=True)
         counts = torch.arange(1, len(order) + 1)
         wrong = 1 - right[order].cumsum(0) / counts
-        kept = counts >= min(len(order), max(20, len(order) // 50))  # of a handful, shares are noise
+        kept = counts >= min(len(order), max(20, len(order) // 50))  # shares of a handful of images are noise
         axes.plot((counts / len(order))[kept], wrong[kept], color=colour, linewidth=1.8, label=name)
     axes.set_ylim(0, 1.35 * axes.dataLim.y1 or 1.0)
     axes.set_xlim(0, 1.01)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.3g} %"))
-    axes.set_xlabel("share of the images that are answered", fontsize=LABEL, color=QUIET)
-    axes.set_title("wrong among those answered", fontsize=TITLE, color=INK, loc="left")
+    axes.set_xlabel("share of images answered", fontsize=LABEL, color=QUIET)
+    axes.set_title("error rate on the answered images", fontsize=TITLE, color=INK, loc="left")
     plain(axes, "top", "right")
     axes.grid(axis="y", color=TRACK, linewidth=0.8)
     axes.text(
-        0.99,
-        float(wrong[-1]),
-        f"all: {percent(float(wrong[-1]))} ",
-        fontsize=SMALL,
-        color=INK,
-        ha="right",
-        va="bottom",
+        1.02, float(wrong[-1]), f"all: {percent(float(wrong[-1]))}", fontsize=SMALL, color=INK, ha="left", va="center"
     )
     axes.legend(frameon=False, fontsize=LABEL, labelcolor=INK, loc="upper left")
     return figure

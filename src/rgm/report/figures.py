@@ -25,7 +25,7 @@ DPI = 200
 @singledispatch
 def experiment_figures(result: object) -> dict[str, Figure]:
     """Return the figures of an experiment's result by file stem."""
-    raise TypeError(f"no figure is known for {type(result).__name__}")
+    raise TypeError(f"there are no figures for a {type(result).__name__}")
 
 
 @experiment_figures.register
@@ -73,8 +73,8 @@ def _exactness(result: Exactness) -> dict[str, Figure]:
 
 
 @singledispatch
-def experiment_motions(result: object) -> dict[str, bytes]:  # noqa: ARG001 - what is dispatched on
-    """Return the animations of an experiment's result by file stem, as GIF; most have none."""
+def experiment_motions(result: object) -> dict[str, bytes]:  # noqa: ARG001 - the dispatch argument
+    """Return the animations of an experiment's result by file stem, as GIF; most results have none."""
     return {}
 
 
@@ -89,10 +89,8 @@ def _cell(result: Locality) -> dict[str, bytes]:
 
 
 def png(figure: Figure) -> bytes:
-    """Return a figure as PNG, without the margin that its axes leave; equal figures give equal bytes."""
+    """Return a figure as PNG, cropped to its content; equal figures give equal bytes."""
     FigureCanvasAgg(figure)
     buffer = io.BytesIO()
-    figure.savefig(
-        buffer, format="png", dpi=DPI, bbox_inches="tight", pad_inches=0.05, metadata={"Software": None}
-    )
+    figure.savefig(buffer, format="png", dpi=DPI, bbox_inches="tight", pad_inches=0.05, metadata={"Software": None})
     return buffer.getvalue()

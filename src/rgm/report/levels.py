@@ -1,4 +1,4 @@
-"""The renormalization picture: what each level costs and keeps, and where the class can be read from the codes."""
+"""The figure of the levels: what each level costs and keeps, and which cells carry information about the class."""
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -8,19 +8,19 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 
 from rgm.evaluation.information import MutualInformation
 from rgm.evaluation.levels import Level, Renormalization
+from rgm.evaluation.quantities import percent
 from rgm.report.canvas import LABEL, SMALL, TITLE, bare, new_figure, plain, subscript
 from rgm.report.palette import ACCENT, INK, QUIET, RULE, SECOND, TRACK, legible_on
-from rgm.report.wording import percent
 
-_TOLD = LinearSegmentedColormap.from_list("told", ["#ffffff", "#fbe3cd", "#f0ab6c", SECOND, "#5e2a02"])
+_INFORMATION = LinearSegmentedColormap.from_list("information", ["#ffffff", "#fbe3cd", "#f0ab6c", SECOND, "#5e2a02"])
 _TOP = 1.13
-"""Where the axis of shares ends."""
+"""Upper end of the axis of shares."""
 NUMBERED = 100
-"""Cells have their number of bits written in them where there are at most so many."""
+"""The largest number of cells of a map on which bits are written."""
 
 
 def renormalization_figure(result: Renormalization) -> Figure:
-    """Return what survives at each level against what the level costs, and the class's bits in every cell."""
+    """Return what each level keeps against what it costs, and the information about the class in every cell."""
     grids = len(result.cells)
     figure = new_figure(3.3)
     axes = figure.subplots(1, 1 + grids, width_ratios=[1.45, *([1.0] * grids)], squeeze=False)[0]
@@ -29,9 +29,7 @@ def renormalization_figure(result: Renormalization) -> Figure:
     top = max(float(cells.bits.max()) for cells in result.cells)
     for number, (place, cells) in enumerate(zip(axes[1:], result.cells, strict=True), start=1):
         _map(place, cells, top, whole)
-        place.set_title(
-            f"bits of the class in each cell of z{subscript(number)}", fontsize=TITLE, color=INK, pad=6
-        )
+        place.set_title(f"class information per cell of z{subscript(number)}, bits", fontsize=TITLE, color=INK, pad=6)
     return figure
 
 
@@ -41,21 +39,19 @@ def level_name(name: str) -> str:
 
 
 def _kept(axes: Axes, levels: tuple[Level, ...]) -> None:
-    """Draw the shares of the class and of the pixels that each level keeps, fine levels left and coarse ones right.
+    """Draw the shares of class information and of pixel variance that each level keeps, fine levels on the left.
 
-    A level that paints worse than the mean image explains less than nothing: only its number is shown.
+    A level whose decoded images are worse than the mean image explains a negative share, which is given as a number.
     """
     bits = [level.bits.estimate().estimate for level in levels]
     lines = (
-        ([level.class_share.estimate() for level in levels], SECOND, "o", "of the class (information)"),
-        ([level.pixels_explained.estimate() for level in levels], ACCENT, "s", "of the pixels (variance)"),
+        ([level.class_share.estimate() for level in levels], SECOND, "o", "class information"),
+        ([level.pixels_explained.estimate() for level in levels], ACCENT, "s", "pixel variance"),
     )
     for found, colour, marker, label in lines:
         middle = [one.estimate for one in found]
         reach = [[one.estimate - one.low for one in found], [one.high - one.estimate for one in found]]
-        axes.errorbar(
-            bits, middle, yerr=reach, color=colour, marker=marker, markersize=6, linewidth=1.8, label=label
-        )
+        axes.errorbar(bits, middle, yerr=reach, color=colour, marker=marker, markersize=6, linewidth=1.8, label=label)
     for place, found, first in ((0.05, lines[0][0], 0), (-0.075, lines[1][0], 1)):
         for x, one in list(zip(bits, found, strict=True))[first:]:
             colour = SECOND if place > 0 else ACCENT
@@ -83,22 +79,22 @@ def _kept(axes: Axes, levels: tuple[Level, ...]) -> None:
         ],
     )
     axes.tick_params(axis="x", labelsize=LABEL, labelcolor=INK)
-    axes.set_title("what is kept, level by level", fontsize=TITLE, color=INK, loc="left", pad=6)
+    axes.set_title("information kept at each level", fontsize=TITLE, color=INK, loc="left", pad=6)
     axes.grid(axis="y", color=TRACK, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.legend(frameon=False, fontsize=LABEL, labelcolor=INK, loc="lower left")
 
 
 def _map(axes: Axes, cells: MutualInformation, top: float, whole: float) -> None:
-    """Draw the bits that each cell's code tells of the class."""
-    told = cells.bits.numpy()
-    axes.imshow(told, cmap=_TOLD, vmin=0, vmax=top or 1.0, interpolation="nearest")
-    if told.size <= NUMBERED:
-        size = min(SMALL, 44 / max(told.shape))
-        for (row, column), bits in np.ndenumerate(told):
-            colour = legible_on(np.array(_TOLD(bits / (top or 1.0))[:3]))
+    """Draw the mutual information of each cell's code with the class, in bits."""
+    information = cells.bits.numpy()
+    axes.imshow(information, cmap=_INFORMATION, vmin=0, vmax=top or 1.0, interpolation="nearest")
+    if information.size <= NUMBERED:
+        size = min(SMALL, 44 / max(information.shape))
+        for (row, column), bits in np.ndenumerate(information):
+            colour = legible_on(np.array(_INFORMATION(bits / (top or 1.0))[:3]))
             text = f"{bits:.2f}".removeprefix("0")
             axes.text(column, row, text, fontsize=size, color=colour, ha="center", va="center")
     bare(axes)
     axes.spines[:].set(visible=True, color=RULE, linewidth=0.8)
-    axes.set_xlabel(f"the class has {whole:.2f} bits", fontsize=SMALL, color=QUIET)
+    axes.set_xlabel(f"entropy of the class: {whole:.2f} bits", fontsize=SMALL, color=QUIET)

@@ -1,4 +1,4 @@
-"""Small animations: a cell that goes through all its codes, and concepts that are drawn again and again."""
+"""Small animations: one cell that takes each code in turn, and further samples of each concept."""
 
 import io
 
@@ -15,35 +15,35 @@ from rgm.report.canvas import mosaic
 from rgm.report.palette import CHANGE, SECOND
 
 STEP_MS = 400
-"""How long a picture stands, in milliseconds."""
+"""Duration of a frame, in milliseconds."""
 SIDE, TILE = 224, 84
-"""Pixels of an image's longer side, on its own and among others."""
-PICTURES = 32
-"""Pictures of one animation: at most so many."""
+"""Pixels of an image's longer side, for a single image and in a grid of images."""
+FRAMES = 32
+"""The most frames of one animation."""
 ACROSS = 5
-"""Concepts side by side."""
+"""Concepts in one row."""
 Frame = NDArray[np.uint8]
 
 
 def cell_gif(result: Locality) -> bytes:
-    """Return one image whose outlined cell takes one code after another, beside what that changes, as a GIF."""
+    """Return an image whose outlined cell takes each code in turn, next to a map of the change, as a GIF."""
     example = result.example
     scale = max(1, SIDE // max(example.original.shape[1:]))
     change = (example.sweep - example.original).abs().amax(dim=1)
     greatest = float(change.max()) or 1.0
     frames = []
-    step = -(-len(change) // PICTURES)
-    for painted, moved in zip(example.sweep[::step], change[::step], strict=True):
-        left = _outlined(_grown(_pixels(painted), scale), example.patch, scale)
-        map_ = (CHANGE(moved.numpy() / greatest)[..., :3] * 255).astype(np.uint8)
-        right = _outlined(_grown(map_, scale), example.patch, scale)
+    step = -(-len(change) // FRAMES)
+    for decoded, difference in zip(example.sweep[::step], change[::step], strict=True):
+        left = _outlined(_enlarged(_pixels(decoded), scale), example.patch, scale)
+        map_ = (CHANGE(difference.numpy() / greatest)[..., :3] * 255).astype(np.uint8)
+        right = _outlined(_enlarged(map_, scale), example.patch, scale)
         gap = np.full((left.shape[0], scale * 2, 3), 255, dtype=np.uint8)
         frames.append(np.concatenate([left, gap, right], axis=1))
     return _gif(frames)
 
 
 def concepts_gif(result: Instantiation) -> bytes:
-    """Return all concepts side by side, each drawn anew in every picture, as a GIF."""
+    """Return a grid of all concepts with a new sample of each in every frame, as a GIF."""
     classes, variants, channels, rows, columns = result.sheet.shape
     across = min(ACROSS, classes)
     down = -(-classes // across)
@@ -54,7 +54,7 @@ def concepts_gif(result: Instantiation) -> bytes:
         tiles[:classes] = result.sheet[:, variant]
         canvas = mosaic(tiles.unflatten(0, (down, across)), gap=2)
         grey = np.repeat(canvas, 3, axis=2) if channels == 1 else canvas
-        frames.append(_grown((grey * 255).round().astype(np.uint8), scale))
+        frames.append(_enlarged((grey * 255).round().astype(np.uint8), scale))
     return _gif(frames)
 
 
@@ -63,12 +63,12 @@ def _pixels(image: Float[Tensor, "channels rows columns"]) -> Frame:
     return np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
 
 
-def _grown(pixels: Frame, scale: int) -> Frame:
+def _enlarged(pixels: Frame, scale: int) -> Frame:
     return pixels.repeat(scale, axis=0).repeat(scale, axis=1)
 
 
 def _outlined(pixels: Frame, box: Box, scale: int, width: int = 2) -> Frame:
-    """Draw a rectangle of pixels' border in orange, inside it."""
+    """Draw an orange border just inside a box of an image."""
     colour = [int(SECOND[place : place + 2], 16) for place in (1, 3, 5)]
     rows = slice(box.top * scale, box.bottom * scale)
     columns = slice(box.left * scale, box.right * scale)
@@ -80,19 +80,11 @@ def _outlined(pixels: Frame, box: Box, scale: int, width: int = 2) -> Frame:
 
 
 def _gif(frames: list[Frame]) -> bytes:
-    """Return frames as a GIF that runs for ever; equal frames give equal bytes."""
+    """Return frames as a GIF that loops forever; equal frames give equal bytes."""
     palette = Image.fromarray(np.concatenate(frames, axis=0)).quantize(96)
-    pictures = [
-        Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames
-    ]
+    pictures = [Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
     buffer = io.BytesIO()
     pictures[0].save(
-        buffer,
-        format="GIF",
-        save_all=True,
-        append_images=pictures[1:],
-        duration=STEP_MS,
-        loop=0,
-        optimize=False,
+        buffer, format="GIF", save_all=True, append_images=pictures[1:], duration=STEP_MS, loop=0, optimize=False
     )
     return buffer.getvalue()

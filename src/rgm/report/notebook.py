@@ -1,4 +1,4 @@
-"""Results inside a notebook."""
+"""Figures and verdicts in a notebook."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 
 def figures(result: object, *stems: str) -> None:
-    """Show the figures of an experiment's result under the cell: all of them, or those of some file stems.
+    """Show the figures of an experiment's result under the cell: all of them, or those with the given file stems.
 
-    Raises TypeError for what is no result, KeyError for a stem that it has no figure of.
+    Raises TypeError if `result` is not a result of an experiment, KeyError if it has no figure with a given stem.
     """
     from IPython.display import Image, display
 
@@ -24,7 +24,7 @@ def figures(result: object, *stems: str) -> None:
 
 
 def verdicts(claims: Sequence[Claim]) -> "HTML":
-    """Return the claims about a model, and the controls beside them, as a table."""
+    """Return the verdicts on the claims about a model, with the controls, as tables."""
     from IPython.display import HTML
 
     from rgm.report.page import template
@@ -32,8 +32,6 @@ def verdicts(claims: Sequence[Claim]) -> "HTML":
     mine = of_the_model(claims)
     return HTML(
         template("claims.html.jinja").render(
-            claims=[
-                (claim, reason_of(claim), evidence_rows(claims, name, {}, {})) for name, claim in mine.items()
-            ]
+            claims=[(claim, reason_of(claim), evidence_rows(claims, name, {}, {})) for name, claim in mine.items()]
         )
     )

@@ -21,7 +21,7 @@ from rgm.report.curve import curve_figure
 from rgm.report.figures import experiment_figures, png
 from rgm.report.samples import LONGEST, strip_concept
 from rgm.report.verdicts import controls, estimate_rows, evidence_rows, of_the_model, reason_of
-from rgm.report.wording import beside, findings
+from rgm.report.wording import findings, reference_values
 from rgm.runtime.progress import EpochRecord
 from rgm.storage.files import write_text
 
@@ -87,9 +87,7 @@ def picture(figure: Figure) -> Picture:
     """Return a figure as the page embeds it."""
     content = png(figure)
     width, height = struct.unpack(">II", content[16:24])  # the first chunk of every PNG
-    return Picture(
-        uri="data:image/png;base64," + base64.b64encode(content).decode(), width=width, height=height
-    )
+    return Picture(uri="data:image/png;base64," + base64.b64encode(content).decode(), width=width, height=height)
 
 
 def write_report(path: Path, report: Report) -> Path:
@@ -98,7 +96,7 @@ def write_report(path: Path, report: Report) -> Path:
     Raises RGMError where the folder cannot be written.
     """
     results = (report.abstraction, report.instantiation, report.locality)
-    held = beside(*results, report.judge_accuracy)
+    held = reference_values(*results, report.judge_accuracy)
     measured: dict[Property, dict[str, float]] = {
         "abstraction": report.abstraction.measures(),
         "instantiation": report.instantiation.measures(),

@@ -1,4 +1,4 @@
-"""Colours that mean the same in every figure."""
+"""Colours with one meaning in all figures."""
 
 import math
 
@@ -11,30 +11,32 @@ from rgm.evaluation.abstraction import CodeAtlas
 INK, QUIET, RULE = "#1f2933", "#5d6975", "#c9d1d8"
 """Text, secondary text, thin lines."""
 ACCENT, SECOND, TRACK = "#0b6e99", "#cf6a15", "#eef1f3"
-"""The accent and its counterpart, which every kind of colour vision tells apart; what is left of a whole."""
+"""Two colours that are distinguishable with every kind of colour vision; the background of a bar."""
 CHANGE = LinearSegmentedColormap.from_list("change", ["#ffffff", "#cfe6f1", "#5fa9cb", ACCENT, "#06283a"])
-"""From nothing, the colour of the page, to the greatest change."""
+"""From no change, the colour of the page, to the greatest change."""
 
 _BLANK = 0.02
-"""A code whose patch differs from the blank one by less than this, on average, is drawn in grey."""
+"""Codes whose decoded patch differs from an empty one by less than this, on average, are grey."""
 _GOLDEN = 0.618034
-"""Steps around a circle by this share of it never come close to an earlier one."""
+"""The golden ratio: hues at steps of this share of a circle are spread evenly."""
 
 
 def ink(atlas: CodeAtlas) -> NDArray[np.float64]:
-    """Return how far what each code paints is from blank, (states,): the mean difference from the commonest code's
-    mean colour."""
-    painted = atlas.painted.double()
-    blank = painted[int(atlas.counts.argmax())].mean(dim=(1, 2))
-    difference: NDArray[np.float64] = (painted - blank[:, None, None]).abs().mean(dim=(1, 2, 3)).numpy()
+    """Return how much each code's decoded patch differs from an empty one, (states,).
+
+    The difference is the mean absolute one from the mean colour of the most common code's patch.
+    """
+    patches = atlas.painted.double()
+    empty = patches[int(atlas.counts.argmax())].mean(dim=(1, 2))
+    difference: NDArray[np.float64] = (patches - empty[:, None, None]).abs().mean(dim=(1, 2, 3)).numpy()
     return difference
 
 
 def code_colours(atlas: CodeAtlas) -> NDArray[np.float64]:
     """Return a colour for each code, (states, 3) in [0, 1].
 
-    The more a code paints, the darker its colour, so that a map reads without any hue; blank codes are light greys,
-    and the hues of the others step around the circle, so that neighbours in darkness differ.
+    The more ink a code decodes to, the darker its colour, so that maps are readable without hue. Codes that decode to
+    an empty patch are light greys; codes of similar lightness differ in hue.
     """
     amount = ink(atlas)
     order = np.argsort(amount, kind="stable")
@@ -46,19 +48,17 @@ def code_colours(atlas: CodeAtlas) -> NDArray[np.float64]:
 
 
 def plain_colours(states: int) -> NDArray[np.float64]:
-    """Return a colour for each of some codes of which nothing is known, (states, 3) in [0, 1]."""
+    """Return a colour for each code of a grid above z_1, which has no decoded patch: (states, 3) in [0, 1]."""
     return _ramp(states)
 
 
 def _ramp(count: int) -> NDArray[np.float64]:
     lightness = np.linspace(0.86, 0.40, count)
-    return np.array([_oklch(light, 0.115, 0.62 + k * _GOLDEN) for k, light in enumerate(lightness)]).reshape(
-        -1, 3
-    )
+    return np.array([_oklch(light, 0.115, 0.62 + k * _GOLDEN) for k, light in enumerate(lightness)]).reshape(-1, 3)
 
 
 def _oklch(lightness: float, chroma: float, turn: float) -> NDArray[np.float64]:
-    """Return the sRGB colour of an OKLCH one (Ottosson 2020), its chroma lowered until it can be shown."""
+    """Return an OKLCH colour (Ottosson 2020) in sRGB, with its chroma lowered until it lies in the gamut."""
     angle = 2 * math.pi * turn
     while True:
         a, b = chroma * math.cos(angle), chroma * math.sin(angle)

@@ -1,4 +1,4 @@
-"""Figures of instantiation: the sheet of samples, five samples of one concept, halves drawn anew."""
+"""Figures of instantiation: the sheet of samples, five samples of one concept, completions of half-hidden images."""
 
 import torch
 from matplotlib.figure import Figure
@@ -8,32 +8,32 @@ from rgm.report.canvas import LABEL, TITLE, WIDTH, bare, drawable, mosaic, new_f
 from rgm.report.palette import INK, QUIET
 
 LONGEST = 14
-"""Letters of a row's name: at most so many."""
+"""The most characters of a row's name."""
 ROWS = 30
-"""Concepts on the sheet: at most so many."""
+"""The most concepts on the sheet."""
 WIDEST = 0.75
-"""Inches; the width of a sample: at most so much."""
-HALVED, VEIL = 10, 0.8
-"""Images that are shown completed, at most, and the grey over what is hidden of them."""
+"""The greatest width of a sample, in inches."""
+COMPLETED, HIDDEN = 10, 0.8
+"""The most images that are shown completed, and the grey value of their hidden cells."""
 STRIP, CONCEPT = 5, 3
-"""Samples in the strip, and the concept that it shows where there is one of that number."""
+"""The number of samples in the strip, and its concept if there are as many."""
 
 
 def strip_concept(result: Instantiation) -> int:
-    """Return which concept the strip shows."""
+    """Return the concept that the strip shows."""
     return min(CONCEPT, len(result.sheet) - 1)
 
 
 def sheet_figure(result: Instantiation) -> Figure:
-    """Return the sheet of samples, one row a concept, with the judge's share at the row's end."""
+    """Return the sheet of samples, one row for each concept, with the share recognised by the judge."""
     concepts, columns, _, tall, wide = result.sheet.shape
     shown = min(concepts, ROWS)
     gap = max(1, round(wide / 28))
     canvas = mosaic(result.sheet[:shown], gap)
     names = [verbatim(name) for name in drawable(result.classes, concepts, LONGEST)][:shown]
-    beside = 0.1 + 0.08 * max(map(len, names)) + (0.8 if result.recognised is not None else 0)
-    width = min(WIDTH - beside, WIDEST * columns)
-    figure = new_figure(width * canvas.shape[0] / canvas.shape[1] + 0.35, width + beside)
+    margin = 0.1 + 0.08 * max(map(len, names)) + (0.8 if result.recognised is not None else 0)
+    width = min(WIDTH - margin, WIDEST * columns)
+    figure = new_figure(width * canvas.shape[0] / canvas.shape[1] + 0.35, width + margin)
     axes = figure.subplots()
     axes.imshow(canvas if canvas.shape[2] == 3 else canvas[:, :, 0], cmap="gray", vmin=0, vmax=1)
     bare(axes)
@@ -44,9 +44,7 @@ def sheet_figure(result: Instantiation) -> Figure:
         end = canvas.shape[1] + 0.08 * canvas.shape[1] / width
         for middle, share in zip(middles, result.recognised.tolist(), strict=False):
             axes.text(end, middle, f"{100 * share:.0f} %", fontsize=TITLE, color=INK, va="center")
-        axes.text(
-            end, -0.05 * canvas.shape[1] / width, "recognised", fontsize=LABEL, color=QUIET, va="bottom"
-        )
+        axes.text(end, -0.05 * canvas.shape[1] / width, "recognised", fontsize=LABEL, color=QUIET, va="bottom")
     if shown < concepts:
         axes.set_xlabel(f"the first {shown} of {concepts} concepts", fontsize=LABEL, color=QUIET)
     return figure
@@ -64,23 +62,23 @@ def strip_figure(result: Instantiation) -> Figure:
 
 
 def completion_figure(result: Instantiation) -> Figure:
-    """Return images by column: as their codes paint them, with the hidden cells veiled, and as they were completed."""
+    """Return images by column: decoded from all codes, with the hidden cells greyed out, and completed."""
     found = result.completion
-    painted = found.reconstructed[:HALVED]
-    shown, _, rows, columns = painted.shape
+    decoded = found.reconstructed[:COMPLETED]
+    shown, _, rows, columns = decoded.shape
     height, width = found.keep.shape
     kept = found.keep.repeat_interleave(rows // height, dim=0).repeat_interleave(columns // width, dim=1)
-    veiled = torch.where(kept, painted, VEIL)
-    tiles = torch.stack([painted, veiled, *found.completed[:shown].unbind(dim=1)])
+    masked = torch.where(kept, decoded, HIDDEN)
+    tiles = torch.stack([decoded, masked, *found.completed[:shown].unbind(dim=1)])
     gap = max(1, round(columns / 14))
     canvas = mosaic(tiles, gap)
-    beside = 1.1
-    across = min(WIDTH - beside, WIDEST * shown)
-    figure = new_figure(across * canvas.shape[0] / canvas.shape[1] + 0.1, across + beside)
+    margin = 1.1
+    across = min(WIDTH - margin, WIDEST * shown)
+    figure = new_figure(across * canvas.shape[0] / canvas.shape[1] + 0.1, across + margin)
     axes = figure.subplots()
     axes.imshow(canvas if canvas.shape[2] == 3 else canvas[:, :, 0], cmap="gray", vmin=0, vmax=1)
     bare(axes)
-    names = ["all codes", "kept", "drawn anew", *[""] * (len(tiles) - 3)]
+    names = ["decoded", "kept", "resampled", *[""] * (len(tiles) - 3)]
     middles = [row * (rows + gap) + rows / 2 - 0.5 for row in range(len(tiles))]
     axes.set_yticks(middles, names, fontsize=TITLE, color=INK)
     axes.tick_params(length=0)

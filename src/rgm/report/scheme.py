@@ -1,4 +1,4 @@
-"""The hierarchy as a drawing, with what one image makes of each level."""
+"""A drawing of the hierarchy, with one image as an example at every level."""
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,27 +11,27 @@ from rgm.report.canvas import LABEL, SMALL, TITLE, WIDTH, drawable, new_figure, 
 from rgm.report.palette import ACCENT, INK, QUIET, RULE, SECOND, code_colours, plain_colours
 
 _SLANT, _DEPTH, _RISE = 0.42, 0.36, 0.92
-"""How far a plane leans and how flat it lies, in widths of a plane; the way from one level to the next."""
+"""Slant and depth of a plane and the distance between two levels, in widths of a plane."""
 _SQUARES = 12
-"""Concepts drawn as squares: at most so many."""
+"""The most concepts that are drawn as squares."""
 Colours = NDArray[np.float64]
 
 
 def scheme_figure(result: Abstraction, *, example: int | None = None) -> Figure:
     """Return the levels as planes over one another: an image, its grids of codes, its concept.
 
-    One cell of each grid is outlined, and under it what it is read from. The example is the fourth where there is one.
+    One cell of each grid is outlined, with the region of the level below that it covers. The example is the fourth
+    image, or the last if there are fewer.
     """
     chosen = min(3, len(result.images) - 1) if example is None else example
     pixels = result.images[chosen].clamp(0, 1).permute(1, 2, 0).numpy().astype(np.float64)
     image = np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
     colours = [code_colours(result.atlas)]
     colours += [plain_colours(int(codes.max()) + 1) for codes in result.inference.codes[1:]]
-    grids = [
-        palette[codes[chosen].numpy()] for palette, codes in zip(colours, result.inference.codes, strict=True)
-    ]
+    grids = [palette[codes[chosen].numpy()] for palette, codes in zip(colours, result.inference.codes, strict=True)]
     planes = [image, *grids]
-    figure = new_figure(WIDTH * (0.22 + 0.21 * len(planes)))
+    width = 0.68 * WIDTH
+    figure = new_figure(width * (0.22 + 0.27 * len(planes)), width)
     axes = figure.subplots()
     for level, plane in enumerate(planes):
         _plane(axes, plane, level)
@@ -58,16 +58,14 @@ def scheme_figure(result: Abstraction, *, example: int | None = None) -> Figure:
     )
     height = top * _RISE + 0.1
     for x, low, high, colour, text in (
-        (-0.28, 0.1, height, ACCENT, "recognition: what is it?"),
-        (2.25, height, 0.1, SECOND, "generation: what could it be?"),
+        (-0.28, 0.1, height, ACCENT, "recognition, bottom-up"),
+        (2.35, height, 0.1, SECOND, "generation, top-down"),
     ):
         arrow = {"arrowstyle": "-|>", "color": colour, "linewidth": 1.6, "mutation_scale": 13}
         axes.annotate("", (x, high), (x, low), arrowprops=arrow)
         side = -0.09 if x < 0 else 0.09
-        axes.text(
-            x + side, height / 2, text, fontsize=LABEL, color=colour, rotation=90, ha="center", va="center"
-        )
-    axes.set_xlim(-0.5, 2.5)
+        axes.text(x + side, height / 2, text, fontsize=LABEL, color=colour, rotation=90, ha="center", va="center")
+    axes.set_xlim(-0.5, 2.55)
     axes.set_ylim(-0.12, top * _RISE + 0.34)
     axes.set_aspect("equal")
     axes.set_axis_off()
@@ -75,7 +73,7 @@ def scheme_figure(result: Abstraction, *, example: int | None = None) -> Figure:
 
 
 def _corner(x: float, y: float, level: int) -> tuple[float, float]:
-    """Return where a point of a plane, (0, 0) its far left corner and (1, 1) its near right one, is drawn."""
+    """Return the drawing coordinates of a point of a plane; (0, 0) is its far left corner, (1, 1) its near right."""
     return x + _SLANT * (1 - y), level * _RISE + _DEPTH * (1 - y)
 
 
@@ -93,18 +91,14 @@ def _plane(axes: Axes, colours: Colours, level: int) -> None:
     ]
     faces = colours.reshape(-1, 3)
     edges = faces if level == 0 else [RULE]
-    axes.add_collection(
-        PolyCollection(quads, facecolors=faces, edgecolors=edges, linewidths=0.3, zorder=2 + 2 * level)
-    )
-    border = PolyCollection(
-        [_quad(0.0, 0.0, 1.0, 1.0, level)], facecolors="none", edgecolors=QUIET, linewidths=0.8
-    )
+    axes.add_collection(PolyCollection(quads, facecolors=faces, edgecolors=edges, linewidths=0.3, zorder=2 + 2 * level))
+    border = PolyCollection([_quad(0.0, 0.0, 1.0, 1.0, level)], facecolors="none", edgecolors=QUIET, linewidths=0.8)
     border.set_zorder(3 + 2 * level)
     axes.add_collection(border)
 
 
 def _cell(axes: Axes, upper: Colours, level: int) -> None:
-    """Outline the middle cell of a grid, the place under it on the level beneath, and the lines between the two."""
+    """Outline the middle cell of a grid and the region under it on the level below, with lines between the two."""
     rows, columns = upper.shape[:2]
     i, j = rows // 2, columns // 2
     box = (j / columns, i / rows, (j + 1) / columns, (i + 1) / rows)
@@ -113,17 +107,11 @@ def _cell(axes: Axes, upper: Colours, level: int) -> None:
         outline.set_zorder(3.5 + 2 * place)
         axes.add_collection(outline)
     for above, below in zip(_quad(*box, level), _quad(*box, level - 1), strict=True):
-        axes.plot(
-            *zip(above, below, strict=True),
-            color=SECOND,
-            linewidth=0.7,
-            alpha=0.8,
-            zorder=3.2 + 2 * (level - 1),
-        )
+        axes.plot(*zip(above, below, strict=True), color=SECOND, linewidth=0.7, alpha=0.8, zorder=3.2 + 2 * (level - 1))
 
 
 def _concept(axes: Axes, result: Abstraction, chosen: int, level: int) -> None:
-    """Draw the concepts as squares, as dark as they are probable, over the whole of the grid beneath."""
+    """Draw the concepts as squares above the grid below; the more probable, the darker."""
     probabilities = result.inference.concept[chosen].numpy()
     names = drawable(result.classes, len(probabilities), 6)
     best = np.sort(np.argsort(-probabilities, kind="stable")[:_SQUARES])
@@ -146,11 +134,7 @@ def _concept(axes: Axes, result: Abstraction, chosen: int, level: int) -> None:
     winner = left + width * (int(np.flatnonzero(best == probabilities.argmax())[0]) + 0.5)
     for corner in _quad(0.0, 0.0, 1.0, 1.0, level - 1):
         axes.plot(
-            *zip((winner, level * _RISE + 0.06), corner, strict=True),
-            color=SECOND,
-            linewidth=0.7,
-            alpha=0.6,
-            zorder=20,
+            *zip((winner, level * _RISE + 0.06), corner, strict=True), color=SECOND, linewidth=0.7, alpha=0.6, zorder=20
         )
 
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from rgm.claims.claim import CLAIMS, Claim, Finding, Measure
 from rgm.claims.threshold import Verdict
 from rgm.evaluation.measurements import Property
+from rgm.evaluation.quantities import interval_of, meaning_of, name_of, value_of
 from rgm.evaluation.statistics import Estimate
-from rgm.report.wording import Row, interval_of, meaning_of, name_of, rows, value_of
+from rgm.report.wording import Row, rows
 
 CONTROLS: dict[str, str] = {
     "untrained": "the same network before it has learned anything",
@@ -38,9 +39,7 @@ def controls(claims: Sequence[Claim]) -> list[Control]:
     names = dict.fromkeys(claim.subject for claim in claims if claim.subject != "model")
     return [
         Control(
-            name=name,
-            meaning=CONTROLS.get(name, ""),
-            verdicts=tuple(verdicts.get((name, claim)) for claim in CLAIMS),
+            name=name, meaning=CONTROLS.get(name, ""), verdicts=tuple(verdicts.get((name, claim)) for claim in CLAIMS)
         )
         for name in names
     ]
@@ -78,8 +77,8 @@ def estimate_rows(found: Mapping[str, Estimate]) -> list[Row]:
         Row(
             name=name_of(name),
             value=value_of(name, one.estimate),
-            beside="",
-            meaning=meaning_of(name, one.estimate),
+            reference="",
+            meaning=meaning_of(name),
             interval=interval_of(name, one.low, one.high),
         )
         for name, one in found.items()
@@ -88,9 +87,9 @@ def estimate_rows(found: Mapping[str, Estimate]) -> list[Row]:
 
 def _row(finding: Finding, others: Sequence[Claim], held: Mapping[str, str]) -> Row:
     estimate = finding.found.estimate
-    beside = [held[finding.name]] if finding.name in held else []
+    references = [held[finding.name]] if finding.name in held else []
     for claim in others:
-        beside += [
+        references += [
             f"{claim.subject}: {value_of(one.name, one.found.estimate)} ✗"
             for one in claim.measures
             if one.name == finding.name and one.verdict == "not supported"
@@ -98,10 +97,10 @@ def _row(finding: Finding, others: Sequence[Claim], held: Mapping[str, str]) -> 
     return Row(
         name=name_of(finding.name),
         value=value_of(finding.name, estimate),
-        beside="; ".join(beside),
-        meaning=meaning_of(finding.name, estimate),
+        reference="; ".join(references),
+        meaning=meaning_of(finding.name),
         interval=interval_of(finding.name, finding.found.low, finding.found.high),
-        asked=threshold_of(finding) if isinstance(finding, Measure) else "",
+        threshold=threshold_of(finding) if isinstance(finding, Measure) else "",
         verdict=finding.verdict if isinstance(finding, Measure) else "",
     )
 

@@ -1,1 +1,1 @@
-"""Where and how a program runs: devices, processes, threads, progress."""
+"""The runtime: devices, processes, threads, progress."""

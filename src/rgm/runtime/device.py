@@ -1,4 +1,4 @@
-"""Where to compute."""
+"""Devices and memory."""
 
 import ctypes
 
@@ -7,15 +7,15 @@ import torch
 from rgm.errors import RGMError, unknown
 
 _MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1
-"""Numbers of glibc's `mallopt`."""
+"""Parameters of glibc's `mallopt`."""
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
 def hold_memory() -> None:
-    """Let this process keep what memory it frees, for its next step; where the C library is not glibc, do nothing.
+    """Let this process keep the memory it frees for reuse; without glibc, do nothing.
 
-    A training step takes and frees the same large blocks over and over. Given back to the system each time, they come
-    with a page fault for every 4 KiB: a quarter of the time of a small model's step.
+    A training step allocates and frees the same large blocks. If they are returned to the system, every 4 KiB cost a
+    page fault: a quarter of the time of a small model's step.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
@@ -26,7 +26,7 @@ def hold_memory() -> None:
 
 
 def resolve_device(name: str = "auto") -> torch.device:
-    """Return the device of a name; `auto` takes CUDA, then MPS, then the CPU.
+    """Return the device of a name; `auto` selects CUDA, then MPS, then the CPU.
 
     Raises RGMError for an unknown name or a device that this machine lacks.
     """
@@ -36,5 +36,5 @@ def resolve_device(name: str = "auto") -> torch.device:
     if name == "auto":
         name = next(device for device in ("cuda", "mps", "cpu") if present[device])
     if not present[name]:
-        raise RGMError(f"this machine offers PyTorch no {name} device: take --device auto or --device cpu")
+        raise RGMError(f"PyTorch finds no {name} device on this machine: use --device auto or --device cpu")
     return torch.device(name)

@@ -1,4 +1,4 @@
-"""Several processes that train one model: who this one is, and what all of them add up to."""
+"""Distributed training: this process's rank, and reductions over all processes."""
 
 import contextlib
 import os
@@ -13,41 +13,41 @@ from torch import Tensor
 from rgm.errors import RGMError
 
 PATIENCE = timedelta(seconds=45)
-"""How long a process waits for the others before it takes them for dead."""
+"""Timeout of a process for the others."""
 
 
 @dataclass(frozen=True)
 class Processes:
-    """This process's number among so many; one alone is number 0 of 1."""
+    """This process's rank and the number of processes; a single one has rank 0 of 1."""
 
     rank: int = 0
     count: int = 1
 
     @property
     def first(self) -> bool:
-        """Whether this is the process that writes and speaks."""
+        """Whether this is the process that writes files and reports."""
         return self.rank == 0
 
     def rows(self, batch: int, device: torch.device) -> Tensor:
-        """Return the rows of a batch that are this process's: at least one, so that all keep step."""
+        """Return this process's rows of a batch: at least one, so that all stay in step."""
         rows = list(range(self.rank, batch, self.count)) or [0]
         return torch.tensor(rows, device=device)
 
     def weight(self, batch: int) -> float:
-        """Return what the mean over this process's rows weighs in the mean over processes of the means."""
-        mine = len(range(self.rank, batch, self.count))
-        return mine * self.count / batch
+        """Return the weight of the mean over this process's rows in the mean of the means over processes."""
+        rows = len(range(self.rank, batch, self.count))
+        return rows * self.count / batch
 
 
 def current() -> Processes:
-    """Return this process's place among those that train together."""
+    """Return this process's rank among those that train together."""
     if dist.is_available() and dist.is_initialized():
         return Processes(rank=dist.get_rank(), count=dist.get_world_size())
     return Processes()
 
 
 def total(x: Tensor) -> Tensor:
-    """Return the sum over all processes, without gradient; `x` itself where there is one."""
+    """Return the sum over all processes, without gradient; `x` itself for a single process."""
     if current().count == 1:
         return x
     summed = x.detach().clone()
@@ -56,10 +56,10 @@ def total(x: Tensor) -> Tensor:
 
 
 def mean(x: Tensor, weight: float = 1.0) -> Tensor:
-    """Return the mean over processes of weight · x; its gradient is this process's part alone.
+    """Return the mean over processes of weight · x; its gradient is that of this process's part.
 
-    A function f of it has, averaged over processes, the gradient of f of the mean: what `DistributedDataParallel`
-    computes. `weight` is `Processes.weight`, so that every row counts alike.
+    Averaged over processes, a function f of it has the gradient of f of the mean, as `DistributedDataParallel`
+    computes. `weight` is `Processes.weight`, so that all rows have equal weight.
     """
     processes = current()
     if processes.count == 1:
@@ -69,7 +69,7 @@ def mean(x: Tensor, weight: float = 1.0) -> Tensor:
 
 
 def gathered(x: Tensor) -> list[Tensor]:
-    """Return every process's tensor, which may differ in length, in the order of their numbers."""
+    """Return every process's tensor, which may differ in length, in the order of their ranks."""
     processes = current()
     if processes.count == 1:
         return [x]
@@ -90,9 +90,9 @@ def started_together() -> bool:
 
 @contextlib.contextmanager
 def joined(device: str) -> Iterator[Processes]:
-    """Join the processes that `torchrun` started, where it did, for training on devices of a kind.
+    """Join the process group started by `torchrun`, if there is one, on a kind of device.
 
-    NCCL joins GPUs, one a process; gloo joins CPUs. Raises RGMError where there are fewer GPUs than processes.
+    NCCL for GPUs, one per process; gloo for CPUs. Raises RGMError where there are fewer GPUs than processes.
     """
     if not started_together():
         yield Processes()
@@ -102,7 +102,7 @@ def joined(device: str) -> Iterator[Processes]:
     if cuda and local >= torch.cuda.device_count():
         raise RGMError(
             f"process {local + 1} of this machine has no GPU of its own, it has {torch.cuda.device_count()}: start as "
-            "many processes as GPUs, or take --device cpu"
+            "many processes as GPUs, or use --device cpu"
         )
     if cuda:
         torch.cuda.set_device(local)

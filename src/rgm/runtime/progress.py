@@ -1,4 +1,4 @@
-"""What long work tells whoever watches."""
+"""Progress records and callbacks."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 
 @dataclass(frozen=True, kw_only=True)
 class StepRecord:
-    """One step of a training, counted over all its stages; `terms` are this batch's, before their weights."""
+    """One training step, counted over all stages; `terms` are this batch's, unweighted."""
 
     stage: str
     step: int
@@ -19,10 +19,9 @@ class StepRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class EpochRecord:
-    """One epoch: the mean over its batches of the loss and its terms, and what the validation split says (counts are
-    whole numbers).
+    """One epoch: the mean loss and terms over its batches, and the validation split's measures (counts are integers).
 
-    Equal runs give equal records; times are kept elsewhere.
+    Equal runs give equal records, without times.
     """
 
     stage: str
@@ -34,22 +33,22 @@ class EpochRecord:
 
 
 Watch = Callable[[StepRecord], None]
-"""Called after every whole step; what it raises ends the training, which leaves a checkpoint first."""
+"""Called after every step; an exception ends the training, after a checkpoint."""
 
 
 Say = Callable[[str], None]
-"""Told, in a few words, what is done next where it is not a training."""
+"""Called with a short description of the next piece of work, outside training."""
 
 
 @runtime_checkable
 class Callback(Protocol):
-    """Whoever wants to hear of a training: both methods are called between two steps, `on_step` at every one.
+    """A callback of a training: both methods are called between steps.
 
-    What one raises ends the training, which leaves a checkpoint first where it leaves any.
+    An exception ends the training, after a checkpoint where it has a run folder.
     """
 
     def on_step(self, record: StepRecord) -> None:
-        """Hear of a whole step."""
+        """Called after every step."""
 
     def on_epoch(self, record: EpochRecord) -> None:
-        """Hear of a whole epoch, after its checkpoint."""
+        """Called after every epoch and its checkpoint."""

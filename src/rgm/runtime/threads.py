@@ -1,17 +1,17 @@
-"""How threads wait for one another. Free of PyTorch, since it must be set before PyTorch is loaded."""
+"""Waiting policy of OpenMP threads. Without PyTorch, since it must be set before PyTorch is loaded."""
 
 import os
 
 SPIN_COUNT = "10000"
-"""Rounds that a waiting OpenMP thread spins before it sleeps."""
+"""Spins of a waiting OpenMP thread before it sleeps."""
 
 
 def settle_threads() -> None:
-    """Have idle OpenMP threads sleep soon, unless the environment says how they should wait.
+    """Let idle OpenMP threads sleep soon, unless the environment sets their waiting policy.
 
-    By default a waiting thread of GNU's OpenMP runtime spins for so long that two programs on the same cores slow each
-    other down several times over. Sets `GOMP_SPINCOUNT`, which is read once, when PyTorch is loaded; a user's own
-    `GOMP_SPINCOUNT` or `OMP_WAIT_POLICY` stays.
+    By default waiting threads of GNU's OpenMP runtime spin for so long that two programs on the same cores slow each
+    other down several times. Sets `GOMP_SPINCOUNT`, which is read when PyTorch is loaded; a user's own `GOMP_SPINCOUNT`
+    or `OMP_WAIT_POLICY` has priority.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)

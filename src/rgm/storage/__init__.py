@@ -1,1 +1,1 @@
-"""Files and tensors on disk; nothing here knows a model."""
+"""Files and tensors on disk, independent of any model class."""

@@ -1,4 +1,4 @@
-"""Where a model's file lies and what is in it, without building the model."""
+"""Model files: how to find, read and write them, without building the model."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -25,7 +25,7 @@ _TRAINING = "training/"
 
 @dataclass(frozen=True, kw_only=True)
 class Origin:
-    """Where a model comes from: the preset, the data set and its classes, the seed."""
+    """The origin of a model: the preset, the data set and its classes, the seed."""
 
     preset: str
     data: str
@@ -35,7 +35,7 @@ class Origin:
 
 @dataclass(frozen=True, kw_only=True)
 class Unfinished:
-    """What a training needs to go on: numbers for JSON, and tensors by name."""
+    """State of a training to resume from: numbers for JSON, and tensors by name."""
 
     numbers: dict[str, Any]
     tensors: dict[str, Tensor] = field(repr=False)
@@ -43,7 +43,7 @@ class Unfinished:
 
 @dataclass(frozen=True, kw_only=True)
 class Stored:
-    """What a model file holds: the configuration as it was written, the origin, the weights, the training's state."""
+    """Contents of a model file: the configuration as written, the origin, the weights, the training's state."""
 
     file: Path
     config: dict[str, Any]
@@ -53,13 +53,13 @@ class Stored:
 
     @property
     def kind(self) -> str:
-        """Which kind of model it is; a configuration that names none is a network's."""
+        """The kind of model; `network` for a configuration without one."""
         return str(self.config.get("kind", "network"))
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Header:
-    """What a file's header says beside its version and checksum."""
+    """A file's header without version and checksum."""
 
     model: dict[str, Any]
     origin: Origin
@@ -74,20 +74,16 @@ def write_model(
     origin: Origin,
     unfinished: Unfinished | None = None,
 ) -> None:
-    """Write a model in one step; equal weights give equal bytes. Raises RGMError where it cannot be written."""
+    """Write a model atomically; equal weights give bit-identical files. Raises RGMError where it cannot be written."""
     tensors = dict(weights)
     if unfinished:
         tensors |= {_TRAINING + name: tensor for name, tensor in unfinished.tensors.items()}
-    header = {
-        "model": config,
-        "origin": asdict(origin),
-        "training": unfinished.numbers if unfinished else None,
-    }
+    header = {"model": config, "origin": asdict(origin), "training": unfinished.numbers if unfinished else None}
     write_tensors(path, _KIND, header, tensors)
 
 
 def read_model(file: Path) -> Stored:
-    """Return what a model file holds; raise RGMError for one that is damaged, not ours, or of a newer version."""
+    """Return the contents of a model file; raise RGMError for one that is damaged, of another format, or newer."""
     raw, tensors = read_tensors(file, _KIND)
     try:
         header = TypeAdapter(_Header).validate_python(raw)
@@ -98,16 +94,14 @@ def read_model(file: Path) -> Stored:
     if header.training is not None:
         rest = {name.removeprefix(_TRAINING): tensors[name] for name in tensors.keys() - weights.keys()}
         unfinished = Unfinished(numbers=header.training, tensors=rest)
-    return Stored(
-        file=file, config=header.model, origin=header.origin, weights=weights, unfinished=unfinished
-    )
+    return Stored(file=file, config=header.model, origin=header.origin, weights=weights, unfinished=unfinished)
 
 
 def unreadable(file: Path, error: Exception) -> RGMError:
     """Return the error for a header that this version cannot read."""
     first = str(error).splitlines() or [type(error).__name__]
     detail = " ".join(line.strip() for line in first[1:3]) or first[0]
-    return RGMError(f"{file} carries a configuration that this rgm cannot read: {detail}")
+    return RGMError(f"{file} has a configuration that this rgm cannot read: {detail}")
 
 
 def step_file(folder: Path, step: int) -> Path:
@@ -121,9 +115,9 @@ def step_files(folder: Path) -> list[Path]:
 
 
 def newest_whole(folder: Path, load: Callable[[Path], T]) -> T:
-    """Return the newest checkpoint of a training that `load` can read; name each damaged one in a warning.
+    """Return the newest checkpoint of a training that `load` can read; warn of each damaged one.
 
-    Raises RGMError where none is whole.
+    Raises RGMError where none is intact.
     """
     errors = []
     for file in step_files(folder):
@@ -133,16 +127,16 @@ def newest_whole(folder: Path, load: Callable[[Path], T]) -> T:
             errors.append(error)
             continue
         for damage in errors:
-            log.warning("%s; the checkpoint before it is taken", damage)
+            log.warning("%s; the checkpoint before it is used", damage)
         return found
-    raise RGMError(f"no checkpoint in {folder} is whole: remove the folder to start afresh; {errors[0]}")
+    raise RGMError(f"no checkpoint in {folder} is intact: remove the folder to start afresh; {errors[0]}")
 
 
 def find_model(model: str | Path, *, revision: str | None = None, token: str | None = None) -> Path:
-    """Return the file that MODEL means.
+    """Return the file of MODEL.
 
     An existing path comes first: a run folder, a checkpoint folder or a file. Then the name of packaged weights, then
-    `owner/name`, a repository of the Hugging Face Hub, whose file is fetched once. Raises RGMError where there is none.
+    `owner/name`, a repository of the Hugging Face Hub, downloaded once. Raises RGMError where there is none.
     """
     name, path = str(model), Path(model)
     if path.is_file():
@@ -169,11 +163,11 @@ def packaged(name: str) -> Path:
 
 
 def hub_library(purpose: str) -> Any:
-    """Return the Hub's own library; raise RGMError where it is not installed."""
+    """Return the module huggingface_hub; raise RGMError where it is not installed."""
     try:
         import huggingface_hub  # optional: the extra hub
     except ImportError:
-        raise RGMError(f"{purpose} needs the Hub's own library: pip install 'rgm[hub]'") from None
+        raise RGMError(f"{purpose} needs the package huggingface_hub: pip install 'rgm[hub]'") from None
     return huggingface_hub
 
 
@@ -183,5 +177,5 @@ def _fetch(repository: str, revision: str | None, token: str | None) -> Path:
         return Path(hub.hf_hub_download(repository, FILE, revision=revision, token=token))
     except (hub.errors.HfHubHTTPError, hub.errors.HFValidationError, OSError) as error:
         raise RGMError(
-            f"no model at {repository}, and it could not be fetched from the Hub: {' '.join(str(error).split())}"
+            f"no model at {repository}, and it could not be downloaded from the Hub: {' '.join(str(error).split())}"
         ) from error

@@ -1,4 +1,4 @@
-"""Writing files so that a reader never meets half of one."""
+"""Atomic writes of files."""
 
 import json
 import os
@@ -13,13 +13,13 @@ from filelock import FileLock, Timeout
 from rgm.errors import RGMError
 
 DENSEST = 1032
-"""Bytes that one byte of a deflated file can stand for, at most."""
+"""Maximum compression ratio of a deflated file."""
 _UNFINISHED = ".rgm-"
-"""How the names of files begin that are being written."""
+"""Prefix of temporary files."""
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file in one step: a temporary file beside it, flushed to disk, renamed over it, the folder flushed.
+    """Write a file atomically: a temporary file, flushed to disk, renamed over it, the folder flushed.
 
     Raises RGMError where the folder cannot be written.
     """
@@ -34,7 +34,7 @@ def write_bytes(path: Path, content: bytes) -> None:
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
-        temporary.chmod(0o644)  # mkstemp makes private files; a result is for sharing
+        temporary.chmod(0o644)  # mkstemp makes private files
         temporary.replace(path)
         _flush_folder(path.parent)
     except OSError as error:
@@ -44,7 +44,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def _flush_folder(folder: Path) -> None:
-    """Have a folder's names reach the disk, where the system can."""
+    """Flush a folder's entries to disk, where the system can."""
     if os.name != "posix":
         return
     handle = os.open(folder, os.O_RDONLY)
@@ -56,10 +56,10 @@ def _flush_folder(folder: Path) -> None:
 
 @contextmanager
 def folder_lock(folder: Path) -> Iterator[None]:
-    """Hold a folder for this process alone, and clear away what a killed one was writing there.
+    """Lock a folder for this process, and remove temporary files of a killed one.
 
-    Claims may be nested. The system lets go of the claim of a process that dies. Raises RGMError where another
-    process holds the folder, or where it cannot be written.
+    Locks may be nested, and are released when a process dies. Raises RGMError where another process holds the folder,
+    or where it cannot be written.
     """
     writable_folder(folder)
     try:
@@ -70,25 +70,22 @@ def folder_lock(folder: Path) -> Iterator[None]:
             yield
     except Timeout:
         raise RGMError(
-            f"{folder} is being written by another process: wait for it to end, or name another place with --out"
+            f"{folder} is being written by another process: wait for it to end, or give another place with --out"
         ) from None
 
 
 def write_text(path: Path, content: str) -> None:
-    """Write a text file in one step, as UTF-8."""
+    """Write a text file atomically, as UTF-8."""
     write_bytes(path, content.encode())
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write JSON in one step: indented, and never NaN or infinity, which are not JSON."""
+    """Write JSON atomically, indented, without NaN or infinity, which are not JSON."""
     write_text(path, json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
 
 
 def writable_folder(path: Path) -> Path:
-    """Return a folder that exists and can be written, making it where needed.
-
-    Raises RGMError otherwise, before any work is done whose result would be lost.
-    """
+    """Return a folder that exists and can be written, creating it where needed; raise RGMError otherwise."""
     try:
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path):
@@ -99,13 +96,13 @@ def writable_folder(path: Path) -> Path:
 
 
 def writable_file(path: Path) -> Path:
-    """Return a path that a file can be written to, making its folder where needed; raise RGMError otherwise."""
+    """Return a path that a file can be written to, creating its folder where needed; raise RGMError otherwise."""
     if path.is_dir():
-        raise RGMError(f"cannot write {path}: it is a folder; name a file in it with --out")
+        raise RGMError(f"cannot write {path}: it is a folder; give a file in it with --out")
     writable_folder(path.parent)
     return path
 
 
 def _cannot_write(path: Path, error: OSError) -> RGMError:
     reason = error.strerror or str(error)
-    return RGMError(f"cannot write {path}: {reason}; name another place")
+    return RGMError(f"cannot write {path}: {reason}; give another place")

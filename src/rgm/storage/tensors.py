@@ -1,4 +1,4 @@
-"""Tensors with a header in one safetensors file: versioned, checked against a checksum, and never code."""
+"""Tensors with a header in one safetensors file: versioned, with a checksum, and without code."""
 
 import hashlib
 import json
@@ -18,15 +18,15 @@ VERSION = 1
 
 
 class DamagedError(RGMError):
-    """A file that is not as it was written: cut short, or changed."""
+    """A corrupted file: truncated or changed."""
 
 
 def write_tensors(path: Path, kind: str, header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
-    """Write tensors and a header for JSON in one step; equal content gives equal bytes.
+    """Write tensors and a header for JSON atomically; equal content gives bit-identical files.
 
-    The header is the file's metadata under the one key `kind` (a single key keeps equal content's bytes equal), with
-    the format's `version` and the `sha256` of the header and of every tensor's name, type, shape and bytes.
-    Raises RGMError where the file cannot be written.
+    The header is the file's metadata under the one key `kind` (several keys would have no fixed order), with the
+    format's `version` and the `sha256` of the header and of every tensor's name, type, shape and bytes. Raises RGMError
+    where the file cannot be written.
     """
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     open_header = json.dumps({"version": VERSION, "sha256": "", **header})
@@ -35,10 +35,10 @@ def write_tensors(path: Path, kind: str, header: Mapping[str, Any], tensors: Map
 
 
 def read_tensors(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Return the header, without version and checksum, and the tensors of a file that `write_tensors` wrote.
+    """Return the header, without version and checksum, and the tensors of a file by `write_tensors`.
 
-    Raises DamagedError where it is not as it was written, and RGMError where it is of another kind or of a newer
-    version. The sizes in a header are checked against the file before memory is taken.
+    Raises DamagedError for a corrupted file, and RGMError for one of another kind or of a newer version. Sizes in the
+    header are checked against the file before memory is allocated.
     """
     try:
         with safe_open(path, framework="pt", device="cpu") as opened:
@@ -54,29 +54,26 @@ def read_tensors(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, Tenso
     if kind not in metadata:
         found = ", ".join(sorted(metadata)) or "none"
         raise RGMError(
-            f"{path} is a safetensors file but not what is asked for: its header has no entry {kind!r} (it has {found})"
+            f"{path} is a safetensors file but not of the requested kind: its header has no entry {kind!r} (it has "
+            f"{found})"
         )
     text = metadata[kind]
     try:
         header = json.loads(text)
         version, checksum = header.pop("version"), header.pop("sha256")
     except (ValueError, KeyError, AttributeError, RecursionError) as error:
-        raise DamagedError(
-            f"{path} has a header that is none of rgm's ({error}): fetch or train it again"
-        ) from error
+        raise DamagedError(f"{path} has a header that is not rgm's ({error}): fetch or train it again") from error
     if isinstance(version, int) and version > VERSION:
         raise RGMError(
             f"{path} was written by a newer rgm (format {version}, this one reads up to {VERSION}): update rgm"
         )
     if checksum != _digest(text.replace(f'"sha256": "{checksum}"', '"sha256": ""', 1), tensors):
-        raise DamagedError(
-            f"{path} is not as it was written: its checksum differs; fetch or train it again, or make it anew"
-        )
+        raise DamagedError(f"{path} is not as it was written: its checksum differs; fetch or train it again")
     return header, tensors
 
 
 def misfits(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[str]:
-    """Return in what tensors differ from those that an architecture has: in names, shapes, or being numbers."""
+    """Return the differences of tensors from an architecture's: in names, shapes or types."""
     problems = [f"{name} is missing" for name in expected.keys() - found.keys()]
     problems += [f"{name} is not part of it" for name in found.keys() - expected.keys()]
     for name in expected.keys() & found.keys():

@@ -1,1 +1,1 @@
-"""The loop, its recipes, and the folder that a run leaves."""
+"""Training: the loop, its recipes, and run folders."""

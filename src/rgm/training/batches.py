@@ -1,4 +1,4 @@
-"""The batches of a stage: which images in which order, augmented, and labelled where the label is known."""
+"""The batches of a stage: images in random order, augmented, with the known labels."""
 
 import math
 from dataclasses import dataclass
@@ -22,9 +22,9 @@ from rgm.training.recipe import Recipe, Stage
 class Batch:
     """A process's part of a batch of `count` images.
 
-    `images` as the likelihood observes them, `views` the same augmented once more, `pose` how the images themselves
-    were augmented; None where the stage has no such thing. `source` is the generator of all further noise, `weight` the
-    weight of this part in the mean over the batch, `index` says which training images these are.
+    `images` are observations of the likelihood, `views` the same images augmented, `pose` the augmentation of `images`;
+    None where the stage has none. `source` generates all further noise, `weight` is this part's weight in the mean over
+    the batch, `index` are the indices of the training images.
     """
 
     count: int
@@ -38,7 +38,7 @@ class Batch:
 
 
 class Batches:
-    """The training images of a model and their labels, from which batches are taken.
+    """The training images of a model and their labels, in batches.
 
     Raises RGMError where a recipe needs labels and there are none, or there are fewer images than processes.
     """
@@ -70,9 +70,7 @@ class Batches:
             self.labelled = (self.labels != HIDDEN).nonzero().flatten()
         fewest = min(len(split) for split in (train, validation) if split is not None)
         if processes.count > fewest:
-            raise RGMError(
-                f"{processes.count} processes cannot share {fewest} images: start as many at most as images"
-            )
+            raise RGMError(f"{processes.count} processes cannot share {fewest} images: start at most as many as images")
 
     def count(self, stage: Stage) -> int:
         """Return the number of batches of an epoch."""
@@ -82,34 +80,32 @@ class Batches:
         """Return the number of steps of a stage."""
         return max(stage.least_steps, round(stage.epochs * self.count(stage)))
 
-    def rest_of_epoch(
-        self, stage: Stage, epoch: int, step: int, generator: torch.Generator
-    ) -> tuple[Tensor, ...]:
-        """Return the indices of the batches of an epoch that are still to come after `step` steps of the stage."""
+    def rest_of_epoch(self, stage: Stage, epoch: int, step: int, generator: torch.Generator) -> tuple[Tensor, ...]:
+        """Return the indices of an epoch's remaining batches after `step` steps of the stage."""
         order = torch.randperm(len(self.images), generator=generator, device=self.device)
         first = epoch * self.count(stage)
         return order.split(stage.batch_size)[step - first : self.steps(stage) - first]
 
     def batch(self, stage: Stage, index: Tensor, generator: torch.Generator) -> Batch:
-        """Return this process's part of the batch of some images."""
+        """Return this process's part of a batch of images."""
         if stage.labelled and self.labelled is not None and len(self.labelled):
             shape = (stage.labelled,)
             drawn = torch.randint(len(self.labelled), shape, generator=generator, device=self.device)
             index = torch.cat([index, self.labelled[drawn]])
         count, rows = len(index), self.processes.rows(len(index), self.device)
-        some, pose = round(stage.augment_share * len(index)), None
+        augmented, pose = round(stage.augment_share * len(index)), None
         if stage.augment_share:
             pose = torch.zeros(count, 4, device=self.device)
-            pose[:some] = random_affine(some, generator, self.device)
+            pose[:augmented] = random_affine(augmented, generator, self.device)
         source: Source = generator
-        if self.processes.count > 1:  # the others have the batch's other rows
+        if self.processes.count > 1:  # other processes have the other rows
             source = BatchSlice(generator, rows, count)
             index, pose = index[rows], None if pose is None else pose[rows]
         unit = self.unit(index)
         if pose is not None:
-            moved = len(range(self.processes.rank, some, self.processes.count))
+            local = len(range(self.processes.rank, augmented, self.processes.count))
             pose = pose.to(self.dtype)
-            unit = torch.cat([affine(unit[:moved], pose[:moved]), unit[moved:]])
+            unit = torch.cat([affine(unit[:local], pose[:local]), unit[local:]])
         images = self._observed(shifted(unit, stage.shift, source), source)
         views = None
         if stage.second_view_strength:
@@ -126,7 +122,7 @@ class Batches:
         )
 
     def random(self, count: int, generator: torch.Generator) -> Tensor:
-        """Return some training images in [0, 1], drawn with replacement."""
+        """Return random training images in [0, 1], with replacement."""
         shape = (min(count, len(self.images)),)
         return self.unit(torch.randint(len(self.images), shape, generator=generator, device=self.device))
 
@@ -141,7 +137,7 @@ class Batches:
 def shifted(
     images: Float[Tensor, "n channels height width"], reach: int, generator: Source
 ) -> Float[Tensor, "n channels height width"]:
-    """Return each image moved by up to `reach` pixels on either axis, its edges repeated."""
+    """Return each image shifted by up to `reach` pixels on either axis, with replicated edges."""
     if not reach:
         return images
     count, _, height, width = images.shape

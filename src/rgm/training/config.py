@@ -1,4 +1,4 @@
-"""What the user chooses of a run. Free of PyTorch, so that `--help` answers at once."""
+"""The user's options of a run. Without PyTorch, so that `--help` is fast."""
 
 import math
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ SEEDS = 2**63
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """Everything that makes a run, as the user chose it."""
+    """All options of a run."""
 
     data: str = "auto"
     """auto, mnist, fashion-mnist, kmnist, digits, or a folder of images."""
@@ -31,37 +31,34 @@ class RunConfig:
     """Seed of everything random: equal seeds give equal runs on one machine's CPU."""
 
     epochs: float | None = None
-    """Epochs, instead of the preset's; its stages share them in proportion."""
+    """Number of epochs instead of the preset's; its stages share them in proportion."""
 
     batch_size: int | None = None
-    """Images a step, instead of the preset's."""
+    """Images per step, instead of the preset's."""
 
     device: str = "auto"
     """auto, cpu, cuda or mps."""
 
     estimator: str | None = None
-    """How training draws the grids' codes, instead of the preset's way: gumbel, straight-through, vector-quantised or
-    reinmax."""
+    """Gradient estimator of the grids' codes: gumbel, straight-through, vector-quantised or reinmax."""
 
     binarise: Literal["dynamic", "none"] | None = None
-    """How black and white pixels come from grey ones, for a preset that has such pixels: drawn anew at every look, or
-    grey values taken as they are."""
+    """Binarisation of grey images, for presets with binary pixels: resampled at every use (dynamic), or none."""
 
     precision: Literal["float32", "bfloat16"] = "float32"
-    """What the networks compute in while training; losses, noise, weights and everything afterwards stay float32."""
+    """Precision of the networks in training; losses, noise, weights and evaluation stay float32."""
 
     compile: bool = False
-    """Compile the networks before training: some seconds, which only long runs repay. Needs a C++ compiler on a CPU."""
+    """Compile the networks before training, which pays off for long runs. Needs a C++ compiler on a CPU."""
 
     deterministic: bool = False
-    """Take no operation whose result may differ between equal runs, on any device. On a CPU they are equal as it is,
-    with equal numbers of threads."""
+    """Use deterministic operations only. CPU runs are bit-identical anyway, with equal numbers of threads."""
 
     labels: int | None = None
-    """Labels that training may know, balanced over the classes; 0 for none, the concepts then being clusters."""
+    """Number of labels for training, balanced over the classes; 0 for none, with clusters as concepts."""
 
     def __post_init__(self) -> None:
-        """Raise RGMError for numbers that no run can have."""
+        """Raise RGMError for invalid numbers."""
         if not 0 <= self.seed < SEEDS:
             raise RGMError(f"a seed must lie in 0 … {SEEDS - 1}, but is {self.seed}")
         if self.epochs is not None and not math.isfinite(self.epochs):

@@ -1,4 +1,4 @@
-"""A counting model's learning as a training: its steps in order, each stage looked at, all of it resumable."""
+"""Training of counting models: steps in order, an evaluation after each stage, resumable."""
 
 import math
 import time
@@ -21,13 +21,13 @@ from rgm.training.summary import summary
 from rgm.training.trainer import Save
 
 PROBE = 200
-"""Training images whose evidence is the loss of a step."""
+"""Number of training images for the loss of a step, their evidence."""
 
 
 class CountingTrainer:
-    """The steps of `rgm.counting.fitting`, as a training.
+    """The steps of `rgm.counting.fitting` as a trainer.
 
-    What a step leaves is in the model's counts alone, so that a checkpoint needs no more than how many are done.
+    The model's counts are its only state, so that a checkpoint needs only the number of steps done besides.
     """
 
     saves_start = True
@@ -47,7 +47,7 @@ class CountingTrainer:
         self.processes, self.engine = current(), engine
         engine.settle()
         if self.processes.count > 1:
-            raise RGMError("a counting model is learned by one process: start it without torchrun")
+            raise RGMError("a counting model is trained by one process: start it without torchrun")
         self.model, self.recipe, self.seed, self.validation = model, recipe, seed, validation
         self.device = model.device
         self.steps = learner(model, recipe, train.images, train.labels, seed=seed)
@@ -57,19 +57,14 @@ class CountingTrainer:
         self.steps_done = 0
 
     def run(
-        self,
-        watch: Watch,
-        save: Save,
-        *,
-        checkpoint_every_s: float = math.inf,
-        callbacks: Sequence[Callback] = (),
+        self, watch: Watch, save: Save, *, checkpoint_every_s: float = math.inf, callbacks: Sequence[Callback] = ()
     ) -> None:
-        """Go on to the end; see `Trainer.run`. An epoch is a stage here."""
+        """Train to the end; see `Trainer.run`. An epoch is a stage here."""
         stages, saved = self.steps.stages, time.monotonic()
-        done, looked = self.steps_done, self.history[-1].step if self.history else 0
-        if looked < done and stages[done - 1] not in stages[done:]:
+        done, evaluated = self.steps_done, self.history[-1].step if self.history else 0
+        if evaluated < done and stages[done - 1] not in stages[done:]:
             self.history.append(self._epoch_record(stages[done - 1], self._loss()))
-            save(self, self.history[-1])  # it was stopped between a stage's last step and the look at it
+            save(self, self.history[-1])  # interrupted between a stage's last step and its evaluation
         while self.steps_done < len(stages):
             stage = stages[self.steps_done]
             self.steps.step(self.steps_done)
@@ -101,7 +96,7 @@ class CountingTrainer:
                 callback.on_epoch(self.history[-1])
 
     def _loss(self) -> float:
-        """Return −log p(x) in nats, the mean over some training images."""
+        """Return the mean of −log p(x) over the probe images, in nats."""
         return -float(self.model.log_weight(self.probe.to(self.device)).mean())
 
     def _epoch_record(self, stage: str, loss: float) -> EpochRecord:
@@ -115,7 +110,7 @@ class CountingTrainer:
         )
 
     def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """Return what is needed to go on beside the counts: numbers for JSON."""
+        """Return the state to resume from besides the counts: numbers for JSON."""
         numbers = {
             "seed": self.seed,
             "recipe": asdict(self.recipe),
@@ -125,10 +120,7 @@ class CountingTrainer:
         return numbers, {}
 
     def restore(self, numbers: dict[str, Any], tensors: dict[str, Tensor]) -> None:
-        """Take up a learning where `state` left it; the counts are restored by the caller.
-
-        Raises RGMError for a state that is not of this recipe.
-        """
+        """Restore a state of `state`; the caller restores the counts. Raises RGMError for another recipe's state."""
         try:
             done = TypeAdapter(int).validate_python(numbers.get("steps_done"))
             self.history = TypeAdapter(list[EpochRecord]).validate_python(numbers.get("history"))

@@ -1,4 +1,4 @@
-"""How a training is computed: in what precision, and whether its networks are compiled."""
+"""How training is computed: precision, compilation, determinism."""
 
 import os
 import shutil
@@ -15,11 +15,11 @@ from rgm.model.transformer import TransformerPrior
 
 @dataclass(frozen=True, kw_only=True)
 class Engine:
-    """How a training is computed: the networks' precision, whether they are compiled first, and how strictly.
+    """How training is computed: the networks' precision, compilation, and determinism.
 
-    In bfloat16 the networks' products are rounded to 8 bits of mantissa (`torch.autocast`), the loss of a step to
-    within 2 %; compiled networks differ from eager ones by rounding alone. `deterministic` has PyTorch take no
-    operation whose result may differ between equal runs, on any device, for the rest of the process.
+    In bfloat16 the networks' products have 8 bits of mantissa (`torch.autocast`), and a step's loss is within 2 % of
+    float32's; compiled networks differ from eager ones by rounding alone. `deterministic` makes PyTorch use
+    deterministic operations only, on any device, for the rest of the process.
     """
 
     precision: Literal["float32", "bfloat16"] = "float32"
@@ -27,7 +27,7 @@ class Engine:
     deterministic: bool = False
 
     def prepare(self, model: SpatialRGM) -> None:
-        """Do what is asked for before training; raise RGMError where there is no compiler."""
+        """Apply the options before training; raise RGMError where there is no compiler."""
         self.settle()
         if not self.compile:
             return
@@ -37,21 +37,19 @@ class Engine:
             part.compile()
 
     def settle(self) -> None:
-        """Have PyTorch take deterministic operations alone, where that is asked for."""
+        """Make PyTorch use deterministic operations only, if requested."""
         if self.deterministic:
-            os.environ.setdefault(
-                "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
-            )  # what CUDA's matrix products need for it
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # required by CUDA's matrix products
             torch.use_deterministic_algorithms(True)
             torch.backends.cudnn.benchmark = False
 
     def context(self, device: torch.device) -> torch.autocast:
-        """Return the context that a loss is computed in."""
+        """Return the autocast context of a loss."""
         return torch.autocast(device.type, dtype=torch.bfloat16, enabled=self.precision == "bfloat16")
 
 
 def networks(model: SpatialRGM) -> list[nn.Module]:
-    """Return the parts of a model in which its time goes: what `Engine` compiles."""
+    """Return the parts of a model that take most of the time: those that `Engine` compiles."""
     found: list[nn.Module] = [model.recognition(level).features for level in range(1, model.depth + 1)]
     for level in range(1, model.depth):
         prior = model.prior(level)

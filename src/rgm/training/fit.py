@@ -1,4 +1,4 @@
-"""Training on the user's own tensors."""
+"""Training on tensors or arrays."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -35,22 +35,20 @@ def fit(
     watch: Watch = lambda _: None,
     callbacks: Sequence[Callback] = (),
 ) -> FitResult:
-    """Train a model in place on tensors or arrays of the user's own, and return it with its history.
+    """Train a model in place on tensors or arrays, and return it with its history.
 
-    `images`: (n, channels, height, width) or (n, height, width), uint8 or floats in [0, 1]; `labels`: (n,) whole
-    numbers from 0. For a `SpatialRGM`, −1 where the class is not known, and without any labels the concepts are
-    clusters; a `CountingRGM` needs every label and learns afresh. `recipe`: a preset's name or a recipe, by default
-    that of `standard`, or the one for a counting model's symbols; `validation`: images and labels that the history's
-    measures are taken on; `callbacks` are called after every step and epoch (`rgm.runtime.progress.Callback`). The
-    model stays on the device that it was trained on. Raises RGMError for arrays that are no images, images or labels
-    that are not the model's, or a loss that is no longer finite.
+    `images`: (n, channels, height, width) or (n, height, width), uint8 or floats in [0, 1]; `labels`: (n,) integers
+    from 0. For a `SpatialRGM`, −1 for unknown classes, and without any labels the concepts are clusters; a
+    `CountingRGM` needs every label and is trained from scratch. `recipe`: a preset's name or a recipe, by default that
+    of `standard`, or the one for a counting model's symbols; `validation`: images and labels for the history's
+    measures; `callbacks` are called after every step and epoch (`rgm.runtime.progress.Callback`). The model stays on
+    the training device. Raises RGMError for invalid images, images or labels that do not fit the model, or a loss that
+    is not finite.
     """
 
     def checked(images: Any, labels: Any) -> ImageSet:
         labelled = isinstance(model, CountingRGM)
-        return arrays_for(
-            images, labels, shape=model.config.image, classes=model.num_classes, labelled=labelled
-        )
+        return arrays_for(images, labels, shape=model.config.image, classes=model.num_classes, labelled=labelled)
 
     data = checked(images, labels)
     held_out = None if validation is None else checked(*validation)
@@ -68,11 +66,9 @@ def fit(
             trainer = NeuralTrainer(model, data, held_out, chosen, seed=seed)
         case CountingRGM():
             if isinstance(recipe, str | Recipe):
-                raise RGMError(
-                    "a CountingRGM is fitted by EMRecipe(…) or ExemplarRecipe(…): leave `recipe` out"
-                )
+                raise RGMError("a CountingRGM is fitted by EMRecipe(…) or ExemplarRecipe(…): leave `recipe` out")
             counts = adjusted(recipe or default_recipe(model.config), epochs=epochs, batch_size=batch_size)
             trainer = CountingTrainer(model, data, held_out, counts, seed=seed)
         case _:
-            raise RGMError(f"there is no training of a {type(model).__name__}")
+            raise RGMError(f"there is no trainer for a {type(model).__name__}")
     return finished(trainer, watch, callbacks)

@@ -1,4 +1,4 @@
-"""The files of a training under way: what makes it, its checkpoints, its metrics, its times."""
+"""The files of a run in progress: configuration, checkpoints, metrics, timings."""
 
 import json
 import platform
@@ -21,10 +21,10 @@ from rgm.training.config import RunConfig
 from rgm.training.trainer import Trainer
 
 VERSION = 1
-KEPT = 3
-"""Checkpoints that are kept: should the newest be damaged, there is one before it."""
+CHECKPOINTS_SAVED = 3
+"""Number of checkpoints to keep, in case the newest is damaged."""
 RENAMED = {"looks": "second_view_strength", "posed": "augment_share"}
-"""Options of a stage that were called otherwise up to version 0.1."""
+"""Former names of a stage's options, up to version 0.1."""
 RESULTS = (
     FILE,
     "metrics.json",
@@ -36,25 +36,20 @@ RESULTS = (
     "locality.json",
     "exactness.json",
 )
-"""What an earlier run leaves of its model, beside `figures/`: none of it is true of the next one."""
+"""An earlier run's results, besides `figures/`, which are removed when a new run starts."""
 
 
 class RunFolder:
-    """The files of a training under way; what makes it is written beside its first checkpoint."""
+    """The files of a run in progress; its configuration is written with its first checkpoint."""
 
     def __init__(
-        self,
-        out: Path,
-        origin: Origin,
-        config: RunConfig,
-        training: Trainer,
-        sets: tuple[ImageSet, ...],
+        self, out: Path, origin: Origin, config: RunConfig, training: Trainer, sets: tuple[ImageSet, ...]
     ) -> None:
         self.out, self.origin = out, origin
         self.checkpoints = out / CHECKPOINTS
         self._timings: list[dict[str, float | str | int]] = []
         self._last, self._steps = time.perf_counter(), 0
-        self._mine: list[Path] = []
+        self._own: list[Path] = []
         self._fresh = True
         self._made_from = {
             "images": [images.sha256 for images in sets],
@@ -69,18 +64,14 @@ class RunFolder:
             "recipe": asdict(training.recipe),
             "device": str(training.device),
             "engine": asdict(training.engine) | {"processes": training.processes.count},
-            "versions": {
-                "rgm": version("rgm"),
-                "torch": torch.__version__,
-                "python": platform.python_version(),
-            },
+            "versions": {"rgm": version("rgm"), "torch": torch.__version__, "python": platform.python_version()},
             "machine": {"system": platform.platform(), "threads": torch.get_num_threads()},
         }
 
-    def keep(self, training: Trainer, record: EpochRecord | None) -> None:
-        """Leave a checkpoint, and the metrics up to it; the first one replaces an earlier run's results.
+    def save(self, training: Trainer, record: EpochRecord | None) -> None:
+        """Save a checkpoint and the metrics so far; the first one replaces an earlier run's results.
 
-        The last `KEPT` checkpoints stay. Of several processes the first alone writes.
+        The last `CHECKPOINTS_SAVED` checkpoints are kept. Of several processes only the first writes.
         """
         if not training.processes.first:
             return
@@ -94,9 +85,9 @@ class RunFolder:
                 stale.unlink(missing_ok=True)
             write_json(self.out / "config.json", self._config)
             self._fresh = False
-        self._mine = [file, *(kept for kept in self._mine if kept != file)][:KEPT]
+        self._own = [file, *(other for other in self._own if other != file)][:CHECKPOINTS_SAVED]
         for old in step_files(self.checkpoints):
-            if old not in self._mine:
+            if old not in self._own:
                 old.unlink(missing_ok=True)
         if record is None:
             return
@@ -114,14 +105,14 @@ class RunFolder:
         write_text(self.out / "timing.jsonl", _lines(self._timings))
 
     def finish(self, training: Trainer) -> None:
-        """Write what a process that was killed after the last checkpoint may not have come to write."""
+        """Write the files that a process killed right after the last checkpoint may have missed."""
         write_json(self.out / "config.json", self._config)
         self._write_history(training)
 
     def restore(self, training: Trainer) -> None:
-        """Put a training where the newest whole checkpoint left it, if there is one.
+        """Restore a training from the newest intact checkpoint, if there is one.
 
-        Raises RGMError where the checkpoint belongs to another run, or where none that is there is whole.
+        Raises RGMError for a checkpoint of another run, or where no checkpoint is intact.
         """
         files = step_files(self.checkpoints)
         if not files:
@@ -135,13 +126,13 @@ class RunFolder:
             or found.unfinished.numbers.get("made_from") != self._made_from
         ):
             raise RGMError(
-                f"{self.checkpoints} belongs to another run than the one asked for (its preset is "
+                f"{self.checkpoints} belongs to another run than the requested one (its preset is "
                 f"{found.origin.preset}, its data {found.origin.data}, its seed {found.origin.seed}): give "
                 "the same options and the same images to resume it, or another --out"
             )
         training.model.load_state_dict(found.model.state_dict())
         training.restore(found.unfinished.numbers, found.unfinished.tensors)
-        self._mine, self._steps = files[:KEPT], training.steps_done
+        self._own, self._steps = files[:CHECKPOINTS_SAVED], training.steps_done
         timing = self.out / "timing.jsonl"
         if timing.is_file():
             try:
@@ -158,20 +149,18 @@ def _lines(records: Sequence[Mapping[str, object]]) -> str:
 
 
 def _renamed(recipe: Any) -> Any:
-    """Return a stored recipe under the names of this version."""
+    """Return a stored recipe with this version's names."""
     stages = recipe.get("stages") if isinstance(recipe, dict) else None
     if not isinstance(stages, list):
         return recipe
     return recipe | {
         "stages": [
-            {RENAMED.get(name, name): value for name, value in stage.items()}
-            if isinstance(stage, dict)
-            else stage
+            {RENAMED.get(name, name): value for name, value in stage.items()} if isinstance(stage, dict) else stage
             for stage in stages
         ]
     }
 
 
 def _plain(value: object) -> object:
-    """Return a dataclass as JSON would give it back."""
+    """Return a dataclass after a round trip through JSON."""
     return json.loads(json.dumps(asdict(value)))  # type: ignore[call-overload]

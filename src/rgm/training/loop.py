@@ -1,4 +1,4 @@
-"""The training loop of a model made of networks."""
+"""The training loop of neural models."""
 
 import math
 import time
@@ -29,7 +29,7 @@ from rgm.training.trainer import FitResult, Save, finished
 
 
 class _Objective(nn.Module):
-    """The loss as a module, whose gradients processes share."""
+    """The loss as a module, for `DistributedDataParallel`."""
 
     def __init__(self, model: SpatialRGM) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class _Objective(nn.Module):
 
 @dataclass
 class Position:
-    """Where a training stands: stage, steps of it, closed epochs of it; the running sums of the epoch under way."""
+    """Progress of a training: stage, steps and closed epochs of it; the running sums of the current epoch."""
 
     stage: int = 0
     step: int = 0
@@ -52,10 +52,10 @@ class Position:
 
 
 class NeuralTrainer:
-    """A model on its way through a recipe.
+    """Training of a model by a recipe.
 
-    All randomness is a function of the seed and the step, never of what ran before: a training that is taken up
-    again at any step goes on as if it had not stopped.
+    All randomness is a function of the seed and the step: a training resumed at any step is bit-identical to an
+    uninterrupted one.
     """
 
     saves_start = False
@@ -72,7 +72,7 @@ class NeuralTrainer:
     ) -> None:
         self.processes, self.validation = current(), validation
         self.batches = Batches(model, train, validation, recipe, self.processes, seed=seed)
-        # Channels last is the order in which convolutions are fastest; it changes no shape.
+        # Channels last is the fastest order for convolutions; it changes no shape.
         self.model: SpatialRGM = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.recipe, self.seed, self.engine = recipe, seed, engine
         engine.prepare(self.model)
@@ -84,7 +84,7 @@ class NeuralTrainer:
 
     @property
     def stage(self) -> Stage:
-        """The stage under way."""
+        """The current stage."""
         return self.recipe.stages[self.position.stage]
 
     @property
@@ -107,7 +107,7 @@ class NeuralTrainer:
         return sum(map(self.batches.steps, self.recipe.stages[: self.position.stage])) + self.position.step
 
     def _optimise(self, stage: Stage) -> None:
-        """Make the stage's optimisers."""
+        """Create the stage's optimisers."""
         self.optimisers = Optimisers(self.model, stage, self.free)
         objective = _Objective(self.model)
         self.objective: nn.Module = (
@@ -118,26 +118,21 @@ class NeuralTrainer:
 
     @property
     def _relocation(self) -> Relocation | None:
-        """When the stage moves codes; None for an estimator without a codebook, which has none to move."""
+        """When the stage relocates codes; None for an estimator without a codebook."""
         has_codebook = isinstance(self.model.recognition(1).head, CodebookHead)
         return self.stage.relocation if has_codebook else None
 
     def _generator(self, *key: int) -> torch.Generator:
-        """Return a generator that depends on the seed and a key alone."""
+        """Return a generator that depends only on the seed and a key."""
         mixed = self.seed
         for part in key:
             mixed = (mixed * 6364136223846793005 + part + 1442695040888963407) % 2**63
         return torch.Generator(self.device).manual_seed(mixed)
 
     def run(
-        self,
-        watch: Watch,
-        save: Save,
-        *,
-        checkpoint_every_s: float = math.inf,
-        callbacks: Sequence[Callback] = (),
+        self, watch: Watch, save: Save, *, checkpoint_every_s: float = math.inf, callbacks: Sequence[Callback] = ()
     ) -> None:
-        """Go on to the end; see `Trainer.run`."""
+        """Train to the end; see `Trainer.run`."""
         hold_memory()
         saved = time.monotonic()
         self.model.train()
@@ -192,23 +187,18 @@ class NeuralTrainer:
         for name, value in {"loss": total, **terms}.items():
             self.position.sums[name] = self.position.sums.get(name, 0.0) + value
         return StepRecord(
-            stage=stage.name,
-            step=self.steps_done,
-            steps=self.total_steps,
-            images=batch.count,
-            loss=total,
-            terms=terms,
+            stage=stage.name, step=self.steps_done, steps=self.total_steps, images=batch.count, loss=total, terms=terms
         )
 
     def _relocate(self, relocation: Relocation) -> None:
-        """Give up a code that is hardly needed, if one is: the same in every process."""
+        """Relocate a code that is hardly needed, if there is one: the same in every process."""
         images = self.batches.random(IMAGES, self._generator(self.position.stage, self.position.step, 2))
         self.model.eval()
         relocate(self.model, images, relocation.need)
         self.model.train()
 
     def _not_finite(self, total: float, terms: dict[str, float], index: Tensor) -> RGMError:
-        """Return the error for a loss that is no number: the step, the batch and the terms to blame."""
+        """Return the error for a loss that is not finite, with the step, the batch and the terms."""
         broken = [name for name, value in terms.items() if not math.isfinite(value)]
         place = self.position.step - self.position.epoch * self.batches.count(self.stage) + 1
         images = ", ".join(map(str, index[:5].tolist()))
@@ -217,7 +207,7 @@ class NeuralTrainer:
             f"{self.position.epoch + 1} of stage {self.stage.name!r} (training images {images}"
             f"{', …' if len(index) > 5 else ''}), by its term {' and '.join(broken) or 'weights'} ("
             f"{', '.join(f'{name} {value:.4g}' for name, value in terms.items())}): training stopped, the last "
-            "checkpoint is as it was; look for images that are not in [0, 1], or lower the learning rate"
+            "checkpoint is intact; check for images that are not in [0, 1], or lower the learning rate"
         )
 
     def _close_epoch(self) -> EpochRecord:
@@ -236,18 +226,18 @@ class NeuralTrainer:
             validation=validation,
         )
 
-    # What a checkpoint keeps beside the model
+    # Checkpoints
 
     def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """Return what is needed to go on: numbers for JSON, and the optimisers' tensors by name.
+        """Return the state to resume from: numbers for JSON, and the optimisers' tensors by name.
 
-        Raises RGMError where a weight has become infinite or no number: such a state is not one to go on from.
+        Raises RGMError where a weight is not finite.
         """
         for name, weight in self.model.named_parameters():
             if not weight.isfinite().all():
                 raise RGMError(
                     f"the weights {name} are no longer finite after step {self.steps_done} "
-                    f"(stage {self.stage.name!r}): training stopped, the last checkpoint is as it was; lower the "
+                    f"(stage {self.stage.name!r}): training stopped, the last checkpoint is intact; lower the "
                     "learning rate"
                 )
         numbers = {
@@ -259,10 +249,7 @@ class NeuralTrainer:
         return numbers, self.optimisers.state()
 
     def restore(self, numbers: dict[str, Any], tensors: dict[str, Tensor]) -> None:
-        """Take up a training where `state` left it; the model's own weights are restored by the caller.
-
-        Raises RGMError for a state that is not of this recipe.
-        """
+        """Restore a state of `state`; the caller restores the weights. Raises RGMError for another recipe's state."""
         try:
             self.position = TypeAdapter(Position).validate_python(numbers.get("position"))
             self.history = TypeAdapter(list[EpochRecord]).validate_python(numbers.get("history"))
@@ -272,12 +259,10 @@ class NeuralTrainer:
         if not (
             0 <= place.stage < len(stages)
             and 0 <= place.step <= self.batches.steps(self.stage)
-            and 0
-            <= place.epoch * self.batches.count(self.stage)
-            <= place.step + self.batches.count(self.stage)
+            and 0 <= place.epoch * self.batches.count(self.stage) <= place.step + self.batches.count(self.stage)
             and 0 <= place.batches <= place.step
         ):
-            raise another_training(f"no training by it stands at {place}")
+            raise another_training(f"no position {place} exists in it")
         self._optimise(self.stage)
         self.optimisers.restore(tensors)
 
@@ -292,5 +277,5 @@ def train(
     watch: Watch = lambda _: None,
     callbacks: Sequence[Callback] = (),
 ) -> FitResult:
-    """Train a model by a recipe, in memory alone; see `rgm.training.run` for a training that leaves a folder."""
+    """Train a model by a recipe, in memory; see `rgm.training.run` for training with a run folder."""
     return finished(NeuralTrainer(model, images, validation, recipe, seed=seed), watch, callbacks)

@@ -1,4 +1,4 @@
-"""Muon: momentum whose matrices are orthogonalised, for hidden layers."""
+"""Muon: orthogonalised momentum for the matrices of hidden layers."""
 
 import math
 from collections import defaultdict
@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 COEFFICIENTS, STEPS = (3.4445, -4.7750, 2.0315), 5
-"""Of the quintic Newton–Schulz iteration."""
+"""Coefficients and number of steps of the quintic Newton–Schulz iteration."""
 _TINY = 1e-7
 
 
@@ -17,10 +17,9 @@ class Muon(torch.optim.Optimizer):
     """Jordan et al. (2024), in the weights' own precision, matrices of one shape together.
 
     `W ← W − lr · √max(1, rows / columns) · O(G + μ (M − G))`, `M ← μ M + (1 − μ) G` with Nesterov's momentum and O the
-    nearest semi-orthogonal matrix, by Newton–Schulz. A convolution's kernel is taken as a matrix of one row for each
-    output channel. The same rule as `torch.optim.Muon`, which iterates in bfloat16,
-    one matrix after another: on a processor that does not multiply bfloat16 itself that takes most of a small model's
-    step.
+    nearest semi-orthogonal matrix, by Newton–Schulz. A convolution's kernel is a matrix of one row per output channel.
+    The same rule as `torch.optim.Muon`, which iterates in bfloat16, one matrix after another: without hardware support
+    for bfloat16 that takes most of a small model's step.
     """
 
     def __init__(self, weights: Iterable[Tensor], *, lr: float, momentum: float = 0.95) -> None:
@@ -31,30 +30,28 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """Take a step along the gradients that the weights have; `closure` is not supported."""
+        """Take a step along the weights' gradients; `closure` is not supported."""
         assert closure is None
         for group in self.param_groups:
-            alike: dict[torch.Size, list[Tensor]] = defaultdict(list)
+            by_shape: dict[torch.Size, list[Tensor]] = defaultdict(list)
             for weight in group["params"]:
                 if weight.grad is not None:
-                    alike[weight.shape].append(weight)
-            for shape, weights in alike.items():
-                updates = torch.stack(
-                    [self._momentum(weight, group["momentum"]).flatten(1) for weight in weights]
-                )
+                    by_shape[weight.shape].append(weight)
+            for shape, weights in by_shape.items():
+                updates = torch.stack([self._momentum(weight, group["momentum"]).flatten(1) for weight in weights])
                 rate = group["lr"] * math.sqrt(max(1.0, updates.shape[1] / updates.shape[2]))
                 for weight, update in zip(weights, orthogonalised(updates), strict=True):
                     weight.add_(update.reshape(shape), alpha=-rate)
 
     def _momentum(self, weight: Tensor, momentum: float) -> Tensor:
-        """Return Nesterov's look ahead, and keep the running mean."""
+        """Return the Nesterov update, and update the running mean."""
         state, gradient = self.state[weight], weight.grad
         assert gradient is not None
         if not state:
             state["momentum_buffer"] = torch.zeros_like(weight)
-        kept: Tensor = state["momentum_buffer"]
-        kept.lerp_(gradient, 1 - momentum)
-        return gradient.lerp(kept, momentum)
+        average: Tensor = state["momentum_buffer"]
+        average.lerp_(gradient, 1 - momentum)
+        return gradient.lerp(average, momentum)
 
 
 def orthogonalised(matrices: Float[Tensor, "n rows columns"]) -> Float[Tensor, "n rows columns"]:

@@ -24,7 +24,7 @@ Scalar = Float[Tensor, ""]
 Logits = Float[Tensor, "batch classes"]
 
 CONFIDENT = 0.95
-"""A look at an unlabelled image teaches another where its concept is at least so probable."""
+"""Minimum probability of a concept for pseudo-labelling another view of the image."""
 
 
 @dataclass(frozen=True)
@@ -47,16 +47,17 @@ def loss(
 ) -> Loss:
     """Return the loss of a batch: Σ weight · term over the terms that `weights` describes.
 
-    `labels` are −1 where they are hidden: the concept's term is then of the others, and the prior's of a concept drawn
-    from q. `views` are other looks at the same images, for the terms that compare the two. `pose` is
-    how the images were turned, scaled and shifted, for a prior that is told.
-    The free energy is given by its parts, in nats per image: `distortion_nats`, and `rate_ℓ_nats` for every level.
+    `labels` are −1 where hidden: the concept's term is then that of the others, and the prior is conditioned on a
+    concept sampled from q. `views` are augmented views of the same images, for the terms that compare the two. `pose`
+    is the augmentation of the images, for a prior conditioned on it. The free energy is reported by its parts, in nats
+    per image: `distortion_nats`, and `rate_ℓ_nats` for every level.
 
-    Where processes share a batch, these are its rows in this process, `weight` is what they weigh, and every term is
-    that of the whole batch: see `rgm.runtime.distributed.mean`.
+    In distributed training these are this process's rows of a batch, `weight` is their weight, and every term is that
+    of the whole batch: see `rgm.runtime.distributed.mean`.
     """
     whole = partial(mean, weight=weight)
-    if replace(weights, prior=0.0, outliers=0.0) == Weights(reconstruction=0.0):  # nothing to relax
+    # The prior alone needs no relaxed samples.
+    if replace(weights, prior=0.0, outliers=0.0) == Weights(reconstruction=0.0):
         term = whole(_prior(model, images, labels, generator, pose, weights.outliers))
         return Loss(weights.prior * term, {"prior": term})
     if views is None:
@@ -70,9 +71,9 @@ def loss(
     concept = levels[-1].field.logits.flatten(1)
     terms: dict[str, Scalar] = {}
     if weights.reconstruction or weights.locality:
-        painted = model.mean_image(levels[0].sample)
+        decoded = model.mean_image(levels[0].sample)
     if weights.reconstruction:
-        terms["reconstruction"] = whole(F.mse_loss(painted, images))
+        terms["reconstruction"] = whole(F.mse_loss(decoded, images))
     if weights.concept and labels is not None:
         terms["concept"] = _known_cross_entropy(concept, labels, weight)
     if weights.pseudo_label and views is not None:
@@ -91,7 +92,7 @@ def loss(
     if weights.usage:
         terms["usage"] = torch.stack([usage(level, weight) for level in levels[:-1]]).sum()
     if weights.locality:
-        terms["locality"] = whole(locality_loss(model, levels[0].sample.detach(), painted, generator))
+        terms["locality"] = whole(locality_loss(model, levels[0].sample.detach(), decoded, generator))
     parts = [getattr(weights, name) * term for name, term in terms.items()]
     if weights.free_energy:
         fields, samples = [level.field for level in levels], [level.sample for level in levels[:-1]]
@@ -105,8 +106,8 @@ def loss(
 
 
 def _known_cross_entropy(concept: Logits, labels: Int64[Tensor, " batch"], weight: float) -> Scalar:
-    """Return the mean of −log q(c = label | x) over the images whose label is known."""
-    counts = float(weight > 0)  # a process without a row of its own looks at another's
+    """Return the mean of −log q(c = label | x) over the labelled images."""
+    counts = float(weight > 0)  # a process without a row of its own has another's
     cost = F.cross_entropy(concept, labels, ignore_index=HIDDEN, reduction="sum")
     return mean(cost, counts) / mean((labels != HIDDEN).sum().to(cost.dtype), counts)
 
@@ -124,23 +125,16 @@ def _prior_matching(model: SpatialRGM, levels: list[Relaxed]) -> Scalar:
         if not isinstance(prior, FactorisedPrior):
             raise TypeError("prior matching compares independent cells and needs a factorised prior")
         cells = child.field.logits[0, 0].numel()
-        costs.append(
-            child.field.kl(prior.field(model.recognition(number + 1).read(parent.sample))).mean() / cells
-        )
+        costs.append(child.field.kl(prior.field(model.recognition(number + 1).read(parent.sample))).mean() / cells)
     return torch.stack(costs).sum()
 
 
 def _prior(
-    model: SpatialRGM,
-    images: Tensor,
-    labels: Tensor | None,
-    generator: Source,
-    pose: Pose | None,
-    outliers: float,
+    model: SpatialRGM, images: Tensor, labels: Tensor | None, generator: Source, pose: Pose | None, outliers: float
 ) -> Scalar:
-    """Return Σ_ℓ −log p(z_ℓ | z_{ℓ+1}) per cell, of hard codes and the true concept; `outliers` are tolerated.
+    """Return Σ_ℓ −log p(z_ℓ | z_{ℓ+1}) per cell, of hard codes and the true concept; `outliers`: see `robust_log_prob`.
 
-    Where the concept is hidden it is drawn from q(z_L | z_{L−1}), which sums it out in expectation.
+    A hidden concept is sampled from q(z_L | z_{L−1}), which sums it out in expectation.
     """
     codes = model.read_grids(images)
     if labels is None or _some_hidden(labels):
@@ -151,10 +145,7 @@ def _prior(
         codes.append(torch.where(known == HIDDEN, drawn, known))
     else:
         codes.append(labels[:, None, None])
-    hard = [
-        one_hot(z, level.states, dtype=images.dtype)
-        for z, level in zip(codes, model.config.levels, strict=True)
-    ]
+    hard = [one_hot(z, level.states, dtype=images.dtype) for z, level in zip(codes, model.config.levels, strict=True)]
     scores = [
         model.prior(number).score(child, model.recognition(number + 1).read(parent), generator, pose)
         for number, (child, parent) in enumerate(pairwise(hard), start=1)
@@ -163,16 +154,16 @@ def _prior(
 
 
 def robust_log_prob(log_probs: Float[Tensor, "batch cells"], outliers: float) -> Float[Tensor, "batch cells"]:
-    """Return log((1 − γ) p + γ) / (1 − γ) of each cell: its likelihood where it may, at γ, be anything at all.
+    """Return log((1 − γ) p + γ) / (1 − γ) of each cell: a likelihood robust to outliers.
 
-    Its slope against log p is p / (γ + (1 − γ) p), the weight by which Ji et al. (2023, TaiLr) bring maximum
-    likelihood near the total variation distance: a code that the prior finds far less probable than γ teaches it
-    little, and probability that would be spread over such codes stays with the others.
+    Its slope against log p is p / (γ + (1 − γ) p), the weight by which Ji et al. (2023, TaiLr) approach the total
+    variation distance from maximum likelihood: codes far less probable than γ have little gradient, so that the prior's
+    probability is not spread over them.
     """
     if not outliers:
         return log_probs
-    kept = log_probs + math.log1p(-outliers)
-    return torch.logaddexp(kept, torch.full_like(kept, math.log(outliers))) / (1 - outliers)
+    inliers = log_probs + math.log1p(-outliers)
+    return torch.logaddexp(inliers, torch.full_like(inliers, math.log(outliers))) / (1 - outliers)
 
 
 def _children(model: SpatialRGM, levels: list[Relaxed], generator: Source) -> Scalar:
@@ -181,25 +172,25 @@ def _children(model: SpatialRGM, levels: list[Relaxed], generator: Source) -> Sc
     for number, (child, parent) in enumerate(pairwise(levels[:-1]), start=1):
         codes = child.field.mode()
         z = one_hot(codes, child.field.states, dtype=child.field.logits.dtype)
-        told = model.recognition(number + 1).read(parent.sample)
-        costs.append(-model.prior(number).score(z, told, generator).mean())
+        embedded = model.recognition(number + 1).read(parent.sample)
+        costs.append(-model.prior(number).score(z, embedded, generator).mean())
     return torch.stack(costs).sum()
 
 
 def pseudo_label(first: Logits, second: Logits, labels: Tensor | None) -> Scalar:
-    """Return −log q(c | second look) per image, c the label or what the first look is sure of, else nothing.
+    """Return −log q(c | second view) per image, c the label or the first view's confident concept, else 0.
 
-    Sohn et al. 2020 (FixMatch), equation 4, the known labels among them.
+    Sohn et al. 2020 (FixMatch), equation 4, with known labels where available.
     """
-    sure, guess = first.detach().softmax(dim=1).max(dim=1)
-    target = torch.where(sure > CONFIDENT, guess, HIDDEN)
+    confidence, guess = first.detach().softmax(dim=1).max(dim=1)
+    target = torch.where(confidence > CONFIDENT, guess, HIDDEN)
     if labels is not None:
         target = torch.where(labels == HIDDEN, target, labels)
     return F.cross_entropy(second, target, ignore_index=HIDDEN, reduction="sum") / len(first)
 
 
 def mutual_information(first: Logits, second: Logits, weight: float = 1.0) -> Scalar:
-    """Return I(c; c′) in nats between the concepts of two looks at the same images, over a batch.
+    """Return I(c; c′) in nats between the concepts of two views of the same images, over a batch.
 
     `P = (1/n) Σ_i q(c | x_i) q(c′ | x′_i)ᵀ`, made symmetric (Ji et al. 2019, equations 2 and 3).
     """
@@ -212,19 +203,19 @@ def mutual_information(first: Logits, second: Logits, weight: float = 1.0) -> Sc
 def usage(level: Relaxed, weight: float = 1.0) -> Scalar:
     """Return KL(mean over the batch's cells of q ‖ uniform) in nats."""
     shares = mean(level.field.probs().mean(dim=(0, 2, 3)), weight)
-    # A probability can be too small for float32; the slope of log at 0 would be infinite.
+    # A probability may underflow in float32, and the slope of log at 0 is infinite.
     return math.log(level.field.states) + torch.xlogy(shares, shares.clamp_min(1e-30)).sum()
 
 
 def locality_loss(
     model: SpatialRGM,
     z1: Float[Tensor, "batch states height width"],
-    painted: Float[Tensor, "batch channels rows columns"],
+    decoded: Float[Tensor, "batch channels rows columns"],
     generator: Source,
 ) -> Scalar:
-    """Return the mean squared change outside a cell's own patch, one random cell an image given a random new code.
+    """Return the mean squared change outside a cell's own patch when one random cell per image gets a random new code.
 
-    `painted` are the images that `z1`, one-hot or relaxed, decodes to; they are taken as they are, without gradient.
+    `decoded` are the decoded images of `z1`, one-hot or relaxed; they carry no gradient here.
     """
     batch, states, height, width = z1.shape
     device = z1.device
@@ -234,7 +225,7 @@ def locality_loss(
     new = (z1[image, :, row, column].argmax(dim=1) + shift) % states
     changed = z1.clone()
     changed[image, :, row, column] = F.one_hot(new, states).to(z1)
-    change = (model.mean_image(changed) - painted.detach()).square()
+    change = (model.mean_image(changed) - decoded.detach()).square()
     inside = torch.zeros(batch, 1, height, width, device=device)
     inside[image, 0, row, column] = 1.0
     outside = 1.0 - F.interpolate(inside, size=change.shape[2:], mode="nearest")

@@ -1,4 +1,4 @@
-"""The optimisers of a stage: Adam, and Muon for what lies between hidden layers; their state as plain tensors."""
+"""The optimisers of a stage: Adam, and Muon for matrices between hidden layers; their state as plain tensors."""
 
 from collections.abc import Sequence
 
@@ -12,19 +12,19 @@ from rgm.training.recipe import Stage
 
 
 class Optimisers:
-    """The optimisers of the parts of a model that a stage trains; the gradients of all others are switched off."""
+    """The optimisers of the parts of a model that a stage trains; all others are frozen."""
 
     def __init__(self, model: SpatialRGM, stage: Stage, free: Sequence[nn.Parameter]) -> None:
         parts = {"everything": model, "prior": model.priors, "concept": model.recognitions[-1]}
         rest, hidden = list(parts[stage.trains].parameters()), list[nn.Parameter]()
-        moving = {id(weight) for weight in rest}
-        for weight in free:  # no gradient is worked out for what does not move
-            weight.requires_grad_(id(weight) in moving)
+        trained = {id(weight) for weight in rest}
+        for weight in free:  # frozen weights need no gradient
+            weight.requires_grad_(id(weight) in trained)
         if stage.muon:
             found = [w for level in range(1, model.depth) for w in model.prior(level).hidden()]
             found += model.recognition(model.depth).hidden()
-            hidden = [weight for weight in found if id(weight) in moving]
-            rest = [weight for weight in rest if not any(weight is taken for taken in hidden)]
+            hidden = [weight for weight in found if id(weight) in trained]
+            rest = [weight for weight in rest if not any(weight is matrix for matrix in hidden)]
         self.rates = (stage.learning_rate, stage.muon)
         self.each: list[torch.optim.Optimizer] = [
             torch.optim.Adam(rest, lr=stage.learning_rate, fused=True),
@@ -32,7 +32,7 @@ class Optimisers:
         ]
 
     def step(self, loss: Tensor, share: float) -> None:
-        """Take a step down a loss at a share of the stage's learning rates."""
+        """Take a step on a loss at a share of the stage's learning rates."""
         for optimiser, rate in zip(self.each, self.rates, strict=False):
             optimiser.zero_grad(set_to_none=True)
             for group in optimiser.param_groups:
@@ -51,31 +51,27 @@ class Optimisers:
         }
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
-        """Go back to a state; raise RGMError where it is not of these optimisers."""
+        """Restore a state; raise RGMError for other optimisers' state."""
         states: list[dict[int, dict[str, Tensor]]] = [{} for _ in self.each]
         slots = self._slots()
         for name, value in tensors.items():
             which, number, slot = (*name.split("."), "", "")[:3]
             shape = slots.get((which, number), {}).get(slot)
             if value.shape != shape or not value.is_floating_point():
-                raise another_training(
-                    f"its optimisers have no {name} of {value.dtype} and shape {tuple(value.shape)}"
-                )
-            # In the parameters' own memory order, which the fused optimiser takes for granted.
-            laid = value.contiguous(memory_format=torch.channels_last) if value.ndim == 4 else value
-            states[int(which)].setdefault(int(number), {})[slot] = laid
-        for optimiser, kept in enumerate(states):
-            for weight, found in kept.items():
+                raise another_training(f"its optimisers have no {name} of {value.dtype} and shape {tuple(value.shape)}")
+            # In the parameters' memory order, which the fused optimiser requires.
+            ordered = value.contiguous(memory_format=torch.channels_last) if value.ndim == 4 else value
+            states[int(which)].setdefault(int(number), {})[slot] = ordered
+        for optimiser, slots_of in enumerate(states):
+            for weight, found in slots_of.items():
                 if found.keys() != slots[str(optimiser), str(weight)].keys():
-                    raise another_training(
-                        f"its optimisers keep {', '.join(found)} alone of weights {weight}"
-                    )
+                    raise another_training(f"its optimisers have only {', '.join(found)} of weights {weight}")
         for optimizer, state in zip(self.each, states, strict=True):
             groups = optimizer.state_dict()["param_groups"]
             optimizer.load_state_dict({"state": state, "param_groups": groups})
 
     def _slots(self) -> dict[tuple[str, str], dict[str, torch.Size]]:
-        """Return what each optimiser keeps of each of its weights, by name, and its shape."""
+        """Return the names and shapes of each optimiser's state of each of its weights."""
         found: dict[tuple[str, str], dict[str, torch.Size]] = {}
         for which, optimizer in enumerate(self.each):
             weights = [weight for group in optimizer.param_groups for weight in group["params"]]
@@ -87,5 +83,5 @@ class Optimisers:
 
 
 def another_training(reason: str) -> RGMError:
-    """Return the error for a checkpoint's state that does not belong to the training that is to go on."""
+    """Return the error for a checkpoint of another training."""
     return RGMError(f"the checkpoint holds the state of another training than this recipe's: {reason}")

@@ -1,4 +1,4 @@
-"""How a preset is trained: stages, each with its epochs, its optimiser and the weights of its loss."""
+"""Training recipes: stages, each with its epochs, its optimiser and the weights of its loss."""
 
 import math
 from dataclasses import dataclass, replace
@@ -10,20 +10,20 @@ from rgm.presets import preset_of
 
 @dataclass(frozen=True, kw_only=True)
 class Weights:
-    """Weights of the loss's terms; a term of weight 0 is not computed.
+    """Weights of the terms of the loss; a term of weight 0 is not computed.
 
     reconstruction   mean squared error over pixels
     concept          cross-entropy −log q(z_L = y | x) in nats per labelled image
-    pseudo_label     the same of another look at the image, y its label or what the first look is sure of
-    information      −I(c; c′) in nats between the concepts of two looks at an image: what unlabelled images teach
+    pseudo_label     the same of another view of the image, y its label or the first view's confident concept
+    information      −I(c; c′) in nats between the concepts of two views of an image, for unlabelled images
     prior_matching   Σ_ℓ KL(q(z_ℓ | ·) ‖ p(z_ℓ | z_{ℓ+1})) per cell: the notebook's term; independent cells, no bound
-    prior            −log p(z_ℓ | z_{ℓ+1}) per cell of the hard codes, which it does not train
-    outliers         the probability γ with which a code is taken for one that the prior need not explain; no weight
-    children         −log p(z_ℓ | z_{ℓ+1}) per cell of a grid under a grid, which teaches z_{ℓ+1} what lies beneath it
+    prior            −log p(z_ℓ | z_{ℓ+1}) per cell of the hard codes, without gradient to them
+    outliers         the probability γ that a code is an outlier of the prior (see `robust_log_prob`); not a weight
+    children         −log p(z_ℓ | z_{ℓ+1}) per cell of a grid under a grid, with gradient to z_{ℓ+1}
     codebook         the estimator's own cost, summed over levels (see `VectorQuantised`)
-    usage            Σ_ℓ KL(mean over a batch's cells of q(z_ℓ | ·) ‖ uniform) in nats, over grids: all codes used alike
+    usage            Σ_ℓ KL(mean over a batch's cells of q(z_ℓ | ·) ‖ uniform) in nats, over grids: uniform use of codes
     locality         mean squared change outside a cell's patch when its code is replaced at random
-    free_energy      F(x), or F(x, y) where the label is known, in nats per image, of the codes that training draws
+    free_energy      F(x), or F(x, y) where the label is known, in nats per image, of sampled codes
     rate             weight of the rates within F: β of Higgins et al. (2017), and 1 for a bound
     """
 
@@ -44,10 +44,10 @@ class Weights:
 
 @dataclass(frozen=True, kw_only=True)
 class Relocation:
-    """From `start` to `stop`, shares of a stage, every `every` steps, one code of z_1 that is hardly needed is moved.
+    """Every `every` steps from `start` to `stop`, shares of a stage, one hardly needed code of z_1 is relocated.
 
-    Hardly needed is a code whose place another can take at less than `need` / (3K) of the squared error, K codes in
-    all. From `start` on the usage term no longer counts: it spreads what looks alike over several codes.
+    A code is hardly needed where replacing it by another raises the squared error by less than `need` / (3K) of it,
+    with K codes. From `start` on the usage term is off: it spreads similar patches over several codes.
     """
 
     start: float = 0.25
@@ -56,32 +56,31 @@ class Relocation:
     need: float = 1.2
 
     def __post_init__(self) -> None:
-        """Raise RGMError for shares that are none, or steps that never come."""
+        """Raise RGMError for invalid shares or steps."""
         if not 0 <= self.start <= self.stop <= 1 or self.every < 1:
             raise RGMError(
-                f"codes are moved between two shares of a stage, every so many steps, not between {self.start} and "
+                f"codes are relocated between two shares of a stage, every so many steps, not between {self.start} and "
                 f"{self.stop} every {self.every}"
             )
 
     def due(self, step: int, steps: int) -> bool:
-        """Return whether a code may be moved after `step` of `steps`."""
+        """Return whether a code may be relocated after `step` of `steps`."""
         return step % self.every == 0 and self.start * steps <= step < self.stop * steps
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """One stretch of training with Adam at one loss.
+    """One stage of training with one loss.
 
     `muon`: the learning rate of Muon (Jordan et al. 2024) for the matrices between a prior's hidden layers and the
-    kernels that read the concept, which Adam then leaves to it; 0 for Adam alone. `schedule`: `constant`, or
-    `one-cycle` (a rise over the first tenth to the learning rates, then a cosine to nothing). `shift`: each image is
-    moved by up to as many pixels on either axis, edges repeated. Where `epochs` would be fewer than `least_steps`
-    steps, as on a small set, the stage goes on to that many.
-    `trains`: the parts whose parameters move. `warm_up`: the share of the stage in which `weights.rate` rises from
-    nothing, so that codes are used before they are priced. `labelled`: images with a known label that are added to
-    every batch, where most labels are hidden. `second_view_strength`: how far the second view of an image is rotated,
-    scaled and shifted, in units of `jitter`; 0 for no second view. `augment_share`: the share of a batch that is itself
-    augmented so, the prior being conditioned on how. `relocation`: when codes that are hardly needed are moved.
+    convolutions of the concept, instead of Adam; 0 for Adam alone. `schedule`: `constant`, or `one-cycle` (a rise over
+    the first tenth to the learning rates, then a cosine to 0). `shift`: each image is shifted by up to as many pixels
+    on either axis, with replicated edges. `least_steps`: the minimum number of steps, for small sets. `trains`: the
+    parts that are trained. `warm_up`: the share of the stage in which `weights.rate` rises from 0, so that codes are
+    used before their rate is penalised. `labelled`: labelled images added to every batch, where most labels are hidden.
+    `second_view_strength`: how far the second view of an image is rotated, scaled and shifted, in units of `jitter`; 0
+    for no second view. `augment_share`: the share of a batch that is itself augmented so, the prior being conditioned
+    on how. `relocation`: when hardly needed codes are relocated.
     """
 
     name: str
@@ -101,7 +100,7 @@ class Stage:
     weights: Weights
 
     def rate_at(self, done: float) -> float:
-        """Return the share of the learning rates that holds after a share of the stage."""
+        """Return the learning rates' factor after a share of the stage."""
         if self.schedule == "constant":
             return 1.0
         warm = 0.1
@@ -110,7 +109,7 @@ class Stage:
         return 0.5 * (1 + math.cos(math.pi * (done - warm) / (1 - warm)))
 
     def weights_at(self, done: float, *, relocates: bool) -> Weights:
-        """Return the weights of the loss that hold after a share of the stage, in which codes are relocated or not."""
+        """Return the weights of the loss after a share of the stage, with or without relocation."""
         weights = self.weights
         if done < self.warm_up:
             weights = replace(weights, rate=weights.rate * done / self.warm_up)
@@ -123,7 +122,7 @@ class Stage:
 class Recipe:
     """The stages in order, and whether the validation split is trained on too.
 
-    A recipe that makes no choices by the validation split may train on it, as the notebook's does.
+    A recipe without choices by the validation split may train on it, as the notebook's does.
     """
 
     stages: tuple[Stage, ...]
@@ -131,13 +130,13 @@ class Recipe:
 
     @property
     def epochs(self) -> int | float:
-        """All stages' epochs; shares of a whole number add up to it."""
+        """The sum of all stages' epochs, without rounding errors."""
         return round(sum(stage.epochs for stage in self.stages), 9)
 
     def adjusted(self, *, epochs: int | float | None = None, batch_size: int | None = None) -> "Recipe":
         """Return the recipe with another number of epochs, shared in proportion, and another batch size.
 
-        Raises RGMError where either is not positive, or the epochs have no end.
+        Raises RGMError where either is not positive and finite.
         """
         if epochs is not None and not 0 < epochs < math.inf:
             raise RGMError(f"the number of epochs must be positive and finite, but is {epochs:g}")
@@ -158,11 +157,11 @@ class Recipe:
         )
 
     def with_hidden_labels(self) -> "Recipe":
-        """Return the recipe for a set most of whose labels are hidden, or all.
+        """Return the recipe for a set with most or all labels hidden.
 
-        Every stage that learns concepts from labels learns them from two looks at every image, whose concepts are made
-        to tell as much of each other as they can; each batch holds some labelled images, and sure concepts are passed
-        on. Without any label, typical images of clusters stand in for labelled ones.
+        Every stage that learns concepts from labels then maximises the mutual information between the concepts of two
+        views of every image; each batch has some labelled images, and confident concepts are pseudo-labels. Without any
+        label, typical images of clusters replace labelled ones.
         """
 
         def changed(stage: Stage) -> Stage:
@@ -182,14 +181,12 @@ def seed() -> Recipe:
 
 
 def standard() -> Recipe:
-    """Return the default recipe: the codes and the concept, the prior over the codes that have settled, and that prior
-    once more, tolerating outliers.
-    """
+    """Return the default recipe: codes and concept, then the prior, then the prior with the outlier-robust loss."""
     codes = replace(
         _codes(concept=0.5, locality=12.0), epochs=3, least_steps=700, batch_size=32, relocation=Relocation()
     )
     prior = replace(_prior(), least_steps=250)
-    return Recipe(stages=(codes, prior, _tolerating(prior, outliers=0.02, epochs=0.2, least_steps=60)))
+    return Recipe(stages=(codes, prior, _robust(prior, outliers=0.02, epochs=0.2, least_steps=60)))
 
 
 def _codes(**weights: float) -> Stage:
@@ -220,8 +217,8 @@ def _prior() -> Stage:
     )
 
 
-def _tolerating(prior: Stage, *, outliers: float, epochs: float, least_steps: int) -> Stage:
-    """Return a short stage after a prior's, at low rates, in which outliers are tolerated."""
+def _robust(prior: Stage, *, outliers: float, epochs: float, least_steps: int) -> Stage:
+    """Return a short stage after a prior's, at low learning rates, with the outlier-robust loss."""
     return replace(
         prior,
         name="outliers",
@@ -234,7 +231,7 @@ def _tolerating(prior: Stage, *, outliers: float, epochs: float, least_steps: in
 
 
 def quick() -> Recipe:
-    """Return the recipe for a first result: codes that settle soon, the concept read from them, a short prior."""
+    """Return the recipe for a quick result: codes at a high learning rate, then the concept, then a short prior."""
     codes = replace(_codes(usage=0.05), epochs=0.4, least_steps=400, learning_rate=6e-3, shift=0)
     concept = replace(
         codes,
@@ -250,9 +247,9 @@ def quick() -> Recipe:
 def pretrained() -> Recipe:
     """Return the recipe of the packaged weights, in four stages.
 
-    The codes with little weight on locality, which their decoder gives by itself; a prior that learns from turned,
-    scaled and shifted images, too, told how; the same with outliers tolerated; and the concept read once more, from
-    codes that have settled.
+    The codes with little weight on locality, which their decoder ensures; the prior, also on augmented images and
+    conditioned on the augmentation; the prior with the outlier-robust loss; and the concept once more, from the trained
+    codes.
     """
     codes = replace(_codes(locality=5.0), epochs=12)
     prior = replace(_prior(), epochs=14, batch_size=128, augment_share=0.8)
@@ -267,8 +264,8 @@ def pretrained() -> Recipe:
         second_view_strength=1.0,
         weights=Weights(reconstruction=0.0, concept=0.5, pseudo_label=0.5),
     )
-    tolerating = _tolerating(prior, outliers=0.005, epochs=0.5, least_steps=100)
-    return Recipe(stages=(codes, prior, tolerating, concept))
+    robust = _robust(prior, outliers=0.005, epochs=0.5, least_steps=100)
+    return Recipe(stages=(codes, prior, robust, concept))
 
 
 def pyramid() -> Recipe:
@@ -278,9 +275,9 @@ def pyramid() -> Recipe:
 
 
 def likelihood() -> Recipe:
-    """Return the recipe for the bound: the free energy and nothing else, its rates brought in slowly.
+    """Return the recipe for the bound: the free energy alone, with a warm-up of its rates.
 
-    The concept is read at the end from the codes that have settled: its loss would bend them, at a cost in nats.
+    The concept is trained at the end on fixed codes: its loss would change them, at a cost in nats.
     """
     bound = Stage(
         name="bound",

@@ -1,4 +1,4 @@
-"""Codes that earn their place: a code that is hardly needed is moved to where the codes serve badly."""
+"""Relocation of hardly needed codes to badly quantised embeddings."""
 
 import torch
 from jaxtyping import Float
@@ -9,14 +9,14 @@ from rgm.model.estimator import CodebookHead
 from rgm.model.spatial import SpatialRGM
 
 IMAGES = 128
-"""Training images on which it is measured which code is needed least."""
+"""Number of training images for the estimate of the least needed code."""
 
 
 @torch.no_grad()
 def relocate(model: SpatialRGM, images: Float[Tensor, "n channels rows columns"], need: float) -> int | None:
-    """Give up the code of z_1 that is needed least, if it hardly is, and return it: see `Relocation`.
+    """Mark the least needed code of z_1 as unused, if it is hardly needed, and return it: see `Relocation`.
 
-    The next step of training moves it, as it moves codes that are no longer used: see `CodebookHead`.
+    The next training step moves it, like other unused codes: see `CodebookHead`.
     """
     head = model.recognition(1).head
     assert isinstance(head, CodebookHead)

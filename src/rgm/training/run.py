@@ -1,4 +1,4 @@
-"""A training that leaves a folder: what makes it, its metrics, its checkpoints, its model."""
+"""Training with a run folder: configuration, metrics, checkpoints, model."""
 
 import time
 from collections.abc import Sequence
@@ -36,14 +36,14 @@ from rgm.training.summary import codes_needed, summary
 from rgm.training.trainer import Trainer
 
 CLUSTERS = 10
-"""Concepts of a model of images without labels."""
+"""Number of concepts of a model of images without labels."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunResult:
     """A finished training: its folder, its model (in evaluation mode), its history and its test measures.
 
-    `needed` says which codes the test images need; None in a process that does not write.
+    `needed` are the codes that the test images need; None in a process that does not write.
     """
 
     folder: Path
@@ -57,10 +57,9 @@ class RunResult:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """A training before its first step: all that can be refused without a folder has been.
+    """A training before its first step, with all options validated.
 
-    `sets` are the training, validation and test splits as they were read; `labels` how many of them training knows,
-    None for all.
+    `sets` are the training, validation and test splits; `labels` is the number of labels for training, None for all.
     """
 
     config: RunConfig
@@ -78,14 +77,14 @@ class Plan:
         checkpoint_every_s: float = 30.0,
         callbacks: Sequence[Callback] = (),
     ) -> RunResult:
-        """Train, once, and leave a run folder.
+        """Train, once, and write a run folder.
 
-        A checkpoint is left at every epoch, every `checkpoint_every_s` seconds within one and where `watch` interrupts;
-        `resume` goes on from the newest that is whole, or starts afresh where there is none: the results are equal,
-        byte for byte, to those of a training that was never stopped. An earlier run in the folder is replaced when the
-        first checkpoint of this one is whole. Started by `torchrun`, processes share every batch, and the first one
-        writes; a run can be taken up again by another number of them. Raises RGMError for a folder that cannot be
-        written, that another process writes, or that is to be resumed and belongs to another run.
+        A checkpoint is saved at every epoch, every `checkpoint_every_s` seconds within one and where `watch`
+        interrupts; `resume` continues from the newest intact one, or starts from scratch without one: the results are
+        bit-identical to those of an uninterrupted training. An earlier run in the folder is replaced once this one's
+        first checkpoint is complete. Started by `torchrun`, processes share every batch, and the first one writes; a
+        run can be resumed by another number of them. Raises RGMError for a folder that cannot be written, that another
+        process writes, or that belongs to another run with `resume`.
         """
         training, model, (_, validation, test) = self.training, self.training.model, self.sets
         first = training.processes.first
@@ -95,17 +94,14 @@ class Plan:
                 folder.restore(training)
             start = time.perf_counter()
             if training.saves_start and not training.steps_done:
-                folder.keep(training, None)
+                folder.save(training, None)
             training.run(
-                watch,
-                folder.keep,
-                checkpoint_every_s=checkpoint_every_s,
-                callbacks=callbacks if first else (),
+                watch, folder.save, checkpoint_every_s=checkpoint_every_s, callbacks=callbacks if first else ()
             )
             if self.labels == 0 and validation.labels is not None:
-                read = model.read(to_unit(validation.images).to(model.device))[-1].flatten()
-                assert isinstance(model, SpatialRGM)  # the other kind needs labels
-                model.rename_concepts(matching(read, validation.labels, model.num_classes))
+                clusters = model.read(to_unit(validation.images).to(model.device))[-1].flatten()
+                assert isinstance(model, SpatialRGM)  # counting models need labels
+                model.rename_concepts(matching(clusters, validation.labels, model.num_classes))
             measures, needed = summary(model, test), None
             if first:
                 needed = codes_needed(model, test)
@@ -137,7 +133,7 @@ class Plan:
 
 
 def plan_run(config: RunConfig) -> Plan:
-    """Return the training of a preset on a data set; raise RGMError for what the user can mend. Nothing is written."""
+    """Return the training of a preset on a data set; raise RGMError for invalid options. Nothing is written."""
     preset = preset_of(config.preset)
     device = resolve_device(config.device)
     size = config.size if config.size is not None else natural_size(config.data, config.preset, preset.size)
@@ -165,21 +161,17 @@ def _plan_network(
     labels: int | None,
     device: torch.device,
 ) -> Trainer:
-    """Return the training of a model of networks that knows so many labels, or all."""
+    """Return the training of a neural model with `labels` known labels, or all."""
     chosen = recipe(config.preset)
     train = joined(images, validation) if chosen.with_validation and not images.on_disk else images
     if labels is not None:
         chosen = chosen.with_hidden_labels()
         train = few_labels(train, labels, seed=config.seed) if images.labels is not None or labels else train
     chosen = chosen.adjusted(epochs=config.epochs, batch_size=config.batch_size)
-    torch.manual_seed(config.seed)  # the layers' initial weights have no other way to be seeded
+    torch.manual_seed(config.seed)  # initial weights of layers use the global generator
     model = SpatialRGM(
         config=model_config(
-            config.preset,
-            images.shape,
-            len(classes),
-            binarise=config.binarise,
-            estimator=config.estimator,
+            config.preset, images.shape, len(classes), binarise=config.binarise, estimator=config.estimator
         )
     )
     engine = Engine(precision=config.precision, compile=config.compile, deterministic=config.deterministic)
@@ -194,7 +186,7 @@ def _plan_counting(
     _labels: int | None,
     device: torch.device,
 ) -> Trainer:
-    """Return the learning of a counting model; raise RGMError for what is of networks alone."""
+    """Return the training of a counting model; raise RGMError for options of neural models."""
     networks = {
         "--estimator": config.estimator,
         "--binarise": config.binarise,
@@ -213,10 +205,8 @@ def _plan_counting(
             f"the preset {config.preset} learns every class from its own images, but there are no labels in "
             f"{images.source}"
         )
-    torch.manual_seed(config.seed)  # the counts before anything is learned
+    torch.manual_seed(config.seed)  # initial counts use the global generator
     model = CountingRGM(counting_preset(config.preset, images.shape, len(classes), len(images)))
-    steps = adjusted(
-        preset_of(config.preset).make_recipe(), epochs=config.epochs, batch_size=config.batch_size
-    )
+    steps = adjusted(preset_of(config.preset).make_recipe(), epochs=config.epochs, batch_size=config.batch_size)
     engine = Engine(deterministic=config.deterministic)
     return CountingTrainer(model.to(device), images, validation, steps, seed=config.seed, engine=engine)

@@ -1,4 +1,4 @@
-"""What a training is worth on a split: the measures that are watched at every epoch, and which codes are needed."""
+"""Measures of a model on a split after every epoch, and the codes that it needs."""
 
 import torch
 from torch import Tensor
@@ -9,13 +9,13 @@ from rgm.model.generative import RGM
 from rgm.runtime.distributed import current, gathered, total
 
 NEEDED_IMAGES = 2_000
-"""Images on which it is measured which codes are needed: at most so many, drawn at random, the same ones each time."""
+"""Maximum number of images for the measure of needed codes: a fixed random sample."""
 
 
 def summary(model: RGM, images: ImageSet, *, clusters: bool = False) -> dict[str, float]:
-    """Return the measures that training watches, by name, on a split: with hard codes throughout.
+    """Return the measures that training records, by name, on a split, with hard codes.
 
-    `clusters`: the concepts have no names yet, and are scored by the optimal matching with the classes.
+    `clusters`: the concepts are unnamed clusters, scored by the optimal matching with the classes.
     """
     processes, dtype = current(), model.dtype
     z1, concepts, error = list[Tensor](), list[Tensor](), 0.0
@@ -43,7 +43,7 @@ def summary(model: RGM, images: ImageSet, *, clusters: bool = False) -> dict[str
 
 @torch.no_grad()
 def codes_needed(model: RGM, images: ImageSet) -> NeededCodes:
-    """Return which codes a model needs for a split, on at most 2,000 of its images; see `NeededCodes`."""
+    """Return the codes that a model needs for a split, on at most 2,000 of its images; see `NeededCodes`."""
     chosen = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))[:NEEDED_IMAGES]
     unit = to_unit(images.images[chosen.sort().values if images.on_disk else chosen]).to(model.dtype)
     unit = unit.to(model.device)

@@ -1,4 +1,4 @@
-"""A training on TensorBoard's pages."""
+"""Logging to TensorBoard."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 class TensorBoard:
     """A callback that writes TensorBoard's files: the loss and its terms at every step, the measures at every epoch.
 
-    Needs the extra `tensorboard`; raises RGMError where it is absent, or the folder cannot be written. A training that
-    is taken up again hides what its earlier part wrote of later steps.
+    Needs the extra `tensorboard`; raises RGMError where it is absent, or the folder cannot be written. A resumed
+    training hides earlier records of later steps.
     """
 
     def __init__(self, folder: Path | str) -> None:

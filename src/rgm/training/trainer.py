@@ -1,4 +1,4 @@
-"""What every training answers, whatever kind of model it trains."""
+"""The interface of every trainer."""
 
 import math
 import time
@@ -17,7 +17,7 @@ from rgm.training.engine import Engine
 
 @runtime_checkable
 class Epochs(Protocol):
-    """A recipe, as far as every trainer's has it in common: a frozen dataclass with a number of epochs."""
+    """The common interface of recipes: a frozen dataclass with a number of epochs."""
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
@@ -29,35 +29,35 @@ class Epochs(Protocol):
 
 @runtime_checkable
 class Trainer(Protocol):
-    """A model on its way through a recipe, which can be stopped after any step and taken up again."""
+    """Training of a model by a recipe, which can be stopped after any step and resumed."""
 
     history: list[EpochRecord]
     saves_start: bool
-    """Whether a checkpoint is due before the first step, which may be long."""
+    """Whether to save a checkpoint before the first step, which may be long."""
 
     @property
     def model(self) -> RGM:
-        """The model that is trained, in place."""
+        """The model, trained in place."""
         ...
 
     @property
     def recipe(self) -> Epochs:
-        """How it is trained."""
+        """The recipe."""
         ...
 
     @property
     def engine(self) -> Engine:
-        """How it is computed."""
+        """Precision, compilation, determinism."""
         ...
 
     @property
     def device(self) -> torch.device:
-        """Where it is computed."""
+        """The device."""
         ...
 
     @property
     def processes(self) -> Processes:
-        """Which processes share it."""
+        """The processes that share it."""
         ...
 
     @property
@@ -66,26 +66,21 @@ class Trainer(Protocol):
         ...
 
     def run(
-        self,
-        watch: Watch,
-        save: "Save",
-        *,
-        checkpoint_every_s: float = math.inf,
-        callbacks: Sequence[Callback] = (),
+        self, watch: Watch, save: "Save", *, checkpoint_every_s: float = math.inf, callbacks: Sequence[Callback] = ()
     ) -> None:
-        """Go on to the end.
+        """Train to the end.
 
         `watch` and `callbacks` are called after every step; `save` and `callbacks` after every epoch; `save` also every
-        `checkpoint_every_s` seconds within an epoch, and where one of the others interrupts by raising.
+        `checkpoint_every_s` seconds within an epoch, and when one of the others raises.
         """
         ...
 
     def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """Return what is needed to go on beside the model: numbers for JSON, and tensors by name."""
+        """Return the state to resume from besides the model: numbers for JSON, and tensors by name."""
         ...
 
     def restore(self, numbers: dict[str, Any], tensors: dict[str, Tensor]) -> None:
-        """Go back to where `state` was taken; the caller restores the model. Raises RGMError for another's state."""
+        """Restore a state of `state`; the caller restores the model. Raises RGMError for another recipe's state."""
         ...
 
 
@@ -95,19 +90,15 @@ Save = Callable[[Trainer, EpochRecord | None], None]
 
 @dataclass(frozen=True, kw_only=True)
 class FitResult:
-    """A trained model (the one handed in) with its history and how long it took."""
+    """A trained model (the given one) with its history and duration."""
 
     model: RGM
     history: tuple[EpochRecord, ...]
     elapsed_s: float
 
 
-def finished(
-    trainer: Trainer, watch: Watch = lambda _: None, callbacks: Sequence[Callback] = ()
-) -> FitResult:
-    """Run a training to its end, in memory alone."""
+def finished(trainer: Trainer, watch: Watch = lambda _: None, callbacks: Sequence[Callback] = ()) -> FitResult:
+    """Run a training to its end, in memory."""
     start = time.perf_counter()
     trainer.run(watch, lambda *_: None, callbacks=callbacks)
-    return FitResult(
-        model=trainer.model, history=tuple(trainer.history), elapsed_s=time.perf_counter() - start
-    )
+    return FitResult(model=trainer.model, history=tuple(trainer.history), elapsed_s=time.perf_counter() - start)

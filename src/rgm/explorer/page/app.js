@@ -1,17 +1,17 @@
-// The page's state, and what each gesture asks of the model. No build step, no other code than this.
+// The state of the page and its reactions to input. Plain modules: no build step and no library.
 import { engine } from "./engine.js";
-import { change, inside, picture, show, showChange, tints } from "./pixels.js";
+import { change, shareInside, toCanvas, show, showChange, codeColours } from "./pixels.js";
 import { figure, fromLink, npz, save, toLink } from "./share.js";
-import { asDigit, grey, Refused, uploaded } from "./strokes.js";
+import { asDigit, grey, UploadError, uploaded } from "./strokes.js";
 import { WORDS } from "./words.js";
 
 const SHEET = 20, FRAMES = 11;
 const $ = (id) => document.getElementById(id);
 let about, colours;
 let language = localStorage.getItem("language") ?? (navigator.language.startsWith("ko") ? "ko" : "en");
-let state = null; // { image, z1, above, concept, painted, chosen }
-let before = null; // what stood there before the last change, and the cell that was changed
-let past = [], future = [], selected = [], children = null;
+let state = null; // { image, z1, above, concept, reconstruction, chosen }: `concept` are probabilities, `chosen` is an index
+let previous = null; // the reconstruction before the last change, and the changed cell
+let undoStack = [], redoStack = [], selected = [], children = null;
 let sheet = { concept: 0, seed: 0, temperature: 1 };
 let seed = 0;
 
@@ -32,7 +32,7 @@ const button = (label, act, ...parts) => {
   return made;
 };
 
-// Requests. Of each kind one is under way at most, and of those that wait only the latest is sent.
+// Requests. At most one of each kind is in progress; of the waiting ones, only the latest is sent.
 const waiting = new Map();
 async function latest(kind, ask, then) {
   if (waiting.has(kind)) return void waiting.set(kind, [ask, then]);
@@ -40,32 +40,32 @@ async function latest(kind, ask, then) {
   try {
     then(await ask());
   } catch (error) {
-    complain(error);
+    showError(error);
   }
   const next = waiting.get(kind);
   waiting.delete(kind);
   if (next) await latest(kind, ...next);
 }
-function say(text) { $("report").textContent = text; }
-function complain(error) {
-  if (error instanceof Refused) say(word(error.word, ...error.values));
-  else say(error instanceof TypeError ? word("failed") : error.message);
+function showStatus(text) { $("status").textContent = text; }
+function showError(error) {
+  if (error instanceof UploadError) showStatus(word(error.word, ...error.values));
+  else showStatus(error instanceof TypeError ? word("failed") : error.message);
 }
 
-// What is on the page.
+// Rendering.
 function render() {
   if (!state) return;
   const [height, width] = about.grid, [, rows, columns] = about.image;
-  show($("painted"), state.painted, about.image);
-  $("seen").hidden = !state.image;
-  if (state.image) show($("seen").querySelector("canvas"), state.image, about.image);
+  show($("reconstruction"), state.reconstruction, about.image);
+  $("input").hidden = !state.image;
+  if (state.image) show($("input").querySelector("canvas"), state.image, about.image);
   const buttons = cells(), tiles = $("map").children;
   state.z1.flat().forEach((code, place) => {
     const row = Math.floor(place / width), column = place % width, cell = buttons[place], tile = tiles[place];
     cell.setAttribute("aria-label", word("cell", row + 1, column + 1, code));
     cell.setAttribute("aria-selected", selected.some(([r, c]) => r === row && c === column));
     Object.assign(tile, { textContent: code });
-    Object.assign(tile.style, { background: colours[code].ground, color: colours[code].ink });
+    Object.assign(tile.style, { background: colours[code].background, color: colours[code].text });
     tile.classList.toggle("child", isChild(row / height, column / width));
   });
   const [row, column] = selected[0] ?? [];
@@ -83,10 +83,10 @@ function render() {
   });
   renderLevels();
   renderChange();
-  $("undo").disabled = !past.length;
-  $("redo").disabled = !future.length;
+  $("undo").disabled = !undoStack.length;
+  $("redo").disabled = !redoStack.length;
   $("complete").disabled = !selected.length;
-  remember();
+  updateLink();
 }
 function renderLevels() {
   state.above.forEach((grid, i) => grid.flat().forEach((code, place) => {
@@ -98,111 +98,111 @@ function renderLevels() {
     tile.setAttribute("aria-label", word("cell", row + 1, column + 1, code));
   }));
 }
-// Whether a cell that begins at these shares of the grid's height and width lies beneath the chosen coarser one.
+// Whether a cell lies below the selected coarser cell; its upper left corner is given in shares of the grid's height and width.
 function isChild(down, across) {
   const [top, left, bottom, right] = children ?? [2, 2, 2, 2], little = 1e-9;
   return down >= top - little && down < bottom - little && across >= left - little && across < right - little;
 }
 function renderChange() {
-  const changed = change(state.painted, (before ?? state).painted, about.image), [tall, wide] = about.patch;
+  const changed = change(state.reconstruction, (previous ?? state).reconstruction, about.image), [tall, wide] = about.patch;
   showChange($("difference"), changed, about.image);
-  if (!before) return;
-  if (!changed.some(Boolean)) return say(word("same"));
-  if (!before.cell) return say("");
-  const [row, column] = before.cell;
-  say(word("changed", inside(changed, about.image[2], [row * tall, column * wide, (row + 1) * tall, (column + 1) * wide])));
+  if (!previous) return;
+  if (!changed.some(Boolean)) return showStatus(word("same"));
+  if (!previous.cell) return showStatus("");
+  const [row, column] = previous.cell;
+  showStatus(word("changed", shareInside(changed, about.image[2], [row * tall, column * wide, (row + 1) * tall, (column + 1) * wide])));
 }
-function remember() {
+function updateLink() {
   history.replaceState(null, "", `#${toLink({ model: about.name, state, sheet })}`);
 }
-function become(next, { cell = null, undoable = true } = {}) {
-  if (state && undoable) [past, future] = [[...past, state], []];
-  before = state && { painted: state.painted, cell };
+function setState(next, { cell = null, undoable = true } = {}) {
+  if (state && undoable) [undoStack, redoStack] = [[...undoStack, state], []];
+  previous = state && { reconstruction: state.reconstruction, cell };
   state = next;
   render();
   palette();
 }
-function travel(from, to) {
+function stepHistory(from, to) {
   if (!from.length) return;
   to.push(state);
-  before = { painted: state.painted };
+  previous = { reconstruction: state.reconstruction };
   state = from.pop();
   render();
   palette();
 }
 
-// An image is read, or codes become the image.
-function taken({ z1, above, concept, painted, image }, undoable = true) {
+// New states: an encoded image, a sample, a changed cell, resampled cells.
+function showEncoded({ z1, above, concept, reconstruction, image }, undoable = true) {
   [selected, children] = [[], null];
-  become({ image, z1, above, concept, painted, chosen: concept.indexOf(Math.max(...concept)) }, { undoable });
-  [before] = [null];
+  setState({ image, z1, above, concept, reconstruction, chosen: concept.indexOf(Math.max(...concept)) }, { undoable });
+  [previous] = [null];
   renderChange();
 }
-function instance(z1, chosen) {
+function showSample(z1, chosen) {
   [selected, children] = [[], null];
-  latest("paint", () => engine.paint(z1), (seen) => become({ ...seen, image: null, chosen }));
+  latest("decode", () => engine.decode(z1), (result) => setState({ ...result, image: null, chosen }));
 }
-function instantiate(concept) {
-  latest("sample", () => engine.sample({ concept, count: 1, seed: ++seed, temperature: sheet.temperature }), ({ z1 }) => instance(z1[0], concept));
+function sampleConcept(concept) {
+  latest("sample", () => engine.sample({ concept, count: 1, seed: ++seed, temperature: sheet.temperature }), ({ z1 }) => showSample(z1[0], concept));
 }
-function replace(cell, code) {
+function changeCode(cell, code) {
   const z1 = state.z1.map((row) => [...row]);
   z1[cell[0]][cell[1]] = code;
-  latest("paint", () => engine.paint(z1), (seen) => become({ ...state, ...seen }, { cell }));
+  latest("decode", () => engine.decode(z1), (result) => setState({ ...state, ...result }, { cell }));
 }
-function complete() {
-  const asked = { z1: state.z1, concept: state.chosen, drawn: selected, seed: ++seed, temperature: sheet.temperature };
-  latest("complete", () => engine.complete(asked), (seen) => become({ ...state, ...seen }));
+function resample() {
+  const request = { z1: state.z1, concept: state.chosen, resampled: selected, seed: ++seed, temperature: sheet.temperature };
+  latest("complete", () => engine.complete(request), (result) => setState({ ...state, ...result }));
 }
 
-// The palette of the chosen cell.
+// The palette of the selected cell.
 function palette() {
   $("palette-hint").textContent = word(selected.length === 1 ? "palette-hint" : "palette-empty");
   if (selected.length !== 1) return $("palette").replaceChildren();
-  const cell = selected[0], now = state.z1[cell[0]][cell[1]];
+  const cell = selected[0], current = state.z1[cell[0]][cell[1]];
   latest("palette", () => engine.palette({ z1: state.z1, concept: state.chosen, cell }), ({ codes, probabilities }) => {
     if (selected.length !== 1 || selected[0] !== cell) return;
     const focused = $("palette").contains(document.activeElement) ? document.activeElement.dataset.code : null;
     $("palette").replaceChildren(...codes.map((code, place) => {
-      const patch = picture(about.codes[code], [about.image[0], ...about.patch], 40);
-      const tile = button(word("code", code, probabilities[place]), () => replace(cell, code), patch, element("span", {}, percent(probabilities[place])));
+      const patch = toCanvas(about.codes[code], [about.image[0], ...about.patch], 40);
+      const tile = button(word("code", code, probabilities[place]), () => changeCode(cell, code), patch, element("span", {}, percent(probabilities[place])));
       tile.dataset.code = code;
       tile.setAttribute("role", "option");
-      tile.setAttribute("aria-selected", code === now);
+      tile.setAttribute("aria-selected", code === current);
       return tile;
     }));
     if (focused) $("palette").querySelector(`[data-code="${focused}"]`)?.focus();
   });
 }
-function choose(cell, more) {
+function select(cell, more) {
   const same = ([row, column]) => row === cell[0] && column === cell[1];
   if (!more) selected = [cell];
   else selected = selected.some(same) ? selected.filter((one) => !same(one)) : [...selected, cell];
-  [before, children] = [null, null];
+  [previous, children] = [null, null];
   render();
   palette();
 }
 
-// Samples and morphs.
-function strip(place, { z1, painted }, chosen, label) {
-  place.replaceChildren(...painted.map((image, n) => button(label(n), () => instance(z1[n], chosen(n)), picture(image, about.image, 84))));
+// Samples and morphs between concepts.
+function strip(place, { z1, images }, chosen, label) {
+  place.replaceChildren(...images.map((image, n) => button(label(n), () => showSample(z1[n], chosen(n)), toCanvas(image, about.image, 84))));
 }
-function samples(asked) {
-  sheet = asked;
-  latest("samples", () => engine.sample({ ...asked, count: SHEET }), (drawn) => {
-    strip($("samples"), drawn, () => asked.concept, (n) => word("instance", n + 1, about.classes[asked.concept]));
-    if (state) remember();
+function samples(request) {
+  sheet = request;
+  latest("samples", () => engine.sample({ ...request, count: SHEET }), (samples) => {
+    strip($("samples"), samples, () => request.concept, (n) => word("instance", n + 1, about.classes[request.concept]));
+    if (state) updateLink();
   });
 }
 function morph() {
   const start = Number($("sample-concept").value), end = Number($("morph-concept").value);
-  latest("morph", () => engine.morph({ start, end, count: FRAMES, seed: ++seed, temperature: sheet.temperature }), (drawn) => {
-    strip($("frames"), drawn, (n) => (2 * n < FRAMES ? start : end), (n) => word("frame", n + 1, about.classes[start], about.classes[end]));
+  latest("morph", () => engine.morph({ start, end, count: FRAMES, seed: ++seed, temperature: sheet.temperature }), (frames) => {
+    strip($("frames"), frames, (n) => (2 * n < FRAMES ? start : end), (n) => word("frame", n + 1, about.classes[start], about.classes[end]));
   });
 }
 
 // Drawing.
-function drawing() {
+function setUpDrawing() {
   const canvas = $("drawing"), context = canvas.getContext("2d", { willReadFrequently: true });
   let last = null, fresh = true;
   const blank = () => {
@@ -213,23 +213,23 @@ function drawing() {
     const box = canvas.getBoundingClientRect();
     return [((event.clientX - box.left) * canvas.width) / box.width, ((event.clientY - box.top) * canvas.height) / box.height];
   };
-  const read = () => latest("read", () => {
+  const encodeDrawing = () => latest("encode", () => {
     const { width, height } = canvas, [channels, ...side] = about.image;
     const digit = asDigit(grey(context.getImageData(0, 0, width, height).data), height, width, side);
     const image = channels === 1 ? digit : Uint8Array.from({ length: 3 * digit.length }, (_, i) => digit[Math.floor(i / 3)]);
-    return engine.read(image).then((seen) => ({ ...seen, image }));
-  }, (seen) => taken(seen, false));
+    return engine.encode(image).then((result) => ({ ...result, image }));
+  }, (result) => showEncoded(result, false));
   const stroke = (from, to) => {
     Object.assign(context, { strokeStyle: "#fff", lineWidth: 22, lineCap: "round", lineJoin: "round" });
     context.beginPath();
     context.moveTo(...from);
     context.lineTo(...to);
     context.stroke();
-    read();
+    encodeDrawing();
   };
   canvas.addEventListener("pointerdown", (event) => {
     if (fresh) blank();
-    if (state) [past, future] = [[...past, state], []];
+    if (state) [undoStack, redoStack] = [[...undoStack, state], []];
     fresh = false;
     last = place(event);
     canvas.setPointerCapture(event.pointerId);
@@ -248,14 +248,14 @@ function drawing() {
     fresh = false;
   });
   blank();
-  return (seen) => {
+  return (result) => {
     fresh = true;
-    show(canvas, seen.image, about.image);
-    taken(seen);
+    show(canvas, result.image, about.image);
+    showEncoded(result);
   };
 }
 
-// The page's parts.
+// Building the page.
 const cells = () => $("cells").querySelectorAll("button");
 function build() {
   const [height, width] = about.grid;
@@ -263,7 +263,7 @@ function build() {
     const line = element("div", {}, ...Array.from({ length: width }, (_, column) => {
       const cell = element("button", { type: "button", tabIndex: row || column ? -1 : 0 });
       cell.setAttribute("role", "gridcell");
-      cell.addEventListener("click", (event) => choose([row, column], event.shiftKey || $("several").getAttribute("aria-pressed") === "true"));
+      cell.addEventListener("click", (event) => select([row, column], event.shiftKey || $("several").getAttribute("aria-pressed") === "true"));
       return cell;
     }));
     line.setAttribute("role", "row");
@@ -271,17 +271,17 @@ function build() {
   });
   $("cells").replaceChildren(...lines);
   $("cells").style.gridTemplate = `repeat(${height}, 1fr) / repeat(${width}, 1fr)`;
-  $("cells").addEventListener("keydown", walk);
+  $("cells").addEventListener("keydown", moveFocus);
   $("map").style.gridTemplate = `repeat(${height}, 1fr) / repeat(${width}, 1fr)`;
   $("map").replaceChildren(...Array.from({ length: height * width }, () => element("span")));
-  colours = tints(about.codes);
+  colours = codeColours(about.codes);
   $("bars").replaceChildren(...about.classes.map((name, k) => {
     const bar = element("button", { type: "button" }, element("b", {}, name), element("span", {}, element("i")), element("output"));
-    bar.addEventListener("click", () => instantiate(k));
+    bar.addEventListener("click", () => sampleConcept(k));
     return bar;
   }));
   for (const id of ["sample-concept", "morph-concept"]) $(id).replaceChildren(...about.classes.map((name, k) => new Option(name, k)));
-  $("pick").hidden = !about.test_images;
+  $("test-image").hidden = !about.test_images;
   buildLevels();
 }
 function buildLevels() {
@@ -293,19 +293,19 @@ function buildLevels() {
     grid.append(...Array.from({ length: height * width }, (_, place) => {
       const row = Math.floor(place / width), column = place % width;
       return button("", () => {
-        [selected, before] = [[], null];
+        [selected, previous] = [[], null];
         children = [row / height, column / width, (row + 1) / height, (column + 1) / width];
         render();
         palette();
-        say(word("children", row + 1, column + 1, i + 2));
+        showStatus(word("children", row + 1, column + 1, i + 2));
       });
     }));
     return element("div", {}, element("h4", { textContent: word("level", i + 2) }), grid);
   }));
 }
-function walk(event) {
+function moveFocus(event) {
   if (event.key === "Escape") {
-    [selected, before] = [[], null];
+    [selected, previous] = [[], null];
     render();
     return palette();
   }
@@ -320,7 +320,7 @@ function walk(event) {
   next.focus();
   event.preventDefault();
 }
-function speak() {
+function applyLanguage() {
   document.documentElement.lang = language;
   document.querySelectorAll("[data-word]").forEach((part) => { part.textContent = word(part.dataset.word); });
   document.querySelectorAll("[data-label]").forEach((part) => part.setAttribute("aria-label", word(part.dataset.label)));
@@ -334,45 +334,45 @@ function speak() {
   render();
   palette();
 }
-function keep() {
-  const canvas = (bytes) => picture(bytes, about.image, 224), float = (values, ...shape) => ["<f4", [1, ...shape], Float32Array.from(values)];
+function addDownloads() {
+  const canvas = (bytes) => toCanvas(bytes, about.image, 224), float = (values, ...shape) => ["<f4", [1, ...shape], Float32Array.from(values)];
   const layers = (bytes) => {
     const [channels, rows, columns] = about.image, size = rows * columns;
     return Array.from({ length: channels * size }, (_, i) => bytes[channels * (i % size) + Math.floor(i / size)] / 255);
   };
   const grid = (codes) => ["<i8", [1, codes.length, codes[0].length], BigInt64Array.from(codes.flat(), BigInt)];
   const acts = {
-    link: () => navigator.clipboard.writeText(location.href).then(() => say(word("copied")), () => say(word("not-copied"))),
-    "save-image": () => picture(state.painted, about.image, 8 * Math.max(...about.image.slice(1))).toBlob((content) => save("rgm.png", content)),
+    link: () => navigator.clipboard.writeText(location.href).then(() => showStatus(word("copied")), () => showStatus(word("not-copied"))),
+    "save-image": () => toCanvas(state.reconstruction, about.image, 8 * Math.max(...about.image.slice(1))).toBlob((content) => save("rgm.png", content)),
     "save-codes": () => save("rgm-codes.npz", npz({
       z1: grid(state.z1),
       ...Object.fromEntries(state.above.map((codes, i) => [`z${i + 2}`, grid(codes)])),
       concept: float(state.concept, about.classes.length),
-      reconstruction: float(layers(state.painted), ...about.image),
+      reconstruction: float(layers(state.reconstruction), ...about.image),
     })),
     "save-figure": () => {
-      const panels = [...(state.image ? [[word("image"), canvas(state.image)]] : []), [word("painted"), canvas(state.painted)]];
+      const panels = [...(state.image ? [[word("image"), canvas(state.image)]] : []), [word("reconstruction"), canvas(state.reconstruction)]];
       const heading = { codes: word("codes"), concept: word("concept") };
-      const drawn = figure({ title: `rgm: ${about.name}`, panels, state, classes: about.classes, tint: (code) => colours[code], heading });
-      save("rgm.svg", drawn, "image/svg+xml");
+      const svg = figure({ title: `rgm: ${about.name}`, panels, state, classes: about.classes, colour: (code) => colours[code], heading });
+      save("rgm.svg", svg, "image/svg+xml");
     },
   };
   for (const [id, act] of Object.entries(acts)) $(id).addEventListener("click", act);
 }
-function listen(start) {
+function addListeners(showImage) {
   const draw = () => samples({ concept: Number($("sample-concept").value), seed: ++seed, temperature: Number($("temperature").value) });
-  $("undo").addEventListener("click", () => travel(past, future));
-  $("redo").addEventListener("click", () => travel(future, past));
-  $("complete").addEventListener("click", complete);
+  $("undo").addEventListener("click", () => stepHistory(undoStack, redoStack));
+  $("redo").addEventListener("click", () => stepHistory(redoStack, undoStack));
+  $("complete").addEventListener("click", resample);
   $("several").addEventListener("click", ({ currentTarget }) => currentTarget.setAttribute("aria-pressed", currentTarget.getAttribute("aria-pressed") !== "true"));
-  $("pick").addEventListener("click", () => latest("read", () => engine.pick(Math.floor(Math.random() * about.test_images)), start));
+  $("test-image").addEventListener("click", () => latest("encode", () => engine.testImage(Math.floor(Math.random() * about.test_images)), showImage));
   $("upload").addEventListener("change", ({ target }) => {
     const [file] = target.files;
     target.value = "";
-    if (file) latest("read", async () => {
+    if (file) latest("encode", async () => {
       const image = await uploaded(file, about.image);
-      return { ...(await engine.read(image)), image };
-    }, start);
+      return { ...(await engine.encode(image)), image };
+    }, showImage);
   });
   $("sample").addEventListener("click", draw);
   $("sample-concept").addEventListener("change", draw);
@@ -382,33 +382,33 @@ function listen(start) {
   $("language").addEventListener("click", () => {
     language = language === "en" ? "ko" : "en";
     localStorage.setItem("language", language);
-    speak();
+    applyLanguage();
   });
   document.addEventListener("keydown", (event) => {
     if (!(event.ctrlKey || event.metaKey) || event.key.toLowerCase() !== "z") return;
     event.preventDefault();
-    if (event.shiftKey) travel(future, past);
-    else travel(past, future);
+    if (event.shiftKey) stepHistory(redoStack, undoStack);
+    else stepHistory(undoStack, redoStack);
   });
-  keep();
+  addDownloads();
 }
-async function open(start) {
+async function openPage(showImage) {
   let link = null;
   try {
     link = fromLink(location.hash.slice(1), about);
   } catch {
-    say(word("wrong-link"));
+    showStatus(word("wrong-link"));
   }
-  const wrong = $("report").textContent;
+  const wrong = $("status").textContent;
   sheet = link?.sheet ?? { ...sheet, concept: link?.chosen ?? Math.min(3, about.classes.length - 1) };
-  if (link) become({ ...(await engine.paint(link.z1)), image: null, chosen: link.chosen });
-  else if (about.test_images) start(await engine.pick(0));
+  if (link) setState({ ...(await engine.decode(link.z1)), image: null, chosen: link.chosen });
+  else if (about.test_images) showImage(await engine.testImage(0));
   else {
     const { z1: [z1] } = await engine.sample({ concept: sheet.concept, count: 1, seed: 0, temperature: 1 });
-    become({ ...(await engine.paint(z1)), image: null, chosen: sheet.concept });
+    setState({ ...(await engine.decode(z1)), image: null, chosen: sheet.concept });
   }
   if (!link) sheet = { ...sheet, concept: state.chosen };
-  if (wrong) say(wrong);
+  if (wrong) showStatus(wrong);
   seed = sheet.seed;
   $("sample-concept").value = sheet.concept;
   $("morph-concept").value = (sheet.concept + 5) % about.classes.length;
@@ -417,18 +417,18 @@ async function open(start) {
   samples(sheet);
 }
 
-speak();
-say(word("loading"));
+applyLanguage();
+showStatus(word("loading"));
 try {
   about = await engine.about();
-  say("");
+  showStatus("");
   $("model").textContent = about.name;
   build();
-  speak();
-  const start = drawing();
-  listen(start);
-  await open(start);
+  applyLanguage();
+  const showImage = setUpDrawing();
+  addListeners(showImage);
+  await openPage(showImage);
   document.body.dataset.ready = "yes";
 } catch (error) {
-  complain(error);
+  showError(error);
 }

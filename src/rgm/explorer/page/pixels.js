@@ -1,21 +1,21 @@
-// Images as bytes, row by row and channels last, onto canvases; and what differs between two of them.
+// Drawing images (bytes, row by row, channels last) on canvases, and the difference of two images.
 
 export function show(canvas, bytes, [channels, rows, columns], colour = null) {
-  const small = document.createElement("canvas"), picture = new ImageData(columns, rows);
+  const small = document.createElement("canvas"), pixels = new ImageData(columns, rows);
   small.width = columns;
   small.height = rows;
   for (let i = 0; i < rows * columns; i++) {
     const at = channels * i;
     const [r, g, b] = colour ? colour(i) : channels === 3 ? bytes.slice(at, at + 3) : [bytes[at], bytes[at], bytes[at]];
-    picture.data.set([r, g, b, 255], 4 * i);
+    pixels.data.set([r, g, b, 255], 4 * i);
   }
-  small.getContext("2d").putImageData(picture, 0, 0);
+  small.getContext("2d").putImageData(pixels, 0, 0);
   const context = canvas.getContext("2d");
   context.imageSmoothingEnabled = false;
   context.drawImage(small, 0, 0, canvas.width, canvas.height);
 }
 
-export function picture(bytes, shape, side) {
+export function toCanvas(bytes, shape, side) {
   const canvas = document.createElement("canvas");
   canvas.width = canvas.height = side;
   show(canvas, bytes, shape);
@@ -40,24 +40,24 @@ export function showChange(canvas, changed, shape) {
   });
 }
 
-// The share of the change's energy inside [top, left, bottom, right], or null where nothing changed.
-export function inside(changed, columns, [top, left, bottom, right]) {
+// The share of the squared change inside [top, left, bottom, right], or null if no pixel changed.
+export function shareInside(changed, columns, [top, left, bottom, right]) {
   let own = 0, total = 0;
   changed.forEach((x, i) => {
-    const row = Math.floor(i / columns), column = i % columns, energy = x * x;
-    total += energy;
-    if (row >= top && row < bottom && column >= left && column < right) own += energy;
+    const row = Math.floor(i / columns), column = i % columns, square = x * x;
+    total += square;
+    if (row >= top && row < bottom && column >= left && column < right) own += square;
   });
   return total ? own / total : null;
 }
 
-// A ground and an ink for each code: the darker the more it paints, neighbours in number far apart in hue.
-export function tints(patches) {
+// A background and a text colour for each code: darker for codes with more ink; consecutive codes differ in hue.
+export function codeColours(patches) {
   return patches.map((patch, code) => {
     const amount = patch.reduce((sum, x) => sum + x, 0) / patch.length / 255;
     return {
-      ground: `oklch(${0.96 - 0.55 * amount} ${amount < 0.03 ? 0 : 0.11} ${(code * 222.5) % 360})`,
-      ink: amount > 0.45 ? "#fff" : "#111",
+      background: `oklch(${0.96 - 0.55 * amount} ${amount < 0.03 ? 0 : 0.11} ${(code * 222.5) % 360})`,
+      text: amount > 0.45 ? "#fff" : "#111",
     };
   });
 }

@@ -1,4 +1,4 @@
-// What leaves the page: a permanent link, arrays for NumPy, a figure.
+// Exports of the page: a permanent link, arrays for NumPy, a figure.
 
 export function toLink({ model, state, sheet }) {
   return new URLSearchParams({
@@ -9,18 +9,18 @@ export function toLink({ model, state, sheet }) {
   });
 }
 
-// What a link holds, or null where it holds nothing; throws where it is not one of this model's.
+// The state that a link holds, or null if it holds none; throws if the link is of another model.
 export function fromLink(text, about) {
   const link = new URLSearchParams(text), [height, width] = about.grid, concepts = about.classes.length;
   if (!link.has("z1")) return null;
   const z1 = numbers(link.get("z1"), about.states), sheet = numbers(link.get("samples") ?? "", 2 ** 31);
   const [chosen] = numbers(link.get("concept") ?? "", concepts);
   if (link.get("model") !== about.name || z1.length !== height * width || chosen === undefined) throw new Error("link");
-  const whole = sheet.length === 3 && sheet[0] < concepts && sheet[2] >= 1 && sheet[2] <= 20;
+  const valid = sheet.length === 3 && sheet[0] < concepts && sheet[2] >= 1 && sheet[2] <= 20;
   return {
     chosen,
     z1: Array.from({ length: height }, (_, row) => z1.slice(row * width, (row + 1) * width)),
-    sheet: whole ? { concept: sheet[0], seed: sheet[1], temperature: sheet[2] / 10 } : null,
+    sheet: valid ? { concept: sheet[0], seed: sheet[1], temperature: sheet[2] / 10 } : null,
   };
 }
 
@@ -79,8 +79,8 @@ function crc32(content) {
 }
 
 // Image, codes and concept side by side as one SVG; `panels` are [title, canvas] pairs.
-export function figure({ title, panels, state, classes, tint, heading }) {
-  const side = 224, gap = 28, top = 64, parts = [], escape = (text) => String(text).replace(/[&<>"]/g, (sign) => `&#${sign.charCodeAt(0)};`);
+export function figure({ title, panels, state, classes, colour, heading }) {
+  const side = 224, gap = 28, top = 64, parts = [], escape = (value) => String(value).replace(/[&<>"]/g, (character) => `&#${character.charCodeAt(0)};`);
   const text = (x, y, content, more = "") => parts.push(`<text x="${x}" y="${y}" ${more}>${escape(content)}</text>`);
   text(gap, 28, title, 'font-size="16" font-weight="bold"');
   panels.forEach(([name, canvas], i) => {
@@ -91,9 +91,9 @@ export function figure({ title, panels, state, classes, tint, heading }) {
   const left = gap + panels.length * (side + gap), rows = state.z1.length, columns = state.z1[0].length;
   text(left, top - 10, heading.codes);
   state.z1.forEach((row, y) => row.forEach((code, x) => {
-    const { ground, ink } = tint(code), wide = side / columns, tall = side / rows;
-    parts.push(`<rect x="${left + x * wide}" y="${top + y * tall}" width="${wide}" height="${tall}" fill="${ground}"/>`);
-    text(left + (x + 0.5) * wide, top + (y + 0.5) * tall + 3.5, code, `font-size="${Math.min(11, wide / 2)}" text-anchor="middle" fill="${ink}"`);
+    const { background, text: foreground } = colour(code), wide = side / columns, tall = side / rows;
+    parts.push(`<rect x="${left + x * wide}" y="${top + y * tall}" width="${wide}" height="${tall}" fill="${background}"/>`);
+    text(left + (x + 0.5) * wide, top + (y + 0.5) * tall + 3.5, code, `font-size="${Math.min(11, wide / 2)}" text-anchor="middle" fill="${foreground}"`);
   }));
   const bars = left + side + gap, step = side / classes.length;
   text(bars, top - 10, heading.concept);

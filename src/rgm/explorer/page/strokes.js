@@ -1,10 +1,10 @@
-// From a drawing or a picture of any size to an image such as the model was trained on.
+// Conversion of a drawing or an uploaded image of any size to an image like those that the model was trained on.
 
-const INK = 0.15; // grey from which on a pixel belongs to the drawing
-const BODY = 20 / 28; // share of the image's side that the drawing's longer side takes up, as in MNIST
+const INK = 0.15; // pixels brighter than this belong to the drawing
+const BODY = 20 / 28; // longer side of the drawing as a share of the image's side, as in MNIST
 const LARGEST_BYTES = 5e6, LARGEST_SIDE = 8000;
 
-export class Refused extends Error {
+export class UploadError extends Error {
   constructor(word, ...values) {
     super(word);
     this.word = word;
@@ -12,30 +12,30 @@ export class Refused extends Error {
   }
 }
 
-// An uploaded picture as an image of the model's shape, channels last: grey ones as MNIST's digits, bright on dark;
-// colour ones whole, their middle cut to the image's proportions. Throws Refused for what is no picture, or too large.
+// An uploaded image in the model's shape, channels last. For grey models it is cropped and centred like MNIST's digits, bright
+// on dark; for colour models the centre is cut to the model's proportions. Throws UploadError if it is unreadable or too large.
 export async function uploaded(file, [channels, rows, columns]) {
-  if (file.size > LARGEST_BYTES) throw new Refused("too-heavy", (file.size / 1e6).toFixed(1));
+  if (file.size > LARGEST_BYTES) throw new UploadError("too-heavy", (file.size / 1e6).toFixed(1));
   let bitmap;
   try {
     bitmap = await createImageBitmap(file);
   } catch {
-    throw new Refused("no-picture");
+    throw new UploadError("no-image");
   }
   const { width, height } = bitmap;
-  if (Math.max(width, height) > LARGEST_SIDE) throw new Refused("too-large", width, height);
+  if (Math.max(width, height) > LARGEST_SIDE) throw new UploadError("too-large", width, height);
   const canvas = document.createElement("canvas");
   canvas.width = width;
   canvas.height = height;
   const context = canvas.getContext("2d");
-  context.fillStyle = "#fff"; // what is transparent is paper
+  context.fillStyle = "#fff"; // transparent pixels become white
   context.fillRect(0, 0, width, height);
   context.drawImage(bitmap, 0, 0);
   const { data } = context.getImageData(0, 0, width, height);
-  return channels === 1 ? asDigit(onDark(grey(data), height, width), height, width, [rows, columns]) : whole(data, height, width, [rows, columns]);
+  return channels === 1 ? asDigit(onDark(grey(data), height, width), height, width, [rows, columns]) : cropped(data, height, width, [rows, columns]);
 }
 
-// The grey values of RGBA bytes, 0 to 1.
+// Grey values between 0 and 1 from RGBA bytes.
 export function grey(data) {
   const result = new Float32Array(data.length / 4);
   for (let i = 0; i < result.length; i++) {
@@ -52,7 +52,7 @@ function onDark(values, rows, columns) {
   return border[border.length >> 1] > 0.5 ? values.map((value) => 1 - value) : values;
 }
 
-// A drawing as MNIST's digits are: cut out, scaled into a box, its centre of mass in the middle. Without ink, empty.
+// A drawing normalised like MNIST's digits: cropped, scaled to a box, centred by its centre of mass. Empty if nothing is drawn.
 export function asDigit(values, rows, columns, [height, width]) {
   const image = new Uint8Array(height * width);
   let top = rows, left = columns, bottom = 0, right = 0;
@@ -79,7 +79,7 @@ export function asDigit(values, rows, columns, [height, width]) {
   return image;
 }
 
-function whole(data, rows, columns, [height, width]) {
+function cropped(data, rows, columns, [height, width]) {
   const scale = Math.min(rows / height, columns / width);
   const tall = Math.max(1, Math.floor(height * scale)), wide = Math.max(1, Math.floor(width * scale));
   const top = (rows - tall) >> 1, left = (columns - wide) >> 1, image = new Uint8Array(3 * height * width);
@@ -90,7 +90,7 @@ function whole(data, rows, columns, [height, width]) {
   return image;
 }
 
-// Each new pixel is the mean of the old ones that it covers, in proportion to how much of each.
+// Area resampling: each new pixel is the mean of the old pixels that it covers, weighted by the covered area.
 function resized(at, rows, columns, tall, wide) {
   const across = new Float32Array(rows * wide), result = new Float32Array(tall * wide);
   const spans = (size, count) => Array.from({ length: count }, (_, i) => covered((i * size) / count, ((i + 1) * size) / count, size));

@@ -1,0 +1,146 @@
+"""The posterior of a tree: upward and downward passes from images or codes."""
+
+import operator
+from collections.abc import Iterator
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+from rgm.counting.config import CountingConfig
+from rgm.counting.symbols import leaves
+from rgm.counting.tables import Tables, derive_tables
+from rgm.counting.tree import Pairs, Upward
+from rgm.errors import RGMError
+from rgm.model.generative import RGM
+
+LARGEST = 2**24
+"""Maximum numbers in a message of a chunk of a batch."""
+
+Images = Float[Tensor, "n channels rows columns"]
+Codes = Int64[Tensor, "n height width"]
+Visible = Bool[Tensor, "#n rows columns"]
+
+
+class TreePosterior(RGM):
+    """The counts of a tree, and its exact posterior by sum–product."""
+
+    config: CountingConfig
+    kind = "counting"
+    config_type = CountingConfig
+    exact_weights = ("leaves.",)  # rounding them would change symbols
+    packed_type = torch.bfloat16  # counts exceed float16's range
+
+    def __init__(self, config: CountingConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.leaves = leaves(config.symbols, config.image)
+        grids = [level.grid for level in config.levels[:-1]]
+        states = [level.states for level in config.levels[:-1]]
+        if self.leaves.grid != grids[0]:
+            raise RGMError(
+                f"the symbols form a grid of {self.leaves.grid} groups, but z1 has {grids[0]} in the configuration"
+            )
+        if config.smoothing.outliers * self.leaves.levels >= 1:
+            raise RGMError(
+                f"outliers are a share of each of {self.leaves.levels} levels, less than 1 / {self.leaves.levels}, but "
+                f"{config.smoothing.outliers:g} was requested"
+            )
+        self.grids = tuple(grids)
+        groups = [rows * columns for rows, columns in grids]
+        self._count("symbol_counts", groups[0], states[0], self.leaves.variates, self.leaves.levels)
+        for level in range(len(grids) - 1):
+            self._count(f"link_counts_{level + 1}", groups[level], states[level + 1], states[level])
+        self._count("top_counts", config.levels[-1].states, states[-1])
+        self._derived: tuple[list[Tensor], list[int], Tables] | None = None
+
+    def _count(self, name: str, *shape: int) -> None:
+        self.register_buffer(name, torch.empty(shape).exponential_())
+
+    @property
+    def counts(self) -> list[Tensor]:
+        """All Dirichlet counts, from the symbols to the class."""
+        links = [self.link_counts(level) for level in range(len(self.grids) - 1)]
+        return [self._buffer("symbol_counts"), *links, self._buffer("top_counts")]
+
+    @property
+    def size(self) -> int:
+        """Number of counts, all levels together."""
+        return sum(counts.numel() for counts in self.counts)
+
+    def link_counts(self, level: int) -> Float[Tensor, "cells parents states"]:
+        """Return the counts of p(z_ℓ | z_{ℓ+1}); levels count from 0 here, as in `Tree`."""
+        return self._buffer(f"link_counts_{level + 1}")
+
+    def _buffer(self, name: str) -> Tensor:
+        found = getattr(self, name)
+        assert isinstance(found, Tensor)
+        return found
+
+    def tables(self) -> Tables:
+        """Return the quantities derived from the current counts."""
+        counts = self.counts
+        versions = [array._version for array in counts]
+        if self._derived is not None:
+            known, then, tables = self._derived  # the tensors, since ids are reused
+            if then == versions and all(map(operator.is_, known, counts)):
+                return tables
+        self._derived = (
+            counts,
+            versions,
+            derive_tables(counts, self.grids, self.leaves, outliers=self.config.smoothing.outliers),
+        )
+        return self._derived[2]
+
+    def symbols(self, images: Images) -> Float[Tensor, "groups n symbols"]:
+        """Return the symbols of images, in the type of the counts."""
+        return self.leaves.read(images).to(self.counts[0].dtype)
+
+    def chunks(self, *batch: Tensor) -> Iterator[tuple[Tensor, ...]]:
+        """Yield chunks of a batch, of tensors of equal length, with messages of bounded size."""
+        cells = max(
+            rows * columns * (above.states + here.states)
+            for (rows, columns), here, above in zip(
+                self.grids, self.config.levels, self.config.levels[1:], strict=False
+            )
+        )
+        largest = max(cells, self.num_classes * self.config.levels[-2].states)
+        parts = [tensor.split(max(1, LARGEST // largest)) for tensor in batch]
+        yield from zip(*parts, strict=True)
+
+    def upward(self, images: Images, *, likelihood: bool = False, visible: Visible | None = None) -> Upward:
+        """Return the upward pass of one batch; `likelihood` selects the weights of symbols in p(image)."""
+        tables = self.tables()
+        symbols = self.symbols(images)
+        mask = None
+        if visible is not None:
+            mask = self.leaves.visible_symbols(visible.expand(len(images), -1, -1)).to(symbols)
+        return tables.tree.up((tables.likelihood if likelihood else tables.weighted).log_prob(symbols, mask))
+
+    def posterior(self, upward: Upward, labels: Tensor | None = None) -> tuple[Tensor, Tensor, Pairs]:
+        """Return log p(x | c), p(root | x), and the downward pass; with `labels`, both given the concept."""
+        tables = self.tables()
+        joint = upward.root[:, None] + tables.log_top
+        by_concept = joint.logsumexp(dim=2)
+        if labels is None:
+            root = joint.logsumexp(dim=1).softmax(dim=1)
+        else:
+            root = joint[torch.arange(len(labels), device=labels.device), labels].softmax(dim=1)
+        return by_concept, root, tables.tree.down(upward, root)
+
+    def _known(self, z1: Codes, keep: Tensor | None = None) -> Upward:
+        """Return the upward pass of given codes, all or those in `keep`.
+
+        A code without counts in its group is ignored: no state above leads to it.
+        """
+        tables = self.tables()
+        leaves = torch.full(
+            (z1[0].numel(), len(z1), self.latent_dim), -torch.inf, device=z1.device, dtype=self.counts[0].dtype
+        )
+        codes = z1.flatten(1).T[..., None]
+        leaves.scatter_(2, codes, 0.0)
+        impossible = tables.weighted.impossible[:, None].expand_as(leaves).gather(2, codes)
+        leaves.masked_fill_(impossible, 0.0)
+        if keep is not None:
+            leaves.masked_fill_(~keep.expand_as(z1).flatten(1).T[..., None], 0.0)
+        return tables.tree.up(leaves)

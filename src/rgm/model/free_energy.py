@@ -1,0 +1,121 @@
+"""The variational bound of networks: free energy and importance weights."""
+
+import math
+from itertools import pairwise
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from rgm.distributions.categorical import CategoricalField
+from rgm.model.generative import Images
+from rgm.model.networks import Networks
+from rgm.model.results import FreeEnergy
+
+NEGLIGIBLE = 1e-6
+"""Concepts less probable than this are omitted from sums in evaluation, at less than 0.001 nats each."""
+
+
+class VariationalBound(Networks):
+    """F(x) and its terms, for given samples or for samples from q."""
+
+    @torch.no_grad()
+    def free_energy(
+        self, images: Images, labels: Int64[Tensor, " n"] | None = None, *, generator: torch.Generator | None = None
+    ) -> FreeEnergy:
+        """Return F(x) in nats per image, its codes sampled from q and its top level summed exactly.
+
+        F(x) = −log p(x | z_1) + Σ_{ℓ<L} [ log q(z_ℓ | z_{ℓ−1}) − log p(z_ℓ | z_{ℓ+1}) ] + KL(q(z_L | ·) ‖ p(z_L)), with
+        each z_ℓ sampled bottom-up from q(z_ℓ | z_{ℓ−1}), and the expectation over z_L a sum over concepts. With
+        `labels` the concept is known and F bounds −log p(x, y). Images are used as given: see `Likelihood.observe`.
+        """
+        self._check_images(images)
+        fields, drawn = self._draw(images, generator)
+        known = None if labels is None else self._labels(labels, len(images))
+        return self.bound(images, fields, drawn, known, negligible=NEGLIGIBLE)
+
+    def bound(
+        self,
+        images: Images,
+        fields: list[CategoricalField],
+        samples: list[Tensor],
+        labels: Int64[Tensor, " n"] | None = None,
+        *,
+        negligible: float = 0.0,
+    ) -> FreeEnergy:
+        """Return F(x) for given samples of z_1 … z_{L−1} from `fields`, differentiable in both.
+
+        `fields` are every level's q(z_ℓ | z_{ℓ−1}), the top's last; `samples` one-hot in value, or relaxed. Concepts
+        with q(z_L | ·) < `negligible` are omitted from the sum over concepts.
+        """
+        *log_q, last = [field.log_prob(z) for field, z in zip(fields, samples, strict=False)]
+        log_p = self._log_prob_between(samples)
+        rates = [q - p for q, p in zip(log_q, log_p, strict=True)]
+        uniform = math.log(self.num_classes)
+        if labels is None:
+            weights = fields[-1].probs().flatten(1)
+            top = uniform - fields[-1].entropy()
+            image, concept = (weights >= negligible).nonzero(as_tuple=True)
+            parent = self._embed(concept[:, None, None], self.depth)
+            log_prob = self.prior(self.depth - 1).log_prob(samples[-1][image], parent)
+            last = last.index_add(0, image, weights[image, concept] * log_prob, alpha=-1)
+        else:  # the concept does not depend on z_{L−1}: its cells can be summed out one by one
+            top = torch.full_like(last, uniform)
+            parent, field = self._embed(labels[:, None, None], self.depth), fields[-2]
+            prior = self.prior(self.depth - 1)
+            last = -field.entropy() - prior.expected_log_prob(field.probs(), samples[-1], parent)
+        distortion = -self.likelihood.log_prob(images, self.recognition(1).read(samples[0]))
+        return FreeEnergy(distortion_nats=distortion, rate_nats=torch.stack([*rates, last, top], dim=1))
+
+    @torch.no_grad()
+    def log_weight(self, images: Images, *, generator: torch.Generator | None = None) -> Float[Tensor, " n"]:
+        """Return log p(x, z) − log q(z | x) in nats, z_1 … z_{L−1} sampled from q and the concept summed out.
+
+        Its exponential is an unbiased estimate of p(x).
+        """
+        self._check_images(images)
+        fields, drawn = self._draw(images, generator)
+        joint = self.log_prob_by_concept(drawn[-1]) - math.log(self.num_classes)
+        log_p = [*self._log_prob_between(drawn), joint.logsumexp(dim=1)]
+        log_q = [field.log_prob(z) for field, z in zip(fields, drawn, strict=False)]
+        likelihood = self.likelihood.log_prob(images, self.recognition(1).read(drawn[0]))
+        return likelihood + torch.stack(log_p).sum(dim=0) - torch.stack(log_q).sum(dim=0)
+
+    def _draw(self, images: Images, generator: torch.Generator | None) -> tuple[list[CategoricalField], list[Tensor]]:
+        """Return every level's q(z_ℓ | z_{ℓ−1}), and one-hot samples of all but the top."""
+        below, fields, drawn = images, [], []
+        for level in range(1, self.depth):
+            fields.append(self.recognition(level).field(below))
+            drawn.append(self._one_hot(fields[-1].sample(generator), level))
+            below = self.recognition(level).read(drawn[-1])
+        return [*fields, self.recognition(self.depth).field(below)], drawn
+
+    def _log_prob_between(self, drawn: list[Tensor]) -> list[Tensor]:
+        """Return log p(z_ℓ | z_{ℓ+1}) in nats for the levels with a sampled parent."""
+        return [
+            self.prior(level).log_prob(child, self.recognition(level + 1).read(parent))
+            for level, (child, parent) in enumerate(pairwise(drawn), start=1)
+        ]
+
+    def log_prob_by_concept(self, z: Float[Tensor, "n states height width"]) -> Float[Tensor, "n classes"]:
+        """Return log p(z_{L−1} | z_L = c) in nats, for every concept c."""
+        prior = self.prior(self.depth - 1)
+        columns = []
+        for concept in range(self.num_classes):
+            parent = torch.full((len(z), 1, 1), concept, device=z.device)
+            columns.append(prior.log_prob(z, self._embed(parent, self.depth)))
+        return torch.stack(columns, dim=1)
+
+    def observe(self, images: Images, generator: torch.Generator | None = None) -> Images:
+        """Return grey images as observations: see `Likelihood.observe`."""
+        return self.likelihood.observe(images, generator)
+
+    @property
+    def is_density(self) -> bool:
+        """Whether the likelihood is a probability (or density) of what `observe` returns."""
+        return self.likelihood.is_density
+
+    @property
+    def pixels_kind(self) -> str:
+        """The name of the distribution of a pixel."""
+        return self.config.pixels.kind
