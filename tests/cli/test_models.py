@@ -55,6 +55,4 @@ def test_a_counted_model_is_packed_and_shared(counted: Path, tmp_path: Path) -> 
 def test_what_a_counted_model_has_not_is_refused(counted: Path, run: Path, tmp_path: Path) -> None:
     assert "no networks" in refused("export", counted, "--onnx", tmp_path)
     assert "no networks" in refused("explore", counted, "--export", tmp_path)
-    assert "exact evidence is of counting models" in refused(
-        "experiment", "exactness", run, "--out", tmp_path
-    )
+    assert "exact evidence is of counting models" in refused("experiment", "exactness", run, "--out", tmp_path)
