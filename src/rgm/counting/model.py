@@ -191,7 +191,8 @@ class CountingRGM(TreePosterior):
             joint = upward.root[:, None] + self.tables().log_top
             concepts = sample_states(joint.logsumexp(dim=2), generator, 1.0)
             sampled.append(concepts)
-            parts.append(self._below(joint[torch.arange(len(joint)), concepts], generator, given=upward))
+            given = joint[torch.arange(len(joint), device=joint.device), concepts]
+            parts.append(self._below(given, generator, given=upward))
         codes = tuple(torch.cat(level) for level in zip(*parts, strict=True))
         completed = torch.where(visible[:, None], images, self.decode(codes[0]))
         return Samples(images=completed, concept=torch.cat(sampled), codes=codes)
