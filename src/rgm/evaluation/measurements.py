@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from typing import Literal
 
 from rgm.data.images import ImageSet
@@ -19,8 +19,6 @@ from rgm.model.generative import RGM
 
 FEWEST = 50
 """Test images that an interval needs at least."""
-DRAWS = 3
-"""Independent sets of samples."""
 Property = Literal["abstraction", "instantiation", "locality"]
 """What is claimed of a model."""
 
@@ -29,7 +27,7 @@ Property = Literal["abstraction", "instantiation", "locality"]
 class SampleSizes:
     """How much is measured.
 
-    `samples` in each of `DRAWS` sets; test images of which every cell is given every other code, `cells`, and of which
+    `samples` in each of three sets; test images of which every cell is given every other code, `cells`, and of which
     the concept is changed, `concepts`.
     """
 
@@ -39,18 +37,6 @@ class SampleSizes:
 
 
 FULL = SampleSizes()
-
-
-def references(
-    judge: Judge, train: ImageSet, test: ImageSet, *, sizes: SampleSizes = FULL, seed: int = 0
-) -> Callable[[], Reference]:
-    """Return what gives the real images that samples are compared with, measured when it is first called."""
-
-    @cache
-    def measured() -> Reference:
-        return reference(judge, train, test, draws=DRAWS, limit=sizes.samples, thorough=False, seed=seed)
-
-    return measured
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +118,7 @@ def measure(
     needed: NeededCodes | None = None,
 ) -> Measurements:
     """Return what is measured of a model on a test split; its samples are compared with training images."""
-    real = None if judge is None else references(judge, train, test, sizes=sizes, seed=seed)
+    real = None if judge is None else cache(partial(reference, judge, train, test, limit=sizes.samples, seed=seed))
     return Measurements(model=model, test=test, judge=judge, real=real, sizes=sizes, seed=seed, needed=needed)
 
 
