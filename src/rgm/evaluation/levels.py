@@ -39,7 +39,7 @@ class Level:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Renormalization:
+class Levels:
     """What all levels keep of a labelled split, hard codes; `cells` has I(code; class) of each cell, a map a grid.
 
     `code_bits` are −log₂ p(z_1 | z_2) of every image.
@@ -69,7 +69,7 @@ class Renormalization:
 
 
 @torch.no_grad()
-def renormalization(split: SplitInference, judge: Judge, *, seed: int = 0) -> Renormalization:
+def levels(split: SplitInference, judge: Judge, *, seed: int = 0) -> Levels:
     """Return what each level keeps of a labelled split; raise RGMError for one without labels."""
     model, data = split.model, split.data
     if data.labels is None:
@@ -105,7 +105,7 @@ def renormalization(split: SplitInference, judge: Judge, *, seed: int = 0) -> Re
         levels.append(level(f"z{number}", z.shape[1:], states, above[:, number - 1], predicted, missed))
     missed = _by_concept(model, concept, images, generator)
     levels.append(level("concept", (1,), model.num_classes, above[:, -1], concept, missed))
-    return Renormalization(
+    return Levels(
         levels=tuple(levels),
         cells=tuple(
             mutual_information(z, labels, states.states, classes)

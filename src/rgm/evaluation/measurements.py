@@ -9,7 +9,7 @@ from rgm.data.images import ImageSet
 from rgm.evaluation.abstraction import Abstraction, abstraction
 from rgm.evaluation.instantiation import Instantiation, instantiation
 from rgm.evaluation.judge import Judge
-from rgm.evaluation.levels import Renormalization, renormalization
+from rgm.evaluation.levels import Levels, levels
 from rgm.evaluation.locality import Locality, locality
 from rgm.evaluation.sample_quality import Quality, Reference, Sampler, quality, reference
 from rgm.evaluation.split import SplitInference, infer_split
@@ -71,10 +71,10 @@ class Measurements:
         return abstraction(self.split)
 
     @cached_property
-    def levels(self) -> Renormalization:
+    def levels(self) -> Levels:
         """What each level keeps; raises RGMError without labels."""
         assert self.judge is not None
-        return renormalization(self.split, self.judge)
+        return levels(self.split, self.judge)
 
     @cached_property
     def quality(self) -> Quality:

@@ -13,7 +13,7 @@ from rgm.claims.claim import CLAIMS, Claim
 from rgm.evaluation.abstraction import Abstraction
 from rgm.evaluation.exactness import Exactness
 from rgm.evaluation.instantiation import Instantiation
-from rgm.evaluation.levels import Renormalization
+from rgm.evaluation.levels import Levels
 from rgm.evaluation.locality import Locality
 from rgm.evaluation.measurements import Property
 from rgm.report.canvas import drawable, subscript
@@ -46,7 +46,7 @@ class Report:
     history: tuple[EpochRecord, ...]
     claims: Sequence[Claim]
     abstraction: Abstraction
-    levels: Renormalization | None = None
+    levels: Levels | None = None
     instantiation: Instantiation
     locality: Locality
     judge_accuracy: float | None

@@ -7,8 +7,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from rgm.evaluation.abstraction import Abstraction
-from rgm.report.canvas import LABEL, SMALL, TITLE, WIDTH, drawable, new_figure, subscript, verbatim
-from rgm.report.palette import ACCENT, INK, QUIET, RULE, SECOND, code_colours, plain_colours
+from rgm.report.canvas import LABEL, SMALL, TITLE, WIDTH, drawable, new_figure, subscript, verbatim, write
+from rgm.report.palette import ACCENT, INK, QUIET, RULE, SECOND, grid_colours
 
 _SLANT, _DEPTH, _RISE = 0.42, 0.36, 0.92
 """Slant and depth of a plane and the distance between two levels, in widths of a plane."""
@@ -26,9 +26,8 @@ def scheme_figure(result: Abstraction, *, example: int | None = None) -> Figure:
     chosen = min(3, len(result.images) - 1) if example is None else example
     pixels = result.images[chosen].clamp(0, 1).permute(1, 2, 0).numpy().astype(np.float64)
     image = np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
-    colours = [code_colours(result.atlas)]
-    colours += [plain_colours(int(codes.max()) + 1) for codes in result.inference.codes[1:]]
-    grids = [palette[codes[chosen].numpy()] for palette, codes in zip(colours, result.inference.codes, strict=True)]
+    codes = [grid[chosen].numpy() for grid in result.inference.codes]
+    grids = [colours[grid] for colours, grid in zip(grid_colours(result), codes, strict=True)]
     planes = [image, *grids]
     width = 0.68 * WIDTH
     figure = new_figure(width * (0.22 + 0.27 * len(planes)), width)
@@ -39,23 +38,13 @@ def scheme_figure(result: Abstraction, *, example: int | None = None) -> Figure:
         _cell(axes, planes[level], level)
     top = len(planes)
     _concept(axes, result, chosen, top)
-    names = [
-        f"image\n{image.shape[0]} × {image.shape[1]} pixels",
-        *(
-            f"codes z{subscript(number)}\n{grid.shape[0]} × {grid.shape[1]} cells"
-            for number, grid in enumerate(grids, start=1)
-        ),
-    ]
+    names = [f"image\n{image.shape[0]} × {image.shape[1]} pixels"]
+    for level, grid in enumerate(grids, start=1):
+        names.append(f"codes z{subscript(level)}\n{grid.shape[0]} × {grid.shape[1]} cells")
     for level, name in enumerate(names):
-        axes.text(1.52, level * _RISE + 0.18, name, fontsize=LABEL, color=INK, va="center")
-    axes.text(
-        1.52,
-        top * _RISE + 0.1,
-        f"concept z{subscript(top)}\none of {result.inference.concept.shape[1]}",
-        fontsize=LABEL,
-        color=INK,
-        va="center",
-    )
+        write(axes, 1.52, level * _RISE + 0.18, name, LABEL, ha="left")
+    concept = f"concept z{subscript(top)}\none of {result.inference.concept.shape[1]}"
+    write(axes, 1.52, top * _RISE + 0.1, concept, LABEL, ha="left")
     height = top * _RISE + 0.1
     for x, low, high, colour, text in (
         (-0.28, 0.1, height, ACCENT, "recognition, bottom-up"),
@@ -64,7 +53,7 @@ def scheme_figure(result: Abstraction, *, example: int | None = None) -> Figure:
         arrow = {"arrowstyle": "-|>", "color": colour, "linewidth": 1.6, "mutation_scale": 13}
         axes.annotate("", (x, high), (x, low), arrowprops=arrow)
         side = -0.09 if x < 0 else 0.09
-        axes.text(x + side, height / 2, text, fontsize=LABEL, color=colour, rotation=90, ha="center", va="center")
+        write(axes, x + side, height / 2, text, LABEL, colour, rotation=90)
     axes.set_xlim(-0.5, 2.55)
     axes.set_ylim(-0.12, top * _RISE + 0.34)
     axes.set_aspect("equal")
@@ -121,16 +110,9 @@ def _concept(axes: Axes, result: Abstraction, chosen: int, level: int) -> None:
         share = float(probabilities[concept])
         x = left + width * place
         axes.add_collection(_square(x, level * _RISE + 0.06, width, share))
-        axes.text(
-            x + width / 2,
-            level * _RISE + 0.06 + width / 2,
-            verbatim(names[concept]),
-            fontsize=TITLE if len(names[concept]) < 3 else SMALL - 1,
-            color="white" if share > 0.5 else INK,
-            ha="center",
-            va="center",
-            zorder=30,
-        )
+        size, colour = TITLE if len(names[concept]) < 3 else SMALL - 1, "white" if share > 0.5 else INK
+        name = verbatim(names[concept])
+        write(axes, x + width / 2, level * _RISE + 0.06 + width / 2, name, size, colour, zorder=30)
     winner = left + width * (int(np.flatnonzero(best == probabilities.argmax())[0]) + 0.5)
     for corner in _quad(0.0, 0.0, 1.0, 1.0, level - 1):
         axes.plot(
