@@ -45,15 +45,14 @@ def experiment_figures(result: object) -> dict[str, Figure]:
         case Levels():
             return {"renormalization": levels_figure(result)}
         case Exactness():
-            completed = (
-                {} if result.completion is None else {"exactness-completion": quadrants_figure(result.completion)}
-            )
-            return {
+            figures = {
                 "exactness": evidence_figure(result),
                 "exactness-surprise": surprise_figure(result.surprise),
                 "exactness-selective": selective_figure(result),
-                **completed,
             }
+            if result.completion is not None:
+                figures["exactness-completion"] = quadrants_figure(result.completion)
+            return figures
     raise TypeError(f"there are no figures for a {type(result).__name__}")
 
 

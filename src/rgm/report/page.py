@@ -20,8 +20,8 @@ from rgm.report.canvas import drawable, subscript
 from rgm.report.curve import curve_figure
 from rgm.report.figures import experiment_figures, png
 from rgm.report.samples import LONGEST, strip_concept
-from rgm.report.verdicts import controls, estimate_rows, evidence_rows, of_the_model, reason_of
-from rgm.report.wording import findings, reference_values
+from rgm.report.verdicts import controls, evidence_rows, of_the_model, reason_of
+from rgm.report.wording import findings, reference_values, rows
 from rgm.runtime.progress import EpochRecord
 from rgm.storage.files import write_text
 
@@ -124,7 +124,7 @@ def write_report(path: Path, report: Report) -> Path:
         controls=controls(report.claims),
         claim_names=CLAIMS,
         findings=findings(*results, report.judge_accuracy),
-        exact=estimate_rows(report.exactness.estimates()) if report.exactness else None,
+        exact=rows(report.exactness.estimates(), {}) if report.exactness else None,
         concepts=full,
         names_cut=drawable(report.instantiation.classes, concepts, LONGEST) != full,
         strip=full[strip_concept(report.instantiation)],
