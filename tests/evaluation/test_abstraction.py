@@ -68,4 +68,4 @@ def test_the_atlas_averages_the_patches_of_a_code(model: SpatialRGM) -> None:
     assert atlas.counts[9] == 2
     assert atlas.counts.sum() == 98
     everywhere = model.decode(torch.full((1, 7, 7), 9))
-    torch.testing.assert_close(atlas.painted[9], everywhere[0, :, 12:16, 12:16])
+    torch.testing.assert_close(atlas.decoded[9], everywhere[0, :, 12:16, 12:16])

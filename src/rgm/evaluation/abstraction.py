@@ -16,20 +16,20 @@ from rgm.model.results import Inference
 
 @dataclass(frozen=True, kw_only=True)
 class CodeAtlas:
-    """What each code looks like, in [0, 1].
+    """The patches of each code, in [0, 1].
 
-    `seen` is the mean of the patches that were given the code (blank where `counts` is 0); `painted` is the
+    `seen` is the mean of the patches that were given the code (blank where `counts` is 0); `decoded` is the
     middle patch of an image whose every cell has the code.
     """
 
     seen: Float[Tensor, "states channels side_y side_x"]
-    painted: Float[Tensor, "states channels side_y side_x"]
+    decoded: Float[Tensor, "states channels side_y side_x"]
     counts: Int64[Tensor, " states"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Abstraction:
-    """The bottom-up half on one split, with examples to look at.
+    """The bottom-up half on one split, with examples.
 
     `images`, `labels` and `inference` hold the examples, one a class; the measures are over the whole split, with
     hard codes: `usage` is that of z_1, `coarser_usage` that of the grids above it; `needed` says which codes are
@@ -111,11 +111,11 @@ def code_atlas(
     counts = torch.bincount(z1.flatten(), minlength=model.latent_dim)
     sums = torch.zeros(model.latent_dim, patches.shape[1]).index_add_(0, z1.flatten(), patches)
     seen = (sums / counts.clamp_min(1)[:, None]).reshape(-1, channels, side_y, side_x)
-    return CodeAtlas(seen=seen, painted=decoded_codes(model), counts=counts)
+    return CodeAtlas(seen=seen, decoded=decoded_codes(model), counts=counts)
 
 
 def decoded_codes(model: RGM) -> Float[Tensor, "states channels side_y side_x"]:
-    """Return what each code paints: the middle patch of an image whose every cell has it."""
+    """Return what each code decodes to: the middle patch of an image whose every cell has it."""
     height, width = model.config.levels[0].grid
     everywhere = torch.arange(model.latent_dim, device=model.device)[:, None, None].expand(-1, height, width)
     return model.decode(everywhere)[..., *model.patch(height // 2, width // 2).slices].cpu()

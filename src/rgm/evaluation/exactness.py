@@ -54,7 +54,7 @@ class Surprise:
 
 @dataclass(frozen=True, kw_only=True)
 class OutOfDistribution:
-    """Images of another kind: some of them, their −log p(x) in nats, and how well it tells them from the test images.
+    """Images of another kind: some of them, their −log p(x) in nats, and how well it separates them from test images.
 
     `auroc` is the chance that one of them is less probable than a test image, with DeLong's interval (1988).
     """
@@ -208,7 +208,7 @@ def _completion(
     examples: Tensor,
     generator: torch.Generator,
 ) -> Quadrants | None:
-    """Hide a quadrant of each image, each in turn, and draw it anew; nothing where symbols need the whole image."""
+    """Hide a quadrant of each image, each in turn, and resample it; nothing where symbols need the whole image."""
     if not isinstance(model.config.symbols, PixelSymbols):
         return None
     visible = _quadrants(*images.shape[2:])

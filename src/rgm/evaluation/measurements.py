@@ -41,7 +41,7 @@ FULL = SampleSizes()
 
 @dataclass(frozen=True, kw_only=True)
 class Measurements:
-    """A model, or a control in its place, on a test split: every result is computed when it is first asked for.
+    """A model, or a control in its place, on a test split: every result is computed when it is first needed.
 
     `real` gives the real images that samples are compared with; without it and a judge, sample quality is not measured.
     A control that only samples has no other result. `needed`: which codes are needed, where it is known already.
@@ -90,7 +90,7 @@ class Measurements:
         )
 
     def instantiation(self, quality: Quality | None) -> Instantiation:
-        """Return samples and completions to look at, with what was measured of many samples."""
+        """Return samples and completions, with what was measured of many samples."""
         return instantiation(self._whole, self.test, self.judge, quality, seed=self.seed)
 
     def findings(self, name: Property) -> Findings:

@@ -20,11 +20,11 @@ from rgm.report.palette import INK, QUIET, RULE
 
 Image = Float[Tensor, "channels rows columns"]
 WIDTH = 7.6
-"""Inches; all figures have this width, so that equal font sizes look equal on the page."""
+"""Inches; all figures have this width, so that equal font sizes are equal on the page."""
 TITLE, LABEL, SMALL = 9.0, 8.0, 7.0
 """Font sizes, in points."""
 FONT = "DejaVu Sans"
-"""Comes with matplotlib, so that figures look the same on every machine."""
+"""Comes with matplotlib, so that figures are equal on every machine."""
 
 
 def new_figure(height: float, width: float = WIDTH) -> Figure:

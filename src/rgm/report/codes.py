@@ -119,7 +119,7 @@ def atlas_figure(result: Abstraction) -> Figure:
     axes = figure.subplots()
     for place, code in enumerate(listed):
         left, top = 2.5 * (place % across), height * (place // across) + 0.5
-        for offset, patches in enumerate((atlas.seen, atlas.painted)):
+        for offset, patches in enumerate((atlas.seen, atlas.decoded)):
             pixels = patches[code].clamp(0, 1).permute(1, 2, 0).numpy()
             used = offset == 1 or int(atlas.counts[code]) > 0
             if used:

@@ -28,7 +28,7 @@ from rgm.storage.files import write_text
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """Everything that the page tells.
+    """Everything that the page reports.
 
     `data_source` is a line for people, `fallback` whether the data stand in for MNIST, which could not be had;
     `sets` holds (split, images, sha256); `facts` are further rows of how it was run, such as seed, epochs,
@@ -57,7 +57,7 @@ class Report:
 class Picture:
     """A figure inside the page: its data URI, its size in pixels so that nothing jumps while it loads.
 
-    `widest` is the width in CSS pixels beyond which it is not stretched, so that type looks equal in all figures.
+    `widest` is the width in CSS pixels beyond which it is not stretched, so that the font size is equal in all figures.
     """
 
     uri: str

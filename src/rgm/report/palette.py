@@ -26,7 +26,7 @@ def ink(atlas: CodeAtlas) -> NDArray[np.float64]:
 
     The difference is the mean absolute one from the mean colour of the most common code's patch.
     """
-    patches = atlas.painted.double()
+    patches = atlas.decoded.double()
     empty = patches[int(atlas.counts.argmax())].mean(dim=(1, 2))
     difference: NDArray[np.float64] = (patches - empty[:, None, None]).abs().mean(dim=(1, 2, 3)).numpy()
     return difference

@@ -1,4 +1,4 @@
-"""The verdicts in words: each claim, what decided it, and which controls fail beside it."""
+"""The verdicts in words: each claim, what decided it, and which controls fail."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
