@@ -45,8 +45,8 @@ def test_one_example_of_each_class(model: SpatialRGM, few: ImageSet, judge: Judg
 
 def test_without_labels_and_judge(model: SpatialRGM, few: ImageSet) -> None:
     result = abstraction(infer_split(model, replace(few, labels=None, classes=()), None))
-    assert result.concept_right is None
-    assert result.recognised is None
+    assert result.split.concept_right is None
+    assert result.split.reconstructions_recognised is None
     assert set(result.measures()) == {
         "squared_error",
         "codes_in_use",

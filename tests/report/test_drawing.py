@@ -120,7 +120,7 @@ def test_the_bars_are_the_concepts_probabilities_and_the_true_class_is_marked(gr
     assert grey.abstraction.labels is not None
     truth = int(grey.abstraction.labels[0])
     marked = [label.get_text() for label in axes.get_xticklabels() if label.get_fontweight() == "bold"]
-    assert marked == [grey.abstraction.classes[truth]]
+    assert marked == [grey.abstraction.split.data.classes[truth]]
     orange = [index for index, bar in enumerate(axes.patches) if to_hex(bar.get_facecolor()) == SECOND]
     assert orange == [truth]
 

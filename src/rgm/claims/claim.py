@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 
 from rgm.claims.threshold import Threshold, Thresholds, Verdict
-from rgm.evaluation.measurements import Property
+from rgm.evaluation.measurements import PROPERTIES, Property
 from rgm.evaluation.statistics import Estimate, Findings, PerImage
 
-CLAIMS: tuple[Property, ...] = ("abstraction", "instantiation", "locality")
+CLAIMS = PROPERTIES
 
 
 @dataclass(frozen=True, kw_only=True)

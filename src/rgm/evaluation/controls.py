@@ -15,7 +15,7 @@ from rgm.counting.fitting import default_recipe, learner
 from rgm.counting.learning import EMRecipe
 from rgm.counting.model import CountingRGM
 from rgm.data.images import ImageSet, to_unit
-from rgm.evaluation.measurements import Property, SampleSizes
+from rgm.evaluation.measurements import PROPERTIES, Property, SampleSizes
 from rgm.evaluation.sample_quality import Sampler
 from rgm.model.config import ModelConfig
 from rgm.model.decoder import DenseDecoder
@@ -33,7 +33,6 @@ TEST_IMAGES, SIZES = 2_000, SampleSizes(samples=600, cells=64, concepts=512)
 """Test images, samples and changes on which a control is judged: at most so many."""
 FLAT_IMAGES = 5_000
 """Training images of the counted model without a grid, which is learned again: at most so many."""
-PROPERTIES: tuple[Property, ...] = ("abstraction", "instantiation", "locality")
 Concepts = int | Int64[Tensor, " n"]
 
 
@@ -120,7 +119,7 @@ def factorised(model: RGM, train: ImageSet, *, seed: int, watch: Watch = lambda 
 
 
 def flat(model: RGM, train: ImageSet, *, seed: int, watch: Watch = lambda _: None) -> RGM:
-    """Return a model with as many latent bits but no grid: every code depends on all pixels and decodes to all of them."""
+    """Return a model with as many latent bits but no grid: every code depends on and changes all pixels."""
     match model:
         case SpatialRGM():
             first, *_, concept = model.config.levels

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, cached_property, partial
-from typing import Literal
+from typing import Literal, get_args
 
 from rgm.data.images import ImageSet
 from rgm.evaluation.abstraction import Abstraction, abstraction
@@ -21,6 +21,7 @@ FEWEST = 50
 """Test images that an interval needs at least."""
 Property = Literal["abstraction", "instantiation", "locality"]
 """What is claimed of a model."""
+PROPERTIES: tuple[Property, ...] = get_args(Property)
 
 
 @dataclass(frozen=True, kw_only=True)

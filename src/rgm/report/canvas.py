@@ -146,11 +146,6 @@ def verbatim(text: str) -> str:
     return text.replace("$", r"\$")
 
 
-def subscript(number: int) -> str:
-    """Return a whole number as a subscript."""
-    return str(number).translate(str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉"))
-
-
 @lru_cache(maxsize=4096)
 def _has(character: str) -> bool:
     return character.isprintable() and get_font(findfont(FONT)).get_char_index(ord(character)) != 0

@@ -1,5 +1,7 @@
 """Figures of locality: a change of one cell and a change of the concept, and where a cell's change lies."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
@@ -73,20 +75,12 @@ def spread_figure(result: Locality) -> Figure:
     handles = _around(figure, axes["map"], result)
     figure.legend(handles=handles, loc="outside lower left", ncols=3, frameon=False, fontsize=LABEL, labelcolor=INK)
     measures = result.measures()
-    _bars(
-        axes["shares"],
-        "share of a cell's change inside",
-        [
-            ("its own patch", measures["own_patch_share"], SECOND),
-            (f"patch + {MARGIN} pixels", measures["patch_plus_2_share"], SECOND),
-            ("receptive field", measures["receptive_field_share"], SECOND),
-        ],
-    )
-    _bars(
-        axes["extents"],
-        "share of pixels visibly changed by",
-        [("one other code", measures["local_extent"], ACCENT), ("another concept", measures["global_extent"], ACCENT)],
-    )
+    shares = ("own_patch_share", "patch_plus_2_share", "receptive_field_share")
+    names = ("its own patch", f"patch + {MARGIN} pixels", "receptive field")
+    _bars(axes["shares"], "share of a cell's change inside", names, [measures[name] for name in shares], SECOND)
+    extents = [measures["local_extent"], measures["global_extent"]]
+    title = "share of pixels visibly changed by"
+    _bars(axes["extents"], title, ("one other code", "another concept"), extents, ACCENT)
     return figure
 
 
@@ -176,16 +170,16 @@ def _reached(result: Locality) -> Box:
     )
 
 
-def _bars(axes: Axes, title: str, rows: list[tuple[str, float, str]]) -> None:
+def _bars(axes: Axes, title: str, names: Sequence[str], shares: Sequence[float], fill: str) -> None:
     """Draw shares as bars on a background bar of length 1."""
-    for place, (_, value, fill) in enumerate(rows):
+    for place, value in enumerate(shares):
         axes.barh(place, 1, color=TRACK, height=0.6)
         axes.barh(place, value, color=fill, height=0.6)
         inside = value > 0.75
         x, side, colour = (value - 0.02, "right", "white") if inside else (value + 0.02, "left", INK)
         write(axes, x, place, percent(value), TITLE, colour, ha=side)
     plain(axes, "top", "right", "bottom", "left")
-    axes.set_yticks(range(len(rows)), [name for name, _, _ in rows], fontsize=LABEL, color=INK)
+    axes.set_yticks(range(len(names)), names, fontsize=LABEL, color=INK)
     axes.invert_yaxis()
     axes.set_xlim(0, 1)
     axes.set_xticks([])

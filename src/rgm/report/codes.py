@@ -8,20 +8,8 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from rgm.evaluation.abstraction import Abstraction
-from rgm.report.canvas import (
-    LABEL,
-    SMALL,
-    TITLE,
-    WIDTH,
-    bare,
-    drawable,
-    new_figure,
-    plain,
-    show,
-    subscript,
-    verbatim,
-    write,
-)
+from rgm.evaluation.quantities import subscript
+from rgm.report.canvas import LABEL, SMALL, TITLE, WIDTH, bare, drawable, new_figure, plain, show, verbatim, write
 from rgm.report.palette import ACCENT, INK, QUIET, RULE, SECOND, code_colours, grid_colours, ink, legible_on
 
 NUMBERED = 100
@@ -49,7 +37,7 @@ def abstraction_figure(result: Abstraction, *, rows: int = 4) -> Figure:
         for level in range(depth):
             _map(row[1 + level], result.inference.codes[level][example].numpy(), colours[level], (tall, wide))
         truth = None if result.labels is None else int(result.labels[example])
-        _concept(row[-2], result.inference.concept[example].numpy(), result.classes, truth)
+        _concept(row[-2], result.inference.concept[example].numpy(), result.split.data.classes, truth)
         row[-2].set_box_aspect(tall / wide / _BARS)
         show(row[-1], result.inference.reconstruction[example])
     grids = [f"codes z{subscript(level + 1)}" for level in range(depth)]
@@ -139,11 +127,11 @@ def atlas_figure(result: Abstraction) -> Figure:
         write(axes, left + 0.45, top - 0.24, str(code), size, legible_on(colours[code]))
         share = _share(int(atlas.counts[code]), total)
         write(axes, left + 2.06, top - 0.24, share, size, ha="right")
-        if int(atlas.counts[code]) and not result.needed.needed[code]:
-            like = f"like {int(result.needed.replacement[code])}"
+        if int(atlas.counts[code]) and not result.split.needed.needed[code]:
+            like = f"like {int(result.split.needed.replacement[code])}"
             write(axes, left + 2.06, top + aspect + 0.04, like, size, ha="right", va="top")
     first = listed[0] if listed else 0
-    words = ("mean", "decoded") if result.needed.needed[first] else ("mean",)
+    words = ("mean", "decoded") if result.split.needed.needed[first] else ("mean",)
     for offset, word in enumerate(words):  # once, under the first pair
         write(axes, 1.06 * offset + 0.5, 0.5 + aspect + 0.04, word, 6 if across == 8 else 4.5, QUIET, va="top")
     axes.set_xlim(-0.05, 2.5 * across - 0.35)

@@ -8,8 +8,8 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 
 from rgm.evaluation.information import MutualInformation
 from rgm.evaluation.levels import Level, Levels
-from rgm.evaluation.quantities import percent
-from rgm.report.canvas import LABEL, SMALL, TITLE, bare, framed, new_figure, plain, subscript, write
+from rgm.evaluation.quantities import percent, subscript
+from rgm.report.canvas import LABEL, SMALL, TITLE, bare, framed, new_figure, plain, write
 from rgm.report.palette import ACCENT, INK, QUIET, SECOND, TRACK, legible_on
 
 _INFORMATION = LinearSegmentedColormap.from_list("information", ["#ffffff", "#fbe3cd", "#f0ab6c", SECOND, "#5e2a02"])

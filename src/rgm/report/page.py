@@ -16,7 +16,8 @@ from rgm.evaluation.instantiation import Instantiation
 from rgm.evaluation.levels import Levels
 from rgm.evaluation.locality import Locality
 from rgm.evaluation.measurements import Property
-from rgm.report.canvas import drawable, subscript
+from rgm.evaluation.quantities import subscript
+from rgm.report.canvas import drawable
 from rgm.report.curve import curve_figure
 from rgm.report.figures import experiment_figures, png
 from rgm.report.samples import LONGEST, strip_concept
@@ -130,7 +131,7 @@ def write_report(path: Path, report: Report) -> Path:
         strip=full[strip_concept(report.instantiation)],
         image=tuple(report.abstraction.images.shape[1:]),
         grids=[tuple(codes.shape[1:]) for codes in report.abstraction.inference.codes],
-        states=len(report.abstraction.usage.counts),
+        states=len(report.abstraction.split.usage[0].counts),
     )
     write_text(path, page)
     return path

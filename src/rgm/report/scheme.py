@@ -7,7 +7,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from rgm.evaluation.abstraction import Abstraction
-from rgm.report.canvas import LABEL, SMALL, TITLE, WIDTH, drawable, new_figure, subscript, verbatim, write
+from rgm.evaluation.quantities import subscript
+from rgm.report.canvas import LABEL, SMALL, TITLE, WIDTH, drawable, new_figure, verbatim, write
 from rgm.report.palette import ACCENT, INK, QUIET, RULE, SECOND, grid_colours
 
 _SLANT, _DEPTH, _RISE = 0.42, 0.36, 0.92
@@ -81,9 +82,14 @@ def _plane(axes: Axes, colours: Colours, level: int) -> None:
     faces = colours.reshape(-1, 3)
     edges = faces if level == 0 else [RULE]
     axes.add_collection(PolyCollection(quads, facecolors=faces, edgecolors=edges, linewidths=0.3, zorder=2 + 2 * level))
-    border = PolyCollection([_quad(0.0, 0.0, 1.0, 1.0, level)], facecolors="none", edgecolors=QUIET, linewidths=0.8)
-    border.set_zorder(3 + 2 * level)
-    axes.add_collection(border)
+    _border(axes, (0.0, 0.0, 1.0, 1.0), level, 3 + 2 * level, QUIET, 0.8)
+
+
+def _border(
+    axes: Axes, box: tuple[float, float, float, float], level: int, zorder: float, colour: str, width: float
+) -> None:
+    quad = _quad(*box, level)
+    axes.add_collection(PolyCollection([quad], facecolors="none", edgecolors=colour, linewidths=width, zorder=zorder))
 
 
 def _cell(axes: Axes, upper: Colours, level: int) -> None:
@@ -92,9 +98,7 @@ def _cell(axes: Axes, upper: Colours, level: int) -> None:
     i, j = rows // 2, columns // 2
     box = (j / columns, i / rows, (j + 1) / columns, (i + 1) / rows)
     for place in (level, level - 1):
-        outline = PolyCollection([_quad(*box, place)], facecolors="none", edgecolors=SECOND, linewidths=1.5)
-        outline.set_zorder(3.5 + 2 * place)
-        axes.add_collection(outline)
+        _border(axes, box, place, 3.5 + 2 * place, SECOND, 1.5)
     for above, below in zip(_quad(*box, level), _quad(*box, level - 1), strict=True):
         axes.plot(*zip(above, below, strict=True), color=SECOND, linewidth=0.7, alpha=0.8, zorder=3.2 + 2 * (level - 1))
 
@@ -102,7 +106,7 @@ def _cell(axes: Axes, upper: Colours, level: int) -> None:
 def _concept(axes: Axes, result: Abstraction, chosen: int, level: int) -> None:
     """Draw the concepts as squares above the grid below; the more probable, the darker."""
     probabilities = result.inference.concept[chosen].numpy()
-    names = drawable(result.classes, len(probabilities), 6)
+    names = drawable(result.split.data.classes, len(probabilities), 6)
     best = np.sort(np.argsort(-probabilities, kind="stable")[:_SQUARES])
     middle, width = 0.5 + _SLANT / 2, min(0.115, 1.3 / len(best))
     left = middle - width * len(best) / 2

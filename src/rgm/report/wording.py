@@ -51,13 +51,11 @@ def reference_values(
     abstraction: Abstraction, instantiation: Instantiation, locality: Locality, judge_accuracy: float | None
 ) -> dict[str, str]:
     """Return what measures are compared with, by name: real data, guessing, or an even spread."""
-    states = len(abstraction.usage.counts)
+    usage, *coarser = abstraction.split.usage
+    states = len(usage.counts)
     rows_px, columns_px = locality.example.original.shape[1:]
     tall, wide = locality.patch_size
-    found = {
-        f"z{level}_codes_in_use": f"of {len(usage.counts)}"
-        for level, usage in enumerate(abstraction.coarser_usage, start=2)
-    }
+    found = {f"z{level}_codes_in_use": f"of {len(usage.counts)}" for level, usage in enumerate(coarser, start=2)}
     found |= {
         "codes_in_use": f"of {states}",
         "needed_codes": f"of {states}",
@@ -79,11 +77,11 @@ def findings(
     channels, rows_px, columns_px = abstraction.images.shape[1:]
     cells = abstraction.inference.z1[0].numel()
     pixels = f"{rows_px * columns_px:,} pixels" + (" in colour" if channels == 3 else "")
-    off = f"{100 * math.sqrt(abstraction.squared_error.value):.0f} %"
+    off = f"{100 * math.sqrt(abstraction.split.squared_error.value):.0f} %"
     again = f"Painted again from the codes alone, a pixel is typically off by {off} of the range from black to white."
     first = f"Here, {cells} codes stand for {pixels}"
-    if abstraction.concept_right is not None:
-        right = percent(abstraction.concept_right.value)
+    if abstraction.split.concept_right is not None:
+        right = percent(abstraction.split.concept_right.value)
         first += f", and {right} of the test images get their right concept from them"
     first += f". {again}"
 
