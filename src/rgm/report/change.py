@@ -177,7 +177,7 @@ def _bars(axes: Axes, title: str, names: Sequence[str], shares: Sequence[float],
         axes.barh(place, value, color=fill, height=0.6)
         inside = value > 0.75
         x, side, colour = (value - 0.02, "right", "white") if inside else (value + 0.02, "left", INK)
-        write(axes, x, place, percent(value), TITLE, colour, ha=side)
+        write(axes, x, float(place), percent(value), TITLE, colour, ha=side)
     plain(axes, "top", "right", "bottom", "left")
     axes.set_yticks(range(len(names)), names, fontsize=LABEL, color=INK)
     axes.invert_yaxis()

@@ -133,7 +133,7 @@ def atlas_figure(result: Abstraction) -> Figure:
     first = listed[0] if listed else 0
     words = ("mean", "decoded") if result.split.needed.needed[first] else ("mean",)
     for offset, word in enumerate(words):  # once, under the first pair
-        write(axes, 1.06 * offset + 0.5, 0.5 + aspect + 0.04, word, 6 if across == 8 else 4.5, QUIET, va="top")
+        write(axes, 1.06 * offset + 0.5, 0.5 + aspect + 0.04, word, 6.0 if across == 8 else 4.5, QUIET, va="top")
     axes.set_xlim(-0.05, 2.5 * across - 0.35)
     axes.set_ylim(height * down, 0)
     bare(axes)

@@ -82,7 +82,7 @@ def _map(axes: Axes, cells: MutualInformation, top: float, whole: float) -> None
         for (row, column), bits in np.ndenumerate(information):
             colour = legible_on(np.array(_INFORMATION(bits / (top or 1.0))[:3]))
             text = f"{bits:.2f}".removeprefix("0")
-            write(axes, column, row, text, size, colour)
+            write(axes, float(column), float(row), text, size, colour)
     bare(axes)
     framed(axes)
     axes.set_xlabel(f"entropy of the class: {whole:.2f} bits", fontsize=SMALL, color=QUIET)

@@ -82,7 +82,7 @@ def _plane(axes: Axes, colours: Colours, level: int) -> None:
     faces = colours.reshape(-1, 3)
     edges = faces if level == 0 else [RULE]
     axes.add_collection(PolyCollection(quads, facecolors=faces, edgecolors=edges, linewidths=0.3, zorder=2 + 2 * level))
-    _border(axes, (0.0, 0.0, 1.0, 1.0), level, 3 + 2 * level, QUIET, 0.8)
+    _border(axes, (0.0, 0.0, 1.0, 1.0), level, 3.0 + 2 * level, QUIET, 0.8)
 
 
 def _border(
