@@ -27,7 +27,7 @@ from rgm.evaluation.abstraction import Abstraction
 from rgm.evaluation.exactness import Exactness, exactness
 from rgm.evaluation.instantiation import Instantiation
 from rgm.evaluation.judge import Judge, judge_of
-from rgm.evaluation.levels import Renormalization
+from rgm.evaluation.levels import Levels
 from rgm.evaluation.locality import Locality
 from rgm.evaluation.measurements import Measurements, measure, undecidable_reason
 from rgm.model.generative import RGM
@@ -245,7 +245,7 @@ def write_evidence(decided: Sequence[Claim], data: str, folder: Path) -> Path:
     return path
 
 
-def write_figures(result: Result | Renormalization, folder: Path) -> list[Path]:
+def write_figures(result: Result | Levels, folder: Path) -> list[Path]:
     """Write a result's figures as PNG files and its animations as GIF files, and return their paths."""
     files = {f"{stem}.png": png(figure) for stem, figure in experiment_figures(result).items()}
     files |= {f"{stem}.gif": content for stem, content in experiment_motions(result).items()}

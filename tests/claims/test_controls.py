@@ -11,9 +11,9 @@ from rgm.claims.threshold import DIGITS
 from rgm.data.images import ImageSet, to_unit
 from rgm.evaluation import controls
 from rgm.evaluation.controls import Memoriser, Shuffled, flat, untrained
+from rgm.evaluation.image_sets import nearest_distance
 from rgm.evaluation.judge import Judge
 from rgm.evaluation.measurements import measure
-from rgm.evaluation.sample_quality import nearest_distance
 from rgm.model.receptive import Box
 from rgm.model.spatial import SpatialRGM
 

@@ -45,8 +45,8 @@ def test_one_example_of_each_class(model: SpatialRGM, few: ImageSet, judge: Judg
 
 def test_without_labels_and_judge(model: SpatialRGM, few: ImageSet) -> None:
     result = abstraction(infer_split(model, replace(few, labels=None, classes=()), None))
-    assert result.concept_right is None
-    assert result.recognised is None
+    assert result.split.concept_right is None
+    assert result.split.reconstructions_recognised is None
     assert set(result.measures()) == {
         "squared_error",
         "codes_in_use",
@@ -68,4 +68,4 @@ def test_the_atlas_averages_the_patches_of_a_code(model: SpatialRGM) -> None:
     assert atlas.counts[9] == 2
     assert atlas.counts.sum() == 98
     everywhere = model.decode(torch.full((1, 7, 7), 9))
-    torch.testing.assert_close(atlas.painted[9], everywhere[0, :, 12:16, 12:16])
+    torch.testing.assert_close(atlas.decoded[9], everywhere[0, :, 12:16, 12:16])

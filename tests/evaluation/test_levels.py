@@ -8,7 +8,7 @@ from rgm.data.images import ImageSet, to_unit
 from rgm.errors import RGMError
 from rgm.evaluation.information import entropy_bits, lossless_bits
 from rgm.evaluation.judge import Judge
-from rgm.evaluation.levels import renormalization
+from rgm.evaluation.levels import levels
 from rgm.evaluation.rates import code_rate_bits
 from rgm.evaluation.split import infer_split
 from rgm.measures import squared_error
@@ -20,7 +20,7 @@ def test_each_level_keeps_the_class_and_lets_go_of_the_pixels(
     learned: SpatialRGM, digits_judge: Judge, test_digits: ImageSet
 ) -> None:
     split = infer_split(learned, test_digits, digits_judge)
-    found = renormalization(split, digits_judge)
+    found = levels(split, digits_judge)
     assert test_digits.labels is not None
     assert [level.name for level in found.levels] == ["pixels", "z1", "concept"]
     assert [(level.variables, level.states) for level in found.levels] == [(784, 256), (49, 32), (1, 10)]
@@ -53,7 +53,7 @@ def test_what_a_concept_says_of_the_pixels_is_its_mean_image(
 ) -> None:
     """A draw of a concept misses twice the variance within it, the mean of all only once: no draw's noise is left."""
     seeds = [
-        renormalization(infer_split(learned, test_digits, digits_judge), digits_judge, seed=seed)
+        levels(infer_split(learned, test_digits, digits_judge), digits_judge, seed=seed)
         .levels[-1]
         .pixels_explained.estimate()
         for seed in (1, 2)
@@ -74,7 +74,7 @@ def test_a_middle_level_is_told_by_what_is_drawn_beneath_it(digits_judge: Judge,
         images=test_digits.images[:60],
         labels=test_digits.labels[:60] if test_digits.labels is not None else None,
     )
-    found = renormalization(infer_split(model, some, digits_judge), digits_judge)
+    found = levels(infer_split(model, some, digits_judge), digits_judge)
     assert [level.name for level in found.levels] == ["pixels", "z1", "z2", "concept"]
     assert [level.variables for level in found.levels] == [784, 196, 49, 1]
     assert len(found.cells) == 2
@@ -86,4 +86,4 @@ def test_a_middle_level_is_told_by_what_is_drawn_beneath_it(digits_judge: Judge,
 def test_without_labels_there_is_no_class_to_keep(digits_judge: Judge, test_digits: ImageSet) -> None:
     model = SpatialRGM.from_preset("seed").eval()
     with pytest.raises(RGMError, match="needs labels"):
-        renormalization(infer_split(model, replace(test_digits, labels=None, classes=()), digits_judge), digits_judge)
+        levels(infer_split(model, replace(test_digits, labels=None, classes=()), digits_judge), digits_judge)

@@ -5,18 +5,9 @@ import torch
 
 from rgm.data.images import ImageSet, to_unit
 from rgm.errors import RGMError
+from rgm.evaluation.image_sets import _low_frequencies, coverage, diversity, frechet_distance, nearest_distance
 from rgm.evaluation.judge import Judge, JudgeConfig
-from rgm.evaluation.sample_quality import (
-    Quality,
-    _low_frequencies,
-    classification_accuracy_score,
-    coverage,
-    diversity,
-    frechet_distance,
-    nearest_distance,
-    quality,
-    reference,
-)
+from rgm.evaluation.sample_quality import Quality, quality, reference
 from rgm.model.results import Samples
 from rgm.model.spatial import SpatialRGM
 
@@ -112,44 +103,11 @@ def test_nearest_distance_is_that_of_a_plain_loop(generator: torch.Generator) ->
     images, train = (torch.rand(n, 1, 6, 6, generator=generator) for n in (20, 50))
     apart = torch.tensor([[float((a - b).square().mean().sqrt()) for b in train] for a in images])
     torch.testing.assert_close(nearest_distance(images, train), apart.min(dim=1).values)
-    torch.testing.assert_close(nearest_distance(images, train, rank=2), apart.sort(dim=1).values[:, 1])
 
 
 def test_training_images_are_at_no_distance(digits: ImageSet) -> None:
     train = to_unit(digits.images)
     assert float(nearest_distance(train[100:200], train).max()) == 0
-    assert float(nearest_distance(train[100:200], train, rank=2).min()) > 0
-
-
-def stripes(generator: torch.Generator, count: int) -> ImageSet:
-    """Return noise with a bright band, across or along by class."""
-    images = torch.randint(100, (count, 1, 12, 12), generator=generator, dtype=torch.uint8)
-    labels = torch.arange(count) % 2
-    images[labels == 0, :, 4:7] += 100
-    images[labels == 1, :, :, 4:7] += 100
-    return ImageSet(
-        name="stripes", split="test", images=images, labels=labels, classes=("across", "along"), source="", sha256=""
-    )
-
-
-@pytest.fixture(autouse=True)
-def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The small net learns for a shorter time in every test here."""
-    monkeypatch.setattr("rgm.evaluation.sample_quality.NET_STEPS", 40)
-
-
-@torch.no_grad()
-def test_a_net_learns_from_right_labels_and_not_from_shuffled_ones(generator: torch.Generator) -> None:
-    train, test = stripes(generator, 200), stripes(generator, 400)
-    assert train.labels is not None
-    images = to_unit(train.images)
-    state = torch.get_rng_state()
-    right = classification_accuracy_score(images, train.labels, test, 0)
-    assert torch.equal(state, torch.get_rng_state())
-    assert right > 0.98
-    assert right == classification_accuracy_score(images, train.labels, test, 0)
-    shuffled = train.labels[torch.randperm(200, generator=generator)]
-    assert classification_accuracy_score(images, shuffled, test, 0) < 0.8
 
 
 @pytest.fixture
@@ -177,19 +135,11 @@ def test_quality_of_an_untrained_model(
     assert found.samples.worst_recognised.estimate <= found.samples.recognised.estimate
     assert found.samples.frechet_ratio.estimate > 10 * found.real.frechet_ratio.estimate
     assert found.samples.recall_ratio.estimate < 0.2
-    assert found.samples.accuracy_gap is not None
-    assert found.real.accuracy_gap is not None
-    assert found.samples.accuracy_gap.estimate > 20
     assert found.samples.diversity_ratio.estimate < 0.9
     assert found.real.frechet_ratio.estimate == 1
-    assert found.floor == found.real.frechet_distance
-    assert found.between_training is not None
-    assert 0 < found.between_training.estimate < 2 * found.floor.estimate
     assert found.real.recall_ratio.estimate == 1
-    assert found.real.accuracy_gap.estimate == 0
     assert found.real.diversity_ratio.estimate == pytest.approx(1, abs=0.05)
-    assert found.real.nearest_ratio is not None
-    assert found.real.nearest_ratio.estimate == pytest.approx(1, abs=0.1)
+    assert found.real.nearest_ratio is None
 
 
 @pytest.mark.slow
@@ -211,8 +161,6 @@ def test_a_memoriser_looks_real_but_for_the_nearest_training_image(
     assert found.samples.frechet_ratio.estimate < 2
     assert found.samples.recall_ratio.estimate > 0.8
     assert found.samples.diversity_ratio.estimate == pytest.approx(1, abs=0.05)
-    assert found.samples.accuracy_gap is not None
-    assert abs(found.samples.accuracy_gap.estimate) < 15
 
 
 @pytest.mark.slow
@@ -224,10 +172,8 @@ def test_a_set_is_as_large_as_the_training_images_allow(
     found = quality(model, reference(judge, few, test_digits, draws=2))
     assert found.per_concept == tuple((torch.bincount(digits.labels[:400]) // 2).tolist())
     assert found.images == sum(found.per_concept)
-    limited = quality(model, reference(judge, digits, test_digits, draws=2, limit=200, thorough=False))
+    limited = quality(model, reference(judge, digits, test_digits, draws=2, limit=200))
     assert 180 < limited.images <= 200
-    assert limited.between_training is None
-    assert limited.samples.accuracy_score is limited.samples.accuracy_gap is None
     assert limited.real.nearest_ratio is None
     assert limited.samples.nearest_ratio is not None
     with pytest.raises(RGMError, match="8 training and 4 test images"):
@@ -245,7 +191,6 @@ def test_the_nearest_are_those_of_a_plain_search(digits: ImageSet, test_digits: 
     found = nearest_distance(images, known)
     assert torch.allclose(found, plain.amin(dim=1), atol=1e-6)
     assert found[-5:].tolist() == [0.0] * 5
-    assert torch.allclose(nearest_distance(images, known, rank=2), plain.sort(dim=1).values[:, 1], atol=1e-6)
 
 
 def test_low_frequencies_lie_no_farther_apart_than_images(digits: ImageSet) -> None:

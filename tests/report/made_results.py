@@ -48,18 +48,8 @@ def made_quality(classes: int) -> Quality:
         diversity_ratio=ratio,
         nearest_distance=ratio,
         nearest_ratio=ratio,
-        accuracy_score=None,
-        accuracy_gap=None,
     )
-    return Quality(
-        images=4 * classes,
-        per_concept=(4,) * classes,
-        draws=3,
-        floor=ratio,
-        between_training=None,
-        samples=metrics,
-        real=metrics,
-    )
+    return Quality(images=4 * classes, per_concept=(4,) * classes, draws=3, samples=metrics, real=metrics)
 
 
 @functools.cache

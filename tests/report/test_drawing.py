@@ -11,7 +11,7 @@ from PIL import Image
 
 from rgm.evaluation.abstraction import Abstraction
 from rgm.evaluation.information import MutualInformation
-from rgm.evaluation.levels import Level, Renormalization
+from rgm.evaluation.levels import Level, Levels
 from rgm.evaluation.statistics import PerImage
 from rgm.report.canvas import drawable, mosaic
 from rgm.report.change import change_figure, spread_figure
@@ -82,7 +82,7 @@ def test_the_figure_of_the_levels_shows_each_level_and_cell(grids: tuple[tuple[i
     for height, width in grids:
         bits = torch.rand(height, width, dtype=torch.float64)
         cells.append(MutualInformation(bits=bits, low=bits, high=bits))
-    result = Renormalization(levels=tuple(levels), cells=tuple(cells), code_bits=torch.ones(20))
+    result = Levels(levels=tuple(levels), cells=tuple(cells), code_bits=torch.ones(20))
     (figure,) = experiment_figures(result).values()
     assert len(figure.axes) == 1 + len(grids)
     shown = texts(figure)
@@ -120,7 +120,7 @@ def test_the_bars_are_the_concepts_probabilities_and_the_true_class_is_marked(gr
     assert grey.abstraction.labels is not None
     truth = int(grey.abstraction.labels[0])
     marked = [label.get_text() for label in axes.get_xticklabels() if label.get_fontweight() == "bold"]
-    assert marked == [grey.abstraction.classes[truth]]
+    assert marked == [grey.abstraction.split.data.classes[truth]]
     orange = [index for index, bar in enumerate(axes.patches) if to_hex(bar.get_facecolor()) == SECOND]
     assert orange == [truth]
 

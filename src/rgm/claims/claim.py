@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 
 from rgm.claims.threshold import Threshold, Thresholds, Verdict
-from rgm.evaluation.measurements import Property
+from rgm.evaluation.measurements import PROPERTIES, Property
 from rgm.evaluation.statistics import Estimate, Findings, PerImage
 
-CLAIMS: tuple[Property, ...] = ("abstraction", "instantiation", "locality")
+CLAIMS = PROPERTIES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +27,7 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True)
 class Measure(Finding):
-    """A finding that is held against a threshold."""
+    """A finding with a threshold."""
 
     threshold: Threshold
 
@@ -41,7 +41,7 @@ class Measure(Finding):
 class Claim:
     """One of the three claims about a model or a control, `subject`, and the measures that decide it.
 
-    `context` holds findings beside them that decide nothing; `undecided` says why no measure could be taken, where
+    `context` holds further findings that decide nothing; `undecided` says why no measure could be taken, where
     that is so.
     """
 

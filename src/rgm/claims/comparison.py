@@ -94,13 +94,10 @@ def compare(data: str, models: Mapping[str, Sequence[Claim]]) -> Comparison:
 
 
 def _difference(first: Finding | None, other: Finding | None) -> Difference | None:
-    if first is None or other is None or _is_counted(first) or _is_counted(other):
+    if first is None or other is None:
         return None
     if first.images is not None and other.images is not None:
         return Difference(found=other.images.minus(first.images), paired=True)
+    if any(one.images is None and one.found.low == one.found.high for one in (first, other)):
+        return None  # a number that is counted has no interval
     return Difference(found=other.found.minus(first.found), paired=False)
-
-
-def _is_counted(finding: Finding) -> bool:
-    """Return whether a number has no interval and so no sure difference."""
-    return finding.images is None and finding.found.low == finding.found.high

@@ -1,13 +1,15 @@
 """The claims about a model and about controls, decided one after another."""
 
 from collections.abc import Iterator
+from functools import cache, partial
 
 from rgm.claims.claim import CLAIMS, Claim, decide, undecided
 from rgm.claims.threshold import Thresholds, thresholds
 from rgm.data.images import ImageSet
 from rgm.errors import RGMError
 from rgm.evaluation.controls import SIZES, TEST_IMAGES, controls, few_of
-from rgm.evaluation.measurements import Measurements, Property, references, undecidable_reason
+from rgm.evaluation.measurements import Measurements, Property, undecidable_reason
+from rgm.evaluation.sample_quality import reference
 from rgm.model.generative import RGM
 from rgm.runtime.progress import Say, Watch
 
@@ -44,7 +46,7 @@ def control_decisions(
     if undecidable_reason(measured.test) or measured.judge is None or not isinstance(model, RGM):
         return
     test = few_of(measured.test, TEST_IMAGES, seed)
-    real = references(measured.judge, train, test, sizes=SIZES, seed=seed)
+    real = cache(partial(reference, measured.judge, train, test, limit=SIZES.samples, seed=seed))
     for subject, control, names in controls(model, train, seed=seed, watch=watch):
         fewer = Measurements(model=control, test=test, judge=measured.judge, real=real, sizes=SIZES, seed=seed)
         for name in names:

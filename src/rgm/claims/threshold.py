@@ -1,4 +1,4 @@
-"""What measures are compared with: thresholds that are fixed for a data set before its results are looked at."""
+"""Thresholds of measures, fixed for a data set before its results are known."""
 
 import math
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ ROUNDING = 1e-6
 
 @dataclass(frozen=True, kw_only=True)
 class Threshold:
-    """What a measure is held against: `low` alone, `high` alone, both for a range, or equal ones for a value."""
+    """The range in which a measure must lie: `low` alone, `high` alone, both for a range, or equal ones for a value."""
 
     low: float = -math.inf
     high: float = math.inf
@@ -90,7 +90,7 @@ def between(low: float, high: float) -> Threshold:
 
 
 Thresholds = Mapping[str, Threshold]
-"""What every measure is held against, by name: fixed for a data set before its results are looked at."""
+"""The threshold of every measure by name, fixed for a data set before its results are known."""
 
 MNIST: Thresholds = {
     "concept_accuracy": above(0.98),

@@ -8,61 +8,50 @@ from torch import Tensor
 
 from rgm.data.images import one_of_each
 from rgm.evaluation.split import SplitInference
-from rgm.evaluation.statistics import Estimate, Findings, PerImage, exactly, values
-from rgm.measures import CodebookUsage, NeededCodes
+from rgm.evaluation.statistics import Findings, exactly, values
 from rgm.model.generative import RGM
 from rgm.model.results import Inference
 
 
 @dataclass(frozen=True, kw_only=True)
 class CodeAtlas:
-    """What each code looks like, in [0, 1].
+    """The patches of each code, in [0, 1].
 
-    `seen` is the mean of the patches that were given the code (blank where `counts` is 0); `painted` is the
+    `seen` is the mean of the patches that were given the code (blank where `counts` is 0); `decoded` is the
     middle patch of an image whose every cell has the code.
     """
 
     seen: Float[Tensor, "states channels side_y side_x"]
-    painted: Float[Tensor, "states channels side_y side_x"]
+    decoded: Float[Tensor, "states channels side_y side_x"]
     counts: Int64[Tensor, " states"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Abstraction:
-    """The bottom-up half on one split, with examples to look at.
+    """The bottom-up half on one split, with examples.
 
-    `images`, `labels` and `inference` hold the examples, one a class; the measures are over the whole split, with
-    hard codes: `usage` is that of z_1, `coarser_usage` that of the grids above it; `needed` says which codes are
-    needed; `concept_right`, its `calibration_error` and `recognised` (reconstructions, by the judge) are None without
-    labels; `squared_error` is in units of the full grey range squared.
+    `images`, `labels` and `inference` hold the examples, one a class; the measures are those of the whole `split`, with
+    hard codes.
     """
 
-    classes: tuple[str, ...]
-    count: int
+    split: SplitInference
     images: Float[Tensor, "examples channels rows columns"]
     labels: Int64[Tensor, " examples"] | None
     inference: Inference
     atlas: CodeAtlas
-    usage: CodebookUsage
-    coarser_usage: tuple[CodebookUsage, ...]
-    needed: NeededCodes
-    squared_error: PerImage
-    concept_right: PerImage | None
-    calibration_error: Estimate | None
-    recognised: PerImage | None
 
     def findings(self) -> Findings:
         """Return the numbers by name."""
-        numbers = {"codes_in_use": float(self.usage.in_use), "perplexity": self.usage.perplexity}
-        numbers |= self.needed.measures()
-        for level, usage in enumerate(self.coarser_usage, start=2):
+        split, (z1, *coarser) = self.split, self.split.usage
+        numbers = {"codes_in_use": float(z1.in_use), "perplexity": z1.perplexity} | split.needed.measures()
+        for level, usage in enumerate(coarser, start=2):
             numbers |= {f"z{level}_codes_in_use": float(usage.in_use), f"z{level}_perplexity": usage.perplexity}
-        found: Findings = {"squared_error": self.squared_error}
+        found: Findings = {"squared_error": split.squared_error}
         found |= {name: exactly(value, "codes") for name, value in numbers.items()}
         judged = {
-            "concept_accuracy": self.concept_right,
-            "calibration_error": self.calibration_error,
-            "reconstructions_recognised": self.recognised,
+            "concept_accuracy": split.concept_right,
+            "calibration_error": split.calibration_error,
+            "reconstructions_recognised": split.reconstructions_recognised,
         }
         return found | {name: value for name, value in judged.items() if value is not None}
 
@@ -76,8 +65,7 @@ def abstraction(split: SplitInference) -> Abstraction:
     data, images, inference = split.data, split.images, split.inference
     examples = one_of_each(data)
     return Abstraction(
-        classes=data.classes,
-        count=len(data),
+        split=split,
         images=images[examples],
         labels=None if data.labels is None else data.labels[examples],
         inference=Inference(
@@ -86,13 +74,6 @@ def abstraction(split: SplitInference) -> Abstraction:
             reconstruction=inference.reconstruction[examples],
         ),
         atlas=code_atlas(split.model, images, inference.z1),
-        usage=split.usage[0],
-        coarser_usage=split.usage[1:],
-        needed=split.needed,
-        squared_error=split.squared_error,
-        concept_right=split.concept_right,
-        calibration_error=split.calibration_error,
-        recognised=split.reconstructions_recognised,
     )
 
 
@@ -111,11 +92,11 @@ def code_atlas(
     counts = torch.bincount(z1.flatten(), minlength=model.latent_dim)
     sums = torch.zeros(model.latent_dim, patches.shape[1]).index_add_(0, z1.flatten(), patches)
     seen = (sums / counts.clamp_min(1)[:, None]).reshape(-1, channels, side_y, side_x)
-    return CodeAtlas(seen=seen, painted=decoded_codes(model), counts=counts)
+    return CodeAtlas(seen=seen, decoded=decoded_codes(model), counts=counts)
 
 
 def decoded_codes(model: RGM) -> Float[Tensor, "states channels side_y side_x"]:
-    """Return what each code paints: the middle patch of an image whose every cell has it."""
+    """Return what each code decodes to: the middle patch of an image whose every cell has it."""
     height, width = model.config.levels[0].grid
     everywhere = torch.arange(model.latent_dim, device=model.device)[:, None, None].expand(-1, height, width)
     return model.decode(everywhere)[..., *model.patch(height // 2, width // 2).slices].cpu()

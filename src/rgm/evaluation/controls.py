@@ -15,7 +15,7 @@ from rgm.counting.fitting import default_recipe, learner
 from rgm.counting.learning import EMRecipe
 from rgm.counting.model import CountingRGM
 from rgm.data.images import ImageSet, to_unit
-from rgm.evaluation.measurements import Property, SampleSizes
+from rgm.evaluation.measurements import PROPERTIES, Property, SampleSizes
 from rgm.evaluation.sample_quality import Sampler
 from rgm.model.config import ModelConfig
 from rgm.model.decoder import DenseDecoder
@@ -32,14 +32,13 @@ from rgm.training.recipe import Recipe, Stage, Weights
 TEST_IMAGES, SIZES = 2_000, SampleSizes(samples=600, cells=64, concepts=512)
 """Test images, samples and changes on which a control is judged: at most so many."""
 FLAT_IMAGES = 5_000
-"""Training images of the counted model without a grid, which is counted anew: at most so many."""
-PROPERTIES: tuple[Property, ...] = ("abstraction", "instantiation", "locality")
+"""Training images of the counted model without a grid, which is learned again: at most so many."""
 Concepts = int | Int64[Tensor, " n"]
 
 
 @dataclass(frozen=True)
 class Shuffled:
-    """A model that takes every concept for the next one: what it draws is as good, and not what was asked for."""
+    """A model that samples the next concept: its samples are as good, but not of the requested concept."""
 
     model: RGM
 
@@ -49,15 +48,15 @@ class Shuffled:
         return self.model.device
 
     def sample(self, concept: Concepts, count: int = 1, *, generator: torch.Generator | None = None) -> Samples:
-        """Return samples of the next concepts under the names of those asked for."""
-        asked = torch.as_tensor(concept).reshape(-1)
-        drawn = self.model.sample((asked + 1) % self.model.num_classes, count, generator=generator)
-        return replace(drawn, concept=asked.repeat_interleave(count))
+        """Return samples of the next concepts under the names of those requested."""
+        requested = torch.as_tensor(concept).reshape(-1)
+        drawn = self.model.sample((requested + 1) % self.model.num_classes, count, generator=generator)
+        return replace(drawn, concept=requested.repeat_interleave(count))
 
 
 @dataclass(frozen=True)
 class Memoriser:
-    """A model that replays the codes of training images: they look right, and nothing about them is new."""
+    """A model that replays the codes of training images: they are recognised, and nothing about them is new."""
 
     model: RGM
     train: ImageSet
@@ -70,15 +69,15 @@ class Memoriser:
     def sample(self, concept: Concepts, count: int = 1, *, generator: torch.Generator | None = None) -> Samples:
         """Return training images of each concept, decoded from their codes."""
         assert self.train.labels is not None
-        asked = torch.as_tensor(concept).reshape(-1).cpu().repeat_interleave(count)
-        picked = torch.empty_like(asked)
-        for label in asked.unique():
+        requested = torch.as_tensor(concept).reshape(-1).cpu().repeat_interleave(count)
+        picked = torch.empty_like(requested)
+        for label in requested.unique():
             places = (self.train.labels == label).nonzero().flatten()
-            wanted = asked == label
+            wanted = requested == label
             drawn = torch.randint(len(places), (int(wanted.sum()),), generator=generator, device=self.device).cpu()
             picked[wanted] = places[drawn]
         z1 = self.model.read(to_unit(self.train.images[picked]).to(self.device))[0]
-        return Samples(images=self.model.decode(z1), concept=asked, codes=(z1.cpu(),))
+        return Samples(images=self.model.decode(z1), concept=requested, codes=(z1.cpu(),))
 
 
 def untrained(model: RGM, *, seed: int) -> RGM:
@@ -120,7 +119,7 @@ def factorised(model: RGM, train: ImageSet, *, seed: int, watch: Watch = lambda 
 
 
 def flat(model: RGM, train: ImageSet, *, seed: int, watch: Watch = lambda _: None) -> RGM:
-    """Return a model with as many latent bits but no grid: every code reads all pixels and paints all of them."""
+    """Return a model with as many latent bits but no grid: every code depends on and changes all pixels."""
     match model:
         case SpatialRGM():
             first, *_, concept = model.config.levels

@@ -54,7 +54,7 @@ class Surprise:
 
 @dataclass(frozen=True, kw_only=True)
 class OutOfDistribution:
-    """Images of another kind: some of them, their −log p(x) in nats, and how well it tells them from the test images.
+    """Images of another kind: some of them, their −log p(x) in nats, and how well it separates them from test images.
 
     `auroc` is the chance that one of them is less probable than a test image, with DeLong's interval (1988).
     """
@@ -134,6 +134,12 @@ def exactness(
     evidence = model.log_evidence(images, likelihood=False).cpu()
     surest = evidence.topk(2, dim=1).values
     examples = one_of_each(test)[:SHOWN]
+    completion = _completion(model, judge, images, test.labels, examples, generator)
+    strange = []
+    for name, some in others.items():
+        other = to_unit(some)
+        found = _nats(model, other, generator)
+        strange.append(OutOfDistribution(name=name, images=other[:SHOWN], nats=found, auroc=auroc(nats, found)))
     return Exactness(
         data=test.name,
         count=len(test),
@@ -144,11 +150,8 @@ def exactness(
         likelihood=PerImage.mean(nats, "nats"),
         bits_per_dimension=PerImage.mean(nats / (math.log(2) * images[0].numel()), "bits"),
         surprise=_surprise(model, images, examples, seed),
-        completion=_completion(model, judge, images, test.labels, examples, generator),
-        out_of_distribution=tuple(
-            _out_of_distribution(name, to_unit(some), nats, _nats(model, to_unit(some), generator))
-            for name, some in others.items()
-        ),
+        completion=completion,
+        out_of_distribution=tuple(strange),
     )
 
 
@@ -168,10 +171,6 @@ def auroc(usual: Float[Tensor, " n"], strange: Float[Tensor, " m"]) -> Estimate:
     deviation = math.sqrt(below.var(ddof=1) / m + above.var(ddof=1) / n) if min(n, m) > 1 else math.nan
     reach = float(norm.ppf(0.975)) * deviation
     return Estimate(estimate=area, low=max(0.0, area - reach), high=min(1.0, area + reach), unit="share")
-
-
-def _out_of_distribution(name: str, images: Tensor, usual: Tensor, nats: Tensor) -> OutOfDistribution:
-    return OutOfDistribution(name=name, images=images[:SHOWN], nats=nats, auroc=auroc(usual, nats))
 
 
 def _surprise(model: CountingRGM, images: Tensor, examples: Tensor, seed: int) -> Surprise:
@@ -209,7 +208,7 @@ def _completion(
     examples: Tensor,
     generator: torch.Generator,
 ) -> Quadrants | None:
-    """Hide a quadrant of each image, each in turn, and draw it anew; nothing where symbols need the whole image."""
+    """Hide a quadrant of each image, each in turn, and resample it; nothing where symbols need the whole image."""
     if not isinstance(model.config.symbols, PixelSymbols):
         return None
     visible = _quadrants(*images.shape[2:])

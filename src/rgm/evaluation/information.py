@@ -20,7 +20,7 @@ _SIDE, _WEBP = 64, 16_000
 
 @dataclass(frozen=True, kw_only=True)
 class MutualInformation:
-    """What variables tell of the class, in bits, an entry a variable, with 95 % intervals."""
+    """The information of variables about the class, in bits, an entry a variable, with 95 % intervals."""
 
     bits: Float[Tensor, "*variables"]
     low: Float[Tensor, "*variables"]

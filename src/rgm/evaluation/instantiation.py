@@ -12,12 +12,12 @@ from rgm.evaluation.sample_quality import Quality
 from rgm.model.generative import RGM
 
 HALVES = 1000
-"""Test images whose lower half is hidden and drawn anew: at most so many."""
+"""Test images whose lower half is hidden and resampled: at most so many."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Completion:
-    """Images whose upper rows of cells are kept and the rest drawn anew, given those and the concept that was read.
+    """Images whose upper rows of cells are kept and the rest resampled, given those and the inferred concept.
 
     `reconstructed` are the images as all their codes decode; `completed[i, j]` is the j-th completion of image i;
     `recognised` the share of `count` completions, one an image, that the judge takes for the image's true class.

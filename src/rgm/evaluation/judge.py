@@ -35,7 +35,7 @@ class JudgeConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
-    """What the judge says of images: probabilities of each class, and the features behind them."""
+    """The judge's prediction of images: probabilities of each class, and the features behind them."""
 
     probabilities: Float[Tensor, "n classes"]
     features: Float[Tensor, "n features"]
@@ -71,7 +71,7 @@ class Judge(nn.Module):
 
     @torch.no_grad()
     def predict(self, images: Images, *, batch_size: int = 100) -> Prediction:
-        """Return the opinion of images in [0, 1], a batch at a time."""
+        """Return the predictions of images in [0, 1], a batch at a time."""
         features = torch.cat([self.body(batch) for batch in images.split(batch_size)])
         return Prediction(probabilities=F.softmax(self.head(features), dim=1), features=features)
 

@@ -26,8 +26,8 @@ class Level:
 
     `bits` describe an image's codes of this level and of those above it, −Σ_{m ≥ ℓ} log₂ p(z_m | z_{m+1}), or its
     pixels without loss. `class_share` is I(·; class) / H(class) of what is read from the level: by the judge from the
-    image, or from what the codes paint; from the concept itself. `pixels_explained` is the share of the pixels'
-    variance around the mean image that is explained by what the level paints on average.
+    image, or from what the codes decode to; from the concept itself. `pixels_explained` is the share of the pixels'
+    variance around the mean image that is explained by the mean of what the level decodes to.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Level:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Renormalization:
+class Levels:
     """What all levels keep of a labelled split, hard codes; `cells` has I(code; class) of each cell, a map a grid.
 
     `code_bits` are −log₂ p(z_1 | z_2) of every image.
@@ -69,7 +69,7 @@ class Renormalization:
 
 
 @torch.no_grad()
-def renormalization(split: SplitInference, judge: Judge, *, seed: int = 0) -> Renormalization:
+def levels(split: SplitInference, judge: Judge, *, seed: int = 0) -> Levels:
     """Return what each level keeps of a labelled split; raise RGMError for one without labels."""
     model, data = split.model, split.data
     if data.labels is None:
@@ -105,7 +105,7 @@ def renormalization(split: SplitInference, judge: Judge, *, seed: int = 0) -> Re
         levels.append(level(f"z{number}", z.shape[1:], states, above[:, number - 1], predicted, missed))
     missed = _by_concept(model, concept, images, generator)
     levels.append(level("concept", (1,), model.num_classes, above[:, -1], concept, missed))
-    return Renormalization(
+    return Levels(
         levels=tuple(levels),
         cells=tuple(
             mutual_information(z, labels, states.states, classes)
@@ -118,7 +118,7 @@ def renormalization(split: SplitInference, judge: Judge, *, seed: int = 0) -> Re
 def _beneath(
     model: RGM, judge: Judge, z: Int64[Tensor, "n height width"], level: int, images: Tensor, generator: torch.Generator
 ) -> tuple[Int64[Tensor, " n"], Float[Tensor, " n"]]:
-    """Return what the judge says of one draw beneath each grid, and the squared error of what they paint on average.
+    """Return what the judge predicts from one sample below each grid, and the squared error of their mean.
 
     The mean of a few draws misses more than the mean of all would by their variance over their number, which is taken
     off.
@@ -127,10 +127,10 @@ def _beneath(
     drawn = [
         model.decode(model.sample_below(some, level, generator=generator)[0]).cpu() for some in repeated.split(500)
     ]
-    painted = torch.cat(drawn).unflatten(0, (len(z), DRAWS))
-    missed = (painted.mean(dim=1) - images[: len(z)]).square().flatten(1).sum(dim=1)
-    noise = painted.var(dim=1).flatten(1).sum(dim=1) / DRAWS
-    return judge.predict(painted[:, 0]).label, (missed - noise).double()
+    decoded = torch.cat(drawn).unflatten(0, (len(z), DRAWS))
+    missed = (decoded.mean(dim=1) - images[: len(z)]).square().flatten(1).sum(dim=1)
+    noise = decoded.var(dim=1).flatten(1).sum(dim=1) / DRAWS
+    return judge.predict(decoded[:, 0]).label, (missed - noise).double()
 
 
 def _by_concept(
@@ -139,8 +139,8 @@ def _by_concept(
     """Return the squared error of the mean image of each image's concept; see `_beneath`."""
     missed = torch.zeros(len(images), dtype=torch.float64)
     for one in concept.unique().tolist():
-        painted = model.sample(one, OF_A_CONCEPT, generator=generator).images.cpu()
-        noise = float(painted.var(dim=0).sum()) / OF_A_CONCEPT
+        decoded = model.sample(one, OF_A_CONCEPT, generator=generator).images.cpu()
+        noise = float(decoded.var(dim=0).sum()) / OF_A_CONCEPT
         alike = concept == one
-        missed[alike] = (images[alike] - painted.mean(dim=0)).square().flatten(1).sum(dim=1).double() - noise
+        missed[alike] = (images[alike] - decoded.mean(dim=0)).square().flatten(1).sum(dim=1).double() - noise
     return missed

@@ -20,7 +20,7 @@ VISIBLE = 0.05
 MARGIN = 2
 """Pixels by which a patch is grown for the second share."""
 _AT_ONCE = 512
-"""Changed images that are painted together."""
+"""Changed images that are decoded together."""
 _ROUNDING = 1e-5
 """What floating-point sums may make of equal logits, as a share of the largest."""
 
@@ -65,7 +65,7 @@ class Locality:
     image. `recognised_as_new` says of each image with a changed concept (there may be more of them) whether the judge
     takes it for the new one; None without a judge.
 
-    Only the receptive field is painted for every code; what is changed beyond it is measured on whole images for one
+    Only the receptive field is decoded for every code; what is changed beyond it is measured on whole images for one
     code a cell and image, and taken for as much for the others. Bottom-up, `encoded_locally` is the share of an image's
     cells whose logits stay when all pixels beyond the recognition's receptive field become another image's.
     `decoder_area` and `encoder_area` are the mean shares of the image that a cell's two receptive fields cover.
@@ -127,19 +127,6 @@ class Locality:
         return values(self.findings())
 
 
-@dataclass
-class _Sums:
-    """Sums over cells and codes, an entry an image; `centres`, of each cell's change, in pixels down and across."""
-
-    own: Tensor
-    near: Tensor
-    field: Tensor
-    total: Tensor
-    visible: Tensor
-    kept: Tensor
-    centres: Tensor
-
-
 @torch.no_grad()
 def locality(
     model: RGM, data: ImageSet, judge: Judge | None, *, count: int = 256, concepts: int = 2_048, seed: int = 0
@@ -155,42 +142,46 @@ def locality(
     height, width = model.config.levels[0].grid
     rows, columns = model.config.image[1:]
     atlas = torch.zeros(height, width, rows, columns, dtype=torch.float64)
-    own, near, field, total, visible, kept = torch.zeros(6, count, dtype=torch.float64)
+    own, near, field, total, visible = sums = torch.zeros(5, count, dtype=torch.float64)
+    kept = torch.zeros(count, dtype=torch.float64)
     centres = torch.zeros(count, height, width, 2, dtype=torch.float64)
-    sums = _Sums(own, near, field, total, visible, kept, centres)
     cells = [(row, column) for row in range(height) for column in range(width)]
     logits = model.cell_logits(images)
     for cell in cells:
-        atlas[cell] = _change_cell(model, z1, base, cell, sums)
-        sums.kept += _read_alone(model, images, logits, cell)
+        changes, squared = _change_cell(model, z1, base, cell)
+        sums += changes
+        kept += _read_alone(model, images, logits, cell)
+        box = model.decoder_field(*cell)
+        centres[:, *cell] = _centre(squared, box, (rows, columns))
+        atlas[cell][box.slices] = squared.mean(dim=0) / (model.latent_dim - 1)
 
     generator = torch.Generator(model.device).manual_seed(seed)
     old = inference.concept.argmax(dim=1)
     new = (old + 1) % model.num_classes
     changed = torch.cat([model.sample(some, generator=generator).images for some in new.split(_AT_ONCE)])
     tall, wide = rows // height, columns // width
-    displacement, correlation = _topology(sums.centres, tall, wide)
+    displacement, correlation = _topology(centres, tall, wide)
 
-    def area(field: Callable[[int, int], Box]) -> float:
-        return sum(field(*cell).area for cell in cells) / (len(cells) * rows * columns)
+    def area(field_of: Callable[[int, int], Box]) -> float:
+        return sum(field_of(*cell).area for cell in cells) / (len(cells) * rows * columns)
 
     return Locality(
         classes=data.classes,
         count=count,
         example=_example(model, z1, base, changed, old, new),
-        own_change=sums.own,
-        near_change=sums.near,
-        field_change=sums.field,
-        total_change=sums.total,
+        own_change=own,
+        near_change=near,
+        field_change=field,
+        total_change=total,
         atlas=atlas.float(),
         aligned=_align(atlas, tall, wide).float(),
         origin=((height - 1) * tall, (width - 1) * wide),
         patch_size=(tall, wide),
         displacement_px=displacement,
         rank_correlation=correlation,
-        local_extent=sums.visible / len(cells),
+        local_extent=visible / len(cells),
         global_extent=_visible(changed[:count] - base).double().mean(dim=(1, 2)).cpu(),
-        encoded_locally=sums.kept / len(cells),
+        encoded_locally=kept / len(cells),
         decoder_area=area(model.decoder_field),
         encoder_area=area(model.encoder_field),
         recognised_as_new=None if judge is None else judge.predict(changed.cpu()).label == new.cpu(),
@@ -202,36 +193,33 @@ def _visible(change: Float[Tensor, "*n channels rows columns"]) -> Bool[Tensor, 
 
 
 def _change_cell(
-    model: RGM, z1: Tensor, base: Tensor, cell: tuple[int, int], sums: _Sums
-) -> Float[Tensor, "rows columns"]:
-    """Give a cell every other code in every image; add to the sums, and return the mean squared change."""
+    model: RGM, z1: Tensor, base: Tensor, cell: tuple[int, int]
+) -> tuple[Float[Tensor, "5 n"], Float[Tensor, "n tall wide"]]:
+    """Give a cell every other code in every image, and return sums over these codes for each image.
+
+    First the squared change in the patch, in the grown patch, in the receptive field and in all, and the share of
+    pixels that change visibly; then the squared change of every pixel of the receptive field.
+    """
     row, column = cell
     rows, columns = model.config.image[1:]
-    field = model.decoder_field(row, column)
-    own = model.patch(row, column)
-    parts = [box.inside(field).slices for box in (own, own.grown(MARGIN, (rows, columns)))]
+    field, patch = model.decoder_field(*cell), model.patch(*cell)
+    own, near = (box.inside(field).slices for box in (patch, patch.grown(MARGIN, (rows, columns))))
     others = model.latent_dim - 1
-    leaked = _leaked(model, z1, base, cell, field) * others
-    everywhere: list[Tensor] = []
-    for painted in model.decode_each_code(z1, row, column):
-        some = torch.arange(len(painted)) + sum(len(before) for before in everywhere)
-        change = painted - painted[torch.arange(len(some)), z1[some, row, column]][:, None]
-        squared = change.square().sum(dim=(1, 2)).double().cpu()
-        everywhere.append(squared)
-        sums.own[some] += squared[:, *parts[0]].sum(dim=(1, 2))
-        sums.near[some] += squared[:, *parts[1]].sum(dim=(1, 2))
-        sums.field[some] += squared.sum(dim=(1, 2))
-        sums.total[some] += squared.sum(dim=(1, 2)) + leaked[some]
-        sums.visible[some] += _visible(change).sum(dim=(1, 2, 3)).double().cpu() / (others * rows * columns)
-    squared = torch.cat(everywhere)
-    sums.centres[:, row, column] = _centre(squared, field, (rows, columns))
-    atlas = torch.zeros(rows, columns, dtype=torch.float64)
-    atlas[field.slices] = squared.mean(dim=0) / others
-    return atlas
+    squares, visible = list[Tensor](), list[Tensor]()
+    for decoded in model.decode_each_code(z1, row, column):
+        codes = z1[sum(len(before) for before in squares) :, row, column][: len(decoded)]
+        change = decoded - decoded[torch.arange(len(decoded)), codes][:, None]
+        squares.append(change.square().sum(dim=(1, 2)).double().cpu())
+        visible.append(_visible(change).sum(dim=(1, 2, 3)).double().cpu() / (others * rows * columns))
+    squared = torch.cat(squares)
+    parts = [squared[:, *own], squared[:, *near], squared]
+    changes = [part.sum(dim=(1, 2)) for part in parts]
+    total = changes[2] + _leaked(model, z1, base, cell, field) * others
+    return torch.stack([*changes, total, torch.cat(visible)]), squared
 
 
 def _leaked(model: RGM, z1: Codes, base: Tensor, cell: tuple[int, int], field: Box) -> Float[Tensor, " n"]:
-    """Return the squared change that one other code in a cell makes outside its field, with the whole image painted.
+    """Return the squared change that one other code in a cell makes outside its field, with the whole image decoded.
 
     Another code for each cell and image, all of them in turn.
     """
@@ -300,18 +288,18 @@ def _example(
     """Return the first image with the code of its most varied cell exchanged; ties go to the first cell and code."""
     height, width = z1.shape[1:]
     boxes = {(row, column): model.patch(row, column) for row in range(height) for column in range(width)}
-    cell, box = max(boxes.items(), key=lambda item: float(_inside(base[0], item[1]).var(correction=0)))
+    cell, box = max(boxes.items(), key=lambda item: float(base[0][..., *item[1].slices].var(correction=0)))
     before = int(z1[0][cell])
     codes = z1[:1].repeat(model.latent_dim, 1, 1)
     codes[:, *cell] = torch.arange(model.latent_dim, device=z1.device)
-    painted = torch.cat([model.decode(batch) for batch in codes.split(_AT_ONCE)])
-    change = (_inside(painted, box) - _inside(base[0], box)).square().sum(dim=(1, 2, 3)).tolist()
+    decoded = torch.cat([model.decode(batch) for batch in codes.split(_AT_ONCE)])
+    change = (decoded - base[0])[..., *box.slices].square().sum(dim=(1, 2, 3)).tolist()
     after = max((code for code in range(model.latent_dim) if code != before), key=change.__getitem__)
     return Example(
         original=base[0].cpu(),
-        local=painted[after].cpu(),
+        local=decoded[after].cpu(),
         globally=changed[0].cpu(),
-        sweep=painted.cpu(),
+        sweep=decoded.cpu(),
         cell=cell,
         before=before,
         after=after,
@@ -320,7 +308,3 @@ def _example(
         patch=box,
         field=model.decoder_field(*cell),
     )
-
-
-def _inside(images: Float[Tensor, "*n channels rows columns"], box: Box) -> Tensor:
-    return images[..., *box.slices]

@@ -2,14 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, cached_property
-from typing import Literal
+from functools import cache, cached_property, partial
+from typing import Literal, get_args
 
 from rgm.data.images import ImageSet
 from rgm.evaluation.abstraction import Abstraction, abstraction
 from rgm.evaluation.instantiation import Instantiation, instantiation
 from rgm.evaluation.judge import Judge
-from rgm.evaluation.levels import Renormalization, renormalization
+from rgm.evaluation.levels import Levels, levels
 from rgm.evaluation.locality import Locality, locality
 from rgm.evaluation.sample_quality import Quality, Reference, Sampler, quality, reference
 from rgm.evaluation.split import SplitInference, infer_split
@@ -19,17 +19,16 @@ from rgm.model.generative import RGM
 
 FEWEST = 50
 """Test images that an interval needs at least."""
-DRAWS = 3
-"""Independent sets of samples."""
 Property = Literal["abstraction", "instantiation", "locality"]
 """What is claimed of a model."""
+PROPERTIES: tuple[Property, ...] = get_args(Property)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SampleSizes:
     """How much is measured.
 
-    `samples` in each of `DRAWS` sets; test images of which every cell is given every other code, `cells`, and of which
+    `samples` in each of three sets; test images of which every cell is given every other code, `cells`, and of which
     the concept is changed, `concepts`.
     """
 
@@ -41,21 +40,9 @@ class SampleSizes:
 FULL = SampleSizes()
 
 
-def references(
-    judge: Judge, train: ImageSet, test: ImageSet, *, sizes: SampleSizes = FULL, seed: int = 0
-) -> Callable[[], Reference]:
-    """Return what gives the real images that samples are compared with, measured when it is first called."""
-
-    @cache
-    def measured() -> Reference:
-        return reference(judge, train, test, draws=DRAWS, limit=sizes.samples, thorough=False, seed=seed)
-
-    return measured
-
-
 @dataclass(frozen=True, kw_only=True)
 class Measurements:
-    """A model, or a control in its place, on a test split: every result is computed when it is first asked for.
+    """A model, or a control in its place, on a test split: every result is computed when it is first needed.
 
     `real` gives the real images that samples are compared with; without it and a judge, sample quality is not measured.
     A control that only samples has no other result. `needed`: which codes are needed, where it is known already.
@@ -85,10 +72,10 @@ class Measurements:
         return abstraction(self.split)
 
     @cached_property
-    def levels(self) -> Renormalization:
+    def levels(self) -> Levels:
         """What each level keeps; raises RGMError without labels."""
         assert self.judge is not None
-        return renormalization(self.split, self.judge)
+        return levels(self.split, self.judge)
 
     @cached_property
     def quality(self) -> Quality:
@@ -104,7 +91,7 @@ class Measurements:
         )
 
     def instantiation(self, quality: Quality | None) -> Instantiation:
-        """Return samples and completions to look at, with what was measured of many samples."""
+        """Return samples and completions, with what was measured of many samples."""
         return instantiation(self._whole, self.test, self.judge, quality, seed=self.seed)
 
     def findings(self, name: Property) -> Findings:
@@ -132,7 +119,7 @@ def measure(
     needed: NeededCodes | None = None,
 ) -> Measurements:
     """Return what is measured of a model on a test split; its samples are compared with training images."""
-    real = None if judge is None else references(judge, train, test, sizes=sizes, seed=seed)
+    real = None if judge is None else cache(partial(reference, judge, train, test, limit=sizes.samples, seed=seed))
     return Measurements(model=model, test=test, judge=judge, real=real, sizes=sizes, seed=seed, needed=needed)
 
 

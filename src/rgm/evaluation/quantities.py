@@ -180,7 +180,7 @@ def name_of(name: str) -> str:
     label = found.label if found else rest.replace("_", " ")
     if images:
         label += f", {int(images):,} samples"
-    return f"{label}, z{level.translate(_SUBSCRIPTS)}" if level else label
+    return f"{label}, z{subscript(int(level))}" if level else label
 
 
 def value_of(name: str, value: float) -> str:
@@ -202,7 +202,9 @@ def meaning_of(name: str) -> str:
     return found.meaning if found else ""
 
 
-_SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
+def subscript(number: int) -> str:
+    """Return a whole number as a subscript."""
+    return str(number).translate(str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉"))
 
 
 def _split(name: str) -> tuple[str, str, str]:

@@ -47,33 +47,34 @@ class PaletteRequest(Request):
     cell: tuple[Number, Number]
 
 
-class SampleRequest(Request):
-    """A concept, and how many samples of it to draw."""
+class SamplingRequest(Request):
+    """The base of requests that sample."""
 
-    concept: Number
-    count: Annotated[int, Field(ge=1, le=MOST_SAMPLES)] = 1
     seed: Number = 0
     temperature: Temperature = 1.0
 
 
-class MorphRequest(Request):
+class SampleRequest(SamplingRequest):
+    """A concept, and how many samples of it to draw."""
+
+    concept: Number
+    count: Annotated[int, Field(ge=1, le=MOST_SAMPLES)] = 1
+
+
+class MorphRequest(SamplingRequest):
     """Two concepts, and the number of images of the interpolation."""
 
     start: Number
     end: Number
     count: Annotated[int, Field(ge=2, le=MOST_SAMPLES)] = 11
-    seed: Number = 0
-    temperature: Temperature = 1.0
 
 
-class CompleteRequest(Request):
+class CompleteRequest(SamplingRequest):
     """A grid of codes whose cells `resampled` are resampled, conditioned on the others and a concept."""
 
     z1: Grid
     concept: Number
     resampled: Annotated[list[tuple[Number, Number]], Field(min_length=1)]
-    seed: Number = 0
-    temperature: Temperature = 1.0
 
 
 class TestImageRequest(Request):
@@ -148,23 +149,11 @@ class Explorer:
 
     def sample(self, request: SampleRequest) -> dict[str, Any]:
         """Draw samples of a concept."""
-        return _samples(
-            self.model.sample(
-                request.concept, request.count, generator=self._generator(request.seed), temperature=request.temperature
-            )
-        )
+        return _samples(self.model.sample(request.concept, request.count, **self._randomness(request)))
 
     def morph(self, request: MorphRequest) -> dict[str, Any]:
         """Sample images that interpolate between two concepts."""
-        return _samples(
-            self.model.morph(
-                request.start,
-                request.end,
-                request.count,
-                generator=self._generator(request.seed),
-                temperature=request.temperature,
-            )
-        )
+        return _samples(self.model.morph(request.start, request.end, request.count, **self._randomness(request)))
 
     def complete(self, request: CompleteRequest) -> dict[str, Any]:
         """Resample some cells, conditioned on the others and a concept."""
@@ -175,13 +164,12 @@ class Explorer:
             if not (row < height and column < width):
                 raise RGMError(f"the grid has {height} × {width} cells, but cell ({row}, {column}) was requested")
             keep[0, row, column] = False
-        done = self.model.complete(
-            z1, keep, request.concept, generator=self._generator(request.seed), temperature=request.temperature
-        )
+        done = self.model.complete(z1, keep, request.concept, **self._randomness(request))
         return _encoded(self.model.infer_from_codes(done.z1))
 
-    def _generator(self, seed: int) -> torch.Generator:
-        return torch.Generator(self.model.device).manual_seed(seed)
+    def _randomness(self, request: SamplingRequest) -> dict[str, Any]:
+        generator = torch.Generator(self.model.device).manual_seed(request.seed)
+        return {"generator": generator, "temperature": request.temperature}
 
     def _codes(self, z1: Grid) -> Tensor:
         """Return codes as a batch of one on the model's device; raise RGMError if the grid has another size."""

@@ -7,22 +7,24 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
+from matplotlib.colorbar import Colorbar
 from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, get_font
+from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 from torch import Tensor
 
 from rgm.model.receptive import Box
-from rgm.report.palette import INK, QUIET
+from rgm.report.palette import INK, QUIET, RULE
 
 Image = Float[Tensor, "channels rows columns"]
 WIDTH = 7.6
-"""Inches; all figures have this width, so that equal font sizes look equal on the page."""
+"""Inches; all figures have this width, so that equal font sizes are equal on the page."""
 TITLE, LABEL, SMALL = 9.0, 8.0, 7.0
 """Font sizes, in points."""
 FONT = "DejaVu Sans"
-"""Comes with matplotlib, so that figures look the same on every machine."""
+"""Comes with matplotlib, so that figures are equal on every machine."""
 
 
 def new_figure(height: float, width: float = WIDTH) -> Figure:
@@ -44,6 +46,25 @@ def bare(axes: Axes, title: str = "") -> None:
     axes.spines[:].set_visible(False)
     if title:
         axes.set_title(title, fontsize=TITLE, color=INK, pad=5)
+
+
+def framed(axes: Axes) -> None:
+    """Draw a thin frame around an image whose background is as white as the page."""
+    axes.spines[:].set(visible=True, color=RULE, linewidth=0.8)
+
+
+def write(axes: Axes, x: float, y: float, text: str, size: float, colour: str = INK, **style: Any) -> None:
+    """Write a text centred at a point, where `style` does not say otherwise."""
+    axes.text(x, y, text, fontsize=size, color=colour, **{"ha": "center", "va": "center"} | style)
+
+
+def colour_bar(figure: Figure, drawn: AxesImage, label: str, size: float, **place: Any) -> Colorbar:
+    """Draw the scale of a map's colours."""
+    bar = figure.colorbar(drawn, **place)
+    bar.ax.tick_params(labelsize=SMALL, length=2, colors=QUIET)
+    bar.outline.set_edgecolor(RULE)
+    bar.set_label(label, fontsize=size, color=QUIET)
+    return bar
 
 
 def plain(axes: Axes, *hidden: str) -> None:
@@ -74,6 +95,32 @@ def mosaic(tiles: Float[Tensor, "down across channels rows columns"], gap: int) 
     return canvas
 
 
+def show_rows(
+    tiles: Float[Tensor, "down across channels rows columns"],
+    names: Sequence[str],
+    *,
+    gap: int,
+    widest: float,
+    margin: float = 1.1,
+    room: float = 0.1,
+) -> tuple[Figure, Axes]:
+    """Return a new figure with rows of images and a name for each, and its axes.
+
+    An image is at most `widest` inches wide; beside them are `margin` inches, below and above `room`.
+    """
+    rows = tiles.shape[3]
+    canvas = mosaic(tiles, gap)
+    width = min(WIDTH - margin, widest * tiles.shape[1])
+    figure = new_figure(width * canvas.shape[0] / canvas.shape[1] + room, width + margin)
+    axes = figure.subplots()
+    axes.imshow(canvas if canvas.shape[2] == 3 else canvas[:, :, 0], cmap="gray", vmin=0, vmax=1)
+    bare(axes)
+    middles = [row * (rows + gap) + rows / 2 - 0.5 for row in range(len(tiles))]
+    axes.set_yticks(middles, names, fontsize=TITLE, color=INK)
+    axes.tick_params(length=0)
+    return figure, axes
+
+
 def drawable(classes: Sequence[str], count: int, length: int) -> list[str]:
     """Return a name for each of `count` concepts that fits a figure.
 
@@ -97,11 +144,6 @@ def _cut(name: str, length: int) -> str:
 def verbatim(text: str) -> str:
     """Return a text with dollar signs escaped, so that matplotlib reads no formula in it."""
     return text.replace("$", r"\$")
-
-
-def subscript(number: int) -> str:
-    """Return a whole number as a subscript."""
-    return str(number).translate(str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉"))
 
 
 @lru_cache(maxsize=4096)

@@ -1,5 +1,7 @@
 """Figures of locality: a change of one cell and a change of the concept, and where a cell's change lies."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
@@ -10,7 +12,22 @@ from matplotlib.ticker import MaxNLocator
 from rgm.evaluation.locality import MARGIN, Locality
 from rgm.evaluation.quantities import percent
 from rgm.model.receptive import Box
-from rgm.report.canvas import LABEL, SMALL, TITLE, WIDTH, bare, drawable, new_figure, outline, plain, show, verbatim
+from rgm.report.canvas import (
+    LABEL,
+    SMALL,
+    TITLE,
+    WIDTH,
+    bare,
+    colour_bar,
+    drawable,
+    framed,
+    new_figure,
+    outline,
+    plain,
+    show,
+    verbatim,
+    write,
+)
 from rgm.report.palette import ACCENT, CHANGE, INK, QUIET, RULE, SECOND, TRACK
 
 ATLAS_SIDE = 8
@@ -35,23 +52,17 @@ def change_figure(result: Locality) -> Figure:
         difference.numpy(), cmap=CHANGE, vmin=0, vmax=float(difference.max()) or 1.0, interpolation="nearest"
     )
     bare(axes[2], "difference\nof the two")
-    _framed(axes[2])
+    framed(axes[2])
     show(axes[3], example.globally, f"concept changed:\n{old} → {new}")
     for place in axes[:2]:
         outline(place, example.patch, **_PATCH)
     handles = [outline(axes[2], example.patch, **_PATCH), outline(axes[2], example.field, **_FIELD)]
-    bar = figure.colorbar(drawn, cax=axes[2].inset_axes((0.0, -0.09, 1.0, 0.045)), orientation="horizontal")
-    bar.ax.tick_params(labelsize=SMALL, length=2, colors=QUIET)
+    below = axes[2].inset_axes((0.0, -0.09, 1.0, 0.045))
+    label = "change of a pixel (white − black = 1)"
+    bar = colour_bar(figure, drawn, label, SMALL, cax=below, orientation="horizontal")
     bar.ax.xaxis.set_major_locator(MaxNLocator(nbins=4))
-    bar.outline.set_edgecolor(RULE)
-    bar.set_label("change of a pixel (white − black = 1)", fontsize=SMALL, color=QUIET)
     figure.legend(handles=handles, loc="outside lower left", ncols=2, frameon=False, fontsize=LABEL, labelcolor=INK)
     return figure
-
-
-def _framed(axes: Axes) -> None:
-    """Draw a thin frame around an image whose background is as white as the page."""
-    axes.spines[:].set(visible=True, color=RULE, linewidth=0.8)
 
 
 def spread_figure(result: Locality) -> Figure:
@@ -61,23 +72,15 @@ def spread_figure(result: Locality) -> Figure:
         [["map", "gap", "shares"], ["map", "gap", "extents"]], width_ratios=(1, 0.02, 1), height_ratios=(3, 2)
     )
     axes["gap"].set_axis_off()
-    handles = _around(axes["map"], result)
+    handles = _around(figure, axes["map"], result)
     figure.legend(handles=handles, loc="outside lower left", ncols=3, frameon=False, fontsize=LABEL, labelcolor=INK)
     measures = result.measures()
-    _bars(
-        axes["shares"],
-        "share of a cell's change inside",
-        [
-            ("its own patch", measures["own_patch_share"], SECOND),
-            (f"patch + {MARGIN} pixels", measures["patch_plus_2_share"], SECOND),
-            ("receptive field", measures["receptive_field_share"], SECOND),
-        ],
-    )
-    _bars(
-        axes["extents"],
-        "share of pixels visibly changed by",
-        [("one other code", measures["local_extent"], ACCENT), ("another concept", measures["global_extent"], ACCENT)],
-    )
+    shares = ("own_patch_share", "patch_plus_2_share", "receptive_field_share")
+    names = ("its own patch", f"patch + {MARGIN} pixels", "receptive field")
+    _bars(axes["shares"], "share of a cell's change inside", names, [measures[name] for name in shares], SECOND)
+    extents = [measures["local_extent"], measures["global_extent"]]
+    title = "share of pixels visibly changed by"
+    _bars(axes["extents"], title, ("one other code", "another concept"), extents, ACCENT)
     return figure
 
 
@@ -108,14 +111,11 @@ def maps_figure(result: Locality) -> Figure:
     bare(axes)
     if step > 1:
         axes.set_xlabel(f"one in {step} cells of each row and column", fontsize=LABEL, color=QUIET)
-    bar = figure.colorbar(drawn, ax=axes, shrink=0.6, pad=0.02)
-    bar.set_label("mean squared change (square-root scale)", fontsize=LABEL, color=QUIET)
-    bar.ax.tick_params(labelsize=SMALL, length=2, colors=QUIET)
-    bar.outline.set_edgecolor(RULE)
+    colour_bar(figure, drawn, "mean squared change (square-root scale)", LABEL, ax=axes, shrink=0.6, pad=0.02)
     return figure
 
 
-def _around(axes: Axes, result: Locality) -> list[Rectangle]:
+def _around(figure: Figure, axes: Axes, result: Locality) -> list[Rectangle]:
     """Draw the mean change around a cell, in pixels from its patch's corner; return the outlines."""
     (top, left), (tall, wide) = result.origin, result.patch_size
     own = Box(top=0, bottom=tall, left=0, right=wide)
@@ -144,11 +144,7 @@ def _around(axes: Axes, result: Locality) -> list[Rectangle]:
     axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
     axes.set_title("mean change around the changed cell", fontsize=TITLE, color=INK, pad=6)
     axes.set_xlabel("pixels from the patch's upper left corner", fontsize=LABEL, color=QUIET)
-    assert axes.figure is not None, "the axes belong to a figure"
-    bar = axes.figure.colorbar(drawn, ax=axes, shrink=0.8, pad=0.03)
-    bar.set_label("squared change (square-root scale)", fontsize=LABEL, color=QUIET)
-    bar.ax.tick_params(labelsize=SMALL, length=2, colors=QUIET)
-    bar.outline.set_edgecolor(RULE)
+    colour_bar(figure, drawn, "squared change (square-root scale)", LABEL, ax=axes, shrink=0.8, pad=0.03)
     boxes = [(own, _PATCH), (near, _NEAR), (field, _FIELD)]
     handles = [outline(axes, box, **style) for box, style in boxes]
     axes.set_xlim(window.left - 0.5, window.right - 0.5)
@@ -174,23 +170,16 @@ def _reached(result: Locality) -> Box:
     )
 
 
-def _bars(axes: Axes, title: str, rows: list[tuple[str, float, str]]) -> None:
+def _bars(axes: Axes, title: str, names: Sequence[str], shares: Sequence[float], fill: str) -> None:
     """Draw shares as bars on a background bar of length 1."""
-    for place, (_, value, colour) in enumerate(rows):
+    for place, value in enumerate(shares):
         axes.barh(place, 1, color=TRACK, height=0.6)
-        axes.barh(place, value, color=colour, height=0.6)
+        axes.barh(place, value, color=fill, height=0.6)
         inside = value > 0.75
-        axes.text(
-            value + (-0.02 if inside else 0.02),
-            place,
-            percent(value),
-            va="center",
-            ha="right" if inside else "left",
-            fontsize=TITLE,
-            color="white" if inside else INK,
-        )
+        x, side, colour = (value - 0.02, "right", "white") if inside else (value + 0.02, "left", INK)
+        write(axes, x, float(place), percent(value), TITLE, colour, ha=side)
     plain(axes, "top", "right", "bottom", "left")
-    axes.set_yticks(range(len(rows)), [name for name, _, _ in rows], fontsize=LABEL, color=INK)
+    axes.set_yticks(range(len(names)), names, fontsize=LABEL, color=INK)
     axes.invert_yaxis()
     axes.set_xlim(0, 1)
     axes.set_xticks([])

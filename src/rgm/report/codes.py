@@ -8,8 +8,9 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from rgm.evaluation.abstraction import Abstraction
-from rgm.report.canvas import LABEL, SMALL, TITLE, WIDTH, bare, drawable, new_figure, plain, show, subscript, verbatim
-from rgm.report.palette import ACCENT, INK, QUIET, RULE, SECOND, code_colours, ink, legible_on, plain_colours
+from rgm.evaluation.quantities import subscript
+from rgm.report.canvas import LABEL, SMALL, TITLE, WIDTH, bare, drawable, new_figure, plain, show, verbatim, write
+from rgm.report.palette import ACCENT, INK, QUIET, RULE, SECOND, code_colours, grid_colours, ink, legible_on
 
 NUMBERED = 100
 """The largest number of cells of a map on which codes are numbered."""
@@ -30,22 +31,18 @@ def abstraction_figure(result: Abstraction, *, rows: int = 4) -> Figure:
     side = WIDTH / (sum(ratios) + 0.35)
     figure = new_figure(len(chosen) * (side * tall / wide + 0.22) + 0.3)
     axes = figure.subplots(len(chosen), len(ratios), squeeze=False, width_ratios=ratios)
-    colours = [code_colours(result.atlas)]
-    colours += [plain_colours(int(codes.max()) + 1) for codes in result.inference.codes[1:]]
+    colours = grid_colours(result)
     for row, example in zip(axes, chosen, strict=True):
         show(row[0], result.images[example])
         for level in range(depth):
             _map(row[1 + level], result.inference.codes[level][example].numpy(), colours[level], (tall, wide))
         truth = None if result.labels is None else int(result.labels[example])
-        _concept(row[-2], result.inference.concept[example].numpy(), result.classes, truth)
+        _concept(row[-2], result.inference.concept[example].numpy(), result.split.data.classes, truth)
         row[-2].set_box_aspect(tall / wide / _BARS)
         show(row[-1], result.inference.reconstruction[example])
-    titles = [
-        "image",
-        *(f"codes z{subscript(level + 1)}" for level in range(depth)),
-        f"concept z{subscript(depth + 1)}",
-    ]
-    for place, title in zip(axes[0], [*titles, "decoded from z₁"], strict=True):
+    grids = [f"codes z{subscript(level + 1)}" for level in range(depth)]
+    titles = ["image", *grids, f"concept z{subscript(depth + 1)}", "decoded from z₁"]
+    for place, title in zip(axes[0], titles, strict=True):
         place.set_title(title, fontsize=TITLE, color=INK, pad=5)
     return figure
 
@@ -57,15 +54,7 @@ def _map(axes: Axes, codes: NDArray[np.int64], colours: NDArray[np.float64], ima
     if codes.size <= NUMBERED:
         size = min(6.5, 46 / max(codes.shape))
         for (row, column), code in np.ndenumerate(codes):
-            axes.text(
-                (column + 0.5) * wide,
-                (row + 0.5) * tall,
-                str(code),
-                ha="center",
-                va="center",
-                fontsize=size,
-                color=legible_on(colours[code]),
-            )
+            write(axes, (column + 0.5) * wide, (row + 0.5) * tall, str(code), size, legible_on(colours[code]))
     bare(axes)
 
 
@@ -118,7 +107,7 @@ def atlas_figure(result: Abstraction) -> Figure:
     axes = figure.subplots()
     for place, code in enumerate(listed):
         left, top = 2.5 * (place % across), height * (place // across) + 0.5
-        for offset, patches in enumerate((atlas.seen, atlas.painted)):
+        for offset, patches in enumerate((atlas.seen, atlas.decoded)):
             pixels = patches[code].clamp(0, 1).permute(1, 2, 0).numpy()
             used = offset == 1 or int(atlas.counts[code]) > 0
             if used:
@@ -135,26 +124,16 @@ def atlas_figure(result: Abstraction) -> Figure:
         tag = Rectangle((left, top - 0.44), 0.9, 0.4, facecolor=colours[code], edgecolor=RULE, linewidth=0.5)
         axes.add_patch(tag)
         size = SMALL if across == 8 else 5.0
-        axes.text(
-            left + 0.45, top - 0.24, str(code), fontsize=size, color=legible_on(colours[code]), ha="center", va="center"
-        )
+        write(axes, left + 0.45, top - 0.24, str(code), size, legible_on(colours[code]))
         share = _share(int(atlas.counts[code]), total)
-        axes.text(left + 2.06, top - 0.24, share, fontsize=size, color=INK, ha="right", va="center")
-        if int(atlas.counts[code]) and not result.needed.needed[code]:
-            like = f"like {int(result.needed.replacement[code])}"
-            axes.text(left + 2.06, top + aspect + 0.04, like, fontsize=size, color=INK, ha="right", va="top")
+        write(axes, left + 2.06, top - 0.24, share, size, ha="right")
+        if int(atlas.counts[code]) and not result.split.needed.needed[code]:
+            like = f"like {int(result.split.needed.replacement[code])}"
+            write(axes, left + 2.06, top + aspect + 0.04, like, size, ha="right", va="top")
     first = listed[0] if listed else 0
-    words = ("mean", "decoded") if result.needed.needed[first] else ("mean",)
+    words = ("mean", "decoded") if result.split.needed.needed[first] else ("mean",)
     for offset, word in enumerate(words):  # once, under the first pair
-        axes.text(
-            1.06 * offset + 0.5,
-            0.5 + aspect + 0.04,
-            word,
-            fontsize=6 if across == 8 else 4.5,
-            color=QUIET,
-            ha="center",
-            va="top",
-        )
+        write(axes, 1.06 * offset + 0.5, 0.5 + aspect + 0.04, word, 6.0 if across == 8 else 4.5, QUIET, va="top")
     axes.set_xlim(-0.05, 2.5 * across - 0.35)
     axes.set_ylim(height * down, 0)
     bare(axes)

@@ -61,10 +61,6 @@ def _cells(line: Line) -> list[Cell | None]:
 
 def _difference(name: str, difference: Difference) -> str:
     found = difference.found
-    low, middle, high = (_signed(name, value) for value in (found.low, found.estimate, found.high))
+    bounds = (found.low, found.estimate, found.high)
+    low, middle, high = (("−" if value < 0 else "+") + value_of(name, abs(value)) for value in bounds)
     return f"{middle} ({low} to {high})"
-
-
-def _signed(name: str, value: float) -> str:
-    shown = value_of(name, abs(value))
-    return ("−" if value < 0 else "+") + shown

@@ -9,7 +9,21 @@ from matplotlib.ticker import FuncFormatter
 from rgm.evaluation.exactness import Exactness, Quadrants, Surprise
 from rgm.evaluation.quantities import percent
 from rgm.model.receptive import Box
-from rgm.report.canvas import LABEL, SMALL, TITLE, WIDTH, bare, mosaic, new_figure, outline, plain, show, verbatim
+from rgm.report.canvas import (
+    LABEL,
+    SMALL,
+    TITLE,
+    WIDTH,
+    bare,
+    framed,
+    new_figure,
+    outline,
+    plain,
+    show,
+    show_rows,
+    verbatim,
+    write,
+)
 from rgm.report.palette import ACCENT, CHANGE, INK, QUIET, RULE, SECOND, TRACK
 
 HIDDEN = torch.tensor([0.81, 0.42, 0.08])
@@ -40,9 +54,7 @@ def evidence_figure(result: Exactness) -> Figure:
 
 
 def _auroc(axes: Axes, result: Exactness) -> None:
-    for place, (other, colour) in enumerate(
-        zip(result.out_of_distribution, _HUES[: len(result.out_of_distribution)], strict=True)
-    ):
+    for place, (other, colour) in enumerate(zip(result.out_of_distribution, _HUES, strict=False)):
         found = other.auroc
         axes.errorbar(
             found.estimate,
@@ -75,21 +87,8 @@ def quadrants_figure(result: Quadrants) -> Figure:
     images = _coloured(result.images)
     masked = torch.where(result.visible[:, None], images, HIDDEN[:, None, None])
     tiles = torch.stack([images, masked, *(_coloured(sample) for sample in result.completed.unbind(dim=1))])
-    rows, columns = tiles.shape[3:]
-    gap = max(1, round(columns / 14))
-    canvas = mosaic(tiles, gap)
-    margin = 1.1
-    across = min(WIDTH - margin, 0.8 * tiles.shape[1])
-    figure = new_figure(across * canvas.shape[0] / canvas.shape[1] + 0.1, across + margin)
-    axes = figure.subplots()
-    axes.imshow(canvas)
-    bare(axes)
     names = ["image", "visible", "resampled", *[""] * (len(tiles) - 3)]
-    axes.set_yticks(
-        [row * (rows + gap) + rows / 2 - 0.5 for row in range(len(tiles))], names, fontsize=TITLE, color=INK
-    )
-    axes.tick_params(length=0)
-    return figure
+    return show_rows(tiles, names, gap=max(1, round(tiles.shape[4] / 14)), widest=0.8)[0]
 
 
 def surprise_figure(result: Surprise) -> Figure:
@@ -105,7 +104,7 @@ def surprise_figure(result: Surprise) -> Figure:
         show(axes[0, number], result.images[number])
         axes[1, number].imshow(result.maps[number].numpy(), cmap=CHANGE, vmin=0, vmax=top, interpolation="nearest")
         bare(axes[1, number])
-        axes[1, number].spines[:].set(visible=True, color=RULE, linewidth=0.8)
+        framed(axes[1, number])
         row, column = result.planted[number]
         tall, wide = rows // height, columns // width
         outline(axes[0, number], Box.of(row, column, tall, wide), edgecolor=SECOND, linewidth=1.2)
@@ -140,9 +139,7 @@ def selective_figure(result: Exactness) -> Figure:
     axes.set_title("error rate on the answered images", fontsize=TITLE, color=INK, loc="left")
     plain(axes, "top", "right")
     axes.grid(axis="y", color=TRACK, linewidth=0.8)
-    axes.text(
-        1.02, float(wrong[-1]), f"all: {percent(float(wrong[-1]))}", fontsize=SMALL, color=INK, ha="left", va="center"
-    )
+    write(axes, 1.02, float(wrong[-1]), f"all: {percent(float(wrong[-1]))}", SMALL, ha="left")
     axes.legend(frameon=False, fontsize=LABEL, labelcolor=INK, loc="upper left")
     return figure
 

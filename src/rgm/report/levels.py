@@ -7,10 +7,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
 from rgm.evaluation.information import MutualInformation
-from rgm.evaluation.levels import Level, Renormalization
-from rgm.evaluation.quantities import percent
-from rgm.report.canvas import LABEL, SMALL, TITLE, bare, new_figure, plain, subscript
-from rgm.report.palette import ACCENT, INK, QUIET, RULE, SECOND, TRACK, legible_on
+from rgm.evaluation.levels import Level, Levels
+from rgm.evaluation.quantities import percent, subscript
+from rgm.report.canvas import LABEL, SMALL, TITLE, bare, framed, new_figure, plain, write
+from rgm.report.palette import ACCENT, INK, QUIET, SECOND, TRACK, legible_on
 
 _INFORMATION = LinearSegmentedColormap.from_list("information", ["#ffffff", "#fbe3cd", "#f0ab6c", SECOND, "#5e2a02"])
 _TOP = 1.13
@@ -19,7 +19,7 @@ NUMBERED = 100
 """The largest number of cells of a map on which bits are written."""
 
 
-def renormalization_figure(result: Renormalization) -> Figure:
+def levels_figure(result: Levels) -> Figure:
     """Return what each level keeps against what it costs, and the information about the class in every cell."""
     grids = len(result.cells)
     figure = new_figure(3.3)
@@ -54,16 +54,8 @@ def _kept(axes: Axes, levels: tuple[Level, ...]) -> None:
         axes.errorbar(bits, middle, yerr=reach, color=colour, marker=marker, markersize=6, linewidth=1.8, label=label)
     for place, found, first in ((0.05, lines[0][0], 0), (-0.075, lines[1][0], 1)):
         for x, one in list(zip(bits, found, strict=True))[first:]:
-            colour = SECOND if place > 0 else ACCENT
-            axes.text(
-                x,
-                min(max(one.estimate + place, 0.03), _TOP - 0.03),  # worse than the mean image: at the edge
-                percent(one.estimate),
-                fontsize=SMALL,
-                color=colour,
-                ha="center",
-                va="center",
-            )
+            y = min(max(one.estimate + place, 0.03), _TOP - 0.03)  # worse than the mean image: at the edge
+            write(axes, x, y, percent(one.estimate), SMALL, SECOND if place > 0 else ACCENT)
     plain(axes, "top", "right")
     axes.set_xscale("log")
     axes.set_xlim(max(bits) * 2.2, min(bits) / 2.2)
@@ -71,13 +63,9 @@ def _kept(axes: Axes, levels: tuple[Level, ...]) -> None:
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f} %"))
     axes.set_yticks(np.linspace(0, 1, 6))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xticks(
-        bits,
-        [
-            f"{level_name(level.name)}\n{bit:,.{0 if bit >= 10 else 1}f} bits"
-            for level, bit in zip(levels, bits, strict=True)
-        ],
-    )
+    costs = [f"{bit:,.{0 if bit >= 10 else 1}f} bits" for bit in bits]
+    names = [f"{level_name(level.name)}\n{cost}" for level, cost in zip(levels, costs, strict=True)]
+    axes.set_xticks(bits, names)
     axes.tick_params(axis="x", labelsize=LABEL, labelcolor=INK)
     axes.set_title("information kept at each level", fontsize=TITLE, color=INK, loc="left", pad=6)
     axes.grid(axis="y", color=TRACK, linewidth=0.8)
@@ -94,7 +82,7 @@ def _map(axes: Axes, cells: MutualInformation, top: float, whole: float) -> None
         for (row, column), bits in np.ndenumerate(information):
             colour = legible_on(np.array(_INFORMATION(bits / (top or 1.0))[:3]))
             text = f"{bits:.2f}".removeprefix("0")
-            axes.text(column, row, text, fontsize=size, color=colour, ha="center", va="center")
+            write(axes, float(column), float(row), text, size, colour)
     bare(axes)
-    axes.spines[:].set(visible=True, color=RULE, linewidth=0.8)
+    framed(axes)
     axes.set_xlabel(f"entropy of the class: {whole:.2f} bits", fontsize=SMALL, color=QUIET)

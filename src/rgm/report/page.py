@@ -13,22 +13,23 @@ from rgm.claims.claim import CLAIMS, Claim
 from rgm.evaluation.abstraction import Abstraction
 from rgm.evaluation.exactness import Exactness
 from rgm.evaluation.instantiation import Instantiation
-from rgm.evaluation.levels import Renormalization
+from rgm.evaluation.levels import Levels
 from rgm.evaluation.locality import Locality
 from rgm.evaluation.measurements import Property
-from rgm.report.canvas import drawable, subscript
+from rgm.evaluation.quantities import subscript
+from rgm.report.canvas import drawable
 from rgm.report.curve import curve_figure
 from rgm.report.figures import experiment_figures, png
 from rgm.report.samples import LONGEST, strip_concept
-from rgm.report.verdicts import controls, estimate_rows, evidence_rows, of_the_model, reason_of
-from rgm.report.wording import findings, reference_values
+from rgm.report.verdicts import controls, evidence_rows, of_the_model, reason_of
+from rgm.report.wording import findings, reference_values, rows
 from rgm.runtime.progress import EpochRecord
 from rgm.storage.files import write_text
 
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """Everything that the page tells.
+    """Everything that the page reports.
 
     `data_source` is a line for people, `fallback` whether the data stand in for MNIST, which could not be had;
     `sets` holds (split, images, sha256); `facts` are further rows of how it was run, such as seed, epochs,
@@ -46,7 +47,7 @@ class Report:
     history: tuple[EpochRecord, ...]
     claims: Sequence[Claim]
     abstraction: Abstraction
-    levels: Renormalization | None = None
+    levels: Levels | None = None
     instantiation: Instantiation
     locality: Locality
     judge_accuracy: float | None
@@ -57,7 +58,7 @@ class Report:
 class Picture:
     """A figure inside the page: its data URI, its size in pixels so that nothing jumps while it loads.
 
-    `widest` is the width in CSS pixels beyond which it is not stretched, so that type looks equal in all figures.
+    `widest` is the width in CSS pixels beyond which it is not stretched, so that the font size is equal in all figures.
     """
 
     uri: str
@@ -124,13 +125,13 @@ def write_report(path: Path, report: Report) -> Path:
         controls=controls(report.claims),
         claim_names=CLAIMS,
         findings=findings(*results, report.judge_accuracy),
-        exact=estimate_rows(report.exactness.estimates()) if report.exactness else None,
+        exact=rows(report.exactness.estimates(), {}) if report.exactness else None,
         concepts=full,
         names_cut=drawable(report.instantiation.classes, concepts, LONGEST) != full,
         strip=full[strip_concept(report.instantiation)],
         image=tuple(report.abstraction.images.shape[1:]),
         grids=[tuple(codes.shape[1:]) for codes in report.abstraction.inference.codes],
-        states=len(report.abstraction.usage.counts),
+        states=len(report.abstraction.split.usage[0].counts),
     )
     write_text(path, page)
     return path

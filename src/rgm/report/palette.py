@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
 from numpy.typing import NDArray
 
-from rgm.evaluation.abstraction import CodeAtlas
+from rgm.evaluation.abstraction import Abstraction, CodeAtlas
 
 INK, QUIET, RULE = "#1f2933", "#5d6975", "#c9d1d8"
 """Text, secondary text, thin lines."""
@@ -26,7 +26,7 @@ def ink(atlas: CodeAtlas) -> NDArray[np.float64]:
 
     The difference is the mean absolute one from the mean colour of the most common code's patch.
     """
-    patches = atlas.painted.double()
+    patches = atlas.decoded.double()
     empty = patches[int(atlas.counts.argmax())].mean(dim=(1, 2))
     difference: NDArray[np.float64] = (patches - empty[:, None, None]).abs().mean(dim=(1, 2, 3)).numpy()
     return difference
@@ -50,6 +50,12 @@ def code_colours(atlas: CodeAtlas) -> NDArray[np.float64]:
 def plain_colours(states: int) -> NDArray[np.float64]:
     """Return a colour for each code of a grid above z_1, which has no decoded patch: (states, 3) in [0, 1]."""
     return _ramp(states)
+
+
+def grid_colours(result: Abstraction) -> list[NDArray[np.float64]]:
+    """Return the colours of every grid's codes, the finest grid first."""
+    above = [plain_colours(int(codes.max()) + 1) for codes in result.inference.codes[1:]]
+    return [code_colours(result.atlas), *above]
 
 
 def _ramp(count: int) -> NDArray[np.float64]:

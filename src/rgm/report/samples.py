@@ -4,7 +4,7 @@ import torch
 from matplotlib.figure import Figure
 
 from rgm.evaluation.instantiation import Instantiation
-from rgm.report.canvas import LABEL, TITLE, WIDTH, bare, drawable, mosaic, new_figure, show, verbatim
+from rgm.report.canvas import LABEL, TITLE, WIDTH, drawable, new_figure, show, show_rows, verbatim
 from rgm.report.palette import INK, QUIET
 
 LONGEST = 14
@@ -26,25 +26,19 @@ def strip_concept(result: Instantiation) -> int:
 
 def sheet_figure(result: Instantiation) -> Figure:
     """Return the sheet of samples, one row for each concept, with the share recognised by the judge."""
-    concepts, columns, _, tall, wide = result.sheet.shape
+    concepts, columns, _, _, wide = result.sheet.shape
     shown = min(concepts, ROWS)
-    gap = max(1, round(wide / 28))
-    canvas = mosaic(result.sheet[:shown], gap)
     names = [verbatim(name) for name in drawable(result.classes, concepts, LONGEST)][:shown]
     margin = 0.1 + 0.08 * max(map(len, names)) + (0.8 if result.recognised is not None else 0)
-    width = min(WIDTH - margin, WIDEST * columns)
-    figure = new_figure(width * canvas.shape[0] / canvas.shape[1] + 0.35, width + margin)
-    axes = figure.subplots()
-    axes.imshow(canvas if canvas.shape[2] == 3 else canvas[:, :, 0], cmap="gray", vmin=0, vmax=1)
-    bare(axes)
-    middles = [row * (tall + gap) + tall / 2 - 0.5 for row in range(shown)]
-    axes.set_yticks(middles, names, fontsize=TITLE, color=INK)
-    axes.tick_params(length=0)
+    gap = max(1, round(wide / 28))
+    figure, axes = show_rows(result.sheet[:shown], names, gap=gap, widest=WIDEST, margin=margin, room=0.35)
     if result.recognised is not None:
-        end = canvas.shape[1] + 0.08 * canvas.shape[1] / width
-        for middle, share in zip(middles, result.recognised.tolist(), strict=False):
+        across = columns * (wide + gap) - gap
+        inch = across / min(WIDTH - margin, WIDEST * columns)
+        end = across + 0.08 * inch
+        for middle, share in zip(axes.get_yticks(), result.recognised.tolist(), strict=False):
             axes.text(end, middle, f"{100 * share:.0f} %", fontsize=TITLE, color=INK, va="center")
-        axes.text(end, -0.05 * canvas.shape[1] / width, "recognised", fontsize=LABEL, color=QUIET, va="bottom")
+        axes.text(end, -0.05 * inch, "recognised", fontsize=LABEL, color=QUIET, va="bottom")
     if shown < concepts:
         axes.set_xlabel(f"the first {shown} of {concepts} concepts", fontsize=LABEL, color=QUIET)
     return figure
@@ -70,16 +64,5 @@ def completion_figure(result: Instantiation) -> Figure:
     kept = found.keep.repeat_interleave(rows // height, dim=0).repeat_interleave(columns // width, dim=1)
     masked = torch.where(kept, decoded, HIDDEN)
     tiles = torch.stack([decoded, masked, *found.completed[:shown].unbind(dim=1)])
-    gap = max(1, round(columns / 14))
-    canvas = mosaic(tiles, gap)
-    margin = 1.1
-    across = min(WIDTH - margin, WIDEST * shown)
-    figure = new_figure(across * canvas.shape[0] / canvas.shape[1] + 0.1, across + margin)
-    axes = figure.subplots()
-    axes.imshow(canvas if canvas.shape[2] == 3 else canvas[:, :, 0], cmap="gray", vmin=0, vmax=1)
-    bare(axes)
     names = ["decoded", "kept", "resampled", *[""] * (len(tiles) - 3)]
-    middles = [row * (rows + gap) + rows / 2 - 0.5 for row in range(len(tiles))]
-    axes.set_yticks(middles, names, fontsize=TITLE, color=INK)
-    axes.tick_params(length=0)
-    return figure
+    return show_rows(tiles, names, gap=max(1, round(columns / 14)), widest=WIDEST)[0]

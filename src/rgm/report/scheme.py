@@ -7,8 +7,9 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from rgm.evaluation.abstraction import Abstraction
-from rgm.report.canvas import LABEL, SMALL, TITLE, WIDTH, drawable, new_figure, subscript, verbatim
-from rgm.report.palette import ACCENT, INK, QUIET, RULE, SECOND, code_colours, plain_colours
+from rgm.evaluation.quantities import subscript
+from rgm.report.canvas import LABEL, SMALL, TITLE, WIDTH, drawable, new_figure, verbatim, write
+from rgm.report.palette import ACCENT, INK, QUIET, RULE, SECOND, grid_colours
 
 _SLANT, _DEPTH, _RISE = 0.42, 0.36, 0.92
 """Slant and depth of a plane and the distance between two levels, in widths of a plane."""
@@ -26,9 +27,8 @@ def scheme_figure(result: Abstraction, *, example: int | None = None) -> Figure:
     chosen = min(3, len(result.images) - 1) if example is None else example
     pixels = result.images[chosen].clamp(0, 1).permute(1, 2, 0).numpy().astype(np.float64)
     image = np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
-    colours = [code_colours(result.atlas)]
-    colours += [plain_colours(int(codes.max()) + 1) for codes in result.inference.codes[1:]]
-    grids = [palette[codes[chosen].numpy()] for palette, codes in zip(colours, result.inference.codes, strict=True)]
+    codes = [grid[chosen].numpy() for grid in result.inference.codes]
+    grids = [colours[grid] for colours, grid in zip(grid_colours(result), codes, strict=True)]
     planes = [image, *grids]
     width = 0.68 * WIDTH
     figure = new_figure(width * (0.22 + 0.27 * len(planes)), width)
@@ -39,23 +39,13 @@ def scheme_figure(result: Abstraction, *, example: int | None = None) -> Figure:
         _cell(axes, planes[level], level)
     top = len(planes)
     _concept(axes, result, chosen, top)
-    names = [
-        f"image\n{image.shape[0]} × {image.shape[1]} pixels",
-        *(
-            f"codes z{subscript(number)}\n{grid.shape[0]} × {grid.shape[1]} cells"
-            for number, grid in enumerate(grids, start=1)
-        ),
-    ]
+    names = [f"image\n{image.shape[0]} × {image.shape[1]} pixels"]
+    for level, grid in enumerate(grids, start=1):
+        names.append(f"codes z{subscript(level)}\n{grid.shape[0]} × {grid.shape[1]} cells")
     for level, name in enumerate(names):
-        axes.text(1.52, level * _RISE + 0.18, name, fontsize=LABEL, color=INK, va="center")
-    axes.text(
-        1.52,
-        top * _RISE + 0.1,
-        f"concept z{subscript(top)}\none of {result.inference.concept.shape[1]}",
-        fontsize=LABEL,
-        color=INK,
-        va="center",
-    )
+        write(axes, 1.52, level * _RISE + 0.18, name, LABEL, ha="left")
+    concept = f"concept z{subscript(top)}\none of {result.inference.concept.shape[1]}"
+    write(axes, 1.52, top * _RISE + 0.1, concept, LABEL, ha="left")
     height = top * _RISE + 0.1
     for x, low, high, colour, text in (
         (-0.28, 0.1, height, ACCENT, "recognition, bottom-up"),
@@ -64,7 +54,7 @@ def scheme_figure(result: Abstraction, *, example: int | None = None) -> Figure:
         arrow = {"arrowstyle": "-|>", "color": colour, "linewidth": 1.6, "mutation_scale": 13}
         axes.annotate("", (x, high), (x, low), arrowprops=arrow)
         side = -0.09 if x < 0 else 0.09
-        axes.text(x + side, height / 2, text, fontsize=LABEL, color=colour, rotation=90, ha="center", va="center")
+        write(axes, x + side, height / 2, text, LABEL, colour, rotation=90)
     axes.set_xlim(-0.5, 2.55)
     axes.set_ylim(-0.12, top * _RISE + 0.34)
     axes.set_aspect("equal")
@@ -92,9 +82,14 @@ def _plane(axes: Axes, colours: Colours, level: int) -> None:
     faces = colours.reshape(-1, 3)
     edges = faces if level == 0 else [RULE]
     axes.add_collection(PolyCollection(quads, facecolors=faces, edgecolors=edges, linewidths=0.3, zorder=2 + 2 * level))
-    border = PolyCollection([_quad(0.0, 0.0, 1.0, 1.0, level)], facecolors="none", edgecolors=QUIET, linewidths=0.8)
-    border.set_zorder(3 + 2 * level)
-    axes.add_collection(border)
+    _border(axes, (0.0, 0.0, 1.0, 1.0), level, 3.0 + 2 * level, QUIET, 0.8)
+
+
+def _border(
+    axes: Axes, box: tuple[float, float, float, float], level: int, zorder: float, colour: str, width: float
+) -> None:
+    quad = _quad(*box, level)
+    axes.add_collection(PolyCollection([quad], facecolors="none", edgecolors=colour, linewidths=width, zorder=zorder))
 
 
 def _cell(axes: Axes, upper: Colours, level: int) -> None:
@@ -103,9 +98,7 @@ def _cell(axes: Axes, upper: Colours, level: int) -> None:
     i, j = rows // 2, columns // 2
     box = (j / columns, i / rows, (j + 1) / columns, (i + 1) / rows)
     for place in (level, level - 1):
-        outline = PolyCollection([_quad(*box, place)], facecolors="none", edgecolors=SECOND, linewidths=1.5)
-        outline.set_zorder(3.5 + 2 * place)
-        axes.add_collection(outline)
+        _border(axes, box, place, 3.5 + 2 * place, SECOND, 1.5)
     for above, below in zip(_quad(*box, level), _quad(*box, level - 1), strict=True):
         axes.plot(*zip(above, below, strict=True), color=SECOND, linewidth=0.7, alpha=0.8, zorder=3.2 + 2 * (level - 1))
 
@@ -113,7 +106,7 @@ def _cell(axes: Axes, upper: Colours, level: int) -> None:
 def _concept(axes: Axes, result: Abstraction, chosen: int, level: int) -> None:
     """Draw the concepts as squares above the grid below; the more probable, the darker."""
     probabilities = result.inference.concept[chosen].numpy()
-    names = drawable(result.classes, len(probabilities), 6)
+    names = drawable(result.split.data.classes, len(probabilities), 6)
     best = np.sort(np.argsort(-probabilities, kind="stable")[:_SQUARES])
     middle, width = 0.5 + _SLANT / 2, min(0.115, 1.3 / len(best))
     left = middle - width * len(best) / 2
@@ -121,16 +114,9 @@ def _concept(axes: Axes, result: Abstraction, chosen: int, level: int) -> None:
         share = float(probabilities[concept])
         x = left + width * place
         axes.add_collection(_square(x, level * _RISE + 0.06, width, share))
-        axes.text(
-            x + width / 2,
-            level * _RISE + 0.06 + width / 2,
-            verbatim(names[concept]),
-            fontsize=TITLE if len(names[concept]) < 3 else SMALL - 1,
-            color="white" if share > 0.5 else INK,
-            ha="center",
-            va="center",
-            zorder=30,
-        )
+        size, colour = TITLE if len(names[concept]) < 3 else SMALL - 1, "white" if share > 0.5 else INK
+        name = verbatim(names[concept])
+        write(axes, x + width / 2, level * _RISE + 0.06 + width / 2, name, size, colour, zorder=30)
     winner = left + width * (int(np.flatnonzero(best == probabilities.argmax())[0]) + 0.5)
     for corner in _quad(0.0, 0.0, 1.0, 1.0, level - 1):
         axes.plot(

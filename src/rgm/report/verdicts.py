@@ -1,4 +1,4 @@
-"""The verdicts in words: each claim, what decided it, and which controls fail beside it."""
+"""The verdicts in words: each claim, what decided it, and which controls fail."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from rgm.claims.claim import CLAIMS, Claim, Finding, Measure
 from rgm.claims.threshold import Verdict
 from rgm.evaluation.measurements import Property
-from rgm.evaluation.quantities import interval_of, meaning_of, name_of, value_of
-from rgm.evaluation.statistics import Estimate
-from rgm.report.wording import Row, rows
+from rgm.evaluation.quantities import interval_of, name_of, value_of
+from rgm.report.wording import Row, row, rows
 
 CONTROLS: dict[str, str] = {
     "untrained": "the same network before it has learned anything",
@@ -71,22 +70,7 @@ def evidence_rows(
     return lines + rows({key: value for key, value in measured.items() if key not in known}, held)
 
 
-def estimate_rows(found: Mapping[str, Estimate]) -> list[Row]:
-    """Return numbers with their intervals as lines."""
-    return [
-        Row(
-            name=name_of(name),
-            value=value_of(name, one.estimate),
-            reference="",
-            meaning=meaning_of(name),
-            interval=interval_of(name, one.low, one.high),
-        )
-        for name, one in found.items()
-    ]
-
-
 def _row(finding: Finding, others: Sequence[Claim], held: Mapping[str, str]) -> Row:
-    estimate = finding.found.estimate
     references = [held[finding.name]] if finding.name in held else []
     for claim in others:
         references += [
@@ -94,15 +78,8 @@ def _row(finding: Finding, others: Sequence[Claim], held: Mapping[str, str]) -> 
             for one in claim.measures
             if one.name == finding.name and one.verdict == "not supported"
         ]
-    return Row(
-        name=name_of(finding.name),
-        value=value_of(finding.name, estimate),
-        reference="; ".join(references),
-        meaning=meaning_of(finding.name),
-        interval=interval_of(finding.name, finding.found.low, finding.found.high),
-        threshold=threshold_of(finding) if isinstance(finding, Measure) else "",
-        verdict=finding.verdict if isinstance(finding, Measure) else "",
-    )
+    threshold, verdict = (threshold_of(finding), finding.verdict) if isinstance(finding, Measure) else ("", "")
+    return row(finding.name, finding.found, "; ".join(references), threshold, verdict)
 
 
 def shown(finding: Finding) -> str:

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from rgm.evaluation.abstraction import Abstraction
 from rgm.evaluation.instantiation import Instantiation
 from rgm.evaluation.locality import MARGIN, Locality
-from rgm.evaluation.quantities import meaning_of, name_of, percent, value_of
+from rgm.evaluation.measurements import Property
+from rgm.evaluation.quantities import interval_of, meaning_of, name_of, percent, value_of
+from rgm.evaluation.statistics import Estimate, exactly
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,30 +28,34 @@ class Row:
     verdict: str = ""
 
 
-def rows(measures: Mapping[str, float], references: Mapping[str, str] | None = None) -> list[Row]:
+def rows(measures: Mapping[str, float | Estimate], references: Mapping[str, str]) -> list[Row]:
     """Return measures as lines for people, in their own order; `references` says what to compare some of them with."""
-    return [
-        Row(
-            name=name_of(name),
-            value=value_of(name, value),
-            reference=(references or {}).get(name, ""),
-            meaning=meaning_of(name),
-        )
-        for name, value in measures.items()
-    ]
+    return [row(name, found, references.get(name, "")) for name, found in measures.items()]
+
+
+def row(name: str, found: float | Estimate, reference: str = "", threshold: str = "", verdict: str = "") -> Row:
+    """Return a measure as a line for people."""
+    one = found if isinstance(found, Estimate) else exactly(found, "")
+    return Row(
+        name=name_of(name),
+        value=value_of(name, one.estimate),
+        reference=reference,
+        meaning=meaning_of(name),
+        interval=interval_of(name, one.low, one.high),
+        threshold=threshold,
+        verdict=verdict,
+    )
 
 
 def reference_values(
     abstraction: Abstraction, instantiation: Instantiation, locality: Locality, judge_accuracy: float | None
 ) -> dict[str, str]:
     """Return what measures are compared with, by name: real data, guessing, or an even spread."""
-    states = len(abstraction.usage.counts)
+    usage, *coarser = abstraction.split.usage
+    states = len(usage.counts)
     rows_px, columns_px = locality.example.original.shape[1:]
     tall, wide = locality.patch_size
-    found = {
-        f"z{level}_codes_in_use": f"of {len(usage.counts)}"
-        for level, usage in enumerate(abstraction.coarser_usage, start=2)
-    }
+    found = {f"z{level}_codes_in_use": f"of {len(usage.counts)}" for level, usage in enumerate(coarser, start=2)}
     found |= {
         "codes_in_use": f"of {states}",
         "needed_codes": f"of {states}",
@@ -64,32 +70,20 @@ def reference_values(
     return found
 
 
-@dataclass(frozen=True, kw_only=True)
-class Findings:
-    """What this run found, one sentence for each claim."""
-
-    abstraction: str
-    instantiation: str
-    locality: str
-
-
 def findings(
     abstraction: Abstraction, instantiation: Instantiation, locality: Locality, judge_accuracy: float | None
-) -> Findings:
+) -> dict[Property, str]:
     """Return the sentences that put the three results in plain words."""
     channels, rows_px, columns_px = abstraction.images.shape[1:]
     cells = abstraction.inference.z1[0].numel()
     pixels = f"{rows_px * columns_px:,} pixels" + (" in colour" if channels == 3 else "")
-    off = _typical(abstraction.squared_error.value)
+    off = f"{100 * math.sqrt(abstraction.split.squared_error.value):.0f} %"
     again = f"Painted again from the codes alone, a pixel is typically off by {off} of the range from black to white."
-    if abstraction.concept_right is None:
-        first = f"Here, {cells} codes stand for {pixels}. {again}"
-    else:
-        right = percent(abstraction.concept_right.value)
-        first = (
-            f"Here, {cells} codes stand for {pixels}, and {right} of the test images get their "
-            f"right concept from them. {again}"
-        )
+    first = f"Here, {cells} codes stand for {pixels}"
+    if abstraction.split.concept_right is not None:
+        right = percent(abstraction.split.concept_right.value)
+        first += f", and {right} of the test images get their right concept from them"
+    first += f". {again}"
 
     second = f"Here, {instantiation.count:,} samples were drawn."
     if instantiation.recognised is not None:
@@ -109,9 +103,4 @@ def findings(
         f"changes {one} of an image's pixels, another concept {all_}."
     )
     first, second, third = (text.replace(" %", "\N{NO-BREAK SPACE}%") for text in (first, second, third))
-    return Findings(abstraction=first, instantiation=second, locality=third)
-
-
-def _typical(squared_error: float) -> str:
-    """Return the root of a mean squared error in per cent of the range."""
-    return f"{100 * math.sqrt(squared_error):.0f} %"
+    return {"abstraction": first, "instantiation": second, "locality": third}

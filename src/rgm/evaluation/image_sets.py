@@ -1,0 +1,112 @@
+"""Metrics of sets of images: Fréchet distance, precision and recall, diversity, distance to the nearest image."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int64
+from scipy.fft import dct
+from torch import Tensor
+
+Images = Float[Tensor, "n channels height width"]
+
+BATCH = 500
+_PAIRS, _AT_ONCE = 2_000, 20_000
+"""Candidates for an image's nearest, on average, beyond which all are compared; pairs that are compared at once."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrecisionRecall:
+    """The share of samples that lie among the real images, and of real images that lie among the samples."""
+
+    precision: float
+    recall: float
+
+
+@torch.no_grad()
+def frechet_distance(first: Float[Tensor, "n d"], second: Float[Tensor, "m d"]) -> float:
+    """Return ‖μ₁ − μ₂‖² + tr(Σ₁ + Σ₂ − 2 (Σ₁ Σ₂)^½), squared feature units (Heusel et al. 2017, equation 6).
+
+    The trace of the root is Σ √λ(Σ₁^½ Σ₂ Σ₁^½), of a symmetric matrix: real, in float64.
+    """
+    a, b = first.double(), second.double()
+    cov_a, cov_b = torch.cov(a.T), torch.cov(b.T)
+    values, vectors = torch.linalg.eigh(cov_a)
+    root = vectors * values.clamp_min(0).sqrt() @ vectors.T
+    cross = torch.linalg.eigvalsh(root @ cov_b @ root).clamp_min(0).sqrt().sum()
+    means = (a.mean(dim=0) - b.mean(dim=0)).square().sum()
+    return float(means + cov_a.trace() + cov_b.trace() - 2 * cross)
+
+
+@torch.no_grad()
+def coverage(real: Float[Tensor, "n d"], fake: Float[Tensor, "m d"], k: int = 3) -> PrecisionRecall:
+    """Return the improved precision and recall (Kynkäänniemi et al. 2019, equations 1 and 2).
+
+    A point lies among a set where it is no farther from one of its points than that point's k-th nearest neighbour,
+    give or take the rounding of distances that come from products, in float64.
+    """
+    real, fake = real.double(), fake.double()
+    rounding = 1e-7 * real.norm(dim=1).max()
+    real_radii, fake_radii = _radii(real, k) + rounding, _radii(fake, k) + rounding
+    within = torch.zeros(len(fake), dtype=torch.bool)
+    covered = []
+    for points, radii in zip(real.split(BATCH), real_radii.split(BATCH), strict=True):
+        distances = torch.cdist(points, fake)
+        within |= (distances <= radii[:, None]).any(dim=0)
+        covered.append((distances <= fake_radii).any(dim=1))
+    return PrecisionRecall(precision=float(within.double().mean()), recall=float(torch.cat(covered).double().mean()))
+
+
+@torch.no_grad()
+def diversity(images: Images, labels: Int64[Tensor, " n"]) -> float:
+    """Return the mean distance between two images of one concept, averaged over concepts.
+
+    Distances are root mean squared over pixels, in grey ranges. A concept with one image has no part in it.
+    """
+    pixels = images.flatten(1)
+    alike = [pixels[labels == concept] for concept in labels.unique()]
+    means = [F.pdist(one).mean(dtype=torch.float64) for one in alike if len(one) > 1]
+    return float(torch.stack(means).mean()) / pixels.shape[1] ** 0.5
+
+
+@torch.no_grad()
+def nearest_distance(images: Images, train: Float[Tensor, "m channels height width"]) -> Float[Tensor, " n"]:
+    """Return each image's distance to its nearest of all training images, root mean squared over pixels.
+
+    Most pairs are ruled out by their low frequencies, whose distance is at most that of the images. Where these leave
+    too many, the nearest are found by ‖b‖² − 2 a·b. Distances are computed from differences, which is exact at zero.
+    """
+    known, low = train.flatten(1), _low_frequencies(train)
+    norms, low_norms = known.square().sum(dim=1), low.square().sum(dim=1)
+    found = []
+    for batch in images.split(BATCH):
+        some, some_low = batch.flatten(1), _low_frequencies(batch)
+        apart = torch.addmm(low_norms, some_low, low.T, alpha=-2)
+        apart += some_low.square().sum(dim=1, keepdim=True)
+        nearest = (known[apart.argmin(dim=1)] - some).square().sum(dim=1)
+        rounding = 1e-4 * some_low.square().sum(dim=1).max()
+        image, other = (apart <= (nearest + rounding)[:, None]).nonzero(as_tuple=True)
+        if len(image) > _PAIRS * len(batch):
+            index = torch.addmm(norms, some, known.T, alpha=-2).topk(1, dim=1, largest=False).indices
+            found.append((known[index[:, 0]] - some).square().mean(dim=1).sqrt())
+            continue
+        pairs = zip(image.split(_AT_ONCE), other.split(_AT_ONCE), strict=True)
+        exact = torch.cat([(known[j] - some[i]).square().sum(dim=1) for i, j in pairs])
+        found.append((nearest.scatter_reduce(0, image, exact, "amin") / some.shape[1]).sqrt())
+    return torch.cat(found)
+
+
+def _low_frequencies(images: Images) -> Float[Tensor, "n low"]:
+    """Return the lower two fifths of each image's frequencies on either axis: orthonormal cosines (DCT-II)."""
+    down, across = (
+        torch.from_numpy(dct(np.eye(side, dtype=np.float32), axis=0, norm="ortho")[: max(1, round(0.4 * side))])
+        for side in images.shape[2:]
+    )
+    return (down @ images @ across.T).flatten(1)
+
+
+def _radii(points: Float[Tensor, "n d"], k: int) -> Float[Tensor, " n"]:
+    """Return each point's distance to its k-th nearest other point; the nearest of all is the point itself."""
+    nearest = [torch.cdist(some, points).topk(k + 1, dim=1, largest=False) for some in points.split(BATCH)]
+    return torch.cat([one.values[:, k] for one in nearest])
