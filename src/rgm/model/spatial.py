@@ -122,18 +122,14 @@ class SpatialRGM(VariationalBound, NotebookNames):
         field = self.decoder_field(row, column)
         cells = self.cells_that_reach(field)
         corner = self.patch(cells.top, cells.left)
-        shown = Box(
-            top=field.top - corner.top,
-            bottom=field.bottom - corner.top,
-            left=field.left - corner.left,
-            right=field.right - corner.left,
-        )
+        rows = slice(field.top - corner.top, field.bottom - corner.top)
+        columns = slice(field.left - corner.left, field.right - corner.left)
         states = torch.arange(self.latent_dim, device=self.device)
         embedded = self._embed(states[:, None, None], 1)[:, :, 0, 0]
         for chunk in z1.to(self.device)[:, *cells.slices].split(CELL_BATCH_SIZE):
             around = self._embed(chunk, 1).repeat_interleave(len(states), dim=0)
             around[:, :, row - cells.top, column - cells.left] = embedded.repeat(len(chunk), 1)
-            parts = [self.likelihood.mean(part)[..., *shown.slices] for part in around.split(BATCH_SIZE)]
+            parts = [self.likelihood.mean(part)[..., rows, columns] for part in around.split(BATCH_SIZE)]
             yield torch.cat(parts).unflatten(0, (len(chunk), len(states)))
 
     @torch.no_grad()
@@ -170,7 +166,14 @@ class SpatialRGM(VariationalBound, NotebookNames):
         kept = [keep.expand_as(z1)]
         for level in range(2, self.depth):
             kept.append(~self.recognition(level).unsure(~kept[-1]))
-        return self._descend(concepts, codes, kept, generator, temperature)
+        drawn: list[Tensor] = []
+        parent = self._embed(concepts[:, None, None], self.depth)
+        for level in range(self.depth - 1, 0, -1):
+            below = level - 1
+            z = self.prior(level).complete(codes[below], kept[below], parent, generator, temperature=temperature)
+            drawn.insert(0, z)
+            parent = self._embed(z, level)
+        return Samples(images=self.decode(drawn[0]), concept=concepts, codes=tuple(drawn))
 
     def _between(
         self, start: int, end: int, share: float, generator: torch.Generator, temperature: float
@@ -200,25 +203,6 @@ class SpatialRGM(VariationalBound, NotebookNames):
         """Return log p(z_ℓ | z_{ℓ+1}) in nats, for the codes of a level and of the level above."""
         z, embedded = (self._one_hot(child.to(self.device), level), self._embed(parent.to(self.device), level + 1))
         return self.prior(level).log_prob(z, embedded)
-
-    def _descend(
-        self,
-        concepts: Int64[Tensor, " n"],
-        codes: list[Tensor],
-        keep: list[Tensor],
-        generator: torch.Generator | None,
-        temperature: float,
-    ) -> Samples:
-        """Return images of concepts, sampled level by level except for the cells of `codes` in `keep`."""
-        drawn: list[Tensor] = []
-        parent = self._embed(concepts[:, None, None], self.depth)
-        for level in range(self.depth - 1, 0, -1):
-            z = self.prior(level).complete(
-                codes[level - 1], keep[level - 1], parent, generator, temperature=temperature
-            )
-            drawn.insert(0, z)
-            parent = self._embed(z, level)
-        return Samples(images=self.decode(drawn[0]), concept=concepts, codes=tuple(drawn))
 
     # Fields
 

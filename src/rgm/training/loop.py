@@ -1,13 +1,11 @@
 """The training loop of neural models."""
 
 import math
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
-from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -25,7 +23,7 @@ from rgm.training.optimisers import Optimisers, another_training
 from rgm.training.recipe import Recipe, Relocation, Stage
 from rgm.training.relocation import IMAGES, relocate
 from rgm.training.summary import summary
-from rgm.training.trainer import FitResult, Save, finished
+from rgm.training.trainer import FitResult, Records, Trainer, finished, restored
 
 
 class _Objective(nn.Module):
@@ -51,14 +49,15 @@ class Position:
     sums: dict[str, float] = field(default_factory=dict)
 
 
-class NeuralTrainer:
+class NeuralTrainer(Trainer):
     """Training of a model by a recipe.
 
     All randomness is a function of the seed and the step: a training resumed at any step is bit-identical to an
     uninterrupted one.
     """
 
-    saves_start = False
+    model: SpatialRGM
+    recipe: Recipe
 
     def __init__(
         self,
@@ -73,13 +72,13 @@ class NeuralTrainer:
         self.processes, self.validation = current(), validation
         self.batches = Batches(model, train, validation, recipe, self.processes, seed=seed)
         # Channels last is the fastest order for convolutions; it changes no shape.
-        self.model: SpatialRGM = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.recipe, self.seed, self.engine = recipe, seed, engine
         engine.prepare(self.model)
         self.free = [weight for weight in self.model.parameters() if weight.requires_grad]
         self.device = model.device
         self.position = Position()
-        self.history: list[EpochRecord] = []
+        self.history = []
         self._optimise(self.stage)
 
     @property
@@ -129,12 +128,9 @@ class NeuralTrainer:
             mixed = (mixed * 6364136223846793005 + part + 1442695040888963407) % 2**63
         return torch.Generator(self.device).manual_seed(mixed)
 
-    def run(
-        self, watch: Watch, save: Save, *, checkpoint_every_s: float = math.inf, callbacks: Sequence[Callback] = ()
-    ) -> None:
-        """Train to the end; see `Trainer.run`."""
+    def records(self) -> Records:
+        """Train to the end; see `Trainer.records`."""
         hold_memory()
-        saved = time.monotonic()
         self.model.train()
         try:
             while not self.finished:
@@ -144,22 +140,8 @@ class NeuralTrainer:
                 place = self.position
                 order = self._generator(place.stage, place.epoch)
                 for index in self.batches.rest_of_epoch(self.stage, place.epoch, place.step, order):
-                    record = self._step(index)
-                    try:
-                        watch(record)
-                        for callback in callbacks:
-                            callback.on_step(record)
-                    except BaseException:
-                        save(self, None)
-                        raise
-                    if time.monotonic() > saved + checkpoint_every_s:
-                        save(self, None)
-                        saved = time.monotonic()
-                self.history.append(self._close_epoch())
-                save(self, self.history[-1])
-                saved = time.monotonic()
-                for callback in callbacks:
-                    callback.on_epoch(self.history[-1])
+                    yield self._step(index)
+                yield self._close_epoch()
         finally:
             self.model.eval()
             for weight in self.free:
@@ -183,19 +165,15 @@ class NeuralTrainer:
         self.position.batches += 1
         relocation = self._relocation
         if relocation and relocation.due(self.position.step, steps):
-            self._relocate(relocation)
+            images = self.batches.random(IMAGES, self._generator(self.position.stage, self.position.step, 2))
+            self.model.eval()
+            relocate(self.model, images, relocation.need)
+            self.model.train()
         for name, value in {"loss": total, **terms}.items():
             self.position.sums[name] = self.position.sums.get(name, 0.0) + value
         return StepRecord(
             stage=stage.name, step=self.steps_done, steps=self.total_steps, images=batch.count, loss=total, terms=terms
         )
-
-    def _relocate(self, relocation: Relocation) -> None:
-        """Relocate a code that is hardly needed, if there is one: the same in every process."""
-        images = self.batches.random(IMAGES, self._generator(self.position.stage, self.position.step, 2))
-        self.model.eval()
-        relocate(self.model, images, relocation.need)
-        self.model.train()
 
     def _not_finite(self, total: float, terms: dict[str, float], index: Tensor) -> RGMError:
         """Return the error for a loss that is not finite, with the step, the batch and the terms."""
@@ -250,11 +228,8 @@ class NeuralTrainer:
 
     def restore(self, numbers: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         """Restore a state of `state`; the caller restores the weights. Raises RGMError for another recipe's state."""
-        try:
-            self.position = TypeAdapter(Position).validate_python(numbers.get("position"))
-            self.history = TypeAdapter(list[EpochRecord]).validate_python(numbers.get("history"))
-        except ValidationError as error:
-            raise another_training(" ".join(str(error).split())) from error
+        self.position = restored(Position, numbers.get("position"))
+        self.history = restored(list[EpochRecord], numbers.get("history"))
         place, stages = self.position, self.recipe.stages
         if not (
             0 <= place.stage < len(stages)
