@@ -89,10 +89,7 @@ class SpatialRGM(VariationalBound, NotebookNames):
 
     @torch.no_grad()
     def infer_from_codes(self, z1: Codes) -> Inference:
-        """Return `infer`'s result for given codes: the levels above inferred from them, and their reconstruction.
-
-        Raises RGMError for a grid of another shape or codes out of range.
-        """
+        """Return `infer`'s result for given codes; see `RGM.infer_from_codes`."""
         self._check_codes(z1)
         return self._inference(z1.to(self.device), self._fields_above(z1.to(self.device), self.depth))
 
@@ -153,11 +150,10 @@ class SpatialRGM(VariationalBound, NotebookNames):
         generator: torch.Generator | None = None,
         temperature: float = 1.0,
     ) -> Samples:
-        """Return images whose cells in `keep` have the codes of `z1`, the rest sampled given them and a concept.
+        """Return images with the codes of `z1` in `keep`, the rest sampled; see `RGM.complete`.
 
         A cell of a grid between z_1 and the concept keeps its inferred code where all cells that it depends on are
-        kept, and is resampled elsewhere: codes outside `keep` are ignored. Raises RGMError for codes or concepts that
-        the model does not have, or a mask of another shape than the grid.
+        kept, and is resampled elsewhere.
         """
         self._check_codes(z1)
         self._check_keep(keep, z1)
@@ -187,11 +183,7 @@ class SpatialRGM(VariationalBound, NotebookNames):
     def cell_log_probs(
         self, z1: Codes, concept: int | Int64[Tensor, " n"], row: int, column: int
     ) -> Float[Tensor, "n states"]:
-        """Return log p(z_1,ij = k | all other cells, parent) in nats, for the cell (i, j) and every code k.
-
-        The parent is the concept, or in a deeper model the grid above, inferred from the codes. Raises RGMError for
-        codes, concepts or cells that the model does not have.
-        """
+        """Return log p(z_1,ij = k | …), the parent the concept or, in a deeper model, the grid inferred from `z1`."""
         self._check_codes(z1)
         self._check_cell(row, column)
         z1, concepts = z1.to(self.device), self._concepts(concept)

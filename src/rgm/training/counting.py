@@ -1,6 +1,5 @@
 """Training of counting models: steps in order, an evaluation after each stage, resumable."""
 
-from dataclasses import asdict
 from typing import Any
 
 from torch import Tensor
@@ -27,6 +26,7 @@ class CountingTrainer(Trainer):
     """
 
     model: CountingRGM
+    recipe: Recipe
     saves_start = True
     steps_done = 0
 
@@ -86,13 +86,7 @@ class CountingTrainer(Trainer):
 
     def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """Return the state to resume from besides the counts: numbers for JSON."""
-        numbers = {
-            "seed": self.seed,
-            "recipe": asdict(self.recipe),
-            "steps_done": self.steps_done,
-            "history": [asdict(record) for record in self.history],
-        }
-        return numbers, {}
+        return self.numbers() | {"steps_done": self.steps_done}, {}
 
     def restore(self, numbers: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         """Restore a state of `state`; the caller restores the counts. Raises RGMError for another recipe's state."""

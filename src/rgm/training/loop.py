@@ -20,7 +20,7 @@ from rgm.training.batches import Batches
 from rgm.training.engine import Engine
 from rgm.training.objective import Loss, loss
 from rgm.training.optimisers import Optimisers, another_training
-from rgm.training.recipe import Recipe, Relocation, Stage
+from rgm.training.recipe import Recipe, Stage
 from rgm.training.relocation import IMAGES, relocate
 from rgm.training.summary import summary
 from rgm.training.trainer import FitResult, Records, Trainer, finished, restored
@@ -96,11 +96,6 @@ class NeuralTrainer(Trainer):
         return self.position.step == self.batches.steps(self.stage) and not self.position.batches
 
     @property
-    def total_steps(self) -> int:
-        """Steps of all stages."""
-        return sum(map(self.batches.steps, self.recipe.stages))
-
-    @property
     def steps_done(self) -> int:
         """Steps done so far, over all stages."""
         return sum(map(self.batches.steps, self.recipe.stages[: self.position.stage])) + self.position.step
@@ -114,12 +109,6 @@ class NeuralTrainer(Trainer):
             if self.processes.count == 1
             else DistributedDataParallel(objective, find_unused_parameters=True, broadcast_buffers=False)
         )
-
-    @property
-    def _relocation(self) -> Relocation | None:
-        """When the stage relocates codes; None for an estimator without a codebook."""
-        has_codebook = isinstance(self.model.recognition(1).head, CodebookHead)
-        return self.stage.relocation if has_codebook else None
 
     def _generator(self, *key: int) -> torch.Generator:
         """Return a generator that depends only on the seed and a key."""
@@ -151,7 +140,8 @@ class NeuralTrainer(Trainer):
         stage, steps = self.stage, self.batches.steps(self.stage)
         done = self.position.step / steps
         batch = self.batches.batch(stage, index, self._generator(self.position.stage, self.position.step, 1))
-        weights = stage.weights_at(done, relocates=self._relocation is not None)
+        relocation = stage.relocation if isinstance(self.model.recognition(1).head, CodebookHead) else None
+        weights = stage.weights_at(done, relocates=relocation is not None)
         with self.engine.context(self.device):
             result = self.objective(
                 batch.images, batch.labels, weights, batch.source, batch.views, batch.pose, batch.weight
@@ -163,7 +153,6 @@ class NeuralTrainer(Trainer):
         self.optimisers.step(result.total, stage.rate_at(done))
         self.position.step += 1
         self.position.batches += 1
-        relocation = self._relocation
         if relocation and relocation.due(self.position.step, steps):
             images = self.batches.random(IMAGES, self._generator(self.position.stage, self.position.step, 2))
             self.model.eval()
@@ -171,8 +160,9 @@ class NeuralTrainer(Trainer):
             self.model.train()
         for name, value in {"loss": total, **terms}.items():
             self.position.sums[name] = self.position.sums.get(name, 0.0) + value
+        steps = sum(map(self.batches.steps, self.recipe.stages))
         return StepRecord(
-            stage=stage.name, step=self.steps_done, steps=self.total_steps, images=batch.count, loss=total, terms=terms
+            stage=stage.name, step=self.steps_done, steps=steps, images=batch.count, loss=total, terms=terms
         )
 
     def _not_finite(self, total: float, terms: dict[str, float], index: Tensor) -> RGMError:
@@ -218,13 +208,7 @@ class NeuralTrainer(Trainer):
                     f"(stage {self.stage.name!r}): training stopped, the last checkpoint is intact; lower the "
                     "learning rate"
                 )
-        numbers = {
-            "seed": self.seed,
-            "recipe": asdict(self.recipe),
-            "position": asdict(self.position),
-            "history": [asdict(record) for record in self.history],
-        }
-        return numbers, self.optimisers.state()
+        return self.numbers() | {"position": asdict(self.position)}, self.optimisers.state()
 
     def restore(self, numbers: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         """Restore a state of `state`; the caller restores the weights. Raises RGMError for another recipe's state."""

@@ -108,7 +108,17 @@ class Plan:
                 measures |= needed.measures()
                 folder.finish(training)
                 save_model(out / FILE, model, self.origin)
-                write_json(out / "metrics.json", self._metrics(measures))
+                metrics = {
+                    "version": VERSION,
+                    "data": self.origin.data,
+                    "preset": self.origin.preset,
+                    "seed": self.origin.seed,
+                    "epochs": training.recipe.epochs,
+                    "labels": self.labels,
+                    "validation": training.history[-1].validation,
+                    "test": measures,
+                }
+                write_json(out / "metrics.json", metrics)
             return RunResult(
                 folder=out,
                 model=model,
@@ -118,18 +128,6 @@ class Plan:
                 needed=needed,
                 elapsed_s=time.perf_counter() - start,
             )
-
-    def _metrics(self, measures: dict[str, float]) -> dict[str, object]:
-        return {
-            "version": VERSION,
-            "data": self.origin.data,
-            "preset": self.origin.preset,
-            "seed": self.origin.seed,
-            "epochs": self.training.recipe.epochs,
-            "labels": self.labels,
-            "validation": self.training.history[-1].validation,
-            "test": measures,
-        }
 
 
 def plan_run(config: RunConfig) -> Plan:

@@ -5,32 +5,23 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
 
 import torch
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
+from rgm.counting.fitting import Recipe as CountingRecipe
 from rgm.data.images import ImageSet
 from rgm.model.generative import RGM
 from rgm.runtime.distributed import Processes
 from rgm.runtime.progress import Callback, EpochRecord, StepRecord, Watch
 from rgm.training.engine import Engine
 from rgm.training.optimisers import another_training
+from rgm.training.recipe import Recipe
 
 Records = Generator[StepRecord | EpochRecord, None, None]
-
-
-@runtime_checkable
-class Epochs(Protocol):
-    """The common interface of recipes: a frozen dataclass with a number of epochs."""
-
-    __dataclass_fields__: ClassVar[dict[str, Any]]
-
-    @property
-    def epochs(self) -> int | float:
-        """Passes over the training images."""
 
 
 class Trainer(ABC):
@@ -40,7 +31,7 @@ class Trainer(ABC):
     """
 
     model: RGM
-    recipe: Epochs
+    recipe: Recipe | CountingRecipe
     engine: Engine
     device: torch.device
     processes: Processes
@@ -87,6 +78,11 @@ class Trainer(ABC):
                 if time.monotonic() > saved + checkpoint_every_s:
                     save(self, None)
                     saved = time.monotonic()
+
+    def numbers(self) -> dict[str, Any]:
+        """Return what the state of every training holds."""
+        history = [asdict(record) for record in self.history]
+        return {"seed": self.seed, "recipe": asdict(self.recipe), "history": history}
 
     @abstractmethod
     def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
