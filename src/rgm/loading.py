@@ -1,5 +1,6 @@
 """Loading any model by path or name."""
 
+import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -9,8 +10,9 @@ from rgm.counting.model import CountingRGM
 from rgm.errors import RGMError
 from rgm.model.generative import RGM
 from rgm.model.spatial import SpatialRGM
-from rgm.storage.checkpoint import FILE, Origin, Stored, Unfinished, find_model, newest_whole, read_model, write_model
+from rgm.storage.checkpoint import FILE, Origin, Unfinished, find_model, read_model, step_files, write_model
 
+log = logging.getLogger("rgm")
 KINDS: dict[str, type[RGM]] = {"network": SpatialRGM, "counting": CountingRGM}
 """The class of each kind of configuration."""
 
@@ -53,7 +55,17 @@ def load_newest(folder: Path) -> Checkpoint:
 
     Raises RGMError where none is intact.
     """
-    return newest_whole(folder, _loaded)
+    errors = []
+    for file in step_files(folder):
+        try:
+            found = _loaded(file)
+        except RGMError as error:
+            errors.append(error)
+            continue
+        for damage in errors:
+            log.warning("%s; the checkpoint before it is used", damage)
+        return found
+    raise RGMError(f"no checkpoint in {folder} is intact: remove the folder to start afresh; {errors[0]}")
 
 
 def load(model: str | Path) -> RGM:
@@ -73,15 +85,10 @@ def save_model(
 
 def _loaded(file: Path) -> Checkpoint:
     stored = read_model(file)
-    return Checkpoint(
-        model=_class_of(stored).from_stored(stored), file=file, origin=stored.origin, unfinished=stored.unfinished
-    )
-
-
-def _class_of(stored: Stored) -> type[RGM]:
     if stored.kind not in KINDS:
         raise RGMError(
-            f"{stored.file} holds a model of the kind {stored.kind!r}, which this rgm does not have: it has "
+            f"{file} holds a model of the kind {stored.kind!r}, which this rgm does not have: it has "
             f"{', '.join(KINDS)}; update rgm"
         )
-    return KINDS[stored.kind]
+    model = KINDS[stored.kind].from_stored(stored)
+    return Checkpoint(model=model, file=file, origin=stored.origin, unfinished=stored.unfinished)

@@ -43,7 +43,7 @@ T = TypeVar("T")
 JUDGE = "judge.safetensors"
 Result = Abstraction | Instantiation | Locality | Exactness
 OUT_OF_DISTRIBUTION = 2000
-"""Images of each other kind that exact evidence is held against: at most so many."""
+"""Out-of-distribution images of each kind: at most so many."""
 
 
 @dataclass(frozen=True, kw_only=True)

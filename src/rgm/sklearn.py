@@ -12,6 +12,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from rgm.model.config import preset as preset_config
+from rgm.model.results import Inference
 from rgm.model.spatial import SpatialRGM
 from rgm.training.fit import fit
 from rgm.training.recipe import recipe
@@ -80,19 +81,16 @@ class SpatialRGMClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Tra
 
     def predict_proba(self, X: Images) -> NDArray[np.float64]:
         """Return q(z_L | x): probabilities of `classes_`, (n, classes)."""
-        probabilities: NDArray[np.float64] = self._infer(X).concept.numpy()
-        return probabilities
+        return self._infer(X).concept.numpy()
 
     def predict(self, X: Images) -> NDArray[Any]:
         """Return the most probable class of each row."""
-        probabilities = self.predict_proba(X)
-        found: NDArray[Any] = self.classes_[probabilities.argmax(axis=1)]
+        found: NDArray[Any] = self.classes_[self.predict_proba(X).argmax(axis=1)]
         return found
 
     def transform(self, X: Images) -> NDArray[np.int64]:
         """Return the codes z₁ of each row, (n, cells), in raster order."""
-        codes: NDArray[np.int64] = self._infer(X).z1.flatten(1).numpy()
-        return codes
+        return self._infer(X).z1.flatten(1).numpy()
 
     def inverse_transform(self, codes: Any) -> NDArray[np.float32]:
         """Return codes decoded to rows of X; raise ValueError for codes that the model does not have."""
@@ -101,8 +99,7 @@ class SpatialRGMClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Tra
         if z1.shape[1] != self._n_features_out:
             raise ValueError(f"codes have {self._n_features_out} cells a row, but got {z1.shape[1]}")
         decoded = self.model_.decode(z1.reshape(-1, *self.model_.config.levels[0].grid))
-        side = self._side(self.n_features_in_)
-        if self.image_shape is None and side is not None:
+        if side := self._side(self.n_features_in_):
             decoded = decoded[:, :, :side, :side]
         rows = decoded.flatten(1)[:, : self.n_features_in_].numpy()
         return (self.low_ + (self.high_ - self.low_) * rows).astype(np.float32)
@@ -124,21 +121,20 @@ class SpatialRGMClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Tra
         return (1, side, side)
 
     def _side(self, features: int) -> int | None:
-        """Return the side of square rows, or None."""
+        """Return the side of square rows, or None for others and where `image_shape` is given."""
         side = math.isqrt(features)
-        return side if side**2 == features else None
+        return side if self.image_shape is None and side**2 == features else None
 
     def _images(self, X: NDArray[np.float32]) -> torch.Tensor:
         unit = np.clip((X - self.low_) / ((self.high_ - self.low_) or 1.0), 0, 1)
-        side = self._side(unit.shape[1])
-        if self.image_shape is None and side is not None:
+        if side := self._side(unit.shape[1]):
             missing = self.image_shape_[2] - side
             padded = np.pad(unit.reshape(-1, side, side), ((0, 0), (0, missing), (0, missing)))
         else:
             padded = np.pad(unit, ((0, 0), (0, math.prod(self.image_shape_) - unit.shape[1])))
         return torch.from_numpy(padded.astype(np.float32)).reshape(-1, *self.image_shape_)
 
-    def _infer(self, X: Images) -> Any:
+    def _infer(self, X: Images) -> Inference:
         check_is_fitted(self)
         X = validate_data(self, X, dtype=np.float32, reset=False)
         return self.model_.infer(self._images(X).double())

@@ -88,7 +88,7 @@ def test_a_folder_of_images_end_to_end(tmp_path: Path) -> None:
             Image.fromarray(pixels).save(path)
     done("run", "--data", tmp_path / "images", "--epochs", 2, "--out", tmp_path / "run")
     done("sample", tmp_path / "run", "--concept", "light", "--count", 2, "--out", tmp_path / "x.npz")
-    assert np.load(tmp_path / "x.npz")["images"].shape == (2, 3, 12, 12)
+    assert np.load(tmp_path / "x.npz")["images"].shape == (2, 3, 28, 28)  # the size of the preset
     line = refused("sample", tmp_path / "run", "--concept", "lihgt", "--out", tmp_path / "y.npz")
     assert "did you mean 'light'" in line
 

@@ -182,7 +182,7 @@ class Enumerated:
         """Return log p(symbols | z_1) of one image, (cells, states): symbol by symbol, each with its weight."""
         model = self.model
         counts, symbols = model.counts[0].double(), model.leaves.read(image[None])[:, 0].double()
-        outliers, pixels = model.config.smoothing.outliers, model.leaves.cells.pixels
+        outliers, pixels = model.config.smoothing.outliers, model.leaves.pixels
         weigh = (1.0, 0.0) if likelihood else (model.config.symbols.pixel_weight, model.config.symbols.edge_weight)
         found = torch.zeros(counts.shape[:2], dtype=torch.float64)
         for variate in range(counts.shape[2]):

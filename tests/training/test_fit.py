@@ -15,7 +15,7 @@ def test_images_and_labels_must_be_the_models() -> None:
         rgm.fit(model, images[:, :12, :12], labels, recipe="seed")
     with pytest.raises(RGMError, match="concepts are 0 … 9, but a label is 30"):
         rgm.fit(model, images, [0, 1, 30], recipe="seed")
-    with pytest.raises(RGMError, match=r"but these have \(3, 28, 28\)"):
+    with pytest.raises(RGMError, match=r"but got \(3, 28, 28\)"):
         rgm.fit(model, images, labels, recipe="seed", validation=(np.zeros((1, 3, 28, 28)), None))
 
 

@@ -54,7 +54,7 @@ def evaluate(
     data_dir: options.DataDir = None,
     claims: Annotated[bool, Parameter(help="Also evaluate the three claims.", negative="")] = False,
     controls: Annotated[options.Controls, Parameter(negative="")] = False,
-    out: Annotated[Path | None, Parameter(help="Folder for evaluation.json and evidence.json.")] = None,
+    out: Annotated[Path | None, Parameter(help="Folder for evaluation.json, evidence.json, figures/.")] = None,
     samples: Annotated[int, Parameter(help="Samples of the importance-weighted bound.")] = 16,
     seed: options.Seed = 0,
     device: options.Device = "auto",
@@ -97,6 +97,9 @@ def evaluate(
                     pipeline.write_evidence(decided, test.name, out)
                 if not quiet:
                     show(claim_table(claim))
+        if out is not None and decided[0].measures:  # not where the images allow no verdict
+            for result in (measured.levels, measured.locality):
+                pipeline.write_figures(result, out / "figures")
         inferred = measured.split
     else:
         inferred = infer_split(checkpoint.model, test, None)

@@ -1,13 +1,15 @@
 """Pixels and oriented edges as the observed symbols of a tree."""
 
 import math
-from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from rgm.counting.config import Shape
+from rgm.counting.leaves import Images, Leaves
 from rgm.errors import RGMError
+from rgm.model.receptive import Box
 
 ORIENTATIONS = 8
 STEP = 2
@@ -17,53 +19,43 @@ STEEP = 0.15
 REACH = 3
 """Radius in pixels of an edge symbol's receptive field: spread, gradient and smoothing, one each."""
 
-Images = Float[Tensor, "n channels rows columns"]
 
-
-@dataclass(frozen=True)
-class PixelsAndEdges:
+class PixelsAndEdges(Leaves):
     """Symbols of cells of `side × side` pixels: binary pixels, and the presence of oriented edges.
 
     A symbol is a probability in [0, 1] of being on: a pixel's is its grey value. An edge of one of eight orientations
     is on at a position, every second pixel, where the smoothed image has a gradient of that direction there or one
     pixel away; this spread makes edges robust to small shifts (Amit and Trouvé 2007). A cell has `channels · side²`
-    pixels and `8 · (side / 2)²` edges, in this order.
+    pixels and `8 · (side / 2)²` edges, in this order, `count` together. Groups are the cells.
     """
 
-    image: tuple[int, int, int]
-    side: int = 4
+    levels = 2
+    disjoint = True
 
-    def __post_init__(self) -> None:
+    def __init__(self, image: Shape, side: int = 4, *, pixel_weight: float = 1.0, edge_weight: float = 1.0) -> None:
         """Raise RGMError for cells of an odd side, or cells that do not tile the image."""
-        if self.side % STEP:
-            raise RGMError(f"a cell's side is an even number of pixels, but {self.side} were requested")
-        _, height, width = self.image
-        if height % self.side or width % self.side:
-            near = [max(1, round(edge / self.side)) * self.side for edge in (height, width)]
+        super().__init__()
+        if side % STEP:
+            raise RGMError(f"a cell's side is an even number of pixels, but {side} were requested")
+        channels, height, width = image
+        if height % side or width % side:
+            near = [max(1, round(edge / side)) * side for edge in (height, width)]
             raise RGMError(
-                f"the cells have {self.side} × {self.side} pixels, and {height} × {width} does not divide by "
-                f"{self.side}: resize to {near[0]} × {near[1]} (--size)"
+                f"the cells have {side} × {side} pixels, and {height} × {width} does not divide by {side}: resize to "
+                f"{near[0]} × {near[1]} (--size)"
             )
+        self.image, self.side, self.grid = image, side, (height // side, width // side)
+        self.pixels, self.edges = channels * side**2, ORIENTATIONS * (side // STEP) ** 2
+        self.count = self.variates = self.pixels + self.edges
+        self.pixel_weight, self.edge_weight = pixel_weight, edge_weight
 
-    @property
-    def grid(self) -> tuple[int, int]:
-        """Rows and columns of cells."""
-        return self.image[1] // self.side, self.image[2] // self.side
+    def weights(self) -> Float[Tensor, " variates"]:
+        """Return the weights of pixels and edges for inference of codes and the class."""
+        return torch.tensor([self.pixel_weight] * self.pixels + [self.edge_weight] * self.edges)
 
-    @property
-    def pixels(self) -> int:
-        """Number of a cell's pixels, all channels."""
-        return self.image[0] * self.side**2
-
-    @property
-    def edges(self) -> int:
-        """Number of a cell's edges."""
-        return ORIENTATIONS * (self.side // STEP) ** 2
-
-    @property
-    def count(self) -> int:
-        """Number of a cell's symbols."""
-        return self.pixels + self.edges
+    def likelihood_weights(self) -> Float[Tensor, " variates"]:
+        """Return 1 for pixels and 0 for edges: the probability of an image is that of its pixels."""
+        return (torch.arange(self.variates) < self.pixels).float()
 
     def read(self, images: Images) -> Float[Tensor, "cells n symbols"]:
         """Return the symbols of every cell, row by row."""
@@ -80,6 +72,14 @@ class PixelsAndEdges:
         hidden = torch.nn.functional.max_pool2d((~visible)[:, None].float(), 2 * REACH + 1, 1, REACH)
         edges = (1 - hidden[..., 1::STEP, 1::STEP]).expand(-1, ORIENTATIONS, -1, -1)
         return torch.cat([self._cells(pixels, self.side), self._cells(edges, self.side // STEP)], dim=2)
+
+    def appearance(self, shares: Float[Tensor, "cells states symbols 2"]) -> Float[Tensor, "cells states pixels"]:
+        """Return the mean pixels of every state."""
+        return shares[:, :, : self.pixels, 1]
+
+    def field(self, row: int, column: int) -> Box:
+        """Return the pixels of a cell."""
+        return Box.of(row, column, self.side, self.side)
 
     def decode(self, pixels: Float[Tensor, "cells n pixels"]) -> Images:
         """Return the images with these pixels in their cells."""
@@ -118,17 +118,7 @@ class PixelsAndEdges:
             ],
             dim=1,
         )
-        return _spread(_spread(found, 2), 3).to(grey.dtype)
-
-
-def _spread(found: Bool[Tensor, "n planes rows columns"], axis: int) -> Tensor:
-    """Return, for every second position along an axis, whether anything is found there or one position away."""
-    size = found.shape[axis]
-    middle = found.narrow(axis, 1, size - 1)
-    places = middle.unfold(axis, 1, STEP)[..., 0]
-    before = found.unfold(axis, 1, STEP)[..., 0].narrow(axis, 0, places.shape[axis])
-    after = torch.zeros_like(places)
-    if size > STEP:
-        rest = found.narrow(axis, 2, size - 2).unfold(axis, 1, STEP)[..., 0]
-        after.narrow(axis, 0, rest.shape[axis]).copy_(rest)
-    return places | before | after
+        # At every second position: there, before or after it.
+        found = torch.nn.functional.pad(found, (0, 1, 0, 1))
+        found = found[:, :, :-1:STEP] | found[:, :, 1::STEP] | found[:, :, 2::STEP]
+        return (found[..., :-1:STEP] | found[..., 1::STEP] | found[..., 2::STEP]).to(grey.dtype)

@@ -7,10 +7,11 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from rgm.counting.learning import Labels, Pixels, as_unit, members
+from rgm.counting.learning import Labels, Pixels, members
 from rgm.counting.model import CountingRGM
 from rgm.counting.online import Sequential
 from rgm.counting.updating import update
+from rgm.data.images import to_unit
 from rgm.errors import RGMError
 from rgm.model.bounds import Size
 
@@ -64,17 +65,8 @@ class PaperLearner:
         batch = recipe.batch_size
         self.images_a_step = max(batch, recipe.images_a_step // batch * batch)  # whole batches
         firsts = range(0, len(self.images), self.images_a_step)
-        self._stages = ("structure", *(self._stage(first) for first in firsts))
-
-    @property
-    def stages(self) -> tuple[str, ...]:
-        """The stage of each step, in order."""
-        return self._stages
-
-    def _stage(self, first: int) -> str:
-        """Return the stage of the step that begins with an image: the number of images at the stage's end."""
-        end = (first // self.recipe.images_a_stage + 1) * self.recipe.images_a_stage
-        return f"{min(end, len(self.images)):,} images"
+        ends = ((first // recipe.images_a_stage + 1) * recipe.images_a_stage for first in firsts)
+        self.stages = ("structure", *(f"{min(end, len(self.images)):,} images" for end in ends))
 
     @torch.no_grad()
     def step(self, number: int) -> None:
@@ -84,22 +76,21 @@ class PaperLearner:
             return
         start = (number - 1) * self.images_a_step
         chunk = slice(start, start + self.images_a_step)
-        images, labels = self.images[chunk], self.labels[chunk].to(self.model.device)
-        if self.recipe.batch_size == 1 and Sequential.suits(self.model):
-            Sequential(self.model).observe(as_unit(images, self.model.device), labels)
+        model, size = self.model, self.recipe.batch_size
+        images, labels = to_unit(self.images[chunk].to(model.device)), self.labels[chunk].to(model.device)
+        if size == 1 and Sequential.suits(model):
+            Sequential(model).observe(images, labels)
             return
-        for batch, known in zip(
-            images.split(self.recipe.batch_size), labels.split(self.recipe.batch_size), strict=True
-        ):
-            update(self.model, as_unit(batch, self.model.device), known, select=True)
+        for batch, known in zip(images.split(size), labels.split(size), strict=True):
+            update(model, batch, known, select=True)
 
     def _structure(self) -> None:
         """Make every distinct group of symbols a state, level by level, and link the root's states to their classes."""
         model, smoothing = self.model, self.model.config.smoothing
         leaves, device = model.leaves, model.device
-        leaves.fit(as_unit(self.basis, device))
+        leaves.fit(to_unit(self.basis.to(device)))
         chosen = torch.cat([places[: self.recipe.exemplars] for places in self.members])
-        read = model.symbols(as_unit(self.images[chosen], device))
+        read = model.symbols(to_unit(self.images[chosen].to(device)))
         above = read.unflatten(2, (leaves.variates, leaves.levels - 1))
         shown = torch.cat([1 - above.sum(dim=3, keepdim=True), above], dim=3)
         states = _distinct(list(read))

@@ -1,7 +1,6 @@
 """The two learning algorithms of counting models behind one interface."""
 
 from dataclasses import replace
-from typing import Protocol, runtime_checkable
 
 from rgm.counting.config import CountingConfig, RankedSymbols
 from rgm.counting.exemplars import ExemplarRecipe, PaperLearner
@@ -10,22 +9,11 @@ from rgm.counting.model import CountingRGM
 from rgm.errors import RGMError
 
 Recipe = ExemplarRecipe | EMRecipe
+Steps = PaperLearner | Learner
+"""Learning in steps. The model's counts are its only state, so that it can resume after any step.
 
-
-@runtime_checkable
-class Steps(Protocol):
-    """Learning in steps. The model's counts are its only state, so that it can resume after any step."""
-
-    model: CountingRGM
-
-    @property
-    def stages(self) -> tuple[str, ...]:
-        """The stage of each step, in order; after a stage's last step the model can be evaluated."""
-        ...
-
-    def step(self, number: int) -> None:
-        """Take a step, from 0."""
-        ...
+`stages` are the stages of the steps, in order; after a stage's last step the model can be evaluated.
+"""
 
 
 def default_recipe(config: CountingConfig) -> Recipe:
@@ -63,8 +51,6 @@ def learner(
     model: CountingRGM, recipe: Recipe, images: Pixels, labels: Labels, *, seed: int, basis: Pixels | None = None
 ) -> Steps:
     """Return the steps of a recipe; raise RGMError for labels that leave a class without images."""
-    match recipe:
-        case ExemplarRecipe():
-            return PaperLearner(model, recipe, images, labels, basis=basis)
-        case EMRecipe():
-            return Learner(model, recipe, images, labels, seed=seed)
+    if isinstance(recipe, ExemplarRecipe):
+        return PaperLearner(model, recipe, images, labels, basis=basis)
+    return Learner(model, recipe, images, labels, seed=seed)

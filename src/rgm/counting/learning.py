@@ -13,6 +13,7 @@ from rgm.counting.emission import expected_symbols
 from rgm.counting.mixture import Fit, Mixture
 from rgm.counting.model import CountingRGM
 from rgm.counting.tree import expected_pairs
+from rgm.data.images import to_unit
 from rgm.errors import RGMError
 from rgm.model.bounds import Size
 
@@ -57,16 +58,8 @@ class Learner:
         self.model, self.recipe, self.images, self.seed = model, recipe, images, seed
         self.members = members(labels, model.num_classes)
         self.per_class = model.config.levels[-2].states // model.num_classes
-
-    @property
-    def stages(self) -> tuple[str, ...]:
-        """The stage of each step, in order."""
-        recipe, classes = self.recipe, self.model.num_classes
-        return (
-            ("states",) * recipe.state_passes
-            + ("prototypes",) * classes
-            + tuple(f"pass {number + 1}" for number in range(recipe.passes))
-        )
+        passes = tuple(f"pass {number + 1}" for number in range(recipe.passes))
+        self.stages = ("states",) * recipe.state_passes + ("prototypes",) * model.num_classes + passes
 
     @torch.no_grad()
     def step(self, number: int) -> None:
@@ -83,11 +76,6 @@ class Learner:
         """Return the root states that are a class's own."""
         return slice(concept * self.per_class, (concept + 1) * self.per_class)
 
-    def batches(self, places: Tensor) -> Iterator[Float[Tensor, "n channels rows columns"]]:
-        """Yield images in [0, 1], on the model's device."""
-        for batch in places.split(self.recipe.batch_size):
-            yield as_unit(self.images[batch], self.model.device)
-
     def _states(self, number: int) -> None:
         """Learn the states of every group, one pass further.
 
@@ -98,9 +86,9 @@ class Learner:
         shares = model.link_counts(0)
         fit = self._fit(leaves.weights())
         if number == 0:
-            leaves.fit(as_unit(self.images[order], model.device))
-            count = model.config.levels[0].states
-            starts = torch.cat([model.symbols(batch) for batch in self.batches(_repeated(order, count))], dim=1)
+            leaves.fit(to_unit(self.images[order].to(model.device)))
+            first = order[torch.arange(model.config.levels[0].states) % len(order)]
+            starts = torch.cat(list(self._symbols(first)), dim=1)
             found = fit.start(starts, partial(self._symbols, order))
         else:
             found = Mixture(model.counts[0], shares[:, -1])
@@ -143,47 +131,32 @@ class Learner:
         return torch.Generator().manual_seed((self.seed * 6364136223846793005 + key) % 2**63)
 
     def _symbols(self, places: Tensor) -> Iterator[Float[Tensor, "groups n symbols"]]:
-        return (self.model.symbols(batch) for batch in self.batches(places))
+        for batch in places.split(self.recipe.batch_size):
+            yield self.model.symbols(to_unit(self.images[batch].to(self.model.device)))
 
     def _wholes(self, places: Tensor) -> Iterator[Float[Tensor, "1 n symbols"]]:
         return map(_whole, self._symbols(places))
 
     def _pass(self) -> None:
         """Replace the counts of the whole tree by the expected counts over all images, given their classes."""
-        model, leaves = self.model, self.model.leaves
-        tables = model.tables()
-        symbols, links, top = (
-            torch.zeros_like(model.counts[0]),
-            [torch.zeros_like(counts) for counts in model.counts[1:-1]],
-            torch.zeros_like(model.counts[-1]),
-        )
+        model, tables = self.model, self.model.tables()
+        symbols, links, top = map(torch.zeros_like, model.counts)
         for concept, places in enumerate(self.members):
             own = self.roots(concept)
-            for batch in self.batches(places):
-                read = model.symbols(batch)
+            for read in self._symbols(places):
                 upward = tables.tree.up(tables.weighted.log_prob(read), own)
                 root = (upward.root + tables.log_top[concept, own]).softmax(dim=1)
                 pairs = tables.tree.down(upward, root, own)
-                symbols += expected_symbols(pairs.marginals[0], read, leaves.levels)
-                for level, counts in enumerate(links):
-                    last = level == len(links) - 1
-                    link = tables.tree.links[level][:, own] if last else tables.tree.links[level]
-                    found = expected_pairs(upward.messages[level], pairs.shares[level], link)
-                    (counts[:, own] if last else counts).add_(found)
+                symbols += expected_symbols(pairs.marginals[0], read, model.leaves.levels)
+                links[:, own] += expected_pairs(upward.messages[0], pairs.shares[0], tables.tree.links[0][:, own])
                 top[concept, own] += root.sum(dim=0)
-        self._update(symbols, links, top)
-
-    def _update(self, symbols: Tensor, links: list[Tensor], top: Tensor) -> None:
-        """Replace the model's counts by expected counts plus their priors."""
-        smoothing = self.model.config.smoothing
+        smoothing = model.config.smoothing
         mean = symbols.sum(dim=1, keepdim=True)
         mean = mean / mean.sum(dim=3, keepdim=True)
-        self.model.counts[0].copy_(symbols + smoothing.symbols * mean)
-        for level, counts in enumerate(links):
-            base = counts.sum(dim=1, keepdim=True) + 1
-            prior = smoothing.links * base / base.sum(dim=2, keepdim=True)
-            self.model.link_counts(level).copy_(counts + prior)
-        self.model.counts[-1].copy_(top + smoothing.top * (self.model.counts[-1] > 0))
+        model.counts[0].copy_(symbols + smoothing.symbols * mean)
+        base = links.sum(dim=1, keepdim=True) + 1
+        model.link_counts(0).copy_(links + smoothing.links * base / base.sum(dim=2, keepdim=True))
+        model.counts[-1].copy_(top + smoothing.top * (model.counts[-1] > 0))
 
 
 def members(labels: Labels, classes: int) -> list[Int64[Tensor, " places"]]:
@@ -200,16 +173,6 @@ def members(labels: Labels, classes: int) -> list[Int64[Tensor, " places"]]:
     return found
 
 
-def as_unit(images: Pixels, device: torch.device) -> Float[Tensor, "n channels rows columns"]:
-    """Return bytes as numbers in [0, 1], on a device."""
-    return images.to(device).float().div_(255)
-
-
 def _whole(symbols: Float[Tensor, "groups n symbols"]) -> Float[Tensor, "1 n all_symbols"]:
     """Return the symbols of all groups as one group."""
     return symbols.permute(1, 0, 2).flatten(1)[None]
-
-
-def _repeated(places: Tensor, count: int) -> Tensor:
-    """Return `count` indices, repeated from the first where there are fewer."""
-    return places[torch.arange(count) % len(places)]

@@ -41,11 +41,9 @@ class Fit:
 
     def start(self, starts: Symbols, batches: Batches) -> Mixture:
         """Return initial mixtures: each state one image, shrunk to the mean of all."""
-        total, count = None, 0
+        total, count = starts.new_zeros(()), 0
         for symbols in batches():
-            part = symbols.sum(dim=1, keepdim=True)
-            total, count = part if total is None else total + part, count + symbols.shape[1]
-        assert total is not None
+            total, count = total + symbols.sum(dim=1, keepdim=True), count + symbols.shape[1]
         blend = IMAGE_WEIGHT * starts + (1 - IMAGE_WEIGHT) * total / count
         above = blend.unflatten(2, (-1, self.levels - 1))
         first = (1 - above.sum(dim=3, keepdim=True)).clamp_min(0)

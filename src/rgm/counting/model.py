@@ -1,23 +1,23 @@
 """CountingRGM: the closed-form renormalizing generative model, a tree with exact inference."""
 
+import math
 from collections.abc import Iterator
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from rgm.counting.config import CountingConfig, counting_preset
-from rgm.counting.evidence import TreeEvidence
-from rgm.counting.posterior import Codes, Images
-from rgm.counting.sampling import TreeSampling
-from rgm.counting.tables import safe_log
-from rgm.counting.tree import Pairs, Upward
-from rgm.model.generative import CELL_BATCH_SIZE, Parents
+from rgm.counting.config import CountingConfig, PixelSymbols, counting_preset
+from rgm.counting.posterior import TreePosterior, Visible, safe_log, sample_states
+from rgm.counting.tree import Upward
+from rgm.distributions.noise import bernoulli
+from rgm.errors import RGMError
+from rgm.model.generative import CELL_BATCH_SIZE, Codes, Images, Parents
 from rgm.model.receptive import Box
-from rgm.model.results import Inference, concatenate
+from rgm.model.results import FreeEnergy, Inference, Samples, concatenate
 
 
-class CountingRGM(TreeSampling, TreeEvidence):
+class CountingRGM(TreePosterior):
     """A tree of categorical variables under one concept, fitted by counting in closed form, without gradients.
 
         p(x, z) = p(c) · p(root | c) · Π_ℓ Π_cells p(z_ℓ | z_{ℓ+1}) · Π_groups Π_symbols p(symbol | z_1)
@@ -51,33 +51,26 @@ class CountingRGM(TreeSampling, TreeEvidence):
         return concatenate([self._inference(self.upward(part)) for (part,) in self.chunks(images)])
 
     def _inference(self, upward: Upward, z1: Codes | None = None) -> Inference:
-        by_concept, _, pairs = self.posterior(upward)
-        codes = [*self._modes(pairs), self._root(upward, by_concept)]
+        codes, by_concept = self._modes(upward)
         if z1 is not None:
             codes[0] = z1
         return Inference(codes=tuple(codes), concept=by_concept.softmax(dim=1), reconstruction=self._decode(codes[0]))
 
-    def _root(self, upward: Upward, by_concept: Tensor) -> Codes:
-        """Return the most probable root given the most probable concept."""
+    def _modes(self, upward: Upward) -> tuple[list[Codes], Float[Tensor, "n classes"]]:
+        """Return the most probable codes below the concept, the root's given the best concept, and log p(x | c)."""
+        by_concept, _, pairs = self.posterior(upward)
+        best = [states.argmax(dim=2).T for states in pairs.marginals]
+        codes = [found.unflatten(1, grid).contiguous() for found, grid in zip(best, self.grids, strict=False)]
         joint = upward.root + self.tables().log_top[by_concept.argmax(dim=1)]
-        return joint.argmax(dim=1)[:, None, None]
-
-    def _modes(self, pairs: Pairs) -> list[Codes]:
-        """Return the most probable state of every cell below the root."""
-        return [
-            states.argmax(dim=2).T.unflatten(1, grid).contiguous()
-            for states, grid in zip(pairs.marginals, self.grids, strict=False)
-        ]
+        return [*codes, joint.argmax(dim=1)[:, None, None]], by_concept
 
     @torch.no_grad()
     def read(self, images: Images) -> list[Codes]:
         """Return the most probable codes of every level given the whole image, the concept's last."""
         parts = []
         for (part,) in self.chunks(images):
-            upward = self.upward(part)
-            by_concept, _, pairs = self.posterior(upward)
-            concept = by_concept.argmax(dim=1)[:, None, None]
-            parts.append([*self._modes(pairs), self._root(upward, by_concept), concept])
+            codes, by_concept = self._modes(self.upward(part))
+            parts.append([*codes, by_concept.argmax(dim=1)[:, None, None]])
         return [torch.cat(level) for level in zip(*parts, strict=True)]
 
     @torch.no_grad()
@@ -128,6 +121,207 @@ class CountingRGM(TreeSampling, TreeEvidence):
         if level == self.depth - 1:
             return tables.log_top[parent[:, 0], child[:, 0]]
         return tables.tree.log_prob(level - 1, child, parent)
+
+    @torch.no_grad()
+    def sample_below(
+        self, z: Codes, level: int, *, generator: torch.Generator | None = None, temperature: float = 1.0
+    ) -> list[Tensor]:
+        """Return codes of every level below z_ℓ, sampled top-down given it, finest first; levels count from 1."""
+        tables = self.tables()
+        if level < self.depth:
+            return tables.tree.descend(z, generator, temperature=temperature, level=level - 1)
+        return self._below(tables.log_top[z.flatten()], generator, temperature)
+
+    def _below(
+        self, log: Tensor, generator: torch.Generator | None, temperature: float = 1.0, given: Upward | None = None
+    ) -> list[Tensor]:
+        """Return codes of every level below the concept: the root's from p ∝ exp(log), the others given it."""
+        root = sample_states(log, generator, temperature)
+        messages = None if given is None else given.messages
+        below = self.tables().tree.descend(root, generator, temperature=temperature, messages=messages)
+        return [*below, root[:, None, None]]
+
+    @torch.no_grad()
+    def complete(
+        self,
+        z1: Codes,
+        keep: Bool[Tensor, "#n height width"],
+        concept: int | Int64[Tensor, " #n"],
+        *,
+        generator: torch.Generator | None = None,
+        temperature: float = 1.0,
+    ) -> Samples:
+        """Return images whose cells in `keep` have the codes of `z1`, the rest sampled given them and a concept.
+
+        Samples are from the exact posterior: the root first, given all kept cells. Raises RGMError for codes or
+        concepts that the model does not have, or a mask of another shape than the grid.
+        """
+        self._check_codes(z1)
+        self._check_keep(keep, z1)
+        z1, keep = z1.to(self.device), keep.to(self.device).expand_as(z1)
+        concepts = self._concept_of_each(concept, len(z1))
+        parts = []
+        for chunk, kept, labels in self.chunks(z1, keep, concepts):
+            upward = self._known(chunk, kept)
+            drawn = self._below(upward.root + self.tables().log_top[labels], generator, temperature, upward)
+            drawn[0] = torch.where(kept, chunk, drawn[0])
+            parts.append(drawn)
+        codes = tuple(torch.cat(level) for level in zip(*parts, strict=True))
+        return Samples(images=self.decode(codes[0]), concept=concepts, codes=codes)
+
+    @torch.no_grad()
+    def complete_pixels(self, images: Images, visible: Visible, *, generator: torch.Generator | None = None) -> Samples:
+        """Return images with hidden pixels sampled given the visible ones, from the exact conditional.
+
+        p(c, z | visible pixels) is sampled from the concept down, where `visible` is true for visible pixels. Visible
+        pixels are unchanged, hidden ones become the mean of p(x | z_1). Raises RGMError for images or masks of another
+        shape, or a model with symbols of the whole image.
+        """
+        self._check_images(images)
+        shape = (len(images), *images.shape[2:])
+        if visible.dtype != torch.bool or visible.shape[1:] != shape[1:] or len(visible) not in (1, len(images)):
+            raise RGMError(
+                f"visible must be a mask of shape {shape} (or one for all, (1, …)), true for visible pixels, but is "
+                f"{visible.dtype} of shape {tuple(visible.shape)}"
+            )
+        images, visible = images.to(self.device), visible.to(self.device).expand(shape)
+        parts, sampled = [], []
+        for chunk, mask in self.chunks(images, visible):
+            upward = self.upward(chunk * mask[:, None], likelihood=True, visible=mask)
+            joint = upward.root[:, None] + self.tables().log_top
+            concepts = sample_states(joint.logsumexp(dim=2), generator, 1.0)
+            sampled.append(concepts)
+            given = joint[torch.arange(len(joint), device=joint.device), concepts]
+            parts.append(self._below(given, generator, given=upward))
+        codes = tuple(torch.cat(level) for level in zip(*parts, strict=True))
+        completed = torch.where(visible[:, None], images, self.decode(codes[0]))
+        return Samples(images=completed, concept=torch.cat(sampled), codes=codes)
+
+    def _between(
+        self, start: int, end: int, share: float, generator: torch.Generator, temperature: float
+    ) -> list[Tensor]:
+        ends = self.tables().top[self._concepts(torch.tensor([start, end]))]
+        return self._below(torch.lerp(ends[:1], ends[1:], share).log(), generator, temperature)
+
+    @torch.no_grad()
+    def cell_log_probs(
+        self, z1: Codes, concept: int | Int64[Tensor, " n"], row: int, column: int
+    ) -> Float[Tensor, "n states"]:
+        """Return log p(z_1,ij = k | all other cells, concept) in nats, for the cell (i, j) and every code k.
+
+        Raises RGMError for codes, concepts or cells that the model does not have.
+        """
+        self._check_codes(z1)
+        self._check_cell(row, column)
+        z1 = z1.to(self.device)
+        concepts = self._concept_of_each(concept, len(z1))
+        others = torch.ones_like(z1, dtype=torch.bool)
+        others[:, row, column] = False
+        place = row * self.grids[0][1] + column
+        parts = []
+        for chunk, keep, labels in self.chunks(z1, others, concepts):
+            pairs = self.posterior(self._known(chunk, keep), labels)[2]
+            parts.append(safe_log(pairs.marginals[0][place]).log_softmax(dim=1))
+        return torch.cat(parts)
+
+    # The bound
+
+    @torch.no_grad()
+    def log_evidence(self, images: Images, *, likelihood: bool = True) -> Float[Tensor, "n classes"]:
+        """Return log p(x | c) of images under every concept, in nats, exact.
+
+        For pixels as symbols it is the evidence of binary pixels (see `observe`); grey values are probabilities. With
+        `likelihood=False`, of all symbols with their weights for inference.
+        """
+        self._check_images(images)
+        parts = [
+            (self.upward(part, likelihood=likelihood).root[:, None] + self.tables().log_top).logsumexp(dim=2)
+            for (part,) in self.chunks(images.to(self.device))
+        ]
+        return torch.cat(parts)
+
+    @torch.no_grad()
+    def surprise(self, images: Images) -> Float[Tensor, "n height width"]:
+        """Return −log p(x_cell | all other cells) of every cell, in nats, exact, without the class.
+
+        With message m from a cell and share s from above, p(x_cell | rest) = 1 / Σ_k Σ_r s_r p(k | r) up to m's scale.
+        """
+        self._check_images(images)
+        tables, parts = self.tables(), []
+        for (part,) in self.chunks(images.to(self.device)):
+            leaves = tables.likelihood.log_prob(self.symbols(part))
+            pairs = self.posterior(tables.tree.up(leaves))[2]
+            cavity = torch.bmm(pairs.shares[0], tables.tree.links[0]).sum(dim=2)
+            parts.append((cavity.log() - leaves.amax(dim=2)).T.unflatten(1, self.grids[0]))
+        return torch.cat(parts)
+
+    @torch.no_grad()
+    def free_energy(
+        self,
+        images: Images,
+        labels: Int64[Tensor, " n"] | None = None,
+        *,
+        generator: torch.Generator | None = None,  # noqa: ARG002 - nothing is sampled
+    ) -> FreeEnergy:
+        """Return F(x) = −log p(x), or with `labels` −log p(x, c), in nats per image: the posterior is exact.
+
+        Its terms are expectations over it: −E[log p(x | z_1)], and for each level E[log p(z_ℓ | z_{ℓ+1}, x) − log p(z_ℓ
+        | z_{ℓ+1})]. Nothing is sampled.
+        """
+        self._check_images(images)
+        known = () if labels is None else (self._labels(labels, len(images)),)
+        parts = [self._free_energy(*part) for part in self.chunks(images.to(self.device), *known)]
+        return FreeEnergy(
+            distortion_nats=torch.cat([part.distortion_nats for part in parts]),
+            rate_nats=torch.cat([part.rate_nats for part in parts]),
+        )
+
+    def _free_energy(self, images: Images, labels: Tensor | None = None) -> FreeEnergy:
+        tables = self.tables()
+        leaves = tables.likelihood.log_prob(self.symbols(images))
+        upward = tables.tree.up(leaves)
+        by_concept, root, pairs = self.posterior(upward, labels)
+        classes = self.num_classes
+        evidence = by_concept if labels is None else by_concept.gather(1, labels[:, None])
+        total = math.log(classes) - evidence.logsumexp(dim=1)
+        distortion = -(pairs.marginals[0] * leaves.clamp_min(torch.finfo(leaves.dtype).min)).sum(dim=(0, 2))
+        rates = []
+        for level, states in enumerate([*pairs.marginals[1:], root[None]]):
+            message = upward.messages[level]
+            here = (pairs.marginals[level] * safe_log(message.here)).sum(dim=(0, 2))
+            above = (states[tables.tree.parents(level)] * safe_log(message.above)).sum(dim=(0, 2))
+            rates.append(here - above)
+        concept = torch.log_softmax(by_concept, dim=1)
+        if labels is None:
+            top = (concept.exp() * concept).sum(dim=1) + math.log(classes)
+        else:
+            top = torch.full_like(distortion, math.log(classes))
+        rates.append(total - distortion - sum(rates, torch.zeros_like(total)) - top)  # the root's, given the concept
+        return FreeEnergy(distortion_nats=distortion, rate_nats=torch.stack([*rates, top], dim=1))
+
+    @torch.no_grad()
+    def log_weight(
+        self,
+        images: Images,
+        *,
+        generator: torch.Generator | None = None,  # noqa: ARG002 - nothing is sampled
+    ) -> Float[Tensor, " n"]:
+        """Return log p(x) in nats: the weight of every sample, since the posterior is exact."""
+        return self.log_evidence(images).logsumexp(dim=1) - math.log(self.num_classes)
+
+    def observe(self, images: Images, generator: torch.Generator | None = None) -> Images:
+        """Return grey images binarised at random, or unchanged where the symbols are not pixels."""
+        return bernoulli(images, generator) if self.is_density else images
+
+    @property
+    def is_density(self) -> bool:
+        """Whether p(x | z_1) is a probability of what `observe` returns: true for pixels, false for other symbols."""
+        return isinstance(self.config.symbols, PixelSymbols)
+
+    @property
+    def pixels_kind(self) -> str:
+        """The name of the distribution of the observations."""
+        return "bernoulli" if self.is_density else "ranked symbols"
 
     # Fields
 

@@ -2,24 +2,45 @@
 
 import operator
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
 
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from rgm.counting.config import CountingConfig
+from rgm.counting.emission import Emission, emission
 from rgm.counting.symbols import leaves
-from rgm.counting.tables import Tables, derive_tables
-from rgm.counting.tree import Pairs, Upward
+from rgm.counting.tree import Pairs, Tree, Upward
+from rgm.distributions.noise import exponential
 from rgm.errors import RGMError
-from rgm.model.generative import RGM
+from rgm.model.generative import RGM, Codes, Images
 
 LARGEST = 2**24
 """Maximum numbers in a message of a chunk of a batch."""
 
-Images = Float[Tensor, "n channels rows columns"]
-Codes = Int64[Tensor, "n height width"]
 Visible = Bool[Tensor, "#n rows columns"]
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Quantities derived from the counts: the tree's links, p(root | class), emissions and appearances of states.
+
+    `weighted` has the weights of symbols for inference of codes and classes, `likelihood` those in p(image).
+    """
+
+    tree: Tree
+    log_top: Float[Tensor, "classes roots"]
+    weighted: Emission
+    likelihood: Emission
+    appearance: Float[Tensor, "groups states features"]
+
+    @cached_property
+    def top(self) -> Float[Tensor, "classes roots"]:
+        """p(root | class)."""
+        return self.log_top.exp()
 
 
 class TreePosterior(RGM):
@@ -61,7 +82,7 @@ class TreePosterior(RGM):
     def counts(self) -> list[Tensor]:
         """All Dirichlet counts, from the symbols to the class."""
         links = [self.link_counts(level) for level in range(len(self.grids) - 1)]
-        return [self._buffer("symbol_counts"), *links, self._buffer("top_counts")]
+        return [self.get_buffer("symbol_counts"), *links, self.get_buffer("top_counts")]
 
     @property
     def size(self) -> int:
@@ -70,12 +91,7 @@ class TreePosterior(RGM):
 
     def link_counts(self, level: int) -> Float[Tensor, "cells parents states"]:
         """Return the counts of p(z_ℓ | z_{ℓ+1}); levels count from 0 here, as in `Tree`."""
-        return self._buffer(f"link_counts_{level + 1}")
-
-    def _buffer(self, name: str) -> Tensor:
-        found = getattr(self, name)
-        assert isinstance(found, Tensor)
-        return found
+        return self.get_buffer(f"link_counts_{level + 1}")
 
     def tables(self) -> Tables:
         """Return the quantities derived from the current counts."""
@@ -85,12 +101,21 @@ class TreePosterior(RGM):
             known, then, tables = self._derived  # the tensors, since ids are reused
             if then == versions and all(map(operator.is_, known, counts)):
                 return tables
-        self._derived = (
-            counts,
-            versions,
-            derive_tables(counts, self.grids, self.leaves, outliers=self.config.smoothing.outliers),
-        )
+        self._derived = (counts, versions, self._derive(*counts))
         return self._derived[2]
+
+    def _derive(self, symbols: Tensor, *rest: Tensor) -> Tables:
+        *links, top = rest
+        outliers, exists = self.config.smoothing.outliers, self.leaves.exists().to(symbols.device)
+        tiny = torch.finfo(symbols.dtype).tiny
+        existing = symbols * exists[:, None, :, None]
+        return Tables(
+            tree=Tree(self.grids, [link / link.sum(dim=2, keepdim=True).clamp_min(tiny) for link in links]),
+            log_top=(top / top.sum(dim=1, keepdim=True).clamp_min(tiny)).log(),
+            weighted=emission(existing, outliers=outliers, weights=self.leaves.weights()),
+            likelihood=emission(existing, outliers=outliers, weights=self.leaves.likelihood_weights()),
+            appearance=self.leaves.appearance(symbols / symbols.sum(dim=3, keepdim=True).clamp_min(tiny)),
+        )
 
     def symbols(self, images: Images) -> Float[Tensor, "groups n symbols"]:
         """Return the symbols of images, in the type of the counts."""
@@ -100,9 +125,7 @@ class TreePosterior(RGM):
         """Yield chunks of a batch, of tensors of equal length, with messages of bounded size."""
         cells = max(
             rows * columns * (above.states + here.states)
-            for (rows, columns), here, above in zip(
-                self.grids, self.config.levels, self.config.levels[1:], strict=False
-            )
+            for (rows, columns), (here, above) in zip(self.grids, pairwise(self.config.levels), strict=True)
         )
         largest = max(cells, self.num_classes * self.config.levels[-2].states)
         parts = [tensor.split(max(1, LARGEST // largest)) for tensor in batch]
@@ -144,3 +167,13 @@ class TreePosterior(RGM):
         if keep is not None:
             leaves.masked_fill_(~keep.expand_as(z1).flatten(1).T[..., None], 0.0)
         return tables.tree.up(leaves)
+
+
+def safe_log(values: Tensor) -> Tensor:
+    """Return log values, finite for 0."""
+    return values.clamp_min(torch.finfo(values.dtype).tiny).log()
+
+
+def sample_states(log: Float[Tensor, "n states"], generator: torch.Generator | None, temperature: float) -> Tensor:
+    """Return one state per row, sampled from p ∝ exp(log / temperature)."""
+    return (log / temperature - exponential(log, generator).log()).argmax(dim=1)

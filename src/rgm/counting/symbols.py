@@ -1,109 +1,14 @@
-"""The leaves of a tree: images to symbols of groups, and symbols to images."""
-
-from abc import ABC, abstractmethod
+"""The leaves of a configuration, and the paper's symbols as leaves."""
 
 import torch
-from jaxtyping import Bool, Float
-from torch import Tensor, nn
+from torch import Tensor
 
-from rgm.counting.config import PixelSymbols, RankedSymbols, SymbolConfig
+from rgm.counting.config import RankedSymbols, Shape, SymbolConfig
 from rgm.counting.edges import PixelsAndEdges
+from rgm.counting.leaves import Images, Leaves
 from rgm.counting.ranked import RankedPatches
 from rgm.errors import RGMError
 from rgm.model.receptive import Box
-
-Images = Float[Tensor, "n channels rows columns"]
-Shape = tuple[int, int, int]
-
-
-class Leaves(nn.Module, ABC):
-    """Symbols of a grid of groups: `variates` a group, each in one of `levels`."""
-
-    grid: tuple[int, int]
-    variates: int
-    levels: int
-    disjoint = False
-    """Whether groups decode to disjoint pixels."""
-
-    @abstractmethod
-    def weights(self) -> Float[Tensor, " variates"]:
-        """Return each variate's weight for inference of codes and the class."""
-
-    @abstractmethod
-    def likelihood_weights(self) -> Float[Tensor, " variates"]:
-        """Return each variate's weight in the probability of an image: 1, or 0 where it is not part of it."""
-
-    @abstractmethod
-    def exists(self) -> Bool[Tensor, "groups variates"]:
-        """Return which variates exist in each group."""
-
-    def fit(self, images: Images) -> None:
-        """Fit the parameters of the symbols, if there are any."""
-
-    @abstractmethod
-    def read(self, images: Images) -> Float[Tensor, "groups n symbols"]:
-        """Return the probability of every level but the first, for every variate of every group."""
-
-    @abstractmethod
-    def visible_symbols(self, visible: Bool[Tensor, "n rows columns"]) -> Float[Tensor, "groups n variates"]:
-        """Return 1 for each variate that is determined by visible pixels, else 0; raise RGMError where none is."""
-
-    @abstractmethod
-    def appearance(
-        self, shares: Float[Tensor, "groups states variates levels"]
-    ) -> Float[Tensor, "groups states features"]:
-        """Return the appearance of every state, as `decode` takes it."""
-
-    @abstractmethod
-    def decode(self, appearance: Float[Tensor, "groups n features"]) -> Images:
-        """Return the mean images of groups of this appearance."""
-
-    @abstractmethod
-    def field(self, row: int, column: int) -> Box:
-        """Return the pixels that a group can change."""
-
-
-class _PixelLeaves(Leaves):
-    """Pixels and edges as leaves: two levels, off and on."""
-
-    levels = 2
-    disjoint = True
-
-    def __init__(self, config: PixelSymbols, image: Shape) -> None:
-        super().__init__()
-        self.config, self.cells = config, PixelsAndEdges(image, config.side)
-        self.grid, self.variates = self.cells.grid, self.cells.count
-
-    def weights(self) -> Tensor:
-        pixels, edges = (
-            torch.full((count,), weight)
-            for count, weight in (
-                (self.cells.pixels, self.config.pixel_weight),
-                (self.cells.edges, self.config.edge_weight),
-            )
-        )
-        return torch.cat([pixels, edges])
-
-    def likelihood_weights(self) -> Tensor:
-        return (torch.arange(self.variates) < self.cells.pixels).float()
-
-    def exists(self) -> Tensor:
-        return torch.ones(self.grid[0] * self.grid[1], self.variates, dtype=torch.bool)
-
-    def read(self, images: Images) -> Tensor:
-        return self.cells.read(images)
-
-    def visible_symbols(self, visible: Tensor) -> Tensor:
-        return self.cells.visible_symbols(visible)
-
-    def appearance(self, shares: Tensor) -> Tensor:
-        return shares[:, :, : self.cells.pixels, 1]
-
-    def decode(self, appearance: Tensor) -> Tensor:
-        return self.cells.decode(appearance)
-
-    def field(self, row: int, column: int) -> Box:
-        return Box.of(row, column, self.config.side, self.config.side)
 
 
 class _RankedLeaves(Leaves):
@@ -115,12 +20,6 @@ class _RankedLeaves(Leaves):
         tiles, _, modes, levels = self.patches.values.shape
         self.grid, self.levels = (tiles // 2, tiles // 2), levels
         self.variates = 4 * modes
-
-    def weights(self) -> Tensor:
-        return torch.ones(self.variates)
-
-    def likelihood_weights(self) -> Tensor:
-        return self.weights()
 
     def exists(self) -> Tensor:
         return _grouped(self.patches.exists[None])[:, 0]
@@ -157,11 +56,9 @@ class _RankedLeaves(Leaves):
 
 def leaves(config: SymbolConfig, image: Shape) -> Leaves:
     """Return the leaves of a configuration."""
-    match config:
-        case PixelSymbols():
-            return _PixelLeaves(config, image)
-        case RankedSymbols():
-            return _RankedLeaves(image)
+    if isinstance(config, RankedSymbols):
+        return _RankedLeaves(image)
+    return PixelsAndEdges(image, config.side, pixel_weight=config.pixel_weight, edge_weight=config.edge_weight)
 
 
 def _grouped(tiles: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """A tree of categorical variables as tensors: exact sum–product for a whole batch at once."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -63,7 +64,7 @@ class Tree:
             scale = scale + top.sum(dim=(0, 2))
             above = torch.bmm(here, self._link(level, link, roots).transpose(1, 2))
             messages.append(Message(here, above))
-            log = above.new_zeros(self._count(level + 1), *above.shape[1:])
+            log = above.new_zeros(math.prod(self.grids[level + 1]), *above.shape[1:])
             log.index_add_(0, self.parents(level), above.log())
         return Upward(messages, log[0] + scale[:, None])
 
@@ -131,9 +132,6 @@ class Tree:
 
     def _link(self, level: int, link: Link, roots: slice) -> Link:
         return link[:, roots] if level == len(self.links) - 1 else link
-
-    def _count(self, level: int) -> int:
-        return self.grids[level][0] * self.grids[level][1]
 
 
 def parents(below: Grid, above: Grid) -> Int64[Tensor, " cells"]:

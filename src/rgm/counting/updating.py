@@ -9,6 +9,7 @@ from torch import Tensor
 from rgm.counting.emission import expected_symbols
 from rgm.counting.model import CountingRGM
 from rgm.counting.tree import expected_pairs
+from rgm.data.images import to_unit
 from rgm.data.load import arrays_for
 
 PRECISION = 512.0
@@ -42,8 +43,7 @@ def mutual_information(counts: Float[Tensor, "*arrays rows columns"]) -> Float[T
     """
     total = counts.sum(dim=(-2, -1))
     p = counts / total.clamp_min(torch.finfo(counts.dtype).tiny)[..., None, None]
-    sums = (x_log_x(part).sum(dim=-1) for part in (p.flatten(-2), p.sum(dim=-1), p.sum(dim=-2)))
-    joint, rows, columns = sums
+    joint, rows, columns = (x_log_x(part).sum(dim=-1) for part in (p.flatten(-2), p.sum(dim=-1), p.sum(dim=-2)))
     return (joint - rows - columns).clamp_min(0)
 
 
@@ -75,16 +75,13 @@ def update(
     model: CountingRGM, images: Float[Tensor, "n channels rows columns"], labels: Int64[Tensor, " n"], *, select: bool
 ) -> None:
     """Add the expected counts of labelled images to a model's; with `select`, by `selective_update`."""
-    symbols, *links, top = expected_counts(model, images, labels)
-    if not select:
-        for counts, more in zip(model.counts, (symbols, *links, top), strict=True):
+    for counts, more in zip(model.counts, expected_counts(model, images, labels), strict=True):
+        if not select:
             counts += more
-        return
-    count, old = len(images), model.counts
-    # One array per variate: its states by its levels.
-    old[0].copy_(selective_update(old[0].transpose(1, 2), symbols.transpose(1, 2), count).transpose(1, 2))
-    for counts, more in zip(old[1:], (*links, top), strict=True):
-        counts.copy_(selective_update(counts, more, count))
+        elif counts.ndim == 4:  # the symbols': one array per variate, its states by its levels
+            counts.copy_(selective_update(counts.transpose(1, 2), more.transpose(1, 2), len(images)).transpose(1, 2))
+        else:
+            counts.copy_(selective_update(counts, more, len(images)))
 
 
 def partial_fit(model: CountingRGM, images: Any, labels: Any, *, select: bool = False) -> CountingRGM:
@@ -96,6 +93,5 @@ def partial_fit(model: CountingRGM, images: Any, labels: Any, *, select: bool = 
     """
     data = arrays_for(images, labels, shape=model.config.image, classes=model.num_classes, labelled=True)
     assert data.labels is not None
-    pixels = data.images.to(model.device).float().div_(255)
-    update(model, pixels, data.labels.to(model.device), select=select)
+    update(model, to_unit(data.images.to(model.device)), data.labels.to(model.device), select=select)
     return model

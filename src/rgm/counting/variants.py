@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from rgm.counting.config import CountingConfig, CountingLevel
+from rgm.counting.leaves import Images, Leaves
 from rgm.counting.model import CountingRGM
-from rgm.counting.symbols import Images, Leaves
 from rgm.model.receptive import Box
 
 

@@ -1,19 +1,22 @@
 """Images decoded once into memory-mapped files: sets larger than memory."""
 
 import hashlib
+import itertools
 import json
 import logging
+import math
 import shutil
 import zlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import get_args
 
 import numpy as np
 import torch
 from jaxtyping import UInt8
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 from torch import Tensor
 
 from rgm.data.folder import File, Listing, image_shape, read_images
@@ -61,7 +64,7 @@ class Part:
     @property
     def size(self) -> int:
         """Bytes of an image."""
-        return int(np.prod(self.shape))
+        return math.prod(self.shape)
 
 
 def is_cache(folder: Path) -> bool:
@@ -119,7 +122,7 @@ def build_cache(
     count = sum(len(listing.paths) for listing in listings.values())
     writable_folder(out)
     done = sum(path.stat().st_size for path in out.glob("*/images.u8"))
-    needed, free = count * (int(np.prod(shape)) + 8) - done, shutil.disk_usage(out).free
+    needed, free = count * (math.prod(shape) + 8) - done, shutil.disk_usage(out).free
     if needed > free:
         raise RGMError(
             f"{count:,} images of {channels} × {height} × {width} need {needed / 1e9:.1f} GB in {out}, which has "
@@ -164,21 +167,18 @@ def _build(part: Part, listing: Listing, folder: Path, skip_damaged: bool) -> It
         paths = listing.paths[start : start + BLOCK]
         images, readable = _decoded(paths, part.shape, skip_damaged)
         content = images.numpy().tobytes()
-        for path, data in (
-            (pixels, content),
-            (labels, b"" if known is None else known[start : start + BLOCK][readable].tobytes()),
-        ):
-            with path.open("ab") as stream:
-                stream.write(data)
-        blocks = (*part.blocks, Block(images=len(images), crc32=zlib.crc32(content)))
-        part = replace(part, blocks=blocks)
+        with pixels.open("ab") as stream:
+            stream.write(content)
+        if known is not None:
+            with labels.open("ab") as stream:
+                stream.write(known[start : start + BLOCK][readable].tobytes())
+        part = replace(part, blocks=(*part.blocks, Block(images=len(images), crc32=zlib.crc32(content))))
         write_json(header, asdict(part))
         yield len(images)
     digest = hashlib.sha256()
     for path in (pixels, labels):
         with path.open("rb") as stream:
-            while chunk := stream.read(1 << 24):
-                digest.update(chunk)
+            hashlib.file_digest(stream, lambda: digest)  # one digest of both files
     if not part.images:
         raise RGMError(f"none of the {len(listing.paths)} images for {folder} can be read")
     write_json(header, asdict(replace(part, sha256=digest.hexdigest())))
@@ -188,17 +188,17 @@ def _decoded(
     paths: tuple[File, ...], shape: tuple[int, int, int], skip_damaged: bool
 ) -> tuple[UInt8[Tensor, "n channels height width"], list[int]]:
     """Return a block's images, and the indices of their paths."""
-    channels, *size = shape
-    side = (size[0], size[1])
+    channels, *side = shape
+    read = partial(read_images, size=(side[0], side[1]), channels=channels)
     try:
-        return read_images(paths, size=side, channels=channels), list(range(len(paths)))
+        return read(paths), list(range(len(paths)))
     except RGMError:
         if not skip_damaged:
             raise
     decoded, readable = [], []
     for place, path in enumerate(paths):
         try:
-            decoded.append(read_images((path,), size=side, channels=channels))
+            decoded.append(read((path,)))
             readable.append(place)
         except RGMError as error:
             log.warning("%s: skipped", error)
@@ -207,27 +207,21 @@ def _decoded(
 
 def _checked(part: Part, pixels: Path) -> Part:
     """Return a header with the blocks up to the first corrupted one."""
-    intact = 0
     with pixels.open("rb") as stream:
-        for block in part.blocks:
-            if zlib.crc32(stream.read(block.images * part.size)) != block.crc32:
-                break
-            intact += 1
-    if intact == len(part.blocks):
-        return part
-    return replace(part, blocks=part.blocks[:intact], sha256=None)
+
+        def unchanged(block: Block) -> bool:
+            return zlib.crc32(stream.read(block.images * part.size)) == block.crc32
+
+        intact = tuple(itertools.takewhile(unchanged, part.blocks))
+    return part if intact == part.blocks else replace(part, blocks=intact, sha256=None)
 
 
 def _header(path: Path) -> Part:
     try:
         content = json.loads(path.read_bytes())
-        if isinstance(content, dict) and content.get("version", VERSION) != VERSION:
-            raise RGMError(
-                f"{path} is of version {content['version']}, and this rgm reads {VERSION}: build it again, or "
-                "update rgm"
-            )
-        return TypeAdapter(Part).validate_python(content)
-    except RGMError:
-        raise
-    except (OSError, ValueError, ValidationError):
+        version = content.get("version", VERSION) if isinstance(content, dict) else VERSION
+        if version == VERSION:
+            return TypeAdapter(Part).validate_python(content)
+    except (OSError, ValueError):
         raise RGMError(f"{path} is not a header of a cache: remove {path.parent.parent}, and build it again") from None
+    raise RGMError(f"{path} is of version {version}, and this rgm reads {VERSION}: build it again, or update rgm")

@@ -2,8 +2,10 @@
 
 import io
 import warnings
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, get_args, runtime_checkable
 
@@ -48,9 +50,9 @@ def list_split(root: Path, split: Split, *, seed: int) -> Listing:
     """
     by_split = _is_divided(root)
     train = _list(root / "train" if by_split else root)
-    drawn = tuple(part for part in get_args(Split) if part == "train" or not (by_split and (root / part).is_dir()))
-    if split in drawn:
-        return divided(train, drawn, split, seed)
+    own = {part for part in SHARES if by_split and (root / part).is_dir()}
+    if split not in own:
+        return divided(train, own, split, seed)
     found = _list(root / split)
     if found.classes != train.classes:
         odd = sorted(set(found.classes) ^ set(train.classes))
@@ -83,11 +85,12 @@ def _list(folder: Path) -> Listing:
     return Listing(paths=tuple(paths), labels=tuple(labels), classes=tuple(path.name for path in classes))
 
 
-def divided(listing: Listing, splits: tuple[Split, ...], split: Split, seed: int) -> Listing:
-    """Return a split's part of images that several splits share, the training split first: a seeded, stratified sample.
+def divided(listing: Listing, own: Collection[str], split: Split, seed: int) -> Listing:
+    """Return a split's part of the training images, which those not in `own` share: a seeded, stratified sample.
 
     Raises RGMError where there are too few.
     """
+    splits = [part for part in get_args(Split) if part not in own]
     if len(splits) == 1:
         return listing
     others = [SHARES[part] for part in splits[1:]]
@@ -98,11 +101,8 @@ def divided(listing: Listing, splits: tuple[Split, ...], split: Split, seed: int
             f"{len(listing.paths)} images are too few to divide into training, validation and test: add images, or "
             "give train/, validation/ and test/ folders"
         )
-    return Listing(
-        paths=tuple(listing.paths[index] for index in chosen),
-        labels=None if listing.labels is None else tuple(listing.labels[index] for index in chosen),
-        classes=listing.classes,
-    )
+    labels = None if listing.labels is None else tuple(listing.labels[index] for index in chosen)
+    return replace(listing, paths=tuple(listing.paths[index] for index in chosen), labels=labels)
 
 
 def read_images(
@@ -117,7 +117,22 @@ def read_images(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # damaged EXIF of a valid image
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        return _read(paths, size, channels)
+        *_, channels = image_shape(paths, size=size, channels=channels)
+        first = _decode(paths[0], size, channels)
+        stack = np.empty((len(paths), *first.shape), dtype=np.uint8)
+
+        def place(index: int) -> None:
+            image = _decode(paths[index], size, channels)
+            if image.shape != first.shape:
+                raise RGMError(
+                    f"{paths[index]} is {image.shape[0]} × {image.shape[1]} pixels, but {paths[0]} is "
+                    f"{first.shape[0]} × {first.shape[1]}: resize all with --size"
+                )
+            stack[index] = image
+
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(place, range(len(paths))))
+    return torch.from_numpy(stack).permute(0, 3, 1, 2).contiguous()
 
 
 def image_shape(paths: tuple[File, ...], *, size: tuple[int, int] | None, channels: int | None) -> tuple[int, int, int]:
@@ -128,33 +143,15 @@ def image_shape(paths: tuple[File, ...], *, size: tuple[int, int] | None, channe
     return height, width, channels
 
 
-def _read(
-    paths: tuple[File, ...], size: tuple[int, int] | None, channels: int | None
-) -> UInt8[Tensor, "n channels height width"]:
-    *_, channels = image_shape(paths, size=size, channels=channels)
-    first = _decode(paths[0], size, channels)
-    stack = np.empty((len(paths), *first.shape), dtype=np.uint8)
-
-    def place(index: int) -> None:
-        image = _decode(paths[index], size, channels)
-        if image.shape != first.shape:
-            raise RGMError(
-                f"{paths[index]} is {image.shape[0]} × {image.shape[1]} pixels, but {paths[0]} is "
-                f"{first.shape[0]} × {first.shape[1]}: resize all with --size"
-            )
-        stack[index] = image
-
-    with ThreadPoolExecutor() as pool:
-        list(pool.map(place, range(len(paths))))
-    return torch.from_numpy(stack).permute(0, 3, 1, 2).contiguous()
-
-
-def _open(path: File) -> Image.Image:
+@contextmanager
+def _open(path: File) -> Iterator[Image.Image]:
+    """Yield an image; raise RGMError where it cannot be read, then or later."""
     try:
-        return Image.open(io.BytesIO(path.read_bytes()))
+        with Image.open(io.BytesIO(path.read_bytes())) as image:
+            yield image
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise RGMError(f"{path} claims to be larger than an image should be: {error}") from error
-    except (OSError, ValueError, SyntaxError) as error:
+    except (OSError, ValueError, SyntaxError, EOFError) as error:
         raise RGMError(f"{path} cannot be read as an image: replace or remove it") from error
 
 
@@ -165,17 +162,14 @@ def _is_grey(path: File) -> bool:
 
 def _decode(path: File, size: tuple[int, int] | None, channels: int) -> np.ndarray:
     with _open(path) as opened:
-        try:
-            image: Image.Image = ImageOps.exif_transpose(opened)
-            if image.mode.startswith("I"):  # 16-bit grey: keep the upper byte
-                image = Image.fromarray((np.asarray(image) // 256).astype(np.uint8))
-            if "A" in image.getbands() or "transparency" in image.info:
-                layer = image.convert("RGBA")
-                image = Image.alpha_composite(Image.new("RGBA", layer.size, (0, 0, 0, 255)), layer)
-            image = image.convert("L" if channels == 1 else "RGB")
-            if size is not None and (image.height, image.width) != size:
-                image = image.resize((size[1], size[0]), Image.Resampling.LANCZOS)
-        except (OSError, ValueError, SyntaxError, EOFError) as error:
-            raise RGMError(f"{path} cannot be read as an image: replace or remove it") from error
+        image: Image.Image = ImageOps.exif_transpose(opened)
+        if image.mode.startswith("I"):  # 16-bit grey: keep the upper byte
+            image = Image.fromarray((np.asarray(image) // 256).astype(np.uint8))
+        if "A" in image.getbands() or "transparency" in image.info:
+            layer = image.convert("RGBA")
+            image = Image.alpha_composite(Image.new("RGBA", layer.size, (0, 0, 0, 255)), layer)
+        image = image.convert("L" if channels == 1 else "RGB")
+        if size is not None and (image.height, image.width) != size:
+            image = image.resize((size[1], size[0]), Image.Resampling.LANCZOS)
     pixels = np.asarray(image)
     return pixels[:, :, None] if channels == 1 else pixels

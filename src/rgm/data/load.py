@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rgm.data import digits, folder, shards
+from rgm.data import folder, shards
 from rgm.data.cache import build_cache, is_cache, open_cache
 from rgm.data.images import ImageSet, Split
 from rgm.data.labels import HIDDEN
@@ -26,6 +26,8 @@ log = logging.getLogger("rgm")
 
 LARGEST = 4096
 """Maximum side of resized images, in pixels."""
+DIGITS_SHARES = (0.7, 0.1, 0.2)
+"""The embedded digits' shares of training, validation and test."""
 
 
 def load_data(
@@ -111,15 +113,28 @@ def _named(known: NamedSet, split: Split, data_dir: Path | None) -> ImageSet:
 
 
 def _digits(split: Split) -> ImageSet:
-    images, labels = digits.read_digits()
-    index = stratified(labels, digits.SHARES, seed=0)[get_args(Split).index(split)]
+    """Return the digits, their 8 × 8 pixels of 0 … 16 scaled to 24 × 24 of 0 … 255 within a margin of 2 pixels."""
+    from sklearn.datasets import load_digits  # slow to import
+
+    bunch = load_digits()
+    small, labels = torch.from_numpy(bunch.images).float()[:, None] / 16, torch.from_numpy(bunch.target).long()
+    large = F.interpolate(small, size=(24, 24), mode="bicubic", align_corners=False).clamp(0, 1)
+    images = F.pad(large, (2, 2, 2, 2)).mul(255).round().to(torch.uint8)
+    index = stratified(labels, DIGITS_SHARES, seed=0)[get_args(Split).index(split)]
     source = "the 1,797 digits embedded in scikit-learn"
-    return image_set("digits", split, images[index], labels[index], digits.CLASSES, source)
+    return image_set("digits", split, images[index], labels[index], tuple("0123456789"), source)
 
 
 def _folder(root: Path, split: Split, size: tuple[int, int] | None, channels: int | None, seed: int) -> ImageSet:
     if is_cache(root):
-        return _as_cached(open_cache(root, split), root, size, channels)
+        cached = open_cache(root, split)
+        present, *shape = cached.shape
+        if size not in (None, tuple(shape)) or channels not in (None, present):
+            raise RGMError(
+                f"{root} holds images of {' × '.join(map(str, cached.shape))}, as they were cached: make another cache "
+                "for another size or number of channels"
+            )
+        return cached
     listing = listed(root, split, seed=seed)
     images = folder.read_images(listing.paths, size=size, channels=channels)
     labels = None if listing.labels is None else torch.tensor(listing.labels)
@@ -168,18 +183,7 @@ def cache_images(
     )
 
 
-def _as_cached(data: ImageSet, root: Path, size: tuple[int, int] | None, channels: int | None) -> ImageSet:
-    cached, height, width = data.shape
-    if size not in (None, (height, width)) or channels not in (None, cached):
-        raise RGMError(
-            f"{root} holds images of {cached} × {height} × {width}, as they were cached: make another cache for "
-            "another size or number of channels"
-        )
-    return data
-
-
 def _fitted(data: ImageSet, size: tuple[int, int] | None, channels: int | None) -> ImageSet:
-    """Return a set with the requested size and number of channels."""
     images = data.images
     if size is not None and tuple(images.shape[2:]) != size:
         batches = [

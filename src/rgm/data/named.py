@@ -200,9 +200,7 @@ def read_files(
     Raises RGMError for damaged files, or images and labels that disagree.
     """
     stems = _STEMS[2:] if test else _STEMS[:2]
-    paths = [_file(folder, stem) for stem in stems]
-    assert paths[0] is not None
-    assert paths[1] is not None
+    paths = [found for stem in stems if (found := _file(folder, stem))]
     images, labels = read_idx(paths[0]), read_idx(paths[1])
     if images.ndim != 3 or labels.ndim != 1:
         raise RGMError(

@@ -4,7 +4,6 @@ import logging
 import tarfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
 
 from rgm.data.folder import SUFFIXES, Listing, divided
 from rgm.data.images import Split
@@ -43,17 +42,13 @@ def list_shards(root: Path, split: Split, *, seed: int, skip_damaged: bool = Fal
     an integer. Raises RGMError for a damaged shard (skipped with a warning with `skip_damaged`), or an image without a
     class among others with one.
     """
-    shards = sorted(root.glob("*.tar"))
-    by_split = {part: [shard for shard in shards if shard.name.startswith(_PREFIXES[part])] for part in get_args(Split)}
-    train = by_split["train"] or [s for s in shards if not any(s in by_split[p] for p in ("validation", "test"))]
+    own = {part: found for part, prefix in _PREFIXES.items() if (found := sorted(root.glob(f"{prefix}*.tar")))}
+    train = own.pop("train", None) or sorted({*root.glob("*.tar")}.difference(*own.values()))
     if not train:
         raise RGMError(f"{root} holds no shards of training images: their names begin with {_PREFIXES['train']}")
-    own = split == "train" or bool(by_split[split])
-    drawn = tuple(part for part in get_args(Split) if part == "train" or not by_split[part])
-    found = _list(train if split == "train" or not own else by_split[split], skip_damaged)
-    if split not in drawn:
-        return found
-    return divided(found, drawn, split, seed)
+    if split in own:
+        return _list(own[split], skip_damaged)
+    return divided(_list(train, skip_damaged), own, split, seed)
 
 
 def _list(shards: list[Path], skip_damaged: bool) -> Listing:

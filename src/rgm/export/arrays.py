@@ -3,9 +3,9 @@
 import io
 import math
 import struct
-import zipfile
 import zlib
 from pathlib import Path
+from zipfile import ZIP_STORED, BadZipFile
 
 import numpy as np
 import torch
@@ -20,6 +20,8 @@ from rgm.model.results import Samples
 from rgm.storage.files import DENSEST, write_bytes
 
 Arrays = dict[str, NDArray[np.generic]]
+_DAMAGE = (OSError, ValueError, EOFError, KeyError, RuntimeError, SyntaxError, TypeError)
+"""What NumPy raises for a damaged file, beside the errors of its archive."""
 
 
 def write(path: Path, arrays: Arrays) -> None:
@@ -73,7 +75,6 @@ def completed(model: RGM, path: Path, concepts: list[int] | None, seed: int) -> 
     z1, mask = read_codes(path), _array(path, "keep")
     if mask.dtype != np.bool_:
         raise RGMError(f"`keep` in {path} must be true or false for each cell, but is {mask.dtype}")
-    keep = torch.from_numpy(mask)
     if concepts is None:
         chosen = _concepts(path, model.num_classes)
     elif len(concepts) == 1:
@@ -81,17 +82,14 @@ def completed(model: RGM, path: Path, concepts: list[int] | None, seed: int) -> 
     else:
         raise RGMError("a completion needs one concept: name it with --concept")
     generator = torch.Generator(model.device).manual_seed(seed)
-    place = model.device
-    keep = keep[None] if keep.ndim == 2 else keep
-    return _as_arrays(model.complete(z1.to(place), keep.to(place), chosen.to(place), generator=generator))
+    keep = torch.from_numpy(mask[None] if mask.ndim == 2 else mask)
+    z1, keep, chosen = (part.to(model.device) for part in (z1, keep, chosen))
+    return _as_arrays(model.complete(z1, keep, chosen, generator=generator))
 
 
 def _as_arrays(samples: Samples) -> Arrays:
-    return {
-        "images": samples.images.cpu().numpy(),
-        "concept": samples.concept.cpu().numpy(),
-        "z1": samples.z1.cpu().numpy(),
-    }
+    named = {"images": samples.images, "concept": samples.concept, "z1": samples.z1}
+    return {name: values.cpu().numpy() for name, values in named.items()}
 
 
 def _concepts(path: Path, classes: int) -> Int64[Tensor, " n"]:
@@ -123,19 +121,7 @@ def _array(path: Path, name: str) -> NDArray[np.generic]:
             found: NDArray[np.generic] = opened[name]
     except RGMError:
         raise
-    except (
-        OSError,
-        ValueError,
-        EOFError,
-        KeyError,
-        RuntimeError,
-        NotImplementedError,
-        SyntaxError,
-        TypeError,
-        struct.error,
-        zlib.error,
-        zipfile.BadZipFile,
-    ) as error:
+    except (*_DAMAGE, struct.error, zlib.error, BadZipFile) as error:
         raise RGMError(f"{path} is not a whole .npz file ({error}): write it again") from error
     return found
 
@@ -149,12 +135,10 @@ def _check_size(opened: "np.lib.npyio.NpzFile", name: str, size: int) -> None:
     assert archive is not None  # it is open
     member = archive.getinfo(name if name in archive.namelist() else f"{name}.npy")
     with archive.open(member) as stream:
-        version = np.lib.format.read_magic(stream)
-        if version == (1, 0):
-            shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
-        else:
-            shape, _, dtype = np.lib.format.read_array_header_2_0(stream)
-    most = min(member.file_size, size * (1 if member.compress_type == zipfile.ZIP_STORED else DENSEST))
+        first = np.lib.format.read_magic(stream) == (1, 0)
+        read = np.lib.format.read_array_header_1_0 if first else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read(stream)
+    most = min(member.file_size, size * (1 if member.compress_type == ZIP_STORED else DENSEST))
     if math.prod(shape) * dtype.itemsize > most:
         raise ValueError(f"`{name}` claims {' × '.join(map(str, shape))} values, more than it holds")
 

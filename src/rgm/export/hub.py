@@ -1,6 +1,5 @@
 """Models for the Hugging Face Hub: a folder with weights, configuration, evidence and a model card."""
 
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,8 +20,8 @@ def save_folder(folder: Path, checkpoint: Checkpoint) -> Path:
     Raises RGMError for evidence that cannot be read, or a folder that cannot be written.
     """
     evidence = checkpoint.evidence
-    text = card(checkpoint, None if evidence is None else read_evidence(evidence))
-    content = None if evidence is None else evidence.read_bytes()
+    text = card(checkpoint, read_evidence(evidence) if evidence else None)
+    content = evidence.read_bytes() if evidence else None
     writable_folder(folder)
     save_model(folder / FILE, checkpoint.model, checkpoint.origin)
     config = {"model": asdict(checkpoint.model.config), "origin": asdict(checkpoint.origin)}
@@ -98,18 +97,13 @@ def card(checkpoint: Checkpoint, evidence: EvidenceRecord | None = None) -> str:
         "| claim | verdict | measure | estimate | 95 % interval |",
         "| --- | --- | --- | --- | --- |",
     ]
-    return "\n".join([*lines, *_rows(evidence), ""])
-
-
-def _rows(evidence: EvidenceRecord) -> Iterator[str]:
     for claim in evidence["claims"]:
-        if claim["subject"] != "model":
-            continue
-        for measure in claim["measures"]:
+        for measure in claim["measures"] if claim["subject"] == "model" else ():
             estimate, low, high = (
                 "–" if measure.get(key) is None else f"{measure[key]:.3g}" for key in ("estimate", "low", "high")
             )
-            yield (
+            lines.append(
                 f"| {claim['claim']} | {claim.get('verdict', '')} | {measure['name']} | {estimate} "
                 f"{measure.get('unit', '')} | {low} to {high} |"
             )
+    return "\n".join([*lines, ""])

@@ -159,12 +159,11 @@ def _graph(module: nn.Module, inputs: dict[str, Tensor], outputs: tuple[str, ...
 
 @contextlib.contextmanager
 def _quietly() -> Iterator[None]:
-    """Silence the exporter."""
-    level = logging.getLogger("torch.onnx").level
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    log = logging.getLogger("torch.onnx")
+    level = log.level
+    log.setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(action="ignore"), contextlib.redirect_stdout(io.StringIO()):
             yield
     finally:
-        logging.getLogger("torch.onnx").setLevel(level)
+        log.setLevel(level)

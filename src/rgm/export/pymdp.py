@@ -1,6 +1,5 @@
 """The learned tree as arrays for pymdp's agents: one agent per level, with likelihoods A, transitions B and prior D."""
 
-import io
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from rgm.counting.emission import emission
 from rgm.counting.model import CountingRGM
 from rgm.counting.tree import parents
 from rgm.errors import RGMError
-from rgm.storage.files import write_bytes
+from rgm.export.arrays import write
 
 Real = NDArray[np.floating]
 
@@ -69,8 +68,8 @@ def pymdp_arrays(model: CountingRGM) -> PymdpArrays:
     Symbols that do not exist in a group are omitted. A state without counts has uniform likelihoods and D = 0. Raises
     RGMError where such a state has prior probability.
     """
-    likelihoods, depends, unused = _symbols(model)
-    stack = [(likelihoods, depends, unused), *_links(model), _top(model)]
+    top, lacking = _columns(model.counts[-1][None])
+    stack = [_symbols(model), *_links(model), (top, torch.zeros(1, dtype=torch.int64), lacking)]
     kind, classes = model.counts[0].dtype, model.num_classes
     prior = torch.full((1, classes), 1 / classes, dtype=torch.float64)
     levels: list[PymdpLevel] = []
@@ -115,11 +114,8 @@ def save_pymdp(path: Path, arrays: PymdpArrays) -> None:
     """
     named = {"levels": np.array(len(arrays.levels)), "weighted": arrays.weighted, "likelihood": arrays.likelihood}
     for number, level in enumerate(arrays.levels, start=1):
-        for name in ("A", "A_dependencies", "B", "D"):
-            named[f"{name}_{number}"] = getattr(level, name)
-    buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **named)
-    write_bytes(path, buffer.getvalue())
+        named |= {f"{name}_{number}": array for name, array in vars(level).items()}
+    write(path, named)
 
 
 Part = tuple[Float[Tensor, "modalities outcomes states"], Int64[Tensor, " modalities"], Bool[Tensor, "factors states"]]
@@ -147,11 +143,6 @@ def _links(model: CountingRGM) -> list[Part]:
     return found
 
 
-def _top(model: CountingRGM) -> Part:
-    likelihoods, lacking = _columns(model.counts[-1][None])
-    return likelihoods, torch.zeros(1, dtype=torch.int64), lacking
-
-
 def _columns(
     counts: Float[Tensor, "cells states outcomes"],
 ) -> tuple[Float[Tensor, "cells outcomes states"], Bool[Tensor, "cells states"]]:
@@ -168,7 +159,6 @@ def _existing(model: CountingRGM) -> Bool[Tensor, "groups variates"]:
 
 
 def _weights(model: CountingRGM, likelihood: bool) -> Float[Tensor, " modalities"]:
-    """Return the weight of each modality of the first level."""
     exists = _existing(model)
     weights = model.leaves.likelihood_weights() if likelihood else model.leaves.weights()
     return weights.cpu().expand(exists.shape)[exists]

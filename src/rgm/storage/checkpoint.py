@@ -1,11 +1,10 @@
 """Model files: how to find, read and write them, without building the model."""
 
-import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from torch import Tensor
@@ -13,8 +12,6 @@ from torch import Tensor
 from rgm.errors import RGMError
 from rgm.storage.tensors import read_tensors, write_tensors
 
-log = logging.getLogger("rgm")
-T = TypeVar("T")
 FILE = "model.safetensors"
 CHECKPOINTS = "checkpoints"
 PACKAGED = ("mnist",)
@@ -112,24 +109,6 @@ def step_file(folder: Path, step: int) -> Path:
 def step_files(folder: Path) -> list[Path]:
     """Return the checkpoints of a training in a folder, the newest first."""
     return sorted(folder.glob("step-*.safetensors"), reverse=True)
-
-
-def newest_whole(folder: Path, load: Callable[[Path], T]) -> T:
-    """Return the newest checkpoint of a training that `load` can read; warn of each damaged one.
-
-    Raises RGMError where none is intact.
-    """
-    errors = []
-    for file in step_files(folder):
-        try:
-            found = load(file)
-        except RGMError as error:
-            errors.append(error)
-            continue
-        for damage in errors:
-            log.warning("%s; the checkpoint before it is used", damage)
-        return found
-    raise RGMError(f"no checkpoint in {folder} is intact: remove the folder to start afresh; {errors[0]}")
 
 
 def find_model(model: str | Path, *, revision: str | None = None, token: str | None = None) -> Path:
