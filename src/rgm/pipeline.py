@@ -26,7 +26,7 @@ from rgm.errors import RGMError
 from rgm.evaluation.abstraction import Abstraction
 from rgm.evaluation.exactness import Exactness, exactness
 from rgm.evaluation.instantiation import Instantiation
-from rgm.evaluation.judge import Judge, judge_of
+from rgm.evaluation.judge import judge_of
 from rgm.evaluation.levels import Levels
 from rgm.evaluation.locality import Locality
 from rgm.evaluation.measurements import Measurements, measure, undecidable_reason
@@ -87,11 +87,11 @@ def _examined(
     config, (train, validation, test) = plan.config, plan.sets
     model, seed = trained.model, config.seed
     measures = dict(trained.test)
+    metrics = json.loads((out / "metrics.json").read_text())
 
     def keep(result: Result) -> None:
         """Write what was measured."""
         measures.update(result.measures())
-        metrics = json.loads((out / "metrics.json").read_text())
         write_json(out / "metrics.json", metrics | {"test": measures})
         write_figures(result, out / "figures")
 
@@ -121,7 +121,6 @@ def _examined(
             decided.append(claim)
             write_evidence(decided, trained.origin.data, out)
     say("the report")
-    metrics = json.loads((out / "metrics.json").read_text())
     report = Report(
         data_source=test.source,
         fallback=config.data == "auto" and test.name == "digits",
@@ -184,9 +183,8 @@ def experiment(
 
     The judge is the data set's: packaged, or kept in `folder`, the model's run folder, or else trained on `train`.
     """
-    judge: Judge | None = None
-    if train.labels is not None:
-        judge = judge_of(train, kept=folder / JUDGE if folder else None, seed=seed, watch=watch)
+    kept = folder / JUDGE if folder else None
+    judge = None if train.labels is None else judge_of(train, kept=kept, seed=seed, watch=watch)
     measured = measure(model, train, test, judge, seed=seed)
     match name:
         case "abstraction":
@@ -228,9 +226,8 @@ def claims(
 
     Claims are yielded as they are decided. The judge is found as in `experiment`.
     """
-    judge = None
-    if not undecidable_reason(test):
-        judge = judge_of(train, kept=folder / JUDGE if folder else None, seed=seed, watch=watch)
+    kept = folder / JUDGE if folder else None
+    judge = None if undecidable_reason(test) else judge_of(train, kept=kept, seed=seed, watch=watch)
     measured = measure(model, train, test, judge, seed=seed)
     found = decisions(measured, say=say)
     if controls:

@@ -77,7 +77,7 @@ class Claim:
         names = ", ".join(measure.name for measure in deciding)
         match self.verdict:
             case "supported":
-                return "every measure's interval lies where it must"
+                return "every measure's interval lies on the right side of its threshold"
             case "not supported":
                 return f"the whole interval lies on the wrong side: {names}"
             case _:

@@ -68,7 +68,7 @@ class Threshold:
         return inside / half if half > 0 else math.copysign(math.inf, inside)
 
     def verdict(self, found: Estimate) -> Verdict:
-        """Return `supported` where the whole interval lies where it must, `not supported` where none of it does."""
+        """Return `supported` where the whole interval lies on the right side, `not supported` where none of it does."""
         if not all(map(math.isfinite, (found.estimate, found.low, found.high))):
             return "undecided"
         slack = ROUNDING if self.side == "equals" else 0.0

@@ -10,12 +10,11 @@ from typing import NoReturn
 from cyclopts import App, CycloptsError
 
 from rgm.cli.codes import complete, decode, encode, sample
-from rgm.cli.data import cache
 from rgm.cli.doctor import doctor
 from rgm.cli.explore import explore
 from rgm.cli.measure import compare, evaluate, experiment
 from rgm.cli.models import export, info, judge, pack
-from rgm.cli.train import run, train
+from rgm.cli.train import cache, run, train
 from rgm.errors import RGMError
 from rgm.runtime.threads import settle_threads
 

@@ -8,16 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from rgm.cli import options
-from rgm.cli.terminal import Watcher, progress, show, show_measures
+from rgm.cli.terminal import progress, show, show_measures
 from rgm.errors import RGMError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from rgm.claims.claim import Claim
-    from rgm.data.images import ImageSet
-    from rgm.evaluation.measurements import Measurements
-    from rgm.loading import Checkpoint
 
 
 def experiment(
@@ -86,7 +81,16 @@ def evaluate(
     if claims or controls:
         decided: list[Claim] = []
         with progress(quiet) as watch:
-            measured, remaining = _claims(checkpoint, [train, test], watch, seed, controls)
+            measured, remaining = pipeline.claims(
+                checkpoint.model,
+                train,
+                test,
+                folder=checkpoint.run,
+                controls=controls,
+                seed=seed,
+                watch=watch,
+                say=watch.say,
+            )
             for claim in remaining:
                 decided.append(claim)
                 if out is not None:
@@ -122,6 +126,7 @@ def compare(
 
     Differences are paired where both models are measured on the same test images: these are resampled together.
     """
+    from rgm import pipeline
     from rgm.claims.comparison import compare as compared
     from rgm.cli.tables import comparison_table
     from rgm.report.comparison import write_comparison
@@ -136,7 +141,10 @@ def compare(
         sets = options.read_comparable(checkpoint, name, ("train", "test"), data_dir)
         found[model] = []
         with progress(quiet) as watch:
-            for claim in _claims(checkpoint, sets, watch, seed)[1]:
+            decided = pipeline.claims(
+                checkpoint.model, *sets, folder=checkpoint.run, seed=seed, watch=watch, say=watch.say
+            )[1]
+            for claim in decided:
                 found[model].append(claim)
                 if not quiet:
                     print(f"{model}: {claim.claim} {claim.verdict}", file=sys.stderr)
@@ -148,13 +156,3 @@ def compare(
         path = write_comparison(out / "comparison.html", result, command=options.command_line())
         if not quiet:
             print(f"Comparison: {path}")
-
-
-def _claims(
-    checkpoint: "Checkpoint", sets: "list[ImageSet]", watch: Watcher, seed: int, controls: bool = False
-) -> "tuple[Measurements, Iterator[Claim]]":
-    """Return what is measured of a model, and the claims about it as they are decided."""
-    from rgm import pipeline
-
-    folder, say = checkpoint.run, watch.say
-    return pipeline.claims(checkpoint.model, *sets, folder=folder, controls=controls, seed=seed, watch=watch, say=say)

@@ -132,7 +132,7 @@ def exactness(
     images = to_unit(test.images)
     nats = _nats(model, images, generator)
     evidence = model.log_evidence(images, likelihood=False).cpu()
-    surest = evidence.topk(2, dim=1).values
+    largest = evidence.topk(2, dim=1).values
     examples = one_of_each(test)[:SHOWN]
     completion = _completion(model, judge, images, test.labels, examples, generator)
     strange = []
@@ -145,7 +145,7 @@ def exactness(
         count=len(test),
         observed=model.pixels_kind,
         nats=nats,
-        margin=surest[:, 0] - surest[:, 1],
+        margin=largest[:, 0] - largest[:, 1],
         right=evidence.argmax(dim=1) == test.labels,
         likelihood=PerImage.mean(nats, "nats"),
         bits_per_dimension=PerImage.mean(nats / (math.log(2) * images[0].numel()), "bits"),

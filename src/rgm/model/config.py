@@ -87,13 +87,9 @@ def standard(image: Shape = (1, 28, 28), classes: int = 10) -> ModelConfig:
         recognition=ConvRecognition(widths=(32, 64), refine=1, estimator=VectorQuantised()),
         prior=OrderedPrior(raster=0.9),
     )
-    concept = LevelConfig(
-        grid=(1, 1),
-        states=classes,
-        recognition=PooledRecognition(width=96, convolutions=3, halvings=2, estimator=Gumbel()),
-        prior=None,
+    return ModelConfig(
+        image=image, levels=(z1, _concept(classes)), decoder=PatchDecoder(width=64), pixels=Gaussian(sigma=0.08)
     )
-    return ModelConfig(image=image, levels=(z1, concept), decoder=PatchDecoder(width=64), pixels=Gaussian(sigma=0.08))
 
 
 def quick(image: Shape = (1, 28, 28), classes: int = 10) -> ModelConfig:
@@ -123,18 +119,12 @@ def pretrained(image: Shape = (1, 28, 28), classes: int = 10) -> ModelConfig:
 
 def likelihood(image: Shape = (1, 28, 28), classes: int = 10) -> ModelConfig:
     """Return the model for the bound: binary pixels, codes sampled from q, a prior in raster order alone."""
-    z1 = LevelConfig(
-        grid=_quarter(image),
-        states=128,
-        recognition=ConvRecognition(widths=(32, 64), residual=2, estimator=StraightThrough()),
-        prior=OrderedPrior(width=64, layers=2, raster=1.0),
-    )
-    return ModelConfig(
-        image=image,
-        levels=(z1, _concept(classes)),
-        decoder=PatchDecoder(width=64, residual=3, hidden=0),
-        pixels=Bernoulli(),
-    )
+    config = standard(image, classes)
+    grid, concept = config.levels
+    recognition = ConvRecognition(widths=(32, 64), residual=2, estimator=StraightThrough())
+    prior = OrderedPrior(width=64, layers=2, raster=1.0)
+    levels = (replace(grid, states=128, recognition=recognition, prior=prior), concept)
+    return replace(config, levels=levels, decoder=PatchDecoder(width=64, residual=3, hidden=0), pixels=Bernoulli())
 
 
 def pyramid(image: Shape, classes: int, *, states: tuple[int, ...], sigma: float) -> ModelConfig:
@@ -222,7 +212,9 @@ def preset(
         raise RGMError(f"a concept needs at least 2 classes to choose from, but the data have {classes}")
     config: ModelConfig = maker(image, classes)
     if estimator is not None:
-        config = _estimated(config, estimator)
+        chosen, (*grids, concept) = named_estimator(estimator), config.levels  # the concept keeps its own
+        grids = [replace(grid, recognition=replace(grid.recognition, estimator=chosen)) for grid in grids]
+        config = replace(config, levels=(*grids, concept))
     if binarise is None:
         return config
     if not isinstance(config.pixels, Bernoulli):
@@ -231,10 +223,3 @@ def preset(
             "leave it out, or use the preset likelihood"
         )
     return replace(config, pixels=Bernoulli(binarise=binarise))
-
-
-def _estimated(config: ModelConfig, estimator: str) -> ModelConfig:
-    """Return the model with another estimator of every grid; the concept keeps its own."""
-    chosen, (*grids, concept) = named_estimator(estimator), config.levels
-    grids = [replace(grid, recognition=replace(grid.recognition, estimator=chosen)) for grid in grids]
-    return replace(config, levels=(*grids, concept))

@@ -9,7 +9,7 @@ from pydantic import Discriminator
 from torch import Tensor, nn
 
 from rgm.model.bounds import Layers, Size
-from rgm.model.recognition import Shape, halvings, residual_blocks
+from rgm.model.recognition import Shape, convolutions, halvings, residual_blocks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,23 +113,22 @@ def _transposed(config: TransposedDecoder, coarse: Shape, fine: Shape) -> nn.Seq
 
 def _patches(config: PatchDecoder, coarse: Shape, fine: Shape) -> nn.Sequential:
     side = 2 ** halvings(fine, coarse)
-    layers: list[nn.Module] = []
-    channels = coarse[0]
-    for _ in range(config.context):
-        layers += [nn.Conv2d(channels, config.width, 3, padding=1), nn.ReLU()]
-        channels = config.width
-    layers += residual_blocks(channels, config.residual)
-    for _ in range(config.hidden):
-        layers += [nn.Conv2d(channels, config.width, 1), nn.ReLU()]
-        channels = config.width
-    layers.append(Upscaling(channels, fine[0], side, stride=side))
-    return nn.Sequential(*layers)
+    width = config.width
+    channels = width if config.context else coarse[0]
+    return nn.Sequential(
+        *convolutions(coarse[0], [width] * config.context, 3),
+        *residual_blocks(channels, config.residual),
+        *convolutions(channels, [width] * config.hidden, 1),
+        Upscaling(width if config.hidden else channels, fine[0], side, stride=side),
+    )
 
 
 def _blended(config: BlendedDecoder, coarse: Shape, fine: Shape) -> nn.Sequential:
     side = 2 ** halvings(fine, coarse)
-    layers: list[nn.Module] = [nn.Conv2d(coarse[0], config.width, 2, padding=1), nn.ReLU()]
-    for _ in range(config.hidden):
-        layers += [nn.Conv2d(config.width, config.width, 1), nn.ReLU()]
-    # One block more than cells on either axis: half a block is cut from every border.
-    return nn.Sequential(*layers, Upscaling(config.width, fine[0], side, stride=side, padding=side // 2))
+    width = config.width
+    return nn.Sequential(
+        *(nn.Conv2d(coarse[0], width, 2, padding=1), nn.ReLU()),
+        *convolutions(width, [width] * config.hidden, 1),
+        # One block more than cells on either axis: half a block is cut from every border.
+        Upscaling(width, fine[0], side, stride=side, padding=side // 2),
+    )

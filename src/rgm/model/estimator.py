@@ -143,7 +143,8 @@ class CodebookHead(nn.Module):
         e = self.project(features)
         dead = self.usage < _DEAD
         if self.training and bool(dead.any()):
-            self._move(dead, e.detach(), generator)
+            with torch.no_grad():  # rarely used entries are moved to embeddings of this batch
+                self.codebook.copy_(torch.where(dead[:, None], self._picked(e, generator), self.codebook))
         logits = self._logits(e)
         hard = hard_argmax(logits)
         if self.training:
@@ -156,11 +157,6 @@ class CodebookHead(nn.Module):
         inverse = torch.linalg.solve(gram, c.T)
         sample = hard + torch.einsum("bdhw,dk->bkhw", e - e.detach(), inverse)
         return logits, sample, cost
-
-    @torch.no_grad()
-    def _move(self, dead: Bool[Tensor, " states"], e: Float[Tensor, "batch d h w"], source: Source) -> None:
-        """Move rarely used entries to embeddings of this batch."""
-        self.codebook.copy_(torch.where(dead[:, None], self._picked(e, source), self.codebook))
 
     @torch.no_grad()
     def _count(self, hard: Float[Tensor, "batch states h w"], moved: Bool[Tensor, " states"]) -> None:

@@ -43,14 +43,12 @@ class FactorisedPrior(Prior):
         self.child = child
         match config:
             case DensePrior():
-                self.net = _dense(config, parent, child)
+                self.net = nn.Sequential(
+                    *(nn.Flatten(), nn.Linear(math.prod(parent), config.width)),
+                    *(nn.ReLU(), nn.Linear(config.width, math.prod(child))),
+                )
             case LocalPrior():
                 self.net = decoder(config.decoder, parent, child)
-
-    @property
-    def grid(self) -> tuple[int, int]:
-        """Height and width of the child's grid."""
-        return self.child[1:]
 
     @property
     def parents(self) -> nn.Parameter:
@@ -84,9 +82,3 @@ class FactorisedPrior(Prior):
         """Return log p(z_ij = k | parent) of one cell; it does not depend on the other cells."""
         del z
         return self.field(parent).log_probs()[:, :, row, column]
-
-
-def _dense(config: DensePrior, parent: Shape, child: Shape) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Flatten(), nn.Linear(math.prod(parent), config.width), nn.ReLU(), nn.Linear(config.width, math.prod(child))
-    )

@@ -69,10 +69,7 @@ class VariationalBound(Networks):
 
     @torch.no_grad()
     def log_weight(self, images: Images, *, generator: torch.Generator | None = None) -> Float[Tensor, " n"]:
-        """Return log p(x, z) − log q(z | x) in nats, z_1 … z_{L−1} sampled from q and the concept summed out.
-
-        Its exponential is an unbiased estimate of p(x).
-        """
+        """Return log p(x, z) − log q(z | x) in nats, z_1 … z_{L−1} sampled from q and the concept summed out."""
         self._check_images(images)
         fields, drawn = self._draw(images, generator)
         joint = self.log_prob_by_concept(drawn[-1]) - math.log(self.num_classes)

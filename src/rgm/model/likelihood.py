@@ -68,11 +68,8 @@ class Likelihood(nn.Module):
 
     def observe(self, images: Images, generator: Source = None) -> Images:
         """Return grey images as observations: binarised at random for `dynamic`, else unchanged."""
-        match self.pixels:
-            case Bernoulli(binarise="dynamic"):
-                return bernoulli(images, generator)
-            case _:
-                return images
+        binary = isinstance(self.pixels, Bernoulli) and self.pixels.binarise == "dynamic"
+        return bernoulli(images, generator) if binary else images
 
     @property
     def is_density(self) -> bool:

@@ -7,12 +7,12 @@ from torch import Tensor, nn
 from rgm.distributions.categorical import one_hot
 from rgm.errors import RGMError
 from rgm.model import config as configuration
-from rgm.model.config import ModelConfig, PriorConfig
-from rgm.model.factorised import DensePrior, FactorisedPrior, LocalPrior
+from rgm.model.config import ModelConfig
+from rgm.model.factorised import FactorisedPrior
 from rgm.model.generative import RGM, Codes
 from rgm.model.likelihood import Likelihood
 from rgm.model.prior import Prior
-from rgm.model.recognition import Recognition, Shape
+from rgm.model.recognition import Recognition
 from rgm.model.transformer import OrderedPrior, TransformerPrior
 
 
@@ -35,7 +35,9 @@ class Networks(RGM):
             below = recognitions[-1].readout
         self.recognitions = nn.ModuleList(recognitions)
         self.priors = nn.ModuleList(
-            _prior(level.prior, above.readout, level.shape)
+            TransformerPrior(level.prior, above.readout, level.shape)
+            if isinstance(level.prior, OrderedPrior)
+            else FactorisedPrior(level.prior, above.readout, level.shape)
             for level, above in zip(config.levels, recognitions[1:], strict=False)
             if level.prior is not None
         )
@@ -74,11 +76,3 @@ class Networks(RGM):
     def _embed(self, codes: Codes, level: int) -> Float[Tensor, "n readout height width"]:
         """Return a level's codes embedded for the level above and the decoder."""
         return self.recognition(level).read(self._one_hot(codes, level))
-
-
-def _prior(config: PriorConfig, parent: Shape, child: Shape) -> Prior:
-    match config:
-        case DensePrior() | LocalPrior():
-            return FactorisedPrior(config, parent, child)
-        case OrderedPrior():
-            return TransformerPrior(config, parent, child)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from rgm.data.jitter import Pose
 from rgm.distributions.noise import Source
+from rgm.model.recognition import Shape
 
 Parent = Float[Tensor, "batch parents height_above width_above"]
 Child = Float[Tensor, "batch states height width"]
@@ -20,6 +21,8 @@ PerCode = Float[Tensor, "batch states"]
 
 class Prior(nn.Module, ABC):
     """p(z | parent) over a whole grid: children one-hot (or relaxed), the parent embedded by `Recognition.read`."""
+
+    child: Shape
 
     def log_prob(self, z: Child, parent: Parent) -> PerImage:
         """Return log p(z | parent) in nats per image."""
@@ -63,9 +66,9 @@ class Prior(nn.Module, ABC):
         return []
 
     @property
-    @abstractmethod
     def grid(self) -> tuple[int, int]:
         """Height and width of the child's grid."""
+        return self.child[1:]
 
     @property
     @abstractmethod

@@ -8,9 +8,6 @@ from torch import nn
 
 from rgm.model.recognition import flattened
 
-Interval = tuple[int, int]
-"""First and last index on an axis, both included."""
-
 _POINTWISE = (nn.ReLU, nn.SiLU, nn.GELU, nn.Sigmoid, nn.Identity)
 
 
@@ -56,50 +53,35 @@ class Box:
 
 def reached(layers: Iterable[nn.Module], inputs: Box, size: tuple[int, int]) -> Box:
     """Return the outputs, on a grid of `size`, that inputs of a chain of layers can change."""
-    rows = _reached(layers, (inputs.top, inputs.bottom - 1), size[0], axis=0)
-    columns = _reached(layers, (inputs.left, inputs.right - 1), size[1], axis=1)
-    return Box(top=rows[0], bottom=rows[1] + 1, left=columns[0], right=columns[1] + 1)
+    return _followed(flattened(layers), inputs, size, spreads=nn.ConvTranspose2d)
 
 
 def needed(layers: Iterable[nn.Module], outputs: Box, size: tuple[int, int]) -> Box:
     """Return the inputs, on a grid of `size`, that outputs of a chain of layers can depend on."""
-    rows = _needed(layers, (outputs.top, outputs.bottom - 1), size[0], axis=0)
-    columns = _needed(layers, (outputs.left, outputs.right - 1), size[1], axis=1)
-    return Box(top=rows[0], bottom=rows[1] + 1, left=columns[0], right=columns[1] + 1)
+    return _followed(flattened(layers)[::-1], outputs, size, spreads=nn.Conv2d)
 
 
-def _geometry(layer: nn.Conv2d | nn.ConvTranspose2d, axis: int) -> tuple[int, int, int]:
-    """Return reach (dilation · (kernel − 1)), stride and padding on an axis."""
-    padding = layer.padding[axis]
-    assert isinstance(padding, int), "paddings are given in pixels"
-    return layer.dilation[axis] * (layer.kernel_size[axis] - 1), layer.stride[axis], padding
+def _followed(layers: list[nn.Module], box: Box, size: tuple[int, int], *, spreads: type[nn.Module]) -> Box:
+    """Return the cells at the other end of layers, on a grid of `size`, that are connected to those of a rectangle.
 
-
-def _reached(layers: Iterable[nn.Module], interval: Interval, size: int, *, axis: int) -> Interval:
-    """Return the outputs, among `size`, that inputs in an interval can change."""
-    first, last = interval
-    for layer in flattened(layers):
-        if isinstance(layer, nn.Conv2d):  # output o depends on inputs o·s − p … o·s − p + reach
-            reach, stride, padding = _geometry(layer, axis)
-            first, last = math.ceil((first + padding - reach) / stride), (last + padding) // stride
-        elif isinstance(layer, nn.ConvTranspose2d):  # input i changes outputs i·s − p … i·s − p + reach
-            reach, stride, padding = _geometry(layer, axis)
-            first, last = first * stride - padding, last * stride - padding + reach
-        elif not isinstance(layer, _POINTWISE):
-            return 0, size - 1
-    return max(first, 0), min(last, size - 1)
-
-
-def _needed(layers: Iterable[nn.Module], interval: Interval, size: int, *, axis: int) -> Interval:
-    """Return the inputs, among `size`, that outputs in an interval can depend on."""
-    first, last = interval
-    for layer in reversed(flattened(layers)):
-        if isinstance(layer, nn.Conv2d):
-            reach, stride, padding = _geometry(layer, axis)
-            first, last = first * stride - padding, last * stride - padding + reach
-        elif isinstance(layer, nn.ConvTranspose2d):
-            reach, stride, padding = _geometry(layer, axis)
-            first, last = math.ceil((first + padding - reach) / stride), (last + padding) // stride
-        elif not isinstance(layer, _POINTWISE):
-            return 0, size - 1
-    return max(first, 0), min(last, size - 1)
+    Output o of a convolution depends on inputs o·s − p … o·s − p + reach, with reach = dilation · (kernel − 1); a
+    transposed one has inputs and outputs exchanged. Layers of the type `spreads` are followed in this direction, the
+    other convolutions against it.
+    """
+    ends = []
+    for axis, (first, last) in enumerate(((box.top, box.bottom - 1), (box.left, box.right - 1))):
+        for layer in layers:
+            if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+                padding, stride = layer.padding[axis], layer.stride[axis]
+                assert isinstance(padding, int), "paddings are given in pixels"
+                reach = layer.dilation[axis] * (layer.kernel_size[axis] - 1)
+                if isinstance(layer, spreads):
+                    first, last = first * stride - padding, last * stride - padding + reach
+                else:
+                    first, last = math.ceil((first + padding - reach) / stride), (last + padding) // stride
+            elif not isinstance(layer, _POINTWISE):  # every input is connected to every output
+                first, last = 0, size[axis] - 1
+                break
+        ends.append((max(first, 0), min(last, size[axis] - 1) + 1))
+    (top, bottom), (left, right) = ends
+    return Box(top=top, bottom=bottom, left=left, right=right)

@@ -1,6 +1,6 @@
 """Recognition q(z_ℓ | z_{ℓ−1}) of a level given the level below (z_0 is the image)."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -135,21 +135,15 @@ class Recognition(nn.Module):
 
 def halvings(below: Shape, above: Shape) -> int:
     """Return how many times the grid is halved between two levels; raise RGMError for no whole number."""
-    count = 0
-    _, height, width = below
-    while (height, width) != above[1:]:
-        if height % 2 or width % 2 or height <= above[1] or width <= above[2]:
-            fits = [
-                f"{below[1] // 2**n} × {below[2] // 2**n}"
-                for n in range(1, 8)
-                if below[1] % 2**n == 0 == below[2] % 2**n
-            ]
-            raise RGMError(
-                f"a grid of {above[1]} × {above[2]} cannot be reached from {below[1]} × {below[2]} by halving: "
-                f"possible are {', '.join(fits) or 'none, since a side is odd'}"
-            )
-        height, width, count = height // 2, width // 2, count + 1
-    return count
+    (_, height, width), (_, rows, columns) = below, above
+    for count in range(max(height, width).bit_length()):
+        if (rows << count, columns << count) == (height, width):
+            return count
+    fits = [f"{height // 2**n} × {width // 2**n}" for n in range(1, 8) if height % 2**n == 0 == width % 2**n]
+    raise RGMError(
+        f"a grid of {rows} × {columns} cannot be reached from {height} × {width} by halving: "
+        f"possible are {', '.join(fits) or 'none, since a side is odd'}"
+    )
 
 
 def _convolutions(config: ConvRecognition, below: Shape, above: Shape) -> nn.Sequential:
@@ -159,14 +153,24 @@ def _convolutions(config: ConvRecognition, below: Shape, above: Shape) -> nn.Seq
             f"recognition from {below[1]} × {below[2]} to {above[1]} × {above[2]} halves the grid {needed} times "
             f"and needs as many widths, but has {len(config.widths)}"
         )
+    last = config.widths[-1]
+    return nn.Sequential(
+        *convolutions(below[0], config.widths, 4, stride=2),
+        *convolutions(last, [last] * config.refine, 3),
+        *residual_blocks(last, config.residual),
+    )
+
+
+def convolutions(channels: int, widths: Sequence[int], kernel: int, *, stride: int = 1) -> list[nn.Module]:
+    """Return a convolution and a ReLU for each width; a stride of 1 keeps the grid for odd kernels, one of 2 halves it.
+
+    `channels` are those of the input.
+    """
     layers: list[nn.Module] = []
-    channels = below[0]
-    for width in config.widths:
-        layers += [nn.Conv2d(channels, width, 4, stride=2, padding=1), nn.ReLU()]
+    for width in widths:
+        layers += [nn.Conv2d(channels, width, kernel, stride=stride, padding=(kernel - 1) // 2), nn.ReLU()]
         channels = width
-    for _ in range(config.refine):
-        layers += [nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU()]
-    return nn.Sequential(*layers, *residual_blocks(channels, config.residual))
+    return layers
 
 
 class Residual(nn.Module):

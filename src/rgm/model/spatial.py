@@ -89,10 +89,7 @@ class SpatialRGM(VariationalBound, NotebookNames):
 
     @torch.no_grad()
     def infer_from_codes(self, z1: Codes) -> Inference:
-        """Return `infer`'s result for given codes: the levels above inferred from them, and their reconstruction.
-
-        Raises RGMError for a grid of another shape or codes out of range.
-        """
+        """Return `infer`'s result for given codes; see `RGM.infer_from_codes`."""
         self._check_codes(z1)
         return self._inference(z1.to(self.device), self._fields_above(z1.to(self.device), self.depth))
 
@@ -122,18 +119,14 @@ class SpatialRGM(VariationalBound, NotebookNames):
         field = self.decoder_field(row, column)
         cells = self.cells_that_reach(field)
         corner = self.patch(cells.top, cells.left)
-        shown = Box(
-            top=field.top - corner.top,
-            bottom=field.bottom - corner.top,
-            left=field.left - corner.left,
-            right=field.right - corner.left,
-        )
+        rows = slice(field.top - corner.top, field.bottom - corner.top)
+        columns = slice(field.left - corner.left, field.right - corner.left)
         states = torch.arange(self.latent_dim, device=self.device)
         embedded = self._embed(states[:, None, None], 1)[:, :, 0, 0]
         for chunk in z1.to(self.device)[:, *cells.slices].split(CELL_BATCH_SIZE):
             around = self._embed(chunk, 1).repeat_interleave(len(states), dim=0)
             around[:, :, row - cells.top, column - cells.left] = embedded.repeat(len(chunk), 1)
-            parts = [self.likelihood.mean(part)[..., *shown.slices] for part in around.split(BATCH_SIZE)]
+            parts = [self.likelihood.mean(part)[..., rows, columns] for part in around.split(BATCH_SIZE)]
             yield torch.cat(parts).unflatten(0, (len(chunk), len(states)))
 
     @torch.no_grad()
@@ -157,11 +150,10 @@ class SpatialRGM(VariationalBound, NotebookNames):
         generator: torch.Generator | None = None,
         temperature: float = 1.0,
     ) -> Samples:
-        """Return images whose cells in `keep` have the codes of `z1`, the rest sampled given them and a concept.
+        """Return images with the codes of `z1` in `keep`, the rest sampled; see `RGM.complete`.
 
         A cell of a grid between z_1 and the concept keeps its inferred code where all cells that it depends on are
-        kept, and is resampled elsewhere: codes outside `keep` are ignored. Raises RGMError for codes or concepts that
-        the model does not have, or a mask of another shape than the grid.
+        kept, and is resampled elsewhere.
         """
         self._check_codes(z1)
         self._check_keep(keep, z1)
@@ -170,7 +162,14 @@ class SpatialRGM(VariationalBound, NotebookNames):
         kept = [keep.expand_as(z1)]
         for level in range(2, self.depth):
             kept.append(~self.recognition(level).unsure(~kept[-1]))
-        return self._descend(concepts, codes, kept, generator, temperature)
+        drawn: list[Tensor] = []
+        parent = self._embed(concepts[:, None, None], self.depth)
+        for level in range(self.depth - 1, 0, -1):
+            below = level - 1
+            z = self.prior(level).complete(codes[below], kept[below], parent, generator, temperature=temperature)
+            drawn.insert(0, z)
+            parent = self._embed(z, level)
+        return Samples(images=self.decode(drawn[0]), concept=concepts, codes=tuple(drawn))
 
     def _between(
         self, start: int, end: int, share: float, generator: torch.Generator, temperature: float
@@ -184,11 +183,7 @@ class SpatialRGM(VariationalBound, NotebookNames):
     def cell_log_probs(
         self, z1: Codes, concept: int | Int64[Tensor, " n"], row: int, column: int
     ) -> Float[Tensor, "n states"]:
-        """Return log p(z_1,ij = k | all other cells, parent) in nats, for the cell (i, j) and every code k.
-
-        The parent is the concept, or in a deeper model the grid above, inferred from the codes. Raises RGMError for
-        codes, concepts or cells that the model does not have.
-        """
+        """Return log p(z_1,ij = k | …), the parent the concept or, in a deeper model, the grid inferred from `z1`."""
         self._check_codes(z1)
         self._check_cell(row, column)
         z1, concepts = z1.to(self.device), self._concepts(concept)
@@ -200,25 +195,6 @@ class SpatialRGM(VariationalBound, NotebookNames):
         """Return log p(z_ℓ | z_{ℓ+1}) in nats, for the codes of a level and of the level above."""
         z, embedded = (self._one_hot(child.to(self.device), level), self._embed(parent.to(self.device), level + 1))
         return self.prior(level).log_prob(z, embedded)
-
-    def _descend(
-        self,
-        concepts: Int64[Tensor, " n"],
-        codes: list[Tensor],
-        keep: list[Tensor],
-        generator: torch.Generator | None,
-        temperature: float,
-    ) -> Samples:
-        """Return images of concepts, sampled level by level except for the cells of `codes` in `keep`."""
-        drawn: list[Tensor] = []
-        parent = self._embed(concepts[:, None, None], self.depth)
-        for level in range(self.depth - 1, 0, -1):
-            z = self.prior(level).complete(
-                codes[level - 1], keep[level - 1], parent, generator, temperature=temperature
-            )
-            drawn.insert(0, z)
-            parent = self._embed(z, level)
-        return Samples(images=self.decode(drawn[0]), concept=concepts, codes=tuple(drawn))
 
     # Fields
 

@@ -29,17 +29,14 @@ class Level(Protocol):
     @property
     def grid(self) -> tuple[int, int]:
         """Height and width."""
-        ...
 
     @property
     def states(self) -> int:
         """Number of states of a cell."""
-        ...
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """States, height and width."""
-        ...
 
 
 @runtime_checkable
@@ -51,12 +48,10 @@ class Levels(Protocol):
     @property
     def image(self) -> tuple[int, int, int]:
         """Channels, height and width."""
-        ...
 
     @property
     def levels(self) -> Sequence[Level]:
         """The grids, finest first, and the concept, a grid of (1, 1), last."""
-        ...
 
 
 class StoredModel(nn.Module, ABC):

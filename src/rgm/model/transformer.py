@@ -73,11 +73,6 @@ class TransformerPrior(Prior):
         self.head = nn.Linear(width, child[0])
 
     @property
-    def grid(self) -> tuple[int, int]:
-        """Height and width of the child's grid."""
-        return self.child[1:]
-
-    @property
     def cells(self) -> int:
         """Number of cells."""
         return self.child[1] * self.child[2]
@@ -112,13 +107,15 @@ class TransformerPrior(Prior):
         fixed = int(kept.sum(dim=1).min())
         target = self._target(parent, order)
         blocks = [block for block in self.blocks if isinstance(block, _Block)]
-        caches = [_Cache.empty(len(flat), self.cells, block.heads, target) for block in blocks]
+        heads = self.config.heads
+        shape = (2, len(blocks), len(flat), heads, self.cells, self.config.width // heads)
+        keys, values = target.new_empty(shape)  # of the cells sampled so far
         token, here = self.begin.expand(len(flat), -1), self.here(self.places)
         for step in range(self.cells):
             cell = order[:, step : step + 1]
             x = (token + target[:, step])[:, None]
-            for block, cache in zip(blocks, caches, strict=True):
-                x = block.step(x, cache, step)
+            for level, block in enumerate(blocks):
+                x = block.step(x, keys[level], values[level], step)
             if step >= fixed:
                 logits = self.head(self.norm(x[:, 0])) / temperature
                 drawn = (logits + gumbel_noise(logits, generator)).argmax(dim=1, keepdim=True)
@@ -198,18 +195,6 @@ def _fourier_features(height: int, width: int, octaves: int = 4) -> Float[Tensor
     return torch.cat([grid, angles.sin(), angles.cos()], dim=1)
 
 
-class _Cache:
-    """Keys and values of the cells sampled so far."""
-
-    def __init__(self, keys: Tensor, values: Tensor) -> None:
-        self.keys, self.values = keys, values
-
-    @classmethod
-    def empty(cls, batch: int, cells: int, heads: int, like: Tensor) -> "_Cache":
-        shape = (batch, heads, cells, like.shape[-1] // heads)
-        return cls(like.new_empty(shape), like.new_empty(shape))
-
-
 class _Block(nn.Module):
     """Causal self-attention over the current block of cells and the previous one, and a two-layer network."""
 
@@ -265,10 +250,12 @@ class _Block(nn.Module):
         visible = (at <= now) & (at >= (now // self.context - 1) * self.context)
         return (self._merge(x, F.scaled_dot_product_attention(q, keys, values, attn_mask=visible)), keys, values)
 
-    def step(self, x: Float[Tensor, "batch 1 width"], cache: _Cache, step: int) -> Float[Tensor, "batch 1 width"]:
-        """Return `forward`'s output for the cell at `step`, from it and the cached keys and values."""
+    def step(
+        self, x: Float[Tensor, "batch 1 width"], keys: Tensor, values: Tensor, step: int
+    ) -> Float[Tensor, "batch 1 width"]:
+        """Return `forward`'s output for the cell at `step`, and add its key and value to those of the cells before."""
         q, k, v = self._split(x)
-        cache.keys[:, :, step : step + 1], cache.values[:, :, step : step + 1] = k, v
+        keys[:, :, step : step + 1], values[:, :, step : step + 1] = k, v
         first = max(0, (step // self.context - 1) * self.context)
         window = slice(first, step + 1)
-        return self._merge(x, F.scaled_dot_product_attention(q, cache.keys[:, :, window], cache.values[:, :, window]))
+        return self._merge(x, F.scaled_dot_product_attention(q, keys[:, :, window], values[:, :, window]))

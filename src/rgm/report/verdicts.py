@@ -11,7 +11,7 @@ from rgm.report.wording import Row, row, rows
 
 CONTROLS: dict[str, str] = {
     "untrained": "the same network before it has learned anything",
-    "flat": "as many codes, but each reads and paints the whole image",
+    "flat": "as many codes, but each depends on and decodes to the whole image",
     "factorised": "each cell drawn on its own, given the concept",
     "shuffled": "each concept taken for the next one",
     "memoriser": "the codes of training images, replayed",
@@ -51,7 +51,7 @@ def reason_of(claim: Claim) -> str:
     names = [name_of(one.name) for one in claim.measures if one.verdict == claim.verdict]
     match claim.verdict:
         case "supported":
-            return f"All {len(names)} measures lie where they must, each with its whole interval."
+            return f"All {len(names)} measures lie on the right side of their thresholds, each with its whole interval."
         case "not supported":
             return f"On the wrong side, with the whole interval: {', '.join(names)}."
         case _:

@@ -78,7 +78,7 @@ def findings(
     cells = abstraction.inference.z1[0].numel()
     pixels = f"{rows_px * columns_px:,} pixels" + (" in colour" if channels == 3 else "")
     off = f"{100 * math.sqrt(abstraction.split.squared_error.value):.0f} %"
-    again = f"Painted again from the codes alone, a pixel is typically off by {off} of the range from black to white."
+    again = f"Reconstructed from the codes alone, a pixel is typically off by {off} of the range from black to white."
     first = f"Here, {cells} codes stand for {pixels}"
     if abstraction.split.concept_right is not None:
         right = percent(abstraction.split.concept_right.value)

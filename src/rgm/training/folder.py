@@ -122,7 +122,7 @@ class RunFolder:
         if (
             found.unfinished is None
             or not same
-            or _renamed(found.unfinished.numbers.get("recipe")) != _plain(training.recipe)
+            or _renamed(found.unfinished.numbers.get("recipe")) != json.loads(json.dumps(asdict(training.recipe)))
             or found.unfinished.numbers.get("made_from") != self._made_from
         ):
             raise RGMError(
@@ -159,8 +159,3 @@ def _renamed(recipe: Any) -> Any:
             for stage in stages
         ]
     }
-
-
-def _plain(value: object) -> object:
-    """Return a dataclass after a round trip through JSON."""
-    return json.loads(json.dumps(asdict(value)))  # type: ignore[call-overload]

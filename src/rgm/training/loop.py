@@ -1,13 +1,11 @@
 """The training loop of neural models."""
 
 import math
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
-from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -22,10 +20,10 @@ from rgm.training.batches import Batches
 from rgm.training.engine import Engine
 from rgm.training.objective import Loss, loss
 from rgm.training.optimisers import Optimisers, another_training
-from rgm.training.recipe import Recipe, Relocation, Stage
+from rgm.training.recipe import Recipe, Stage
 from rgm.training.relocation import IMAGES, relocate
 from rgm.training.summary import summary
-from rgm.training.trainer import FitResult, Save, finished
+from rgm.training.trainer import FitResult, Records, Trainer, finished, restored
 
 
 class _Objective(nn.Module):
@@ -51,14 +49,15 @@ class Position:
     sums: dict[str, float] = field(default_factory=dict)
 
 
-class NeuralTrainer:
+class NeuralTrainer(Trainer):
     """Training of a model by a recipe.
 
     All randomness is a function of the seed and the step: a training resumed at any step is bit-identical to an
     uninterrupted one.
     """
 
-    saves_start = False
+    model: SpatialRGM
+    recipe: Recipe
 
     def __init__(
         self,
@@ -73,13 +72,13 @@ class NeuralTrainer:
         self.processes, self.validation = current(), validation
         self.batches = Batches(model, train, validation, recipe, self.processes, seed=seed)
         # Channels last is the fastest order for convolutions; it changes no shape.
-        self.model: SpatialRGM = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.recipe, self.seed, self.engine = recipe, seed, engine
         engine.prepare(self.model)
         self.free = [weight for weight in self.model.parameters() if weight.requires_grad]
         self.device = model.device
         self.position = Position()
-        self.history: list[EpochRecord] = []
+        self.history = []
         self._optimise(self.stage)
 
     @property
@@ -97,11 +96,6 @@ class NeuralTrainer:
         return self.position.step == self.batches.steps(self.stage) and not self.position.batches
 
     @property
-    def total_steps(self) -> int:
-        """Steps of all stages."""
-        return sum(map(self.batches.steps, self.recipe.stages))
-
-    @property
     def steps_done(self) -> int:
         """Steps done so far, over all stages."""
         return sum(map(self.batches.steps, self.recipe.stages[: self.position.stage])) + self.position.step
@@ -116,12 +110,6 @@ class NeuralTrainer:
             else DistributedDataParallel(objective, find_unused_parameters=True, broadcast_buffers=False)
         )
 
-    @property
-    def _relocation(self) -> Relocation | None:
-        """When the stage relocates codes; None for an estimator without a codebook."""
-        has_codebook = isinstance(self.model.recognition(1).head, CodebookHead)
-        return self.stage.relocation if has_codebook else None
-
     def _generator(self, *key: int) -> torch.Generator:
         """Return a generator that depends only on the seed and a key."""
         mixed = self.seed
@@ -129,12 +117,9 @@ class NeuralTrainer:
             mixed = (mixed * 6364136223846793005 + part + 1442695040888963407) % 2**63
         return torch.Generator(self.device).manual_seed(mixed)
 
-    def run(
-        self, watch: Watch, save: Save, *, checkpoint_every_s: float = math.inf, callbacks: Sequence[Callback] = ()
-    ) -> None:
-        """Train to the end; see `Trainer.run`."""
+    def records(self) -> Records:
+        """Train to the end; see `Trainer.records`."""
         hold_memory()
-        saved = time.monotonic()
         self.model.train()
         try:
             while not self.finished:
@@ -144,22 +129,8 @@ class NeuralTrainer:
                 place = self.position
                 order = self._generator(place.stage, place.epoch)
                 for index in self.batches.rest_of_epoch(self.stage, place.epoch, place.step, order):
-                    record = self._step(index)
-                    try:
-                        watch(record)
-                        for callback in callbacks:
-                            callback.on_step(record)
-                    except BaseException:
-                        save(self, None)
-                        raise
-                    if time.monotonic() > saved + checkpoint_every_s:
-                        save(self, None)
-                        saved = time.monotonic()
-                self.history.append(self._close_epoch())
-                save(self, self.history[-1])
-                saved = time.monotonic()
-                for callback in callbacks:
-                    callback.on_epoch(self.history[-1])
+                    yield self._step(index)
+                yield self._close_epoch()
         finally:
             self.model.eval()
             for weight in self.free:
@@ -169,7 +140,8 @@ class NeuralTrainer:
         stage, steps = self.stage, self.batches.steps(self.stage)
         done = self.position.step / steps
         batch = self.batches.batch(stage, index, self._generator(self.position.stage, self.position.step, 1))
-        weights = stage.weights_at(done, relocates=self._relocation is not None)
+        relocation = stage.relocation if isinstance(self.model.recognition(1).head, CodebookHead) else None
+        weights = stage.weights_at(done, relocates=relocation is not None)
         with self.engine.context(self.device):
             result = self.objective(
                 batch.images, batch.labels, weights, batch.source, batch.views, batch.pose, batch.weight
@@ -181,21 +153,17 @@ class NeuralTrainer:
         self.optimisers.step(result.total, stage.rate_at(done))
         self.position.step += 1
         self.position.batches += 1
-        relocation = self._relocation
         if relocation and relocation.due(self.position.step, steps):
-            self._relocate(relocation)
+            images = self.batches.random(IMAGES, self._generator(self.position.stage, self.position.step, 2))
+            self.model.eval()
+            relocate(self.model, images, relocation.need)
+            self.model.train()
         for name, value in {"loss": total, **terms}.items():
             self.position.sums[name] = self.position.sums.get(name, 0.0) + value
+        steps = sum(map(self.batches.steps, self.recipe.stages))
         return StepRecord(
-            stage=stage.name, step=self.steps_done, steps=self.total_steps, images=batch.count, loss=total, terms=terms
+            stage=stage.name, step=self.steps_done, steps=steps, images=batch.count, loss=total, terms=terms
         )
-
-    def _relocate(self, relocation: Relocation) -> None:
-        """Relocate a code that is hardly needed, if there is one: the same in every process."""
-        images = self.batches.random(IMAGES, self._generator(self.position.stage, self.position.step, 2))
-        self.model.eval()
-        relocate(self.model, images, relocation.need)
-        self.model.train()
 
     def _not_finite(self, total: float, terms: dict[str, float], index: Tensor) -> RGMError:
         """Return the error for a loss that is not finite, with the step, the batch and the terms."""
@@ -240,21 +208,12 @@ class NeuralTrainer:
                     f"(stage {self.stage.name!r}): training stopped, the last checkpoint is intact; lower the "
                     "learning rate"
                 )
-        numbers = {
-            "seed": self.seed,
-            "recipe": asdict(self.recipe),
-            "position": asdict(self.position),
-            "history": [asdict(record) for record in self.history],
-        }
-        return numbers, self.optimisers.state()
+        return self.numbers() | {"position": asdict(self.position)}, self.optimisers.state()
 
     def restore(self, numbers: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         """Restore a state of `state`; the caller restores the weights. Raises RGMError for another recipe's state."""
-        try:
-            self.position = TypeAdapter(Position).validate_python(numbers.get("position"))
-            self.history = TypeAdapter(list[EpochRecord]).validate_python(numbers.get("history"))
-        except ValidationError as error:
-            raise another_training(" ".join(str(error).split())) from error
+        self.position = restored(Position, numbers.get("position"))
+        self.history = restored(list[EpochRecord], numbers.get("history"))
         place, stages = self.position, self.recipe.stages
         if not (
             0 <= place.stage < len(stages)

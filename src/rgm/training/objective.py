@@ -65,7 +65,6 @@ def loss(
     else:
         source = generator.twice() if isinstance(generator, BatchSlice) else generator
         levels = model.relax(torch.cat([images, views]), source)
-    if views is not None:
         second = levels[-1].field.logits[len(images) :].flatten(1)
         levels = [level.first(len(images)) for level in levels]
     concept = levels[-1].field.logits.flatten(1)

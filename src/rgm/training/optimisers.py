@@ -53,7 +53,12 @@ class Optimisers:
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Restore a state; raise RGMError for other optimisers' state."""
         states: list[dict[int, dict[str, Tensor]]] = [{} for _ in self.each]
-        slots = self._slots()
+        slots: dict[tuple[str, str], dict[str, torch.Size]] = {}  # names and shapes of each weight's state
+        for place, optimizer in enumerate(self.each):
+            weights = (weight for group in optimizer.param_groups for weight in group["params"])
+            for index, weight in enumerate(weights):
+                moments = {"exp_avg": weight.shape, "exp_avg_sq": weight.shape, "step": torch.Size()}  # Adam's
+                slots[str(place), str(index)] = {"momentum_buffer": weight.shape} if place else moments
         for name, value in tensors.items():
             which, number, slot = (*name.split("."), "", "")[:3]
             shape = slots.get((which, number), {}).get(slot)
@@ -69,17 +74,6 @@ class Optimisers:
         for optimizer, state in zip(self.each, states, strict=True):
             groups = optimizer.state_dict()["param_groups"]
             optimizer.load_state_dict({"state": state, "param_groups": groups})
-
-    def _slots(self) -> dict[tuple[str, str], dict[str, torch.Size]]:
-        """Return the names and shapes of each optimiser's state of each of its weights."""
-        found: dict[tuple[str, str], dict[str, torch.Size]] = {}
-        for which, optimizer in enumerate(self.each):
-            weights = [weight for group in optimizer.param_groups for weight in group["params"]]
-            for number, weight in enumerate(weights):
-                names = ("momentum_buffer",) if which else ("exp_avg", "exp_avg_sq")
-                shapes = dict.fromkeys(names, weight.shape)
-                found[str(which), str(number)] = shapes | ({} if which else {"step": torch.Size()})
-        return found
 
 
 def another_training(reason: str) -> RGMError:

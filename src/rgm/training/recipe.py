@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from rgm.errors import RGMError
 from rgm.presets import preset_of
@@ -142,19 +142,13 @@ class Recipe:
             raise RGMError(f"the number of epochs must be positive and finite, but is {epochs:g}")
         if batch_size is not None and batch_size < 1:
             raise RGMError(f"the batch size must be at least 1, but is {batch_size}")
-        factor = 1.0 if epochs is None else epochs / self.epochs
-        return replace(
-            self,
-            stages=tuple(
-                replace(
-                    stage,
-                    epochs=stage.epochs * factor,
-                    least_steps=stage.least_steps if epochs is None else 1,
-                    batch_size=batch_size or stage.batch_size,
-                )
-                for stage in self.stages
-            ),
-        )
+        stages = self.stages
+        if epochs is not None:
+            factor = epochs / self.epochs
+            stages = tuple(replace(stage, epochs=stage.epochs * factor, least_steps=1) for stage in stages)
+        if batch_size is not None:
+            stages = tuple(replace(stage, batch_size=batch_size) for stage in stages)
+        return replace(self, stages=stages)
 
     def with_hidden_labels(self) -> "Recipe":
         """Return the recipe for a set with most or all labels hidden.
@@ -180,13 +174,28 @@ def seed() -> Recipe:
     return Recipe(stages=(Stage(name="seed", epochs=3, weights=weights),), with_validation=True)
 
 
-def standard() -> Recipe:
-    """Return the default recipe: codes and concept, then the prior, then the prior with the outlier-robust loss."""
-    codes = replace(
-        _codes(concept=0.5, locality=12.0), epochs=3, least_steps=700, batch_size=32, relocation=Relocation()
-    )
-    prior = replace(_prior(), least_steps=250)
-    return Recipe(stages=(codes, prior, _robust(prior, outliers=0.02, epochs=0.2, least_steps=60)))
+_PRIOR = Stage(
+    name="prior",
+    epochs=0.85,
+    least_steps=400,
+    learning_rate=3e-3,
+    muon=0.02,
+    schedule="one-cycle",
+    trains="prior",
+    weights=Weights(reconstruction=0.0, prior=1.0),
+)
+"""The prior alone."""
+
+_CONCEPT = Stage(
+    name="concept",
+    epochs=1,
+    least_steps=200,
+    learning_rate=2e-3,
+    schedule="one-cycle",
+    trains="concept",
+    weights=Weights(reconstruction=0.0, concept=1.0),
+)
+"""The concept alone, from trained codes."""
 
 
 def _codes(**weights: float) -> Stage:
@@ -203,45 +212,26 @@ def _codes(**weights: float) -> Stage:
     )
 
 
-def _prior() -> Stage:
-    """Return a stage that learns the prior alone."""
-    return Stage(
-        name="prior",
-        epochs=0.85,
-        least_steps=400,
-        learning_rate=3e-3,
-        muon=0.02,
-        schedule="one-cycle",
-        trains="prior",
-        weights=Weights(reconstruction=0.0, prior=1.0),
-    )
-
-
-def _robust(prior: Stage, *, outliers: float, epochs: float, least_steps: int) -> Stage:
+def _robust(prior: Stage, outliers: float, **options: Any) -> Stage:
     """Return a short stage after a prior's, at low learning rates, with the outlier-robust loss."""
-    return replace(
-        prior,
-        name="outliers",
-        epochs=epochs,
-        least_steps=least_steps,
-        learning_rate=5e-4,
-        muon=0.005,
-        weights=replace(prior.weights, outliers=outliers),
+    weights = replace(prior.weights, outliers=outliers)
+    return replace(prior, name="outliers", learning_rate=5e-4, muon=0.005, weights=weights, **options)
+
+
+def standard() -> Recipe:
+    """Return the default recipe: codes and concept, then the prior, then the prior with the outlier-robust loss."""
+    codes = replace(
+        _codes(concept=0.5, locality=12.0), epochs=3, least_steps=700, batch_size=32, relocation=Relocation()
     )
+    prior = replace(_PRIOR, least_steps=250)
+    return Recipe(stages=(codes, prior, _robust(prior, 0.02, epochs=0.2, least_steps=60)))
 
 
 def quick() -> Recipe:
     """Return the recipe for a quick result: codes at a high learning rate, then the concept, then a short prior."""
     codes = replace(_codes(usage=0.05), epochs=0.4, least_steps=400, learning_rate=6e-3, shift=0)
-    concept = replace(
-        codes,
-        name="concept",
-        epochs=1,
-        learning_rate=4e-3,
-        trains="concept",
-        weights=Weights(reconstruction=0.0, concept=1.0),
-    )
-    return Recipe(stages=(codes, concept, replace(_prior(), epochs=0.5)))
+    concept = replace(_CONCEPT, least_steps=400, learning_rate=4e-3)
+    return Recipe(stages=(codes, concept, replace(_PRIOR, epochs=0.5)))
 
 
 def pretrained() -> Recipe:
@@ -252,26 +242,16 @@ def pretrained() -> Recipe:
     codes.
     """
     codes = replace(_codes(locality=5.0), epochs=12)
-    prior = replace(_prior(), epochs=14, batch_size=128, augment_share=0.8)
-    concept = Stage(
-        name="concept",
-        epochs=6,
-        least_steps=200,
-        learning_rate=1e-3,
-        schedule="one-cycle",
-        trains="concept",
-        shift=1,
-        second_view_strength=1.0,
-        weights=Weights(reconstruction=0.0, concept=0.5, pseudo_label=0.5),
-    )
-    robust = _robust(prior, outliers=0.005, epochs=0.5, least_steps=100)
-    return Recipe(stages=(codes, prior, robust, concept))
+    prior = replace(_PRIOR, epochs=14, batch_size=128, augment_share=0.8)
+    weights = Weights(reconstruction=0.0, concept=0.5, pseudo_label=0.5)
+    concept = replace(_CONCEPT, epochs=6, learning_rate=1e-3, shift=1, second_view_strength=1.0, weights=weights)
+    return Recipe(stages=(codes, prior, _robust(prior, 0.005, epochs=0.5, least_steps=100), concept))
 
 
 def pyramid() -> Recipe:
     """Return the recipe of models with several grids: all codes and the concept, then the priors over them."""
     codes = _codes(children=0.3, usage=0.0, locality=10.0)
-    return Recipe(stages=(codes, replace(_prior(), epochs=1.5)))
+    return Recipe(stages=(codes, replace(_PRIOR, epochs=1.5)))
 
 
 def likelihood() -> Recipe:
@@ -288,16 +268,7 @@ def likelihood() -> Recipe:
         warm_up=0.3,
         weights=Weights(reconstruction=0.0, free_energy=1.0),
     )
-    concept = Stage(
-        name="concept",
-        epochs=1,
-        least_steps=200,
-        learning_rate=2e-3,
-        schedule="one-cycle",
-        trains="concept",
-        weights=Weights(reconstruction=0.0, concept=1.0),
-    )
-    return Recipe(stages=(bound, concept))
+    return Recipe(stages=(bound, _CONCEPT))
 
 
 def recipe(name: str) -> Recipe:

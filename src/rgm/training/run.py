@@ -108,7 +108,17 @@ class Plan:
                 measures |= needed.measures()
                 folder.finish(training)
                 save_model(out / FILE, model, self.origin)
-                write_json(out / "metrics.json", self._metrics(measures))
+                metrics = {
+                    "version": VERSION,
+                    "data": self.origin.data,
+                    "preset": self.origin.preset,
+                    "seed": self.origin.seed,
+                    "epochs": training.recipe.epochs,
+                    "labels": self.labels,
+                    "validation": training.history[-1].validation,
+                    "test": measures,
+                }
+                write_json(out / "metrics.json", metrics)
             return RunResult(
                 folder=out,
                 model=model,
@@ -118,18 +128,6 @@ class Plan:
                 needed=needed,
                 elapsed_s=time.perf_counter() - start,
             )
-
-    def _metrics(self, measures: dict[str, float]) -> dict[str, object]:
-        return {
-            "version": VERSION,
-            "data": self.origin.data,
-            "preset": self.origin.preset,
-            "seed": self.origin.seed,
-            "epochs": self.training.recipe.epochs,
-            "labels": self.labels,
-            "validation": self.training.history[-1].validation,
-            "test": measures,
-        }
 
 
 def plan_run(config: RunConfig) -> Plan:
@@ -143,50 +141,37 @@ def plan_run(config: RunConfig) -> Plan:
     data = images.name if config.data == "auto" else config.data
     classes = images.classes or tuple(f"cluster {number}" for number in range(CLUSTERS))
     known = config.labels if config.labels is not None or images.labels is not None else 0
-    plan = _plan_counting if preset.kind == "counting" else _plan_network
+    engine = Engine(precision=config.precision, compile=config.compile, deterministic=config.deterministic)
+    training: Trainer
+    if preset.kind == "counting":
+        _check_countable(config, images)
+        torch.manual_seed(config.seed)  # initial counts use the global generator
+        tree = CountingRGM(counting_preset(config.preset, images.shape, len(classes), len(images))).to(device)
+        counts = adjusted(preset.make_recipe(), epochs=config.epochs, batch_size=config.batch_size)
+        training = CountingTrainer(tree, images, validation, counts, seed=config.seed, engine=engine)
+    else:
+        chosen = recipe(config.preset)
+        train = joined(images, validation) if chosen.with_validation and not images.on_disk else images
+        if known is not None:
+            chosen = chosen.with_hidden_labels()
+            train = few_labels(train, known, seed=config.seed) if images.labels is not None or known else train
+        chosen = chosen.adjusted(epochs=config.epochs, batch_size=config.batch_size)
+        torch.manual_seed(config.seed)  # initial weights of layers use the global generator
+        shape, count = images.shape, len(classes)
+        built = model_config(config.preset, shape, count, binarise=config.binarise, estimator=config.estimator)
+        model = SpatialRGM(config=built).to(device)
+        training = NeuralTrainer(model, train, validation, chosen, seed=config.seed, engine=engine)
     return Plan(
         config=config,
         origin=Origin(preset=config.preset, data=data, classes=classes, seed=config.seed),
-        training=plan(config, images, validation, classes, known, device),
+        training=training,
         sets=(images, validation, test),
         labels=known,
     )
 
 
-def _plan_network(
-    config: RunConfig,
-    images: ImageSet,
-    validation: ImageSet,
-    classes: tuple[str, ...],
-    labels: int | None,
-    device: torch.device,
-) -> Trainer:
-    """Return the training of a neural model with `labels` known labels, or all."""
-    chosen = recipe(config.preset)
-    train = joined(images, validation) if chosen.with_validation and not images.on_disk else images
-    if labels is not None:
-        chosen = chosen.with_hidden_labels()
-        train = few_labels(train, labels, seed=config.seed) if images.labels is not None or labels else train
-    chosen = chosen.adjusted(epochs=config.epochs, batch_size=config.batch_size)
-    torch.manual_seed(config.seed)  # initial weights of layers use the global generator
-    model = SpatialRGM(
-        config=model_config(
-            config.preset, images.shape, len(classes), binarise=config.binarise, estimator=config.estimator
-        )
-    )
-    engine = Engine(precision=config.precision, compile=config.compile, deterministic=config.deterministic)
-    return NeuralTrainer(model.to(device), train, validation, chosen, seed=config.seed, engine=engine)
-
-
-def _plan_counting(
-    config: RunConfig,
-    images: ImageSet,
-    validation: ImageSet,
-    classes: tuple[str, ...],
-    _labels: int | None,
-    device: torch.device,
-) -> Trainer:
-    """Return the training of a counting model; raise RGMError for options of neural models."""
+def _check_countable(config: RunConfig, images: ImageSet) -> None:
+    """Raise RGMError for options of neural models, or images without labels, with a counting model."""
     networks = {
         "--estimator": config.estimator,
         "--binarise": config.binarise,
@@ -205,8 +190,3 @@ def _plan_counting(
             f"the preset {config.preset} learns every class from its own images, but there are no labels in "
             f"{images.source}"
         )
-    torch.manual_seed(config.seed)  # initial counts use the global generator
-    model = CountingRGM(counting_preset(config.preset, images.shape, len(classes), len(images)))
-    steps = adjusted(preset_of(config.preset).make_recipe(), epochs=config.epochs, batch_size=config.batch_size)
-    engine = Engine(deterministic=config.deterministic)
-    return CountingTrainer(model.to(device), images, validation, steps, seed=config.seed, engine=engine)

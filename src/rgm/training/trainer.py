@@ -2,68 +2,53 @@
 
 import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
 
 import torch
+from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
+from rgm.counting.fitting import Recipe as CountingRecipe
+from rgm.data.images import ImageSet
 from rgm.model.generative import RGM
 from rgm.runtime.distributed import Processes
-from rgm.runtime.progress import Callback, EpochRecord, Watch
+from rgm.runtime.progress import Callback, EpochRecord, StepRecord, Watch
 from rgm.training.engine import Engine
+from rgm.training.optimisers import another_training
+from rgm.training.recipe import Recipe
+
+Records = Generator[StepRecord | EpochRecord, None, None]
 
 
-@runtime_checkable
-class Epochs(Protocol):
-    """The common interface of recipes: a frozen dataclass with a number of epochs."""
+class Trainer(ABC):
+    """Training of a model by a recipe, which can be stopped after any step and resumed.
 
-    __dataclass_fields__: ClassVar[dict[str, Any]]
+    The model is trained in place; `processes` share every batch, and `validation` is evaluated after every epoch.
+    """
 
-    @property
-    def epochs(self) -> int | float:
-        """Passes over the training images."""
-        ...
-
-
-@runtime_checkable
-class Trainer(Protocol):
-    """Training of a model by a recipe, which can be stopped after any step and resumed."""
-
+    model: RGM
+    recipe: Recipe | CountingRecipe
+    engine: Engine
+    device: torch.device
+    processes: Processes
+    validation: ImageSet | None
+    seed: int
     history: list[EpochRecord]
-    saves_start: bool
+    saves_start: ClassVar[bool] = False
     """Whether to save a checkpoint before the first step, which may be long."""
 
     @property
-    def model(self) -> RGM:
-        """The model, trained in place."""
-        ...
-
-    @property
-    def recipe(self) -> Epochs:
-        """The recipe."""
-        ...
-
-    @property
-    def engine(self) -> Engine:
-        """Precision, compilation, determinism."""
-        ...
-
-    @property
-    def device(self) -> torch.device:
-        """The device."""
-        ...
-
-    @property
-    def processes(self) -> Processes:
-        """The processes that share it."""
-        ...
-
-    @property
+    @abstractmethod
     def steps_done(self) -> int:
         """Steps done so far."""
-        ...
+
+    @abstractmethod
+    def records(self) -> Records:
+        """Train from where the training is to its end, and yield a record after every step and every epoch."""
 
     def run(
         self, watch: Watch, save: "Save", *, checkpoint_every_s: float = math.inf, callbacks: Sequence[Callback] = ()
@@ -73,19 +58,51 @@ class Trainer(Protocol):
         `watch` and `callbacks` are called after every step; `save` and `callbacks` after every epoch; `save` also every
         `checkpoint_every_s` seconds within an epoch, and when one of the others raises.
         """
-        ...
+        saved = time.monotonic()
+        with closing(self.records()) as records:
+            for record in records:
+                if isinstance(record, EpochRecord):
+                    self.history.append(record)
+                    save(self, record)
+                    saved = time.monotonic()
+                    for callback in callbacks:
+                        callback.on_epoch(record)
+                    continue
+                try:
+                    watch(record)
+                    for callback in callbacks:
+                        callback.on_step(record)
+                except BaseException:
+                    save(self, None)
+                    raise
+                if time.monotonic() > saved + checkpoint_every_s:
+                    save(self, None)
+                    saved = time.monotonic()
 
+    def numbers(self) -> dict[str, Any]:
+        """Return what the state of every training holds."""
+        history = [asdict(record) for record in self.history]
+        return {"seed": self.seed, "recipe": asdict(self.recipe), "history": history}
+
+    @abstractmethod
     def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """Return the state to resume from besides the model: numbers for JSON, and tensors by name."""
-        ...
 
+    @abstractmethod
     def restore(self, numbers: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         """Restore a state of `state`; the caller restores the model. Raises RGMError for another recipe's state."""
-        ...
 
 
 Save = Callable[[Trainer, EpochRecord | None], None]
 """Called with the epoch that has just ended, or None within one."""
+
+
+def restored(kind: Any, value: object) -> Any:
+    """Return a part of a stored state as a value of its type; raise RGMError where it is none."""
+    try:
+        return TypeAdapter(kind).validate_python(value)
+    except ValidationError as error:
+        raise another_training(" ".join(str(error).split())) from error
 
 
 @dataclass(frozen=True, kw_only=True)
