@@ -47,7 +47,7 @@ def load_checkpoint(model: str | Path) -> Checkpoint:
     file that is missing, truncated, changed, of another format, of a newer version or of another architecture.
     """
     file = find_model(model)
-    return load_newest(file.parent) if Path(model).is_dir() and file.name != FILE else _loaded(file)
+    return load_newest(file.parent) if Path(model).is_dir() and file.name.startswith("step-") else _loaded(file)
 
 
 def load_newest(folder: Path) -> Checkpoint:

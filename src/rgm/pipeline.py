@@ -37,6 +37,7 @@ from rgm.report.page import Report, write_report
 from rgm.runtime.progress import Callback, Say, Watch
 from rgm.storage.files import folder_lock, write_bytes, write_json
 from rgm.training.config import RunConfig
+from rgm.training.folder import own_run_folder
 from rgm.training.run import Plan, RunResult, plan_run
 
 T = TypeVar("T")
@@ -75,6 +76,7 @@ def run(
     start = time.perf_counter()
     say("reading the data")
     plan = plan_run(config)
+    own_run_folder(out)
     with folder_lock(out):
         trained = plan.carry_out(out, resume=resume, watch=watch, callbacks=callbacks)
         return _examined(plan, trained, out, controls, watch, say, command, start)

@@ -1,5 +1,7 @@
 """The application: its commands, and the exit code of whatever ends one."""
 
+import errno
+import io
 import logging
 import os
 import signal
@@ -36,10 +38,16 @@ app.command(cache, name="store", show=False)  # its former name
 def main() -> None:
     """Run the command line, and turn errors into exit codes: 2 for what the user can correct, 1 for a bug."""
     settle_threads()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # what a terminal or pipe cannot encode
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, lambda *_: sys.exit(129))
     try:
         app(sys.argv[1:], exit_on_error=False, print_error=False)
+        sys.stdout.flush()
     except PermissionError as error:
         _leave(2, f"{error.filename}: permission denied")
     except (RGMError, CycloptsError) as error:
@@ -49,6 +57,11 @@ def main() -> None:
     except BrokenPipeError:  # the reader of our output has closed it, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(0) from None
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _leave(2, "no space left on the device that the output goes to: free some")
     except Exception as error:
         if isinstance(error, MemoryError) or "allocate memory" in str(error) or "out of memory" in str(error):
             _leave(2, "not enough memory for this request: ask for fewer or smaller images")

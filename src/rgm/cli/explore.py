@@ -16,6 +16,7 @@ def explore(
     browser: Annotated[bool, Parameter(help="Open the page in the browser.")] = True,
     export: Annotated[Path | None, Parameter(help="Folder to write the page to, not serving it.")] = None,
     runtime: Annotated[Path | None, Parameter(help="Folder of ONNX Runtime Web, for --export.")] = None,
+    allow_origin: Annotated[str | None, Parameter(help="Address of the page behind a proxy, http://….")] = None,
     data_dir: options.DataDir = None,
     device: options.Device = "auto",
 ) -> None:
@@ -55,4 +56,4 @@ def explore(
         if browser:
             webbrowser.open(address)
 
-    serve(explorer, chosen, started=started)
+    serve(explorer, chosen, started=started, allowed=(allow_origin,) if allow_origin else ())

@@ -143,7 +143,7 @@ def show(shown: "Table | Text") -> None:
     from rich.console import Console
     from rich.text import Text
 
-    Console().print(shown, soft_wrap=isinstance(shown, Text))
+    Console(markup=False).print(shown, soft_wrap=isinstance(shown, Text))
 
 
 def show_measures(title: str, measures: Mapping[str, float]) -> None:

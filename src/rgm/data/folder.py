@@ -2,7 +2,8 @@
 
 import io
 import warnings
-from collections.abc import Collection, Iterator
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -19,7 +20,12 @@ from rgm.data.images import Split
 from rgm.data.split import stratified
 from rgm.errors import RGMError
 
-SUFFIXES = (".png", ".jpg", ".jpeg")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".tif", ".tiff", ".gif")
+FORMATS = "PNG, JPEG, WebP, BMP, TIFF and GIF (its first frame) are read"
+ALIASES = {"val": "validation", "valid": "validation", "dev": "validation"}
+"""Other names of the folder of a split."""
+MARKERS = (".rgm", "model.safetensors", "store.json")
+"""Files by which a folder that rgm wrote is known: it holds no data."""
 SHARES = {"validation": 0.1, "test": 0.2}
 """Shares of the training images for splits without a folder of their own."""
 
@@ -39,6 +45,8 @@ class Listing:
     paths: tuple[File, ...]
     labels: tuple[int, ...] | None
     classes: tuple[str, ...]
+    ignored: str = ""
+    """What was left out, in words."""
 
 
 def list_split(root: Path, split: Split, *, seed: int) -> Listing:
@@ -48,41 +56,96 @@ def list_split(root: Path, split: Split, *, seed: int) -> Listing:
     stratified sample of them. Raises RGMError for a folder without images, a class without any, or splits that differ
     in their classes.
     """
-    by_split = _is_divided(root)
-    train = _list(root / "train" if by_split else root)
-    own = {part for part in SHARES if by_split and (root / part).is_dir()}
+    own = _splits(root)
+    train = _list(own.pop("train", root))
     if split not in own:
         return divided(train, own, split, seed)
-    found = _list(root / split)
+    found = _list(own[split])
     if found.classes != train.classes:
         odd = sorted(set(found.classes) ^ set(train.classes))
-        raise RGMError(f"{root / split} and {root / 'train'} differ in their classes: {', '.join(odd)}")
+        raise RGMError(f"{own[split]} and {root / 'train'} differ in their classes: {', '.join(odd)}")
     return found
 
 
-def _is_divided(root: Path) -> bool:
-    """Return whether `train/` is a split rather than a class (as in bus, car, train)."""
-    inside = {path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")}
-    return "train" in inside and ("test" in inside or inside <= set(get_args(Split)))
+def _splits(root: Path) -> dict[Split, Path]:
+    """Return the folders of splits by name; none where `train/` is a class (as in bus, car, train), or absent.
+
+    Raises RGMError for two folders of one split.
+    """
+    inside = {path.name: path for path in root.iterdir() if path.is_dir() and not _is_passed_over(path)}
+    splits = [name for name in inside if ALIASES.get(name, name) in get_args(Split)]
+    if "train" not in inside or not ("test" in inside or len(splits) == len(inside)):
+        return {}
+    found: dict[Split, Path] = {}
+    for name in splits:
+        split: Split = ALIASES.get(name, name)  # type: ignore[assignment]
+        if split in found:
+            raise RGMError(f"{found[split]} and {inside[name]} are both the {split} split: keep one of them")
+        found[split] = inside[name]
+    return found
+
+
+def _is_passed_over(folder: Path) -> bool:
+    """Return whether a folder is hidden, or rgm's own output (or a folder of such)."""
+    if folder.name.startswith("."):
+        return True
+    return _is_ours(folder) or any(map(_is_ours, folder.iterdir()))
+
+
+def _is_ours(folder: Path) -> bool:
+    return folder.is_dir() and any((folder / name).is_file() for name in MARKERS)
 
 
 def _list(folder: Path) -> Listing:
     visible = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-    classes = [path for path in visible if path.is_dir()]
+    classes = [path for path in visible if path.is_dir() and not _is_passed_over(path)]
+    ignored = Counter[str]()
     if not classes:
-        images = tuple(path for path in visible if path.suffix.lower() in SUFFIXES)
+        images = _images(visible, ignored)
         if not images:
-            raise RGMError(f"{folder} holds no PNG or JPEG images, and no folders of them")
-        return Listing(paths=images, labels=None, classes=())
+            raise RGMError(f"{folder} holds no images, and no folders of them{_instead(ignored)}")
+        return Listing(paths=images, labels=None, classes=(), ignored=_in_words(ignored))
+    if all(path.name.isdecimal() for path in classes):
+        classes.sort(key=lambda path: (int(path.name), path.name))
+    loose = [path for path in visible if not path.is_dir()]
+    ignored.update(f"image beside the class folders ({path.suffix})" for path in _images(loose, ignored))
     paths: list[Path] = []
     labels: list[int] = []
     for label, place in enumerate(classes):
-        inside = sorted(p for p in place.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+        missed = Counter[str]()
+        inside = _images(sorted(path for path in place.iterdir() if not path.name.startswith(".")), missed)
         if not inside:
-            raise RGMError(f"the class folder {place} holds no PNG or JPEG images: remove it, or fill it")
+            raise RGMError(f"the class folder {place} holds no images{_instead(missed)}")
         paths += inside
         labels += [label] * len(inside)
-    return Listing(paths=tuple(paths), labels=tuple(labels), classes=tuple(path.name for path in classes))
+        ignored += missed
+    names = tuple(path.name for path in classes)
+    return Listing(paths=tuple(paths), labels=tuple(labels), classes=names, ignored=_in_words(ignored))
+
+
+def _images(paths: Iterable[Path], ignored: Counter[str]) -> tuple[Path, ...]:
+    """Return the image files among some paths; count all others by their kind."""
+    found = []
+    for path in paths:
+        if path.is_dir():
+            ignored["folder"] += not _is_passed_over(path)
+        elif not path.is_file():
+            ignored["special file"] += 1
+        elif path.suffix.lower() in SUFFIXES:
+            found.append(path)
+        else:
+            ignored[f"{path.suffix or 'nameless'} file"] += 1
+    return tuple(found)
+
+
+def _in_words(ignored: Counter[str]) -> str:
+    return ", ".join(f"{count:,} {kind}{'s' if count > 1 else ''}" for kind, count in sorted(ignored.items()) if count)
+
+
+def _instead(ignored: Counter[str]) -> str:
+    """Return what a folder without images holds, and what to do about it."""
+    found = _in_words(ignored)
+    return f", but {found}: {FORMATS}, convert the others" if found else f": fill it, or remove it ({FORMATS})"
 
 
 def divided(listing: Listing, own: Collection[str], split: Split, seed: int) -> Listing:
@@ -135,10 +198,15 @@ def read_images(
     return torch.from_numpy(stack).permute(0, 3, 1, 2).contiguous()
 
 
+def channels_of(paths: Iterable[File]) -> int:
+    """Return 1 where every image is grey, else 3."""
+    return 1 if all(map(_is_grey, paths)) else 3
+
+
 def image_shape(paths: tuple[File, ...], *, size: tuple[int, int] | None, channels: int | None) -> tuple[int, int, int]:
     """Return the height, width and channels of `read_images`."""
     if channels is None:
-        channels = 1 if all(_is_grey(path) for path in paths) else 3
+        channels = channels_of(paths)
     height, width = size if size is not None else _decode(paths[0], None, channels).shape[:2]
     return height, width, channels
 
@@ -160,6 +228,16 @@ def _is_grey(path: File) -> bool:
         return image.mode in ("1", "L", "LA", "I;16", "I")
 
 
+def _ground(layer: Image.Image) -> tuple[int, int, int]:
+    """Return the ground on which a transparent image shows: white for dark ink, else black."""
+    pixels = np.asarray(layer, dtype=np.float32)
+    opacity = pixels[..., 3]
+    if not opacity.any() or opacity.min() == 255:
+        return 0, 0, 0
+    ink = float((pixels[..., :3].mean(axis=2) * opacity).sum() / opacity.sum())
+    return (255, 255, 255) if ink < 64 else (0, 0, 0)
+
+
 def _decode(path: File, size: tuple[int, int] | None, channels: int) -> np.ndarray:
     with _open(path) as opened:
         image: Image.Image = ImageOps.exif_transpose(opened)
@@ -167,7 +245,7 @@ def _decode(path: File, size: tuple[int, int] | None, channels: int) -> np.ndarr
             image = Image.fromarray((np.asarray(image) // 256).astype(np.uint8))
         if "A" in image.getbands() or "transparency" in image.info:
             layer = image.convert("RGBA")
-            image = Image.alpha_composite(Image.new("RGBA", layer.size, (0, 0, 0, 255)), layer)
+            image = Image.alpha_composite(Image.new("RGBA", layer.size, (*_ground(layer), 255)), layer)
         image = image.convert("L" if channels == 1 else "RGB")
         if size is not None and (image.height, image.width) != size:
             image = image.resize((size[1], size[0]), Image.Resampling.LANCZOS)

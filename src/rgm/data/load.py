@@ -18,7 +18,7 @@ from rgm.data.images import ImageSet, Split
 from rgm.data.labels import HIDDEN
 from rgm.data.named import NAMED, NamedSet, cache_dir, held_in, locate, read_files
 from rgm.data.names import DATA_NAMES
-from rgm.data.split import held_out, stratified
+from rgm.data.split import held_out, largest_label, stratified
 from rgm.errors import RGMError, unknown
 from rgm.runtime.progress import Watch
 
@@ -136,7 +136,11 @@ def _folder(root: Path, split: Split, size: tuple[int, int] | None, channels: in
             )
         return cached
     listing = listed(root, split, seed=seed)
+    if channels is None:  # grey or colour is a property of the whole folder, not of a split
+        channels = folder.channels_of(path for part in get_args(Split) for path in listed(root, part, seed=seed).paths)
     images = folder.read_images(listing.paths, size=size, channels=channels)
+    if len(images) > 1 and bool((images == images[:, :, :1, :1]).all()):
+        log.warning("every image of %s (%s) is of one flat colour: is their transparency what shows them?", root, split)
     labels = None if listing.labels is None else torch.tensor(listing.labels)
     return image_set(root.resolve().name, split, images, labels, listing.classes, f"the folder {root}")
 
@@ -147,10 +151,19 @@ def listed(root: Path, split: Split, *, seed: int = 0, skip_damaged: bool = Fals
         raise RGMError(f"no folder of images at {root}")
     try:
         if any(root.glob("*.tar")):
-            return shards.list_shards(root, split, seed=seed, skip_damaged=skip_damaged)
-        return folder.list_split(root, split, seed=seed)
+            found = shards.list_shards(root, split, seed=seed, skip_damaged=skip_damaged)
+        else:
+            found = folder.list_split(root, split, seed=seed)
+        if found.ignored:
+            _warn_once(f"left out of {root}: {found.ignored} ({folder.FORMATS})")
+        return found
     except OSError as error:
         raise RGMError(f"cannot read the folder {error.filename or root}: {error.strerror or error}") from error
+
+
+@lru_cache(maxsize=256)
+def _warn_once(message: str) -> None:
+    log.warning("%s", message)
 
 
 def cache_images(
@@ -171,6 +184,8 @@ def cache_images(
     listings: dict[Split, folder.Listing] = {
         split: listed(root, split, skip_damaged=skip_damaged) for split in get_args(Split)
     }
+    if channels is None:
+        channels = folder.channels_of(path for listing in listings.values() for path in listing.paths)
     build_cache(
         root.resolve().name,
         f"the folder {root}",
@@ -255,6 +270,12 @@ def from_arrays(images: Any, labels: Any = None, *, name: str = "arrays", split:
     if int(targets.min()) < HIDDEN:
         raise RGMError(
             f"labels count from 0, or are {HIDDEN} where they are not known, but the least is {int(targets.min())}"
+        )
+    most = largest_label(len(pixels))
+    if int(targets.max()) > most:
+        raise RGMError(
+            f"the label of image {int(targets.argmax())} is {int(targets.max()):,}, out of proportion to "
+            f"{len(pixels):,} images: labels are class numbers from 0, here up to {most:,}"
         )
     classes = tuple(str(label) for label in range(int(targets.max()) + 1))
     return image_set(name, split, pixels, targets, classes, "the user's own arrays")

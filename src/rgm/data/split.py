@@ -35,19 +35,35 @@ def held_out(images: UInt8[Tensor, "n channels height width"]) -> Bool[Tensor, "
     return chosen
 
 
+def largest_label(images: int) -> int:
+    """Return the largest class number that is taken seriously among so many images."""
+    return max(10_000, images)
+
+
 def stratified(labels: Int64[Tensor, " n"], shares: tuple[float, ...], seed: int) -> list[Int64[Tensor, " part"]]:
     """Return indices of one part for each share, in ascending order, each class divided in proportion.
 
-    The first part takes the remainder of rounding, and has at least one image of each class.
+    The first part takes the remainder of rounding, and has at least one image of each class. Where classes are so small
+    that rounding each would miss a share of the whole by more than a twentieth of all images, what rounding leaves of
+    one class is carried over to the next.
     """
+    counts = torch.bincount(labels)
+    counts = counts[counts > 0].double()
+    total, carried = float(counts.sum()), False
+    for share in shares[1:]:
+        rounded = float((share * counts).round().sum())
+        carried |= abs(rounded - share * total) > total / 20 or (rounded == 0 and share * total >= 1)
     generator = torch.Generator().manual_seed(seed)
     parts: list[list[Tensor]] = [[] for _ in shares]
+    left = [0.0] * len(shares)
     for label in labels.unique():
         members = (labels == label).nonzero().flatten()
         members = members[torch.randperm(len(members), generator=generator)]
         end = len(members)
         for number in range(len(shares) - 1, 0, -1):
-            size = min(round(shares[number] * len(members)), end - 1)
+            wanted = shares[number] * len(members) + (left[number] if carried else 0.0)
+            size = max(0, min(round(wanted), end - 1))
+            left[number] = wanted - size
             parts[number].append(members[end - size : end])
             end -= size
         parts[0].append(members[:end])

@@ -16,6 +16,7 @@ from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoin
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from rgm.errors import RGMError
 from rgm.explorer.service import (
@@ -49,20 +50,30 @@ _SAFE = {
 class _Guard(BaseHTTPMiddleware):
     """Refuses requests with another `Host` or `Origin` than this server's own."""
 
+    def __init__(self, app: ASGIApp, allowed: tuple[str, ...]) -> None:
+        super().__init__(app)
+        self.allowed = allowed
+
     async def dispatch(self, request: Request, call_next: RequestResponseEndpoint) -> Response:
         host = request.headers.get("host", "").rsplit(":", 1)[0]
         origin = request.headers.get("origin")
         if host not in (HOST, "localhost"):
             return _refused(421, "this server only answers requests to 127.0.0.1 and localhost")
-        if origin is not None and origin != f"http://{request.headers['host']}":
-            return _refused(403, "requests from other sites are refused")
+        other = origin is not None and origin not in (f"http://{request.headers['host']}", *self.allowed)
+        if other and request.url.path.startswith("/api/"):
+            return _refused(
+                403,
+                f"this page was opened at {origin}, and requests from there are refused: open http://{HOST}:PORT "
+                f"itself (from another machine, ssh -L PORT:{HOST}:PORT), or start rgm explore with --allow-origin "
+                f"{origin}",
+            )
         response = await call_next(request)
         response.headers.update(_SAFE)
         return response
 
 
-def application(explorer: Explorer) -> Starlette:
-    """Return the web application that serves the page and its requests."""
+def application(explorer: Explorer, allowed: tuple[str, ...] = ()) -> Starlette:
+    """Return the web application that serves the page and its requests; `allowed` are other origins of the page."""
 
     def answers(form: type[BaseModel], answer: Callable[[Any], dict[str, Any]]) -> Callable[[Request], Any]:
         async def endpoint(request: Request) -> Response:
@@ -95,7 +106,7 @@ def application(explorer: Explorer) -> Starlette:
             Route("/api/about", about),
             *(Route(f"/api/{name}", endpoint, methods=["POST"]) for name, endpoint in posts.items()),
         ],
-        middleware=[Middleware(_Guard)],
+        middleware=[Middleware(_Guard, allowed=allowed)],
         exception_handlers={RGMError: _invalid, ClientDisconnect: _disconnected, Exception: _failed},
     )
 
@@ -155,10 +166,10 @@ def free_port(port: int) -> int:
         return found
 
 
-def serve(explorer: Explorer, port: int, *, started: Callable[[str], None]) -> None:
+def serve(explorer: Explorer, port: int, *, started: Callable[[str], None], allowed: tuple[str, ...] = ()) -> None:
     """Serve the page on a port until interrupted; `started` is called with its address."""
     import uvicorn
 
-    config = uvicorn.Config(application(explorer), host=HOST, port=port, log_level="warning")
+    config = uvicorn.Config(application(explorer, allowed), host=HOST, port=port, log_level="warning")
     started(f"http://{HOST}:{port}/")
     uvicorn.Server(config).run()

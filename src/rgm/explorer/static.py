@@ -35,6 +35,8 @@ def write_page(explorer: Explorer, folder: Path, runtime: Path | None = None) ->
             "leave out --export to use the local server"
         )
     kernels = find_runtime(runtime)
+    if (folder / "index.html").is_file() and not (folder / "model.json").is_file():
+        raise RGMError(f"{folder / 'index.html'} is not a page of rgm: name another folder, or move it away")
     writable_folder(folder)
     graphs = export(model, folder)
     for name in SHARED:

@@ -19,6 +19,10 @@ def save_folder(folder: Path, checkpoint: Checkpoint) -> Path:
 
     Raises RGMError for evidence that cannot be read, or a folder that cannot be written.
     """
+    for name, ours in (("README.md", "library_name: rgm"), ("config.json", '"library": "rgm"')):
+        path = folder / name
+        if path.is_file() and ours not in path.read_text(errors="replace"):
+            raise RGMError(f"{path} is not an export of rgm: name another folder, or move it away")
     evidence = checkpoint.evidence
     text = card(checkpoint, read_evidence(evidence) if evidence else None)
     content = evidence.read_bytes() if evidence else None

@@ -208,6 +208,10 @@ def preset(
     RGMError for an invalid combination.
     """
     maker = preset_of(name, "network").make_model()
+    if image[0] not in (1, 3) and image[2] in (1, 3):
+        raise RGMError(
+            f"an image is (channels, height, width), channels first: ({image[2]}, {image[0]}, {image[1]}), not {image}"
+        )
     if classes < 2:
         raise RGMError(f"a concept needs at least 2 classes to choose from, but the data have {classes}")
     config: ModelConfig = maker(image, classes)

@@ -30,6 +30,7 @@ class VariationalBound(Networks):
         `labels` the concept is known and F bounds −log p(x, y). Images are used as given: see `Likelihood.observe`.
         """
         self._check_images(images)
+        images = images.to(self.dtype)
         fields, drawn = self._draw(images, generator)
         known = None if labels is None else self._labels(labels, len(images))
         return self.bound(images, fields, drawn, known, negligible=NEGLIGIBLE)
@@ -71,6 +72,7 @@ class VariationalBound(Networks):
     def log_weight(self, images: Images, *, generator: torch.Generator | None = None) -> Float[Tensor, " n"]:
         """Return log p(x, z) − log q(z | x) in nats, z_1 … z_{L−1} sampled from q and the concept summed out."""
         self._check_images(images)
+        images = images.to(self.dtype)
         fields, drawn = self._draw(images, generator)
         joint = self.log_prob_by_concept(drawn[-1]) - math.log(self.num_classes)
         log_p = [*self._log_prob_between(drawn), joint.logsumexp(dim=1)]

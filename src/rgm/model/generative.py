@@ -1,5 +1,6 @@
 """The interface of every renormalizing generative model."""
 
+import math
 from abc import abstractmethod
 from collections.abc import Iterator
 
@@ -95,6 +96,7 @@ class RGM(StoredModel):
 
         Raises RGMError for a concept that the model does not have.
         """
+        self._check_temperature(temperature)
         if count < 1:
             raise RGMError(f"at least one sample must be requested, but {count} were")
         concepts = self._concepts(concept).repeat_interleave(count)
@@ -133,6 +135,7 @@ class RGM(StoredModel):
         share. Raises RGMError for concepts that the model does
         not have, or fewer than two images.
         """
+        self._check_temperature(temperature)
         if count < 2:
             raise RGMError(f"a morph has a first and a last image, so at least 2, but {count} were requested")
         if generator is None:
@@ -222,6 +225,10 @@ class RGM(StoredModel):
         low, high = images.aminmax()
         if not (low >= 0 and high <= 1):
             raise RGMError(f"the model takes images in [0, 1], but these range over {float(low):g} … {float(high):g}")
+
+    def _check_temperature(self, temperature: float) -> None:
+        if not 0 < temperature < math.inf:
+            raise RGMError(f"a temperature is a finite number above 0, but is {temperature}")
 
     def _check_codes(self, z1: Tensor) -> None:
         states, height, width = self.config.levels[0].shape

@@ -65,7 +65,7 @@ class SpatialRGM(VariationalBound, NotebookNames):
 
     def _fields(self, images: Images) -> list[CategoricalField]:
         """Return every level's q(z_ℓ | z_{ℓ−1}) given the most probable codes of the level below."""
-        first = self.recognition(1).field(images)
+        first = self.recognition(1).field(images.to(self.dtype))
         return [first, *self._fields_above(first.mode(), self.depth)]
 
     def _fields_above(self, z1: Codes, top: int) -> list[CategoricalField]:
@@ -84,7 +84,7 @@ class SpatialRGM(VariationalBound, NotebookNames):
     @torch.no_grad()
     def read_grids(self, images: Images) -> list[Codes]:
         """Return the most probable codes of every grid, as `read` does, without the concept."""
-        z1 = self.recognition(1).field(images).mode()
+        z1 = self.recognition(1).field(images.to(self.dtype)).mode()
         return [z1, *(field.mode() for field in self._fields_above(z1, self.depth - 1))]
 
     @torch.no_grad()
@@ -96,7 +96,7 @@ class SpatialRGM(VariationalBound, NotebookNames):
     @torch.no_grad()
     def cell_logits(self, images: Images) -> Float[Tensor, "n states height width"]:
         """Return the logits of q(z_1 | x)."""
-        return torch.cat([self.recognition(1).field(chunk).logits for chunk in images.split(BATCH_SIZE)])
+        return torch.cat([self.recognition(1).field(chunk.to(self.dtype)).logits for chunk in images.split(BATCH_SIZE)])
 
     # Top-down
 
@@ -134,6 +134,7 @@ class SpatialRGM(VariationalBound, NotebookNames):
         self, z: Codes, level: int, *, generator: torch.Generator | None = None, temperature: float = 1.0
     ) -> list[Tensor]:
         """Return codes of every level below z_ℓ, sampled top-down given it, finest first; levels count from 1."""
+        self._check_temperature(temperature)
         drawn: list[Tensor] = []
         for below in range(level - 1, 0, -1):
             z = self.prior(below).sample(self._embed(z, below + 1), generator, temperature=temperature)
@@ -157,6 +158,7 @@ class SpatialRGM(VariationalBound, NotebookNames):
         """
         self._check_codes(z1)
         self._check_keep(keep, z1)
+        self._check_temperature(temperature)
         concepts = self._concept_of_each(concept, len(z1))
         codes = [z1, *(field.mode() for field in self._fields_above(z1, self.depth - 1))]
         kept = [keep.expand_as(z1)]

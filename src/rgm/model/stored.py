@@ -66,6 +66,8 @@ class StoredModel(nn.Module, ABC):
     """Name prefixes of tensors that are never stored at reduced precision."""
     packed_type: ClassVar[torch.dtype] = torch.float16
     """The 16-bit type for compact files."""
+    origin: Origin | None = None
+    """Preset, data, classes and seed of a model that was loaded."""
 
     @property
     def depth(self) -> int:
@@ -144,6 +146,7 @@ class StoredModel(nn.Module, ABC):
             )
         model = cls.from_config(config)
         model.load_state_dict(stored.weights)
+        model.origin = stored.origin
         return model.eval()
 
     def weights(self, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
@@ -160,7 +163,7 @@ class StoredModel(nn.Module, ABC):
         """
         folder = writable_folder(Path(folder))
         classes = tuple(map(str, range(self.num_classes)))
-        origin = Origin(preset="own", data="own images", classes=classes, seed=0)
+        origin = self.origin or Origin(preset="own", data="own images", classes=classes, seed=0)
         config = asdict(self.config)
         write_model(folder / FILE, config, self.weights(), origin)
         record = {"version": 1, "library": "rgm", "model": config, "origin": asdict(origin)}

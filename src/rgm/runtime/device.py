@@ -25,16 +25,19 @@ def hold_memory() -> None:
         mallopt(threshold, 1 << 30)
 
 
-def resolve_device(name: str = "auto") -> torch.device:
-    """Return the device of a name; `auto` selects CUDA, then MPS, then the CPU.
+def resolve_device(device: str | torch.device = "auto") -> torch.device:
+    """Return a device by its name; `auto` selects CUDA, then MPS, then the CPU.
 
     Raises RGMError for an unknown name or a device that this machine lacks.
     """
-    if name not in DEVICES:
-        raise unknown("device", name, DEVICES)
+    name, _, index = str(device).partition(":")
+    if name not in DEVICES or (index and (name in ("auto", "cpu") or not index.isdecimal())):
+        raise unknown("device", str(device), DEVICES)
     present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
         name = next(device for device in ("cuda", "mps", "cpu") if present[device])
     if not present[name]:
         raise RGMError(f"PyTorch finds no {name} device on this machine: use --device auto or --device cpu")
-    return torch.device(name)
+    if index and int(index) >= torch.cuda.device_count():
+        raise RGMError(f"PyTorch finds {torch.cuda.device_count()} CUDA devices on this machine, but not {device}")
+    return torch.device(name, int(index)) if index else torch.device(name)

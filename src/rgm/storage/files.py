@@ -3,7 +3,7 @@
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,8 @@ from rgm.errors import RGMError
 
 DENSEST = 1032
 """Maximum compression ratio of a deflated file."""
+MARKER = ".rgm"
+"""The file by which a folder that rgm wrote is known."""
 _UNFINISHED = ".rgm-"
 """Prefix of temporary files."""
 
@@ -72,6 +74,24 @@ def folder_lock(folder: Path) -> Iterator[None]:
         raise RGMError(
             f"{folder} is being written by another process: wait for it to end, or give another place with --out"
         ) from None
+
+
+def own_folder(folder: Path, names: Iterable[str], earlier: Callable[[Path], bool], what: str) -> None:
+    """Make a folder this program's own, or keep it so: its marker says that what lies there may be replaced.
+
+    `names` (patterns) are of files that will be written or removed; `earlier` says whether an unmarked folder is output
+    of an earlier version. Raises RGMError for a folder that holds files of these names, but is none of ours.
+    """
+    if not (folder / MARKER).is_file() and folder.is_dir() and not earlier(folder):
+        foreign = next((path for name in names for path in folder.glob(name)), None)
+        if foreign is not None:
+            raise RGMError(
+                f"{folder} holds files that are not {what}'s, such as {foreign.relative_to(folder)}: name another "
+                "folder with --out, or move them away"
+            )
+    writable_folder(folder)
+    if not (folder / MARKER).is_file():
+        write_text(folder / MARKER, f"{what} of rgm: its files may be replaced by rgm\n")
 
 
 def write_text(path: Path, content: str) -> None:

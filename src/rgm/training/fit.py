@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+import torch
+
 from rgm.counting.fitting import Recipe as CountingRecipe
 from rgm.counting.fitting import adjusted, default_recipe
 from rgm.counting.model import CountingRGM
@@ -30,7 +32,7 @@ def fit(
     epochs: int | float | None = None,
     batch_size: int | None = None,
     seed: int = 0,
-    device: str = "auto",
+    device: str | torch.device = "auto",
     validation: tuple[Any, Any] | None = None,
     watch: Watch = lambda _: None,
     callbacks: Sequence[Callback] = (),

@@ -4,7 +4,7 @@ import json
 import platform
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from rgm.errors import RGMError
 from rgm.loading import load_newest, save_model
 from rgm.runtime.progress import EpochRecord
 from rgm.storage.checkpoint import CHECKPOINTS, FILE, Origin, Unfinished, step_file, step_files
-from rgm.storage.files import write_json, write_text
+from rgm.storage.files import own_folder, write_json, write_text
 from rgm.training.config import RunConfig
 from rgm.training.trainer import Trainer
 
@@ -39,6 +39,19 @@ RESULTS = (
 """An earlier run's results, besides `figures/`, which are removed when a new run starts."""
 
 
+WRITTEN = (*RESULTS, "config.json", "metrics.jsonl", "timing.jsonl", "figures/*.png", "figures/*.gif")
+"""What a run writes, or takes away of an earlier one."""
+
+
+def own_run_folder(out: Path) -> None:
+    """Raise RGMError for a folder that holds files which a run would replace and no run has written."""
+
+    def earlier(folder: Path) -> bool:
+        return (folder / FILE).is_file() or bool(step_files(folder / CHECKPOINTS))
+
+    own_folder(out, WRITTEN, earlier, "a run")
+
+
 class RunFolder:
     """The files of a run in progress; its configuration is written with its first checkpoint."""
 
@@ -56,6 +69,7 @@ class RunFolder:
             "labels": config.labels,
             "engine": asdict(training.engine),
         }
+        self._options = json.loads(json.dumps(asdict(config), default=str))
         self._config = {
             "version": VERSION,
             "run": {name: value for name, value in asdict(config).items() if name != "data_dir"},
@@ -76,7 +90,7 @@ class RunFolder:
         if not training.processes.first:
             return
         numbers, tensors = training.state()
-        numbers |= {"made_from": self._made_from}
+        numbers |= {"made_from": self._made_from, "options": self._options}
         file = step_file(self.checkpoints, training.steps_done)
         save_model(file, training.model, self.origin, Unfinished(numbers=numbers, tensors=tensors))
         if self._fresh:
@@ -118,13 +132,21 @@ class RunFolder:
         if not files:
             return
         found = load_newest(self.checkpoints)
-        same = found.origin == self.origin and found.model.config == training.model.config
+        same = (
+            replace(found.origin, data=self.origin.data) == self.origin and found.model.config == training.model.config
+        )
         if (
             found.unfinished is None
             or not same
             or _renamed(found.unfinished.numbers.get("recipe")) != json.loads(json.dumps(asdict(training.recipe)))
             or found.unfinished.numbers.get("made_from") != self._made_from
         ):
+            differing = _differences(found.unfinished, self._options)
+            if differing:
+                raise RGMError(
+                    f"{self.checkpoints} belongs to a run with other options ({differing}): give the same options to "
+                    "resume it, or another --out"
+                )
             raise RGMError(
                 f"{self.checkpoints} belongs to another run than the requested one (its preset is "
                 f"{found.origin.preset}, its data {found.origin.data}, its seed {found.origin.seed}): give "
@@ -146,6 +168,16 @@ class RunFolder:
 
 def _lines(records: Sequence[Mapping[str, object]]) -> str:
     return "".join(json.dumps(record) + "\n" for record in records)
+
+
+def _differences(unfinished: Unfinished | None, options: dict[str, Any]) -> str:
+    """Return which options of a run differ from those of a checkpoint, where it knows them."""
+    known = {} if unfinished is None else unfinished.numbers.get("options", {})
+    return ", ".join(
+        f"{name.replace('_', '-')} {known[name]} then, {value} now"
+        for name, value in options.items()
+        if name in known and known[name] != value and name not in ("data_dir", "device")
+    )
 
 
 def _renamed(recipe: Any) -> Any:

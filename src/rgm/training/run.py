@@ -15,6 +15,7 @@ from rgm.counting.model import CountingRGM
 from rgm.data.images import ImageSet, Split, to_unit
 from rgm.data.labels import few_labels
 from rgm.data.load import joined, load_data, natural_size
+from rgm.data.names import DATA_NAMES
 from rgm.errors import RGMError
 from rgm.loading import save_model
 from rgm.measures import NeededCodes, matching
@@ -29,7 +30,7 @@ from rgm.storage.files import folder_lock, write_json
 from rgm.training.config import RunConfig
 from rgm.training.counting import CountingTrainer
 from rgm.training.engine import Engine
-from rgm.training.folder import VERSION, RunFolder
+from rgm.training.folder import VERSION, RunFolder, own_run_folder
 from rgm.training.loop import NeuralTrainer
 from rgm.training.recipe import recipe
 from rgm.training.summary import codes_needed, summary
@@ -88,6 +89,8 @@ class Plan:
         """
         training, model, (_, validation, test) = self.training, self.training.model, self.sets
         first = training.processes.first
+        if first:
+            own_run_folder(out)
         with folder_lock(out) if first else nullcontext():
             folder = RunFolder(out, self.origin, self.config, training, self.sets)
             if resume:
@@ -139,6 +142,8 @@ def plan_run(config: RunConfig) -> Plan:
         load_data(config.data, split, data_dir=config.data_dir, size=size) for split in get_args(Split)
     )
     data = images.name if config.data == "auto" else config.data
+    if data not in DATA_NAMES and Path(data).is_dir():
+        data = str(Path(data).resolve())  # found again from anywhere
     classes = images.classes or tuple(f"cluster {number}" for number in range(CLUSTERS))
     known = config.labels if config.labels is not None or images.labels is not None else 0
     engine = Engine(precision=config.precision, compile=config.compile, deterministic=config.deterministic)
