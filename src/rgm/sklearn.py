@@ -85,7 +85,8 @@ class SpatialRGMClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Tra
 
     def predict(self, X: Images) -> NDArray[Any]:
         """Return the most probable class of each row."""
-        found: NDArray[Any] = self.classes_[self.predict_proba(X).argmax(axis=1)]
+        probabilities = self.predict_proba(X)  # refused before it is fitted, as scikit-learn asks
+        found: NDArray[Any] = self.classes_[probabilities.argmax(axis=1)]
         return found
 
     def transform(self, X: Images) -> NDArray[np.int64]:

@@ -17,10 +17,15 @@ import pytest
 from rgm.cli import main
 
 
-def outside(*arguments: object, check: bool = True) -> subprocess.CompletedProcess[str]:
+def outside(*arguments: object, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a command in a process of its own, as a user does."""
     result = subprocess.run(
-        [sys.executable, "-m", "rgm", *map(str, arguments)], capture_output=True, text=True, timeout=240
+        [sys.executable, "-m", "rgm", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=240,
+        env=os.environ | environment,
     )
     if check:
         assert result.returncode == 0, result.stderr

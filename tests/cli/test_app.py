@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from command_line import done, refused
+from command_line import done, outside, refused
 
 from rgm.cli import app
 from rgm.presets import PRESETS
@@ -133,3 +133,9 @@ def test_doctor_says_where_things_are() -> None:
     said = done("doctor", COLUMNS="200", RGM_CACHE_DIR="/nowhere")
     assert "intact: pretrained on mnist" in said
     assert "/nowhere" in said
+
+
+def test_what_a_stream_cannot_encode_is_replaced() -> None:
+    for encoding in ("ascii", "cp949", "cp1252"):
+        for command in (("train", "--help"), ("export", "--help"), ("info", "mnist")):
+            outside(*command, PYTHONIOENCODING=encoding)

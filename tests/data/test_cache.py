@@ -16,7 +16,7 @@ from PIL import Image
 
 from rgm.data import cache as caching
 from rgm.data.cache import Block, Part, open_cache
-from rgm.data.load import cache_images, load_data
+from rgm.data.load import cache_images, from_arrays, load_data
 from rgm.errors import RGMError
 
 
@@ -76,7 +76,7 @@ def test_shards_may_belong_to_splits(tmp_path: Path) -> None:
     [
         ({"a.png": png(1), "b.png": png(2), "a.cls": b"1"}, "b.png has no class, but others have: add b.cls"),
         ({"a.png": png(1), "a.cls": b"cat"}, "a.cls must hold the number of a class, from 0, but holds 'cat'"),
-        ({"a.txt": b"1"}, "holds no PNG or JPEG images in its shards"),
+        ({"a.txt": b"1"}, "holds no images in its shards, but 1 .txt file"),
     ],
 )
 def test_a_shard_that_lacks_something_is_named(tmp_path: Path, files: dict[str, bytes], reason: str) -> None:
@@ -238,3 +238,24 @@ def test_twenty_gigabytes_are_trained_on_in_little_memory(tmp_path: Path) -> Non
     small_kib = peak(tmp_path / "small", steps * 16 / 1_000)
     large_kib = peak(tmp_path / "large", steps * 16 / large)
     assert large_kib - small_kib < 300 * 1024
+
+
+def test_labels_in_any_letter_case_and_in_json(tmp_path: Path) -> None:
+    upper = {
+        f"{n:04}.{kind}": content for n in range(40) for kind, content in (("PNG", png(n)), ("CLS", b"%d" % (n % 2)))
+    }
+    json_ = {f"{n:04}.png": png(n) for n in range(40)} | {f"{n:04}.json": b'{"label": %d}' % (n % 2) for n in range(40)}
+    for name, files in (("upper", upper), ("json", json_)):
+        (tmp_path / name).mkdir()
+        shard(tmp_path / name / "a.tar", files)
+        data = load_data(str(tmp_path / name))
+        assert data.labels is not None
+        assert torch.equal(data.images[:, 0, 0, 0].long() % 2, data.labels)
+
+
+def test_a_class_out_of_all_proportion_is_named(tmp_path: Path) -> None:
+    shard(tmp_path / "a.tar", {k: v for n in range(40) for k, v in sample(n, 999_999_999 if n == 39 else 0).items()})
+    with pytest.raises(RGMError, match=r"0039.cls holds class 999,999,999, out of proportion to 40 images"):
+        load_data(str(tmp_path))
+    with pytest.raises(RGMError, match="the label of image 1 is 999,999,999, out of proportion to 2 images"):
+        from_arrays(np.zeros((2, 8, 8), np.uint8), [0, 999_999_999])

@@ -1,3 +1,4 @@
+import os
 import warnings
 from pathlib import Path
 
@@ -169,7 +170,7 @@ def test_images_that_differ_in_size_name_the_way_out(classes: Path) -> None:
 
 
 def test_empty_or_missing_folders(tmp_path: Path) -> None:
-    with pytest.raises(RGMError, match="no PNG or JPEG"):
+    with pytest.raises(RGMError, match="holds no images"):
         load_data(str(tmp_path))
     write(tmp_path / "a" / "0.png")
     (tmp_path / "b").mkdir()
@@ -191,3 +192,102 @@ def test_hidden_files_are_not_images(classes: Path) -> None:
     (classes / ".hidden").mkdir()
     (classes / "cat" / ".DS_Store.png").write_bytes(b"x")
     assert load_data(str(classes)).classes == ("cat", "dog")
+
+
+def test_dark_ink_on_a_transparent_ground_shows(tmp_path: Path) -> None:
+    ink = np.zeros((8, 8, 4), dtype=np.uint8)
+    ink[:4, :, 3] = 255
+    for i in range(8):
+        path = tmp_path / "a" / f"{i}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(ink).save(path)
+    image = load_data(str(tmp_path)).images[0]
+    assert image[:, :4].unique().tolist() == [0]
+    assert image[:, 4:].unique().tolist() == [255]
+
+
+@pytest.mark.parametrize("name", ["val", "valid", "validation", "dev"])
+def test_the_validation_split_by_any_of_its_names(tmp_path: Path, name: str) -> None:
+    for split, count in (("train", 12), (name, 5)):
+        for label in ("a", "b"):
+            for i in range(count):
+                write(tmp_path / split / label / f"{i}.png", i)
+    assert len(load_data(str(tmp_path), "validation")) == 10
+    assert load_data(str(tmp_path), "train").classes == ("a", "b")
+    write(tmp_path / "validation" / "a" / "0.png")
+    (tmp_path / "dev").mkdir(exist_ok=True)
+    write(tmp_path / "dev" / "a" / "0.png")
+    with pytest.raises(RGMError, match="are both the validation split"):
+        load_data(str(tmp_path))
+
+
+def test_every_format_is_read_and_what_is_not_is_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for label in ("a", "b"):
+        for i, suffix in enumerate(("png", "jpg", "webp", "bmp", "tiff", "gif", "PNG", "jpeg")):
+            write(tmp_path / label / f"{i}.{suffix}", 20 * i)
+    (tmp_path / "a" / "notes.txt").write_text("x")
+    (tmp_path / "a" / "deeper").mkdir()
+    write(tmp_path / "loose.png")
+    parts = [load_data(str(tmp_path), split) for split in ("train", "validation", "test")]
+    assert sum(map(len, parts)) == 16
+    assert "1 .txt file" in caplog.text
+    assert "1 folder" in caplog.text
+    assert "1 image beside the class folders (.png)" in caplog.text
+    assert caplog.text.count("left out of") == 1
+
+
+def test_a_class_in_another_format_is_not_said_to_be_empty(tmp_path: Path) -> None:
+    write(tmp_path / "a" / "0.png")
+    (tmp_path / "b").mkdir()
+    for i in range(3):
+        (tmp_path / "b" / f"{i}.heic").write_bytes(b"x")
+    with pytest.raises(RGMError, match=r"holds no images, but 3 \.heic files: .*convert"):
+        load_data(str(tmp_path))
+
+
+def test_numbered_classes_keep_their_numbers_order(tmp_path: Path) -> None:
+    for label in range(12):
+        for i in range(10):
+            write(tmp_path / str(label) / f"{i}.png", label)
+    data = load_data(str(tmp_path))
+    assert data.classes == tuple(map(str, range(12)))
+    assert data.labels is not None
+    assert torch.equal(data.images[:, 0, 0, 0].long(), data.labels)
+
+
+def test_what_rgm_wrote_is_no_class(classes: Path) -> None:
+    (classes / "runs" / "latest" / "figures").mkdir(parents=True)
+    (classes / "runs" / "latest" / ".rgm").write_text("a run")
+    write(classes / "copy" / "figures" / "0.png")
+    (classes / "copy" / "model.safetensors").write_bytes(b"x")
+    assert load_data(str(classes)).classes == ("cat", "dog")
+
+
+def test_a_pipe_is_no_image(classes: Path) -> None:
+    os.mkfifo(classes / "cat" / "pipe.png")
+    assert len(load_data(str(classes))) == 28
+
+
+def test_grey_or_colour_is_decided_for_the_whole_folder(tmp_path: Path) -> None:
+    for label in ("a", "b"):
+        for i in range(20):
+            write(tmp_path / label / f"{i:02}.png", i)
+    write(tmp_path / "a" / "00.png", 9, mode="RGB")
+    assert {load_data(str(tmp_path), split).shape for split in ("train", "validation", "test")} == {(3, 8, 8)}
+
+
+def test_small_classes_are_divided_as_a_whole(tmp_path: Path) -> None:
+    for label in range(100):
+        for i in range(4):
+            write(tmp_path / f"c{label:03}" / f"{i}.png", label)
+    parts = [load_data(str(tmp_path), split) for split in ("train", "validation", "test")]
+    assert [len(part) for part in parts] == [280, 40, 80]
+    assert parts[0].labels is not None
+    assert len(parts[0].labels.unique()) == 100
+
+
+def test_images_of_one_flat_colour_are_said_to_be_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for i in range(10):
+        write(tmp_path / f"{i}.png", 0)
+    load_data(str(tmp_path))
+    assert "of one flat colour" in caplog.text

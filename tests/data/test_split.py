@@ -42,3 +42,13 @@ def test_parts_divide_every_class(sizes: list[int], seed: int) -> None:
     assert set(labels[parts[0]].tolist()) == set(range(len(sizes)))
     for label, size in enumerate(sizes):
         assert abs(int((labels[parts[2]] == label).sum()) - 0.2 * size) <= 0.5 + (size == 1)
+
+
+@given(st.integers(2, 6), st.integers(30, 200), st.integers(0, 100))
+@settings(max_examples=30, deadline=None)
+def test_many_small_classes_are_divided_as_a_whole(size: int, classes: int, seed: int) -> None:
+    labels = torch.arange(classes).repeat_interleave(size)
+    parts = stratified(labels, (0.7, 0.1, 0.2), seed)
+    for part, share in zip(parts, (0.7, 0.1, 0.2), strict=True):
+        assert abs(len(part) - share * len(labels)) <= max(2.0, len(labels) / 20)
+    assert len(labels[parts[0]].unique()) == classes

@@ -165,6 +165,10 @@ def test_another_host_or_origin_is_refused(client: TestClient) -> None:
     assert client.post("/api/sample", content="{}", headers={"origin": "http://evil.example"}).status_code == 403
     own = client.post("/api/sample", content='{"concept": 1}', headers={"origin": f"http://{HOST}:8765"})
     assert own.status_code == 200
+    page = client.get("/", headers={"origin": "http://evil.example"})  # the page itself holds nothing, and says why
+    assert page.status_code == 200
+    refused = client.post("/api/sample", content="{}", headers={"origin": "http://proxy.example"})
+    assert "--allow-origin http://proxy.example" in refused.json()["error"]
 
 
 def test_a_port_in_use_is_reported_with_a_free_one() -> None:

@@ -125,8 +125,9 @@ def test_a_run_killed_after_its_last_checkpoint_writes_its_results(uninterrupted
 def test_other_images_labels_or_precision_are_another_run(uninterrupted: Path, tmp_path: Path) -> None:
     out = tmp_path / "other"
     shutil.copytree(uninterrupted, out)
-    for other in (replace(CONFIG, labels=500), replace(CONFIG, precision="bfloat16"), replace(CONFIG, size=32)):
-        with pytest.raises(RGMError, match="belongs to another run"):
+    for name, value in (("labels", 500), ("precision", "bfloat16"), ("size", 32)):
+        other = replace(CONFIG, **{name: value})
+        with pytest.raises(RGMError, match=rf"belongs to a run with other options \({name} .* then, {value} now\)"):
             plan_run(other).carry_out(out, resume=True)
 
 

@@ -5,7 +5,7 @@ import warnings
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, get_args, runtime_checkable
@@ -65,6 +65,13 @@ def list_split(root: Path, split: Split, *, seed: int) -> Listing:
         odd = sorted(set(found.classes) ^ set(train.classes))
         raise RGMError(f"{own[split]} and {root / 'train'} differ in their classes: {', '.join(odd)}")
     return found
+
+
+def every_image(root: Path) -> Iterator[File]:
+    """Yield the images of all splits, as far as they can be listed."""
+    for place in {"train": root, **_splits(root)}.values():
+        with suppress(RGMError):
+            yield from _list(place).paths
 
 
 def _splits(root: Path) -> dict[Split, Path]:
@@ -176,10 +183,7 @@ def read_images(
     `size` is (height, width), by default that of the first image, required of all; `channels` 1 or 3, by default 1
     where every image is grey. Raises RGMError with the name of an image that cannot be read or differs.
     """
-    # Around the pool: warning filters belong to the process, and threads would undo each other's.
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # damaged EXIF of a valid image
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
+    with _image_warnings():
         *_, channels = image_shape(paths, size=size, channels=channels)
         first = _decode(paths[0], size, channels)
         stack = np.empty((len(paths), *first.shape), dtype=np.uint8)
@@ -200,7 +204,17 @@ def read_images(
 
 def channels_of(paths: Iterable[File]) -> int:
     """Return 1 where every image is grey, else 3."""
-    return 1 if all(map(_is_grey, paths)) else 3
+    with _image_warnings():
+        return 1 if all(map(_is_grey, paths)) else 3
+
+
+@contextmanager
+def _image_warnings() -> Iterator[None]:
+    """Set which warnings of Pillow count; around a pool of threads, which would undo each other's filters."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # damaged EXIF of a valid image
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        yield
 
 
 def image_shape(paths: tuple[File, ...], *, size: tuple[int, int] | None, channels: int | None) -> tuple[int, int, int]:

@@ -137,7 +137,8 @@ def _folder(root: Path, split: Split, size: tuple[int, int] | None, channels: in
         return cached
     listing = listed(root, split, seed=seed)
     if channels is None:  # grey or colour is a property of the whole folder, not of a split
-        channels = folder.channels_of(path for part in get_args(Split) for path in listed(root, part, seed=seed).paths)
+        kind = shards if any(root.glob("*.tar")) else folder
+        channels = folder.channels_of(kind.every_image(root))
     images = folder.read_images(listing.paths, size=size, channels=channels)
     if len(images) > 1 and bool((images == images[:, :, :1, :1]).all()):
         log.warning("every image of %s (%s) is of one flat colour: is their transparency what shows them?", root, split)

@@ -4,6 +4,8 @@ import json
 import logging
 import tarfile
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,6 +59,13 @@ def list_shards(root: Path, split: Split, *, seed: int, skip_damaged: bool = Fal
     if split in own:
         return _list(own[split], skip_damaged)
     return divided(_list(train, skip_damaged), own, split, seed)
+
+
+def every_image(root: Path) -> Iterator[Member]:
+    """Yield the images of all splits, as far as they can be listed."""
+    for shard in sorted(root.glob("*.tar")):
+        with suppress(RGMError, tarfile.TarError, EOFError, OSError):
+            yield from (one for one in _members(shard) if f".{one.name.rpartition('.')[2].lower()}" in SUFFIXES)
 
 
 def _list(shards: list[Path], skip_damaged: bool) -> Listing:

@@ -44,15 +44,15 @@ def stratified(labels: Int64[Tensor, " n"], shares: tuple[float, ...], seed: int
     """Return indices of one part for each share, in ascending order, each class divided in proportion.
 
     The first part takes the remainder of rounding, and has at least one image of each class. Where classes are so small
-    that rounding each would miss a share of the whole by more than a twentieth of all images, what rounding leaves of
-    one class is carried over to the next.
+    that rounding each would miss a share of the whole by more than two images and a twentieth of all, the remainder of one
+    class is carried over to the next.
     """
     counts = torch.bincount(labels)
     counts = counts[counts > 0].double()
     total, carried = float(counts.sum()), False
     for share in shares[1:]:
         rounded = float((share * counts).round().sum())
-        carried |= abs(rounded - share * total) > total / 20 or (rounded == 0 and share * total >= 1)
+        carried |= abs(rounded - share * total) > max(2.0, total / 20) or (rounded == 0 and share * total >= 1)
     generator = torch.Generator().manual_seed(seed)
     parts: list[list[Tensor]] = [[] for _ in shares]
     left = [0.0] * len(shares)

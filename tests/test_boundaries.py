@@ -1,0 +1,107 @@
+"""What callers hand in at the library's boundary: taken where the meaning is clear, else refused in one line."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import rgm
+from rgm.data.images import ImageSet
+from rgm.errors import RGMError
+from rgm.export.hub import save_folder
+from rgm.loading import load_checkpoint
+from rgm.model.generative import RGM
+from rgm.model.spatial import SpatialRGM
+from rgm.runtime.device import resolve_device
+from rgm.storage.checkpoint import FILE
+from rgm.training.config import RunConfig
+from rgm.training.folder import own_run_folder
+from rgm.training.run import plan_run
+
+
+@pytest.mark.parametrize("temperature", [0.0, -1.0, math.nan, math.inf])
+@pytest.mark.parametrize("kind", ["seed", "paper"])
+def test_temperatures_without_sense(kind: str, temperature: float) -> None:
+    model: RGM = SpatialRGM.from_preset(kind) if kind == "seed" else rgm.CountingRGM.from_preset(kind)
+    z1 = torch.zeros(1, *model.config.levels[0].grid, dtype=torch.int64)
+    for call in (
+        lambda: model.sample(0, temperature=temperature),
+        lambda: model.morph(0, 1, 2, temperature=temperature),
+        lambda: model.complete(z1, z1 == 0, 0, temperature=temperature),
+    ):
+        with pytest.raises(RGMError, match="a temperature is a finite number above 0"):
+            call()
+
+
+def test_images_of_another_float_type(shipped: SpatialRGM, test_digits: ImageSet) -> None:
+    bytes_ = test_digits.images[:4].numpy()
+    double = torch.from_numpy(bytes_ / 255)
+    single = double.float()
+    assert torch.equal(shipped.infer(double).z1, shipped.infer(single).z1)
+    assert torch.equal(shipped.read(double)[0], shipped.read(single)[0])
+    free = [
+        shipped.free_energy(x, generator=torch.Generator().manual_seed(0)).total_nats for x in (double, single.half())
+    ]
+    torch.testing.assert_close(free[0], free[1], rtol=0.05, atol=1.0)
+
+
+def test_channels_come_first() -> None:
+    with pytest.raises(RGMError, match=r"channels first: \(1, 28, 28\), not \(28, 28, 1\)"):
+        SpatialRGM.from_preset("standard", image=(28, 28, 1))
+
+
+def test_devices_of_pytorch() -> None:
+    assert resolve_device(torch.device("cpu")) == torch.device("cpu")
+    with pytest.raises(RGMError, match="unknown device 'gpu'"):
+        resolve_device("gpu")
+    if not torch.cuda.is_available():
+        with pytest.raises(RGMError, match="finds no cuda device"):
+            resolve_device("cuda:1")
+    images, labels = np.zeros((8, 8, 8), np.uint8), np.arange(8) % 2
+    model = SpatialRGM.from_preset("seed", image=(1, 8, 8), classes=2)
+    rgm.fit(model, images, labels, recipe="seed", epochs=1, device=torch.device("cpu"))
+
+
+def test_an_empty_folder_called_like_packaged_weights_hides_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mnist").mkdir()
+    assert load_checkpoint("mnist").origin.data == "mnist"
+    assert not any(Path("mnist").iterdir())
+
+
+def test_names_of_classes_outlive_saving(shipped: SpatialRGM, tmp_path: Path) -> None:
+    origin = load_checkpoint(shipped.save_pretrained(tmp_path / "copy")).origin
+    assert origin == load_checkpoint("mnist").origin
+
+
+def test_a_folder_of_the_users_own_is_not_a_run(tmp_path: Path) -> None:
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures" / "mine.png").write_bytes(b"mine")
+    with pytest.raises(RGMError, match=r"holds files that are not a run's, such as figures/mine.png"):
+        own_run_folder(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["figures"]
+    (tmp_path / FILE).write_bytes(b"an earlier version's run")
+    own_run_folder(tmp_path)
+    own_run_folder(tmp_path / "new")
+    own_run_folder(tmp_path / "new")
+    assert (tmp_path / "new" / ".rgm").is_file()
+
+
+def test_an_export_replaces_no_readme_of_the_users_own(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("mine")
+    with pytest.raises(RGMError, match="is not an export of rgm"):
+        save_folder(tmp_path, load_checkpoint("mnist"))
+    assert (tmp_path / "README.md").read_text() == "mine"
+
+
+def test_a_refused_resume_names_the_option(tmp_path: Path) -> None:
+    first = RunConfig(data="digits", preset="seed", epochs=0.1, device="cpu")
+    plan_run(first).carry_out(tmp_path)
+    with pytest.raises(RGMError, match=r"other options \(epochs 0\.1 then, 0\.2 now\)"):
+        plan_run(RunConfig(data="digits", preset="seed", epochs=0.2, device="cpu")).carry_out(tmp_path, resume=True)
+    assert json.loads((tmp_path / "config.json").read_text())["run"]["epochs"] == 0.1
