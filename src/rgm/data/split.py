@@ -44,8 +44,8 @@ def stratified(labels: Int64[Tensor, " n"], shares: tuple[float, ...], seed: int
     """Return indices of one part for each share, in ascending order, each class divided in proportion.
 
     The first part takes the remainder of rounding, and has at least one image of each class. Where classes are so small
-    that rounding each would miss a share of the whole by more than two images and a twentieth of all, the remainder of one
-    class is carried over to the next.
+    that rounding each would miss a share of the whole by more than two images and a twentieth of all, the remainder of
+    one class is carried over to the next.
     """
     counts = torch.bincount(labels)
     counts = counts[counts > 0].double()
