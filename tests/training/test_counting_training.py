@@ -79,7 +79,7 @@ def test_another_recipe_does_not_resume(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         plan_run(COUNTING).carry_out(tmp_path, watch=stop)
-    with pytest.raises(RGMError, match="belongs to another run"):
+    with pytest.raises(RGMError, match=r"belongs to a run with other options \(epochs None then, 11.0 now\)"):
         plan_run(replace(COUNTING, epochs=11.0)).carry_out(tmp_path, resume=True)
 
 
