@@ -414,9 +414,16 @@ def client(model: SpatialRGM, images: ImageSet) -> TestClient:
     return TestClient(page, base_url=f"http://{HOST}:8765")  # which raises what the server fails by
 
 
+def whole_requests(test: Callable[..., None]) -> Callable[..., None]:
+    """Put each request once as it is, besides what is drawn."""
+    for asked in REQUESTS:
+        test = example(asked, [], [], 0)(test)
+    return test
+
+
 @fuzzed
 @given(st.sampled_from(REQUESTS), edits, changes, st.integers(0, 3))
-@example(REQUESTS[0], [], [], 0)
+@whole_requests
 def test_requests(
     client: TestClient, asked: tuple[str, dict[str, Any]], how: list[Edit], what: list[Any], bytewise: int
 ) -> None:

@@ -121,7 +121,9 @@ def test_an_interrupted_training_leaves_a_checkpoint_and_goes_on(
     for name in (FILE, "metrics.jsonl"):
         same = (tmp_path / "a" / name).read_bytes() == (undisturbed / name).read_bytes()
         assert same, f"{name} differs"  # a comparison that pytest does not spell out byte by byte
-    for other in (("--seed", 3), ("--estimator", "reinmax")):
-        assert "belongs to another run" in refused(*arguments, *other, "--resume")
+    for other, difference in ((("--seed", 3), "seed 1 then, 3 now"), (("--estimator", "reinmax"), "estimator ")):
+        line = refused(*arguments, *other, "--resume")
+        assert "belongs to a run with other options" in line
+        assert difference in line
     (tmp_path / "a" / "timing.jsonl").write_text("{cut short")
     assert "timing.jsonl is damaged: remove it" in refused(*arguments, "--resume")
