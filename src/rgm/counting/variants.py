@@ -6,9 +6,14 @@ import torch
 from torch import Tensor
 
 from rgm.counting.config import CountingConfig, CountingLevel
+from rgm.counting.forest import Forest
 from rgm.counting.leaves import Images, Leaves
 from rgm.counting.model import CountingRGM
+from rgm.counting.tree import Tree
 from rgm.model.receptive import Box
+
+FIRM = 1e6
+"""Counts of a marginal that smoothing leaves as it is."""
 
 
 def factorised(model: CountingRGM) -> CountingRGM:
@@ -19,17 +24,21 @@ def factorised(model: CountingRGM) -> CountingRGM:
     """
     tables, classes = model.tables(), model.num_classes
     share = tables.top[None]  # p(state | class) on a level: (cells, classes, states)
-    for level in range(len(model.grids) - 2, -1, -1):
-        link = tables.tree.links[level]
-        share = torch.bmm(share[tables.tree.parents(level)], link)
+    match tables.tree:
+        case Forest():
+            share = share @ tables.tree.marginals()
+        case Tree():
+            for level in range(len(model.grids) - 2, -1, -1):
+                link = tables.tree.links[level]
+                share = torch.bmm(share[tables.tree.parents(level)], link)
     first, *_, concept = model.config.levels
     root = CountingLevel(grid=(1, 1), states=classes)
-    found = CountingRGM(replace(model.config, levels=(first, root, concept))).to(share)
+    found = CountingRGM(replace(model.config, levels=(first, root, concept), structure="blocks")).to(share)
     found.leaves.load_state_dict(model.leaves.state_dict())
     symbols, links, top = found.counts
     symbols.copy_(model.counts[0])
-    links.copy_(share)
-    top.copy_(torch.eye(classes))
+    links.copy_(share * (FIRM if model.has_values else 1))
+    top.copy_(torch.eye(classes) * (FIRM if model.has_values else 1))
     return found.eval()
 
 
