@@ -12,6 +12,7 @@ from typing import NoReturn
 from cyclopts import App, CycloptsError
 
 from rgm.cli.codes import complete, decode, encode, sample
+from rgm.cli.compress import compress, decompress
 from rgm.cli.doctor import doctor
 from rgm.cli.explore import explore
 from rgm.cli.measure import compare, evaluate, experiment
@@ -28,7 +29,7 @@ app = App(
     version_flags=["--version"],
     help_format="markdown",
 )
-for command in (run, train, experiment, evaluate, compare, encode, decode, sample, complete):
+for command in (run, train, experiment, evaluate, compare, encode, decode, sample, complete, compress, decompress):
     app.command(command)
 for command in (info, pack, export, judge, explore, cache, doctor):
     app.command(command)

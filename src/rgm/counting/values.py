@@ -35,14 +35,9 @@ class PixelLeaves(Leaves):
                 f"{height} × {width}: enlarge the images (--size)"
             )
         self.image, self.grid, self.levels = image, grid, levels
-        cell = parents((height, width), grid).repeat(channels)
-        self.count = cell.bincount(minlength=math.prod(grid))
-        self.variates = int(self.count.max())
-        order = cell.argsort(stable=True)
-        start = self.count.cumsum(0) - self.count
-        steps = torch.arange(self.variates)
-        known = steps < self.count[:, None]
-        place = order[(start[:, None] + steps).clamp_max(len(order) - 1)]
+        with torch.device("cpu"):  # also where a model is built for its shapes alone
+            place, known = _shared((height, width), grid, channels)
+        self.variates = place.shape[1]
         self.register_buffer("place", place, persistent=False)
         self.register_buffer("known", known, persistent=False)
 
@@ -85,3 +80,15 @@ class PixelLeaves(Leaves):
             edges.append((int(own[0]), int(own[-1]) + 1))
         (top, bottom), (left, right) = edges
         return Box(top=top, bottom=bottom, left=left, right=right)
+
+
+def _shared(
+    size: Grid, grid: Grid, channels: int
+) -> tuple[Int64[Tensor, "cells variates"], Bool[Tensor, "cells variates"]]:
+    """Return the places of every cell's pixels in the image, and which of them it has."""
+    cell = parents(size, grid).repeat(channels)
+    count = cell.bincount(minlength=math.prod(grid))
+    steps = torch.arange(int(count.max()))
+    start = count.cumsum(0) - count
+    place = cell.argsort(stable=True)[(start[:, None] + steps).clamp_max(len(cell) - 1)]
+    return place, steps < count[:, None]
