@@ -97,15 +97,14 @@ class ValueEmission(NamedTuple):
         return total
 
 
-def expected_values(
-    states: Float[Tensor, "cells n states"], symbols: Int64[Tensor, "cells n variates"], levels: int
-) -> Float[Tensor, "cells states variates levels"]:
-    """Return the expected counts of (state, value) for each variate."""
-    cells, _, count = states.shape
-    flat = states.reshape(-1, count)
-    found = []
-    for variate in range(symbols.shape[2]):
-        place = (torch.arange(cells, device=states.device)[:, None] * levels + symbols[:, :, variate]).flatten()
-        counts = flat.new_zeros(cells * levels, count).index_add_(0, place, flat)
-        found.append(counts.view(cells, levels, count).transpose(1, 2))
-    return torch.stack(found, dim=2)
+def add_expected_values(
+    total: Float[Tensor, "variates cells levels states"],
+    states: Float[Tensor, "cells n states"],
+    symbols: Int64[Tensor, "cells n variates"],
+) -> None:
+    """Add the expected counts of (value, state) of each variate to a total, for every cell."""
+    _, cells, levels, count = total.shape
+    start = torch.arange(cells, device=states.device)[:, None] * levels
+    for variate, rows in enumerate(total):
+        place = (start + symbols[:, :, variate]).flatten()
+        rows.view(-1, count).index_add_(0, place, states.reshape(-1, count))

@@ -119,10 +119,10 @@ class Forest:
         for tree, weight, some in self._mixture(root, roots):
             part = likelihood[:, some]
             passed = self.passed(part, tree)
-            for (start, end), _, above in self._downward(passed, part, tree, weight):
-                without = above * passed.inner[start:end]
-                rest[start:end, some] += without
-                marginal[start:end, some] += without * part[start:end]
+            posterior = torch.empty_like(part)
+            for (start, end), _, above in self._downward(passed, part, tree, weight, posterior):
+                rest[start:end, some] += above * passed.inner[start:end]
+            marginal[:, some] += posterior
         return Pairs([marginal[self.place]], [rest[self.place]])
 
     def cavity(self, pairs: Pairs) -> Float[Tensor, "cells n states"]:
@@ -134,18 +134,21 @@ class Forest:
         likelihood = self._likelihood(leaves)
         passed = [self.passed(likelihood, tree) for tree in self._chosen(roots)]
         root = (torch.stack([one.evidence for one in passed], dim=1) + log_roots).softmax(dim=1)
-        first = torch.zeros_like(likelihood)
-        counts = torch.zeros_like(self.links[0][roots])
+        first: Tensor | None = None
+        counts = torch.empty_like(self.links[0][roots])
+        counts[:, 0] = 0
         for number, (tree, one) in enumerate(zip(self._chosen(roots), passed, strict=True)):
-            for (start, end), share, above in self._downward(one, likelihood, tree, root[:, number]):
-                message = one.inner[start:end] * likelihood[start:end]
-                first[start:end] += above * message
+            posterior = torch.empty_like(likelihood)
+            for (start, end), share, _ in self._downward(one, likelihood, tree, root[:, number], posterior):
                 if start:
+                    message = one.inner[start:end] * likelihood[start:end]
                     pairs = torch.bmm(share.transpose(1, 2), message)
-                    counts[number, start:end] = pairs.mul_(self.links[0][tree, start:end])
+                    torch.mul(pairs, self.links[0][tree, start:end], out=counts[number, start:end])
                 else:
-                    counts[number, 0, 0] = (above * message)[0].sum(dim=0)
-        return Expected(root, first[self.place], [counts[:, self.place]])
+                    counts[number, 0, 0] = posterior[0].sum(dim=0)
+            first = posterior if first is None else first.add_(posterior)
+        assert first is not None
+        return Expected(root, first.index_select(0, self.place), [counts.index_select(1, self.place)])
 
     def rates(
         self,
@@ -266,27 +269,32 @@ class Forest:
             evidence += largest.log().sum(dim=(0, 2))
             parent = layers.parent[start:end]
             for some in rounds:
-                inner[parent[some]] *= sent[some]
+                ours, theirs = (sent, parent) if len(some) == end - start else (sent[some], parent[some])
+                inner.index_copy_(0, theirs, inner.index_select(0, theirs).mul_(ours))
         top = here[0] * links[0, 0]
         total = top.sum(dim=1)
         return Passed(evidence + total.log(), inner, outer, top / total[:, None].clamp_min(tiny))
 
     def _downward(
-        self, passed: Passed, likelihood: Tensor, tree: int, weight: Float[Tensor, " n"]
+        self, passed: Passed, likelihood: Tensor, tree: int, weight: Float[Tensor, " n"], posterior: Tensor
     ) -> Iterator[tuple[tuple[int, int], Tensor, Tensor]]:
-        """Yield each layer's bounds, its parents' posterior over the messages to them, and what that sends down."""
+        """Yield each layer's bounds, its parents' posterior over the messages to them, and what that sends down.
+
+        `posterior`, of the shape of the likelihood, is filled layer by layer.
+        """
         links, layers = self.links[0][tree], self.layers
         tiny = torch.finfo(likelihood.dtype).tiny
-        posterior = torch.empty_like(likelihood)
         total = (likelihood[0] * passed.inner[0] * links[0, 0]).sum(dim=1).clamp_min(tiny)
         above = links[0, :1] * (weight / total)[:, None]
         for start, end in layers.bounds:
             if start:
-                share = posterior[layers.parent[start:end]] / passed.outer[start:end].clamp_min(tiny)
+                share = posterior.index_select(0, layers.parent[start:end])
+                share /= passed.outer[start:end].clamp_min(tiny)
                 above = torch.bmm(share, links[start:end])
             else:
                 share, above = above[None], above[None]
-            posterior[start:end] = above * passed.inner[start:end] * likelihood[start:end]
+            torch.mul(above, passed.inner[start:end], out=posterior[start:end])
+            posterior[start:end] *= likelihood[start:end]
             yield (start, end), share, above
 
     def _likelihood(self, leaves: Log) -> Float[Tensor, "cells n states"]:

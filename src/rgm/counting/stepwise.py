@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from rgm.counting.chow_liu import conditional_information, spanning_tree
-from rgm.counting.emission import expected_values
+from rgm.counting.emission import add_expected_values
 from rgm.counting.learning import Labels, Pixels, members
 from rgm.counting.model import CountingRGM
 from rgm.counting.tree import Grid, parents
@@ -21,8 +21,10 @@ GREYS = 4
 """Grey values that the mutual information of cells distinguishes."""
 INFORMED = 10_000
 """Images that the edges of a Chow–Liu tree are learned from: at most so many."""
-AT_ONCE = 256
+AT_ONCE = 128
 """Images whose messages are in memory at once."""
+STAGE = "expectation–maximisation"
+"""The only stage: the model is evaluated at its end alone, which takes as long as a pass."""
 ROOT = 7
 """Side of the images that are clustered to prototypes."""
 
@@ -43,7 +45,6 @@ class StepwiseRecipe:
     batch_size: Size = 5_000
     first_step: Annotated[float, Field(gt=0, le=1)] = 0.5
     last_step: Annotated[float, Field(gt=0, le=1)] = 0.05
-    stages: Size = 1
 
     @property
     def epochs(self) -> int:
@@ -64,9 +65,7 @@ class StepwiseLearner:
         self.members = members(labels, model.num_classes)
         self.per_pass = max(1, round(len(images) / recipe.batch_size))
         self.per_class = model.config.levels[-2].states // model.num_classes
-        parts = torch.arange(recipe.passes).tensor_split(min(recipe.passes, recipe.stages))
-        names = [f"passes to {int(part[-1]) + 1}" for part in parts for _ in range(len(part) * self.per_pass)]
-        self.stages = ("start", *names)
+        self.stages = (STAGE,) * (1 + recipe.passes * self.per_pass)
 
     @torch.no_grad()
     def step(self, number: int) -> None:
@@ -97,15 +96,15 @@ class StepwiseLearner:
         Counts are kept by class where they are of a class alone: each class's are scaled by its own share.
         """
         model = self.model
-        symbols, *links, top = (torch.zeros_like(counts) for counts in model.counts)
+        total = Totals(model)
         for concept, places in enumerate(batch):
             if not len(places):
                 continue
             scale = len(self.members[concept]) / len(places)
             for part in places.split(AT_ONCE):
                 images = to_unit(self.images[part].to(model.device)).to(model.dtype)
-                add_expected(model, images, concept, [symbols, *links, top], scale=scale)
-        for counts, more in zip(model.counts, [symbols, *links, top], strict=True):
+                total.add(images, concept, scale=scale)
+        for counts, more in zip(model.counts, total.counts, strict=True):
             counts.mul_(1 - rate).add_(more, alpha=rate)
 
     def _start(self) -> None:
@@ -185,29 +184,36 @@ class StepwiseLearner:
         return to_unit(self.images[places])
 
 
-def add_expected(
-    model: CountingRGM,
-    images: Float[Tensor, "n channels rows columns"],
-    concept: int,
-    total: list[Tensor],
-    *,
-    scale: float = 1.0,
-) -> None:
-    """Add the expected counts of images of one class, under p(z | x, c), times `scale`, to tensors like the counts."""
-    tables, (symbols, *links, top) = model.tables(), total
-    classes, roots = top.shape
-    own = slice(concept * (roots // classes), (concept + 1) * (roots // classes))
-    read = model.symbols(images)
-    found = tables.tree.expected(tables.likelihood.log_prob(read), tables.log_top[concept, own], own)
-    symbols.add_(expected_values(found.first, read, model.leaves.levels), alpha=scale)
-    for level, counts in enumerate(found.links):
-        if model.config.structure == "chow-liu":
-            links[level][own].add_(counts, alpha=scale)
-        elif level == len(links) - 1:
-            links[level][:, own].add_(counts, alpha=scale)
-        else:
-            links[level].add_(counts, alpha=scale)
-    top[concept, own] += scale * found.root.sum(dim=0)
+class Totals:
+    """Expected counts of images, summed over batches of one class each."""
+
+    def __init__(self, model: CountingRGM) -> None:
+        symbols, *links, top = model.counts
+        self.model = model
+        self.values = torch.zeros_like(symbols.permute(2, 0, 3, 1), memory_format=torch.contiguous_format)
+        self.links, self.top = [torch.zeros_like(link) for link in links], torch.zeros_like(top)
+
+    @property
+    def counts(self) -> list[Tensor]:
+        """The sums, in the order of the model's counts."""
+        return [self.values.permute(1, 3, 0, 2), *self.links, self.top]
+
+    def add(self, images: Float[Tensor, "n channels rows columns"], concept: int, *, scale: float = 1.0) -> None:
+        """Add the expected counts of images of one class, under p(z | x, c), times `scale`."""
+        model, tables = self.model, self.model.tables()
+        classes, roots = self.top.shape
+        own = slice(concept * (roots // classes), (concept + 1) * (roots // classes))
+        read = model.symbols(images)
+        found = tables.tree.expected(tables.likelihood.log_prob(read), tables.log_top[concept, own], own)
+        add_expected_values(self.values, found.first * scale if scale != 1 else found.first, read)
+        for level, counts in enumerate(found.links):
+            into = self.links[level]
+            if model.config.structure == "chow-liu":
+                into = into[own]
+            elif level == len(self.links) - 1:
+                into = into[:, own]
+            into.add_(counts, alpha=scale)
+        self.top[concept, own] += scale * found.root.sum(dim=0)
 
 
 def _means(images: Tensor, grid: Grid) -> Float[Tensor, "n cells"]:

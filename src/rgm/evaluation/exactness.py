@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int64, UInt8
 from scipy.stats import norm, rankdata
 from torch import Tensor
 
-from rgm.counting.config import PixelSymbols
+from rgm.counting.config import RankedSymbols
 from rgm.counting.model import CountingRGM
 from rgm.data.images import ImageSet, one_of_each, to_unit
 from rgm.errors import RGMError
@@ -19,6 +19,8 @@ from rgm.evaluation.statistics import Estimate, PerImage
 COMPLETED, PLANTED = 1000, 1000
 """Test images of which a quadrant is hidden, and into which a foreign cell is planted: at most so many."""
 QUADRANTS = ("upper left", "upper right", "lower left", "lower right")
+OF_PIXELS = ("bernoulli", "categorical")
+"""Distributions of pixels, whose bits per dimension are those of an image; other symbols determine no image."""
 SHOWN, VARIANTS = 8, 3
 """Images in each figure, and completions of each."""
 
@@ -94,7 +96,7 @@ class Exactness:
         half = self.answered(self.nats.neg(), 0.5)
         found = {
             "negative_log_likelihood": self.likelihood.estimate(),
-            **({"bits_per_dimension": self.bits_per_dimension.estimate()} if self.observed == "bernoulli" else {}),
+            **({"bits_per_dimension": self.bits_per_dimension.estimate()} if self.observed in OF_PIXELS else {}),
             "answered_right": PerImage.mean(self.right, "share").estimate(),
             "answered_right_likelier_half": half.estimate(),
             "selective_accuracy_90": self.answered(self.margin, 0.9).estimate(),
@@ -209,7 +211,7 @@ def _completion(
     generator: torch.Generator,
 ) -> Quadrants | None:
     """Hide a quadrant of each image, each in turn, and resample it; nothing where symbols need the whole image."""
-    if not isinstance(model.config.symbols, PixelSymbols):
+    if isinstance(model.config.symbols, RankedSymbols):
         return None
     visible = _quadrants(*images.shape[2:])
     turn = torch.arange(len(examples)) % len(visible)
