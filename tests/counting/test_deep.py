@@ -11,6 +11,7 @@ from rgm.counting.config import CountingConfig, CountingLevel, PixelSymbols, Pix
 from rgm.counting.learning import EMRecipe
 from rgm.counting.model import CountingRGM
 from rgm.counting.stepwise import StepwiseLearner, StepwiseRecipe
+from rgm.counting.updating import expected_counts, partial_fit
 from rgm.counting.values import PixelLeaves
 from rgm.errors import RGMError
 from rgm.training.fit import fit
@@ -199,3 +200,22 @@ def test_a_chow_liu_tree_has_three_levels_over_values() -> None:
 def test_a_grid_finer_than_the_image_is_refused() -> None:
     with pytest.raises(RGMError, match="at least one pixel"):
         PixelLeaves((1, 3, 3), (4, 3))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_further_images_are_counted(kind: str) -> None:
+    """Expected counts of images one by one add up to those of all; the paper's rule is for other symbols."""
+    images, labels = few()
+    model = small(kind)
+    fit(model, images[:40], labels[:40], recipe=StepwiseRecipe(passes=1, batch_size=40), device="cpu")
+    unit = images[40:46].double() / 255
+    whole = expected_counts(model, unit, labels[40:46])
+    single = [expected_counts(model, unit[place : place + 1], labels[40 + place][None]) for place in range(6)]
+    for counts, parts in zip(whole, zip(*single, strict=True), strict=True):
+        torch.testing.assert_close(sum(parts), counts)
+    before = [counts.clone() for counts in model.counts]
+    partial_fit(model, images[40:46], labels[40:46])
+    for counts, old, more in zip(model.counts, before, whole, strict=True):
+        torch.testing.assert_close(counts, old + more, atol=1e-4, rtol=1e-4)
+    with pytest.raises(RGMError, match="leave `select` out"):
+        partial_fit(model, images[40:46], labels[40:46], select=True)

@@ -216,6 +216,17 @@ class Totals:
         self.top[concept, own] += scale * found.root.sum(dim=0)
 
 
+def expected_totals(
+    model: CountingRGM, images: Float[Tensor, "n channels rows columns"], labels: Int64[Tensor, " n"]
+) -> list[Tensor]:
+    """Return the expected counts of labelled images under p(z | x, c), in the order of `model.counts`."""
+    total = Totals(model)
+    for concept in labels.unique().tolist():
+        for part in images[labels == concept].split(AT_ONCE):
+            total.add(part, concept)
+    return total.counts
+
+
 def _means(images: Tensor, grid: Grid) -> Float[Tensor, "n cells"]:
     """Return the mean grey value of every cell."""
     return torch.nn.functional.adaptive_avg_pool2d(images.mean(dim=1, keepdim=True), grid).flatten(1)
