@@ -1,5 +1,6 @@
 """Loading any model by path or name."""
 
+import json
 import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -31,6 +32,17 @@ class Checkpoint:
         """The run folder of the model, if it is in one."""
         folder = self.file.parent
         return folder if self.file.name == FILE and (folder / "config.json").is_file() else None
+
+    @property
+    def checksums(self) -> dict[str, str]:
+        """The checksum of each split that the model's run was given, as far as its folder says so."""
+        if self.run is None:
+            return {}
+        try:
+            known = json.loads((self.run / "config.json").read_text())["data"]
+            return {str(part["split"]): str(part["sha256"]) for part in known}
+        except (OSError, ValueError, KeyError, TypeError):
+            return {}
 
     @property
     def evidence(self) -> Path | None:

@@ -37,11 +37,10 @@ from rgm.report.page import Report, write_report
 from rgm.runtime.progress import Callback, Say, Watch
 from rgm.storage.files import folder_lock, write_bytes, write_json
 from rgm.training.config import RunConfig
-from rgm.training.folder import own_run_folder
+from rgm.training.folder import JUDGE, own_run_folder
 from rgm.training.run import Plan, RunResult, plan_run
 
 T = TypeVar("T")
-JUDGE = "judge.safetensors"
 Result = Abstraction | Instantiation | Locality | Exactness
 OUT_OF_DISTRIBUTION = 2000
 """Out-of-distribution images of each kind: at most so many."""
@@ -62,6 +61,7 @@ def run(
     out: Path,
     *,
     resume: bool = False,
+    overwrite: bool = False,
     controls: bool = True,
     watch: Watch = lambda _: None,
     say: Say = lambda _: None,
@@ -78,7 +78,7 @@ def run(
     plan = plan_run(config)
     own_run_folder(out)
     with folder_lock(out):
-        trained = plan.carry_out(out, resume=resume, watch=watch, callbacks=callbacks)
+        trained = plan.carry_out(out, resume=resume, overwrite=overwrite, watch=watch, callbacks=callbacks)
         return _examined(plan, trained, out, controls, watch, say, command, start)
 
 

@@ -16,9 +16,11 @@ from rgm.errors import RGMError
 from rgm.measures import accuracy
 from rgm.model.bounds import Size
 from rgm.runtime.progress import StepRecord, Watch
+from rgm.runtime.seeds import as_seed
 from rgm.storage.tensors import misfits, read_tensors, write_tensors
 
 Images = Float[Tensor, "n channels height width"]
+CPU = torch.device("cpu")
 PACKAGED = "judge-mnist.safetensors"
 
 
@@ -76,11 +78,19 @@ class Judge(nn.Module):
         return Prediction(probabilities=F.softmax(self.head(features), dim=1), features=features)
 
 
-def train_judge(train: ImageSet, *, epochs: int | None = None, seed: int = 0, watch: Watch = lambda _: None) -> Judge:
+def train_judge(
+    train: ImageSet,
+    *,
+    epochs: int | None = None,
+    seed: int = 0,
+    device: torch.device = CPU,
+    watch: Watch = lambda _: None,
+) -> Judge:
     """Return a judge trained on a labelled split, with small random rotations, scalings and shifts.
 
-    Raises RGMError for images without labels.
+    It is trained on `device`, and returned on the CPU. Raises RGMError for images without labels.
     """
+    seed = as_seed(seed)
     if train.labels is None:
         raise RGMError(f"a judge learns from labels, but {train.source} has none")
     count = len(train)
@@ -88,7 +98,7 @@ def train_judge(train: ImageSet, *, epochs: int | None = None, seed: int = 0, wa
     batch_size = min(128 if count > 5_000 else 32, count)
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)  # the layers' initial weights have no other way to be seeded
-    judge = Judge(JudgeConfig(channels=train.shape[0], classes=len(train.classes), trained_on=train.sha256))
+    judge = Judge(JudgeConfig(channels=train.shape[0], classes=len(train.classes), trained_on=train.sha256)).to(device)
     optimizer = torch.optim.AdamW(judge.parameters(), lr=4e-3, weight_decay=1e-2, fused=True)
     steps = epochs * (count // batch_size)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=steps, pct_start=0.2)
@@ -96,15 +106,15 @@ def train_judge(train: ImageSet, *, epochs: int | None = None, seed: int = 0, wa
     for _ in range(epochs):
         order = torch.randperm(count, generator=generator)
         for index in order[: count // batch_size * batch_size].split(batch_size):
-            images = jitter(to_unit(train.images[index]), generator)
-            cost = F.cross_entropy(judge(images), train.labels[index], label_smoothing=0.05)
+            images = jitter(to_unit(train.images[index]), generator).to(device)
+            cost = F.cross_entropy(judge(images), train.labels[index].to(device), label_smoothing=0.05)
             optimizer.zero_grad(set_to_none=True)
             cost.backward()
             optimizer.step()
             schedule.step()
             step += 1
             watch(StepRecord(stage="judge", step=step, steps=steps, images=batch_size, loss=cost.item(), terms={}))
-    return judge.eval()
+    return judge.cpu().eval()
 
 
 def judge_accuracy(judge: Judge, data: ImageSet) -> float:

@@ -16,6 +16,7 @@ from rgm.evaluation.split import SplitInference, infer_split
 from rgm.evaluation.statistics import Findings
 from rgm.measures import NeededCodes
 from rgm.model.generative import RGM
+from rgm.runtime.seeds import as_seed
 
 FEWEST = 50
 """Test images that an interval needs at least."""
@@ -120,7 +121,7 @@ def measure(
 ) -> Measurements:
     """Return what is measured of a model on a test split; its samples are compared with training images."""
     real = None if judge is None else cache(partial(reference, judge, train, test, limit=sizes.samples, seed=seed))
-    return Measurements(model=model, test=test, judge=judge, real=real, sizes=sizes, seed=seed, needed=needed)
+    return Measurements(model=model, test=test, judge=judge, real=real, sizes=sizes, seed=as_seed(seed), needed=needed)
 
 
 def undecidable_reason(test: ImageSet) -> str:
