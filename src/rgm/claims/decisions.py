@@ -19,7 +19,7 @@ def decisions(
 ) -> Iterator[Claim]:
     """Yield the three claims about a model as they are decided; all are undecided where the images allow no verdict.
 
-    `limits`: thresholds by measure, else the data set's.
+    `limits`: thresholds by measure, else those of the data set.
     """
     reason = undecidable_reason(measured.test)
     for number, name in enumerate(CLAIMS, start=1):
@@ -27,6 +27,7 @@ def decisions(
             yield undecided(name, reason)
             continue
         say(f"claim {number} of {len(CLAIMS)}: {name}")
+        limits = limits or _limits(measured)
         yield _decided(name, measured, limits)
 
 
@@ -45,6 +46,7 @@ def control_decisions(
     model, seed = measured.model, measured.seed
     if undecidable_reason(measured.test) or measured.judge is None or not isinstance(model, RGM):
         return
+    limits = limits or _limits(measured)
     test = few_of(measured.test, TEST_IMAGES, seed)
     real = cache(partial(reference, measured.judge, train, test, limit=SIZES.samples, seed=seed))
     for subject, control, names in controls(model, train, seed=seed, watch=watch):
@@ -54,10 +56,15 @@ def control_decisions(
             yield _decided(name, fewer, limits, subject)
 
 
-def _decided(name: Property, measured: Measurements, limits: Thresholds | None, subject: str = "model") -> Claim:
+def _limits(measured: Measurements) -> Thresholds:
+    """Return the thresholds of a model's test images, which its controls share."""
+    return thresholds(measured.test.name, measured.split.judge_on_real)
+
+
+def _decided(name: Property, measured: Measurements, limits: Thresholds, subject: str = "model") -> Claim:
     """Return a claim, undecided where what it needs cannot be measured."""
     try:
         findings = measured.findings(name)
     except RGMError as error:
         return undecided(name, str(error), subject=subject)
-    return decide(name, findings, limits or thresholds(measured.test.name), subject=subject)
+    return decide(name, findings, limits, subject=subject)

@@ -99,7 +99,7 @@ def threshold_of(measure: Measure) -> str:
         case "equals":
             return low
         case "above":
-            return f"at least {low}"
+            return f"at least {low}" + (f", {limit.source}" if limit.source else "")
         case "below":
             return f"at most {high}"
         case _:
