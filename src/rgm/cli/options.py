@@ -35,6 +35,9 @@ DEFAULTS = RunConfig()
 LATEST = Path("runs/latest")
 RunFolder = Annotated[Path, Parameter(help="The run folder.")]
 Resume = Annotated[bool, _FLAG, Parameter(help="Continue the run in --out, or start one if there is none.")]
+JudgeFile = Annotated[
+    Path | None, Parameter(help="Your own classifier as the judge: a file of `rgm judge`, or an ONNX graph.")
+]
 Overwrite = Annotated[bool, _FLAG, Parameter(help="Replace the run in --out, which else is kept beside it.")]
 Controls = Annotated[bool, Parameter(help="Also evaluate the claims on controls that must fail.")]
 Board = Annotated[Path | None, Parameter(help="Folder for TensorBoard files. Needs the extra tensorboard.")]

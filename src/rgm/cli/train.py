@@ -34,6 +34,7 @@ def run(
     resume: options.Resume = False,
     overwrite: options.Overwrite = False,
     controls: options.Controls = True,
+    judge: options.JudgeFile = None,
     tensorboard: options.Board = None,
     quiet: options.Quiet = False,
 ) -> None:
@@ -55,6 +56,7 @@ def run(
             resume=resume,
             overwrite=overwrite,
             controls=controls,
+            judge=judge,
             watch=watch,
             say=watch.say,
             callbacks=_callbacks(tensorboard),

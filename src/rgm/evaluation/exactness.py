@@ -13,7 +13,7 @@ from rgm.counting.config import PixelSymbols
 from rgm.counting.model import CountingRGM
 from rgm.data.images import ImageSet, one_of_each, to_unit
 from rgm.errors import RGMError
-from rgm.evaluation.judge import Judge
+from rgm.evaluation.judge import Classifier
 from rgm.evaluation.statistics import Estimate, PerImage
 
 COMPLETED, PLANTED = 1000, 1000
@@ -116,7 +116,7 @@ class Exactness:
 @torch.no_grad()
 def exactness(
     model: CountingRGM,
-    judge: Judge | None,
+    judge: Classifier | None,
     test: ImageSet,
     others: Mapping[str, UInt8[Tensor, "m channels rows columns"]],
     *,
@@ -202,7 +202,7 @@ def _surprise(model: CountingRGM, images: Tensor, examples: Tensor, seed: int) -
 
 def _completion(
     model: CountingRGM,
-    judge: Judge | None,
+    judge: Classifier | None,
     images: Tensor,
     labels: Int64[Tensor, " n"],
     examples: Tensor,

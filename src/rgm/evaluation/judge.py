@@ -3,6 +3,7 @@
 from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -46,6 +47,15 @@ class Prediction:
     def label(self) -> Int64[Tensor, " n"]:
         """The most probable class."""
         return self.probabilities.argmax(dim=1)
+
+
+@runtime_checkable
+class Classifier(Protocol):
+    """Whatever can be the judge: it predicts classes and features of images."""
+
+    def predict(self, images: Images, *, batch_size: int = 100) -> Prediction:
+        """Return the predictions of images in [0, 1], a batch at a time."""
+        ...
 
 
 class Judge(nn.Module):
@@ -139,6 +149,55 @@ def judge_of(data: ImageSet, *, kept: Path | None = None, seed: int = 0, watch: 
     judge = train_judge(data, seed=seed, watch=watch)
     if kept is not None:
         save_judge(kept, judge)
+    return judge
+
+
+class OnnxClassifier:
+    """A user's own classifier as an ONNX graph; needs onnxruntime.
+
+    Its first input is images (n, channels, height, width) in [0, 1], float32; its first output logits or probabilities
+    (n, classes), its second, where there is one, features (n, d), else the first output takes their place.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Raise RGMError where onnxruntime is missing, or the file is no graph that it runs."""
+        try:
+            import onnxruntime  # an extra, and only where it is asked for
+        except ImportError:
+            raise RGMError(f"{path} is an ONNX graph: pip install 'rgm[onnx]' to run it") from None
+        try:
+            self._session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
+        except Exception as error:  # of its own kinds, which share no class
+            raise RGMError(f"{path} cannot be read as an ONNX graph: {' '.join(str(error).split())}") from None
+
+    def predict(self, images: Images, *, batch_size: int = 100) -> Prediction:
+        """Return the predictions of images in [0, 1], a batch at a time."""
+        name = self._session.get_inputs()[0].name
+        parts: list[list[Any]] = [self._session.run(None, {name: part.numpy()}) for part in images.split(batch_size)]
+        first, last = (torch.cat([torch.from_numpy(part[place]) for part in parts]).float() for place in (0, -1))
+        given = bool((first >= 0).all()) and bool(((first.sum(dim=1) - 1).abs() < 1e-3).all())
+        features = (last if len(parts[0]) > 1 else first).flatten(1)
+        return Prediction(probabilities=first if given else F.softmax(first, dim=1), features=features)
+
+
+def given_judge(path: Path, data: ImageSet) -> Classifier:
+    """Return a user's own classifier, a file of `save_judge` or an ONNX graph (`OnnxClassifier`).
+
+    Raises RGMError for a classifier that does not take a set's images, or has other classes.
+    """
+    if not path.is_file():
+        raise RGMError(f"no judge at {path}: give a .safetensors file of `rgm judge`, or an .onnx graph")
+    judge: Classifier = OnnxClassifier(path) if path.suffix == ".onnx" else load_judge(path)
+    try:
+        found = tuple(judge.predict(to_unit(data.images[:2])).probabilities.shape)
+    except Exception as error:  # of PyTorch or onnxruntime
+        raise RGMError(
+            f"the judge {path} does not take images of shape {data.shape}: {' '.join(str(error).split())[:200]}"
+        ) from None
+    if found[1:] != (len(data.classes),):
+        raise RGMError(
+            f"the judge {path} has outputs of shape {found[1:]}, but {data.source} {len(data.classes)} classes"
+        )
     return judge
 
 

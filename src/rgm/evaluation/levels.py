@@ -9,7 +9,7 @@ from torch import Tensor
 
 from rgm.errors import RGMError
 from rgm.evaluation.information import MutualInformation, class_share, lossless_bits, mutual_information
-from rgm.evaluation.judge import Judge
+from rgm.evaluation.judge import Classifier
 from rgm.evaluation.split import SplitInference
 from rgm.evaluation.statistics import Findings, PerImage, exactly
 from rgm.model.generative import RGM
@@ -69,7 +69,7 @@ class Levels:
 
 
 @torch.no_grad()
-def levels(split: SplitInference, judge: Judge, *, seed: int = 0) -> Levels:
+def levels(split: SplitInference, judge: Classifier, *, seed: int = 0) -> Levels:
     """Return what each level keeps of a labelled split; raise RGMError for one without labels."""
     model, data = split.model, split.data
     if data.labels is None:
@@ -116,7 +116,12 @@ def levels(split: SplitInference, judge: Judge, *, seed: int = 0) -> Levels:
 
 
 def _beneath(
-    model: RGM, judge: Judge, z: Int64[Tensor, "n height width"], level: int, images: Tensor, generator: torch.Generator
+    model: RGM,
+    judge: Classifier,
+    z: Int64[Tensor, "n height width"],
+    level: int,
+    images: Tensor,
+    generator: torch.Generator,
 ) -> tuple[Int64[Tensor, " n"], Float[Tensor, " n"]]:
     """Return what the judge predicts from one sample below each grid, and the squared error of their mean.
 

@@ -10,7 +10,7 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 from rgm.data.images import ImageSet, to_unit
-from rgm.evaluation.judge import Judge
+from rgm.evaluation.judge import Classifier
 from rgm.evaluation.statistics import Findings, PerImage, exactly, values
 from rgm.model.generative import RGM
 from rgm.model.receptive import Box
@@ -129,7 +129,7 @@ class Locality:
 
 @torch.no_grad()
 def locality(
-    model: RGM, data: ImageSet, judge: Judge | None, *, count: int = 256, concepts: int = 2_048, seed: int = 0
+    model: RGM, data: ImageSet, judge: Classifier | None, *, count: int = 256, concepts: int = 2_048, seed: int = 0
 ) -> Locality:
     """Change every cell of the split's first `count` images to every other code, and the concept of `concepts` images.
 

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 from rgm.data.images import ImageSet
 from rgm.evaluation.abstraction import Abstraction, abstraction
 from rgm.evaluation.instantiation import Instantiation, instantiation
-from rgm.evaluation.judge import Judge
+from rgm.evaluation.judge import Classifier
 from rgm.evaluation.levels import Levels, levels
 from rgm.evaluation.locality import Locality, locality
 from rgm.evaluation.sample_quality import Quality, Reference, Sampler, quality, reference
@@ -51,7 +51,7 @@ class Measurements:
 
     model: RGM | Sampler
     test: ImageSet
-    judge: Judge | None
+    judge: Classifier | None
     real: Callable[[], Reference] | None = None
     sizes: SampleSizes = FULL
     seed: int = 0
@@ -113,7 +113,7 @@ def measure(
     model: RGM,
     train: ImageSet,
     test: ImageSet,
-    judge: Judge | None,
+    judge: Classifier | None,
     *,
     sizes: SampleSizes = FULL,
     seed: int = 0,

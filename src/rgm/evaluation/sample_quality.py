@@ -19,7 +19,7 @@ from rgm.evaluation.image_sets import (
     frechet_distance,
     nearest_distance,
 )
-from rgm.evaluation.judge import Judge
+from rgm.evaluation.judge import Classifier
 from rgm.evaluation.statistics import Estimate, Findings, bootstrap_mean, mean_over_draws
 from rgm.model.results import Samples
 
@@ -122,7 +122,7 @@ class Reference:
     in place of samples. See `reference`.
     """
 
-    judge: Judge
+    judge: Classifier
     seed: int
     per_concept: Int64[Tensor, " classes"]
     known: Float[Tensor, "known channels height width"]
@@ -155,7 +155,7 @@ class Reference:
 
 
 def reference(
-    judge: Judge, train: ImageSet, test: ImageSet, *, draws: int = 3, limit: int | None = None, seed: int = 0
+    judge: Classifier, train: ImageSet, test: ImageSet, *, draws: int = 3, limit: int | None = None, seed: int = 0
 ) -> Reference:
     """Return the real images that samples are compared with, `draws` sets of training images among them.
 
@@ -222,7 +222,7 @@ def sampled(model: Sampler, counts: Int64[Tensor, " classes"], generator: torch.
 
 
 def _measured(
-    judge: Judge, real: Float[Tensor, "m d"], images: Images, labels: Labels, nearest: float | None = None
+    judge: Classifier, real: Float[Tensor, "m d"], images: Images, labels: Labels, nearest: float | None = None
 ) -> MeasuredSet:
     """Return one set of images compared with the features of the real test images."""
     seen = judge.predict(images)

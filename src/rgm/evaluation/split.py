@@ -9,7 +9,7 @@ from torch import Tensor
 
 from rgm.data.images import ImageSet, to_unit
 from rgm.evaluation.information import class_share
-from rgm.evaluation.judge import Judge, Prediction
+from rgm.evaluation.judge import Classifier, Prediction
 from rgm.evaluation.rates import level_rates_bits
 from rgm.evaluation.statistics import Estimate, PerImage, calibration_error
 from rgm.measures import CodebookUsage, NeededCodes, codebook_usage
@@ -100,7 +100,7 @@ class SplitInference:
 
 @torch.no_grad()
 def infer_split(
-    model: RGM, data: ImageSet, judge: Judge | None, *, needed: NeededCodes | None = None
+    model: RGM, data: ImageSet, judge: Classifier | None, *, needed: NeededCodes | None = None
 ) -> SplitInference:
     """Return what a model and the judge infer of a split; `needed` where it is known already."""
     images = to_unit(data.images)
