@@ -16,39 +16,37 @@ from rgm.errors import RGMError
 from rgm.evaluation.judge import Judge
 from rgm.evaluation.statistics import Estimate, PerImage
 
-COMPLETED, PLANTED = 1000, 1000
-"""Test images of which a quadrant is hidden, and into which a foreign cell is planted: at most so many."""
-QUADRANTS = ("upper left", "upper right", "lower left", "lower right")
+COMPLETED, REPLACED = 1000, 1000
+"""Test images of which a quadrant is hidden, and of which a cell is replaced: at most so many."""
 SHOWN, VARIANTS = 8, 3
 """Images in each figure, and completions of each."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Quadrants:
-    """Images with one quadrant hidden, drawn from the exact conditional, p(hidden | visible).
+    """Images with one quadrant hidden and sampled from the exact conditional, p(hidden | visible).
 
-    `completed[i, j]` is the j-th completion of the i-th example, of which `visible` pixels were seen. `recognised` is
-    how many of more images' completions, one each, the judge takes for their true class; by quadrant in `by_quadrant`.
+    `completed[i, j]` is the j-th completion of the i-th example, given its `visible` pixels. `recognised` is the share
+    of more images' completions, one each, that the judge assigns to their true class.
     """
 
     images: Float[Tensor, "examples channels rows columns"]
     visible: Bool[Tensor, "examples rows columns"]
     completed: Float[Tensor, "examples variants channels rows columns"]
     recognised: PerImage | None
-    by_quadrant: tuple[PerImage, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Surprise:
-    """Where the model is surprised: −log p(cell | all other cells) in nats.
+    """The surprise at each cell: −log p(cell | all other cells) in nats.
 
-    `maps[i]` is of `images[i]`, into which a cell of another image was planted at `planted[i]`. `found` is how often,
-    over more images, the planted cell is the most surprising of all.
+    `maps[i]` is of `images[i]`, whose cell `replaced[i]` (row, column) is that of another image. `found` is the share
+    of more images in which the replaced cell is the most surprising of all.
     """
 
     images: Float[Tensor, "examples channels rows columns"]
     maps: Float[Tensor, "examples height width"]
-    planted: tuple[tuple[int, int], ...]
+    replaced: tuple[tuple[int, int], ...]
     found: PerImage
 
 
@@ -174,8 +172,8 @@ def auroc(usual: Float[Tensor, " n"], strange: Float[Tensor, " m"]) -> Estimate:
 
 
 def _surprise(model: CountingRGM, images: Tensor, examples: Tensor, seed: int) -> Surprise:
-    """Plant, in each image, the cell of another image at the same place, one of those where the two differ most."""
-    some = torch.cat([examples, torch.arange(min(PLANTED, len(images)))])
+    """Replace, in each image, a cell by another image's at the same place, one of those where the two differ most."""
+    some = torch.cat([examples, torch.arange(min(REPLACED, len(images)))])
     draw = torch.Generator().manual_seed(seed)
     own, other = images[some], images[(some + 1) % len(images)]
     height, width = model.config.levels[0].grid
@@ -185,17 +183,17 @@ def _surprise(model: CountingRGM, images: Tensor, examples: Tensor, seed: int) -
     )
     rank = torch.randint(max(1, len(boxes) // 10), (len(some), 1), generator=draw)
     cell = change.argsort(dim=1, descending=True).gather(1, rank)[:, 0]
-    planted = own.clone()
+    mixed = own.clone()
     for number, box in enumerate(boxes.values()):
         here = (cell == number)[:, None, None, None]
-        planted[..., *box.slices] = torch.where(here, other[..., *box.slices], own[..., *box.slices])
-    maps = model.surprise(planted).cpu()
+        mixed[..., *box.slices] = torch.where(here, other[..., *box.slices], own[..., *box.slices])
+    maps = model.surprise(mixed).cpu()
     found = maps.flatten(1).argmax(dim=1) == cell
     shown = len(examples)
     return Surprise(
-        images=planted[:shown],
+        images=mixed[:shown],
         maps=maps[:shown],
-        planted=tuple(divmod(place, width) for place in cell[:shown].tolist()),
+        replaced=tuple(divmod(place, width) for place in cell[:shown].tolist()),
         found=PerImage.mean(found[shown:], "share"),
     )
 
@@ -213,27 +211,20 @@ def _completion(
         return None
     visible = _quadrants(*images.shape[2:])
     turn = torch.arange(len(examples)) % len(visible)
-    drawn = torch.stack(
-        [
-            model.complete_pixels(images[examples], visible[turn], generator=generator).images.cpu()
-            for _ in range(VARIANTS)
-        ],
-        dim=1,
-    )
-    recognised, by_quadrant = None, tuple[PerImage, ...]()
+
+    def completed(some: Tensor) -> Tensor:
+        hidden = visible[torch.arange(len(some)) % len(visible)]
+        return model.complete_pixels(some, hidden, generator=generator).images.cpu()
+
+    variants = torch.stack([completed(images[examples]) for _ in range(VARIANTS)], dim=1)
+    recognised = None
     if judge is not None:
-        some = images[:COMPLETED]
-        which = torch.arange(len(some)) % len(visible)
-        said = judge.predict(model.complete_pixels(some, visible[which], generator=generator).images.cpu()).label
-        right = said == labels[:COMPLETED]
-        recognised = PerImage.mean(right, "share")
-        by_quadrant = tuple(PerImage.mean(right[which == one], "share") for one in range(len(visible)))
-    return Quadrants(
-        images=images[examples], visible=visible[turn], completed=drawn, recognised=recognised, by_quadrant=by_quadrant
-    )
+        predicted = judge.predict(completed(images[:COMPLETED])).label
+        recognised = PerImage.mean(predicted == labels[:COMPLETED], "share")
+    return Quadrants(images=images[examples], visible=visible[turn], completed=variants, recognised=recognised)
 
 
 def _quadrants(rows: int, columns: int) -> Bool[Tensor, "quadrants rows columns"]:
-    """Return what is visible where each of `QUADRANTS` is hidden."""
+    """Return what is visible with each quadrant hidden: upper left, upper right, lower left, lower right."""
     upper, left = torch.arange(rows)[:, None] < rows // 2, torch.arange(columns) < columns // 2
     return torch.stack([~(upper & left), ~(upper & ~left), ~(~upper & left), ~(~upper & ~left)])

@@ -33,13 +33,11 @@ class Sampler(Protocol):
     @property
     def device(self) -> torch.device:
         """Where it samples."""
-        ...
 
     def sample(
         self, concept: int | Int64[Tensor, " n"], count: int = 1, *, generator: torch.Generator | None = None
     ) -> Samples:
         """Return `count` images of each concept."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +46,7 @@ class SampleMetrics:
 
     Intervals are over images for what the judge recognises, over sets for the rest. Ratios are over what real images
     give: the Fréchet distance and recall over those of as many training images, diversity and the distance to the
-    nearest training image over those of the test images. The latter is None for training images themselves.
+    nearest training image over those of the test images. The last is None for training images themselves.
     """
 
     recognised: Estimate
@@ -58,9 +56,7 @@ class SampleMetrics:
     precision: Estimate
     recall: Estimate
     recall_ratio: Estimate
-    diversity: Estimate
     diversity_ratio: Estimate
-    nearest_distance: Estimate | None
     nearest_ratio: Estimate | None
 
     @property
@@ -147,9 +143,7 @@ class Reference:
             precision=mean_over_draws([one.coverage.precision for one in found], "share"),
             recall=mean_over_draws([one.coverage.recall for one in found], "share"),
             recall_ratio=mean_over_draws([a.coverage.recall / b.coverage.recall for a, b in pairs], "ratio"),
-            diversity=mean_over_draws([one.diversity for one in found], "grey range"),
             diversity_ratio=mean_over_draws([one.diversity / self.diversity for one in found], "ratio"),
-            nearest_distance=mean_over_draws(distances, "grey range") if distances else None,
             nearest_ratio=mean_over_draws([one / self.nearest for one in distances], "ratio") if distances else None,
         )
 
