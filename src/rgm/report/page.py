@@ -16,7 +16,7 @@ from rgm.evaluation.instantiation import Instantiation
 from rgm.evaluation.levels import Levels
 from rgm.evaluation.locality import Locality
 from rgm.evaluation.measurements import Property
-from rgm.evaluation.quantities import subscript
+from rgm.evaluation.quantities import interval_of, meaning_of, name_of, subscript, value_of
 from rgm.report.canvas import drawable
 from rgm.report.curve import curve_figure
 from rgm.report.figures import experiment_figures, png
@@ -81,6 +81,9 @@ def template(name: str) -> Template:
         lstrip_blocks=True,
     )
     environment.filters["subscript"] = subscript
+    environment.globals.update(
+        {function.__name__: function for function in (name_of, value_of, interval_of, meaning_of)}
+    )
     return environment.get_template(name)
 
 
