@@ -4,7 +4,7 @@ import pytest
 import torch
 from toys import fitted
 
-from rgm.counting.config import CountingConfig, CountingLevel, PixelSymbols
+from rgm.counting.config import CountingConfig, PixelSymbols
 from rgm.counting.model import CountingRGM
 from rgm.counting.variants import Scattered, factorised
 from rgm.data.images import to_unit
@@ -12,15 +12,16 @@ from rgm.data.load import load_data
 from rgm.evaluation import controls
 from rgm.evaluation.locality import locality
 from rgm.model.receptive import Box
+from rgm.model.stored import Level
 
 DEEP = CountingConfig(
     image=(1, 16, 16),
     symbols=PixelSymbols(),
     levels=(
-        CountingLevel(grid=(4, 4), states=3),
-        CountingLevel(grid=(2, 2), states=2),
-        CountingLevel(grid=(1, 1), states=6),
-        CountingLevel(grid=(1, 1), states=3),
+        Level(grid=(4, 4), states=3),
+        Level(grid=(2, 2), states=2),
+        Level(grid=(1, 1), states=6),
+        Level(grid=(1, 1), states=3),
     ),
 )
 

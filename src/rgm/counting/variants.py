@@ -5,10 +5,11 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from rgm.counting.config import CountingConfig, CountingLevel
+from rgm.counting.config import CountingConfig
 from rgm.counting.leaves import Images, Leaves
 from rgm.counting.model import CountingRGM
 from rgm.model.receptive import Box
+from rgm.model.stored import Level
 
 
 def factorised(model: CountingRGM) -> CountingRGM:
@@ -23,7 +24,7 @@ def factorised(model: CountingRGM) -> CountingRGM:
         link = tables.tree.links[level]
         share = torch.bmm(share[tables.tree.parents(level)], link)
     first, *_, concept = model.config.levels
-    root = CountingLevel(grid=(1, 1), states=classes)
+    root = Level(grid=(1, 1), states=classes)
     found = CountingRGM(replace(model.config, levels=(first, root, concept))).to(share)
     found.leaves.load_state_dict(model.leaves.state_dict())
     symbols, links, top = found.counts
