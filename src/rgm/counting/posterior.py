@@ -117,6 +117,10 @@ class TreePosterior(RGM):
             appearance=self.leaves.appearance(symbols / symbols.sum(dim=3, keepdim=True).clamp_min(tiny)),
         )
 
+    def fit_symbols(self, images: Images) -> None:
+        """Fit the parameters of the symbols, if there are any."""
+        self.leaves.fit(images)
+
     def symbols(self, images: Images) -> Float[Tensor, "groups n symbols"]:
         """Return the symbols of images, in the type of the counts."""
         return self.leaves.read(images).to(self.counts[0].dtype)
