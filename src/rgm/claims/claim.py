@@ -47,7 +47,7 @@ class Claim:
 
     claim: Property
     subject: str
-    measures: tuple[Measure, ...]
+    measures: tuple[Measure, ...] = ()
     context: tuple[Finding, ...] = ()
     undecided: str = ""
 
@@ -97,8 +97,3 @@ def decide(name: Property, findings: Findings, thresholds: Thresholds, *, subjec
         ),
         context=tuple(one for one in found if one.name not in thresholds),
     )
-
-
-def undecided(name: Property, reason: str, *, subject: str = "model") -> Claim:
-    """Return a claim for which no measure could be taken."""
-    return Claim(claim=name, subject=subject, measures=(), undecided=reason)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from functools import cache, partial
 
-from rgm.claims.claim import CLAIMS, Claim, decide, undecided
+from rgm.claims.claim import CLAIMS, Claim, decide
 from rgm.claims.threshold import Thresholds, thresholds
 from rgm.data.images import ImageSet
 from rgm.errors import RGMError
@@ -24,7 +24,7 @@ def decisions(
     reason = undecidable_reason(measured.test)
     for number, name in enumerate(CLAIMS, start=1):
         if reason:
-            yield undecided(name, reason)
+            yield Claim(claim=name, subject="model", undecided=reason)
             continue
         say(f"claim {number} of {len(CLAIMS)}: {name}")
         yield _decided(name, measured, limits)
@@ -59,5 +59,5 @@ def _decided(name: Property, measured: Measurements, limits: Thresholds | None, 
     try:
         findings = measured.findings(name)
     except RGMError as error:
-        return undecided(name, str(error), subject=subject)
+        return Claim(claim=name, subject=subject, undecided=str(error))
     return decide(name, findings, limits or thresholds(measured.test.name), subject=subject)

@@ -122,5 +122,4 @@ def counting_preset(name: str, image: Shape, classes: int, images: int | None = 
     maker = preset_of(name, "counting").make_model()
     if classes < 2:
         raise RGMError(f"a concept needs at least 2 classes to choose from, but the data have {classes}")
-    found: CountingConfig = maker(image, classes, images)
-    return found
+    return maker(image, classes, images)

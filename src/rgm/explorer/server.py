@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import closing
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from pydantic import BaseModel, ValidationError
 from starlette.applications import Starlette
@@ -19,16 +19,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from rgm.errors import RGMError
-from rgm.explorer.service import (
-    CompleteRequest,
-    DecodeRequest,
-    EncodeRequest,
-    Explorer,
-    MorphRequest,
-    PaletteRequest,
-    SampleRequest,
-    TestImageRequest,
-)
+from rgm.explorer.service import Explorer
 
 HOST = "127.0.0.1"
 PAGE = Path(str(resources.files("rgm.explorer") / "page"))
@@ -75,7 +66,9 @@ class _Guard(BaseHTTPMiddleware):
 def application(explorer: Explorer, allowed: tuple[str, ...] = ()) -> Starlette:
     """Return the web application that serves the page and its requests; `allowed` are other origins of the page."""
 
-    def answers(form: type[BaseModel], answer: Callable[[Any], dict[str, Any]]) -> Callable[[Request], Any]:
+    def answers(answer: Callable[[Any], dict[str, Any]]) -> Callable[[Request], Any]:
+        form: type[BaseModel] = get_type_hints(answer)["request"]
+
         async def endpoint(request: Request) -> Response:
             content = await _body(request, LARGEST)
             try:
@@ -92,19 +85,19 @@ def application(explorer: Explorer, allowed: tuple[str, ...] = ()) -> Starlette:
         return JSONResponse(await run_in_threadpool(explorer.about))
 
     posts = {
-        "encode": answers(EncodeRequest, explorer.encode),
-        "test-image": answers(TestImageRequest, explorer.test_image),
-        "decode": answers(DecodeRequest, explorer.decode),
-        "palette": answers(PaletteRequest, explorer.palette),
-        "sample": answers(SampleRequest, explorer.sample),
-        "morph": answers(MorphRequest, explorer.morph),
-        "complete": answers(CompleteRequest, explorer.complete),
+        "encode": explorer.encode,
+        "test-image": explorer.test_image,
+        "decode": explorer.decode,
+        "palette": explorer.palette,
+        "sample": explorer.sample,
+        "morph": explorer.morph,
+        "complete": explorer.complete,
     }
     return Starlette(
         routes=[
             *(Route(f"/{path}", _file(name)) for path, name in _PAGE.items()),
             Route("/api/about", about),
-            *(Route(f"/api/{name}", endpoint, methods=["POST"]) for name, endpoint in posts.items()),
+            *(Route(f"/api/{name}", answers(answer), methods=["POST"]) for name, answer in posts.items()),
         ],
         middleware=[Middleware(_Guard, allowed=allowed)],
         exception_handlers={RGMError: _invalid, ClientDisconnect: _disconnected, Exception: _failed},
@@ -162,8 +155,7 @@ def free_port(port: int) -> int:
                 raise RGMError(
                     f"port {port} is in use or not allowed: use another, such as --port {other.getsockname()[1]}"
                 ) from None
-        found: int = probe.getsockname()[1]
-        return found
+        return int(probe.getsockname()[1])
 
 
 def serve(explorer: Explorer, port: int, *, started: Callable[[str], None], allowed: tuple[str, ...] = ()) -> None:

@@ -64,11 +64,7 @@ class Picture:
     uri: str
     width: int
     height: int
-
-    @property
-    def widest(self) -> int:
-        """Three fifths of its pixels: a full width fills the page's column."""
-        return round(0.6 * self.width)
+    widest: int
 
 
 def template(name: str) -> Template:
@@ -91,7 +87,8 @@ def picture(figure: Figure) -> Picture:
     """Return a figure as the page embeds it."""
     content = png(figure)
     width, height = struct.unpack(">II", content[16:24])  # the first chunk of every PNG
-    return Picture(uri="data:image/png;base64," + base64.b64encode(content).decode(), width=width, height=height)
+    uri = "data:image/png;base64," + base64.b64encode(content).decode()
+    return Picture(uri=uri, width=width, height=height, widest=round(0.6 * width))  # a full width fills the column
 
 
 def write_report(path: Path, report: Report) -> Path:

@@ -273,5 +273,4 @@ def likelihood() -> Recipe:
 
 def recipe(name: str) -> Recipe:
     """Return the recipe of a named preset; raise RGMError for an unknown one."""
-    found: Recipe = preset_of(name, "network").make_recipe()
-    return found
+    return preset_of(name, "network").make_recipe()
