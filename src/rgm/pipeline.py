@@ -181,10 +181,7 @@ def experiment(
     seed: int = 0,
     watch: Watch = lambda _: None,
 ) -> Result:
-    """Run one experiment on a test split.
-
-    The judge is the data set's: packaged, or kept in `folder`, the model's run folder, or else trained on `train`.
-    """
+    """Run one experiment on a test split; the judge is packaged, kept in the run's `folder`, or trained on `train`."""
     kept = folder / JUDGE if folder else None
     judge = None if train.labels is None else judge_of(train, kept=kept, seed=seed, watch=watch)
     measured = measure(model, train, test, judge, seed=seed)

@@ -38,10 +38,7 @@ def control_decisions(
     watch: Watch = lambda _: None,
     say: Say = lambda _: None,
 ) -> Iterator[Claim]:
-    """Yield the claims about the controls, on fewer images than the model's: they fail by far.
-
-    Nothing is yielded where the images allow no verdict.
-    """
+    """Yield the claims about the controls, on fewer images; none where the images allow no verdict."""
     model, seed = measured.model, measured.seed
     if undecidable_reason(measured.test) or measured.judge is None or not isinstance(model, RGM):
         return

@@ -100,10 +100,7 @@ def paper(
 
 
 def counting(image: Shape = (1, 28, 28), classes: int = 10, images: int | None = None) -> CountingConfig:
-    """Return cells of 4 × 4 pixels of 128 states each, under 300 prototypes per class.
-
-    With `images` given, at most one prototype for every ten of them.
-    """
+    """Return cells of 4 × 4 pixels with 128 states, under 300 prototypes a class, or a tenth of its `images`."""
     prototypes = 300 if images is None else min(300, max(1, images // (10 * classes)))
     symbols = PixelSymbols()
     return CountingConfig(

@@ -156,10 +156,7 @@ class TreePosterior(RGM):
         return by_concept, root, tables.tree.down(upward, root)
 
     def _known(self, z1: Codes, keep: Tensor | None = None) -> Upward:
-        """Return the upward pass of given codes, all or those in `keep`.
-
-        A code without counts in its group is ignored: no state above leads to it.
-        """
+        """Return the upward pass of given codes, all or those in `keep`; a code without counts is ignored."""
         tables = self.tables()
         leaves = torch.full(
             (z1[0].numel(), len(z1), self.latent_dim), -torch.inf, device=z1.device, dtype=self.counts[0].dtype

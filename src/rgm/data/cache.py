@@ -73,10 +73,7 @@ def is_cache(folder: Path) -> bool:
 
 
 def open_cache(folder: Path, split: Split) -> ImageSet:
-    """Return a split of a cache, with its pixels read from disk on access.
-
-    Raises RGMError where it is incomplete.
-    """
+    """Return a split of a cache, its pixels read from disk on access; raise RGMError where it is incomplete."""
     part = _header(folder / split / HEADER)
     if part.sha256 is None:
         raise RGMError(f"{folder} is incomplete: resume it with the same `rgm cache … --out {folder}`")

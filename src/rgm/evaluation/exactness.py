@@ -120,10 +120,7 @@ def exactness(
     *,
     seed: int = 0,
 ) -> Exactness:
-    """Return what exact evidence is worth; `others` are images of other kinds, by name.
-
-    Raises RGMError for a split without labels.
-    """
+    """Return what exact evidence is worth; `others` are images of other kinds. Raises RGMError without labels."""
     if test.labels is None:
         raise RGMError(f"what is answered rightly needs labels, but {test.source} has none")
     generator = torch.Generator(model.device).manual_seed(seed)

@@ -96,10 +96,7 @@ def quick(image: Shape = (1, 28, 28), classes: int = 10) -> ModelConfig:
 
 
 def pretrained(image: Shape = (1, 28, 28), classes: int = 10) -> ModelConfig:
-    """Return `standard` with a larger prior and a decoder that reaches at most half a patch beyond a cell.
-
-    The prior is trained mostly in raster order, the order in which it samples.
-    """
+    """Return `standard` with a larger prior, and a decoder that reaches at most half a patch beyond a cell."""
     config = standard(image, classes)
     grid, concept = config.levels
     recognition = ConvRecognition(widths=(32, 64), refine=2, estimator=VectorQuantised())

@@ -68,10 +68,7 @@ class RGM(StoredModel):
 
     @torch.no_grad()
     def decode(self, z1: Codes, *, batch_size: int = BATCH_SIZE) -> Images:
-        """Return the mean images of hard codes, in [0, 1].
-
-        Raises RGMError for a grid of another shape or codes out of range.
-        """
+        """Return the mean images of hard codes, in [0, 1]; raise RGMError for codes that the model does not have."""
         self._check_codes(z1)
         return torch.cat([self._decode(batch.to(self.device)) for batch in z1.split(batch_size)])
 
@@ -99,10 +96,7 @@ class RGM(StoredModel):
         generator: torch.Generator | None = None,
         temperature: float = 1.0,
     ) -> Samples:
-        """Return `count` images of each concept by ancestral sampling, none rejected.
-
-        Raises RGMError for a concept that the model does not have.
-        """
+        """Return `count` ancestral samples of each concept, none rejected; raise RGMError for an unknown concept."""
         self._check_temperature(temperature)
         if count < 1:
             raise RGMError(f"at least one sample must be requested, but {count} were")

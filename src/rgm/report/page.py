@@ -92,10 +92,7 @@ def picture(figure: Figure) -> Picture:
 
 
 def write_report(path: Path, report: Report) -> Path:
-    """Write the page as one file that needs no network, and return its path.
-
-    Raises RGMError where the folder cannot be written.
-    """
+    """Write the page as one file that needs no network, and return its path; raise RGMError where it cannot."""
     results = (report.abstraction, report.instantiation, report.locality)
     held = reference_values(*results, report.judge_accuracy)
     measured: dict[Property, dict[str, float]] = {

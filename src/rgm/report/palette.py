@@ -22,10 +22,7 @@ _GOLDEN = 0.618034
 
 
 def ink(atlas: CodeAtlas) -> NDArray[np.float64]:
-    """Return how much each code's decoded patch differs from an empty one, (states,).
-
-    The difference is the mean absolute one from the mean colour of the most common code's patch.
-    """
+    """Return the mean absolute difference of each code's decoded patch from the commonest code's colour, (states,)."""
     patches = atlas.decoded.double()
     empty = patches[int(atlas.counts.argmax())].mean(dim=(1, 2))
     return (patches - empty[:, None, None]).abs().mean(dim=(1, 2, 3)).numpy()

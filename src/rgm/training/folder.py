@@ -124,10 +124,7 @@ class RunFolder:
         self._write_history(training)
 
     def restore(self, training: Trainer) -> None:
-        """Restore a training from the newest intact checkpoint, if there is one.
-
-        Raises RGMError for a checkpoint of another run, or where no checkpoint is intact.
-        """
+        """Restore a training from its newest intact checkpoint, if there is any; raise RGMError for another run's."""
         files = step_files(self.checkpoints)
         if not files:
             return

@@ -14,10 +14,7 @@ IMAGES = 128
 
 @torch.no_grad()
 def relocate(model: SpatialRGM, images: Float[Tensor, "n channels rows columns"], need: float) -> int | None:
-    """Mark the least needed code of z_1 as unused, if it is hardly needed, and return it: see `Relocation`.
-
-    The next training step moves it, like other unused codes: see `CodebookHead`.
-    """
+    """Mark the least needed code as unused, if it is hardly needed, and return it; the next step moves it."""
     head = model.recognition(1).head
     assert isinstance(head, CodebookHead)
     code, cost = least_needed(model.decode, model.read(images)[0], images, model.latent_dim)
