@@ -6,10 +6,9 @@ import torch
 
 from rgm.data.images import ImageSet, to_unit
 from rgm.errors import RGMError
-from rgm.evaluation.information import entropy_bits, lossless_bits
+from rgm.evaluation.information import code_rate_bits, entropy_bits, lossless_bits
 from rgm.evaluation.judge import Judge
 from rgm.evaluation.levels import levels
-from rgm.evaluation.rates import code_rate_bits
 from rgm.evaluation.split import infer_split
 from rgm.measures import squared_error
 from rgm.model.spatial import SpatialRGM

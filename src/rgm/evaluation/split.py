@@ -8,8 +8,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rgm.data.images import ImageSet, to_unit
+from rgm.evaluation.information import level_rates_bits
 from rgm.evaluation.judge import Judge, Prediction
-from rgm.evaluation.rates import level_rates_bits
 from rgm.evaluation.statistics import Estimate, PerImage, calibration_error
 from rgm.measures import CodebookUsage, NeededCodes, codebook_usage
 from rgm.model.generative import RGM

@@ -1,4 +1,4 @@
-"""The report: one self-contained page, made from results alone."""
+"""The report of a run and the comparison of models: self-contained pages, made from results alone."""
 
 import base64
 import struct
@@ -10,6 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from matplotlib.figure import Figure
 
 from rgm.claims.claim import CLAIMS, Claim
+from rgm.claims.comparison import Comparison
 from rgm.evaluation.abstraction import Abstraction
 from rgm.evaluation.exactness import Exactness
 from rgm.evaluation.instantiation import Instantiation
@@ -89,6 +90,12 @@ def picture(figure: Figure) -> Picture:
     width, height = struct.unpack(">II", content[16:24])  # the first chunk of every PNG
     uri = "data:image/png;base64," + base64.b64encode(content).decode()
     return Picture(uri=uri, width=width, height=height, widest=round(0.6 * width))  # a full width fills the column
+
+
+def write_comparison(path: Path, result: Comparison, *, command: str) -> Path:
+    """Write the page that compares models as one file, and return its path; raise RGMError where it cannot."""
+    write_text(path, template("comparison.html.jinja").render(comparison=result, command=command))
+    return path
 
 
 def write_report(path: Path, report: Report) -> Path:
