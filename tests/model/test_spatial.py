@@ -363,7 +363,7 @@ def test_errors_of_wrong_input(model: SpatialRGM) -> None:
     with pytest.raises(RGMError, match=rf"\(n, {height}, {width}\)"):
         model.decode(torch.zeros(1, 8, 8, dtype=torch.int64))
     with pytest.raises(RGMError, match="3 images, but got 2"):
-        model.free_energy(torch.rand(3, 1, 28, 28), torch.tensor([1, 2]))
+        model._labels(torch.tensor([1, 2]), 3)
     with pytest.raises(RGMError, match=r"range over 0 … 255"):
         model.infer(torch.tensor([0.0, 255.0]).repeat(392).reshape(1, 1, 28, 28))
     with pytest.raises(RGMError, match="10 was requested"):

@@ -11,7 +11,7 @@ def atlas(levels: list[float], background: int = 0) -> CodeAtlas:
     painted = torch.tensor(levels)[:, None, None, None].expand(-1, 1, 4, 4).contiguous()
     counts = torch.ones(len(levels), dtype=torch.int64)
     counts[background] = 100
-    return CodeAtlas(seen=painted, decoded=painted, counts=counts)
+    return CodeAtlas(encoded=painted, decoded=painted, counts=counts)
 
 
 def lightness(colours: np.ndarray) -> np.ndarray:

@@ -27,7 +27,7 @@ from rgm.model.results import Samples
 from rgm.model.spatial import SpatialRGM
 from rgm.runtime.progress import Watch
 from rgm.training.loop import train as trained
-from rgm.training.recipe import Recipe, Stage, Weights
+from rgm.training.recipe import PRIOR, Recipe, Stage, codes_stage
 
 TEST_IMAGES, SIZES = 2_000, SampleSizes(samples=600, cells=64, concepts=512)
 """Test images, samples and changes on which a control is judged: at most so many."""
@@ -96,15 +96,7 @@ def factorised(model: RGM, train: ImageSet, *, seed: int, watch: Watch = lambda 
     own = f"priors.{len(model.priors) - 1}."
     kept = {name: value for name, value in model.state_dict().items() if not name.startswith(own)}
     other.load_state_dict(other.state_dict() | kept)
-    stage = Stage(
-        name="factorised",
-        epochs=0.5,
-        least_steps=300,
-        learning_rate=3e-3,
-        schedule="one-cycle",
-        trains="prior",
-        weights=Weights(reconstruction=0.0, prior=1.0),
-    )
+    stage = replace(PRIOR, name="factorised", epochs=0.5, least_steps=300, muon=0.0)
     return _trained(other.to(model.device), train, stage, seed, watch)
 
 
@@ -126,14 +118,7 @@ def flat(model: RGM, train: ImageSet, *, seed: int, watch: Watch = lambda _: Non
     z1 = replace(first, recognition=codes, prior=DensePrior(width=64))
     top = replace(concept, recognition=DenseRecognition(width=64, estimator=Gumbel()))
     config = replace(model.config, levels=(z1, top), decoder=DenseDecoder(width=256))
-    stage = Stage(
-        name="flat",
-        epochs=0.75,
-        least_steps=600,
-        learning_rate=1e-3,
-        schedule="one-cycle",
-        weights=Weights(reconstruction=10.0, concept=0.3, codebook=1.0, usage=0.005, prior=0.1),
-    )
+    stage = replace(codes_stage(prior=0.1), name="flat", epochs=0.75, least_steps=600, learning_rate=1e-3, shift=0)
     return _trained(_fresh(config, seed).to(model.device), train, stage, seed, watch)
 
 

@@ -52,13 +52,12 @@ class Surprise:
 
 @dataclass(frozen=True, kw_only=True)
 class OutOfDistribution:
-    """Images of another kind: some of them, their −log p(x) in nats, and how well it separates them from test images.
+    """Images of another kind: their −log p(x) in nats, and how well it separates them from test images.
 
     `auroc` is the chance that one of them is less probable than a test image, with DeLong's interval (1988).
     """
 
     name: str
-    images: Float[Tensor, "examples channels rows columns"]
     nats: Float[Tensor, " n"]
     auroc: Estimate
 
@@ -132,9 +131,8 @@ def exactness(
     completion = _completion(model, judge, images, test.labels, examples, generator)
     strange = []
     for name, some in others.items():
-        other = to_unit(some)
-        found = _nats(model, other, generator)
-        strange.append(OutOfDistribution(name=name, images=other[:SHOWN], nats=found, auroc=auroc(nats, found)))
+        found = _nats(model, to_unit(some), generator)
+        strange.append(OutOfDistribution(name=name, nats=found, auroc=auroc(nats, found)))
     return Exactness(
         data=test.name,
         count=len(test),
@@ -173,15 +171,12 @@ def _surprise(model: CountingRGM, images: Tensor, examples: Tensor, seed: int) -
     some = torch.cat([examples, torch.arange(min(REPLACED, len(images)))])
     draw = torch.Generator().manual_seed(seed)
     own, other = images[some], images[(some + 1) % len(images)]
-    height, width = model.config.levels[0].grid
-    boxes = {(row, column): model.patch(row, column) for row in range(height) for column in range(width)}
-    change = torch.stack(
-        [(own - other)[..., *box.slices].square().flatten(1).sum(dim=1) for box in boxes.values()], dim=1
-    )
+    boxes = [model.patch(*cell) for cell in model.cells]
+    change = torch.stack([(own - other)[..., *box.slices].square().flatten(1).sum(dim=1) for box in boxes], dim=1)
     rank = torch.randint(max(1, len(boxes) // 10), (len(some), 1), generator=draw)
     cell = change.argsort(dim=1, descending=True).gather(1, rank)[:, 0]
     mixed = own.clone()
-    for number, box in enumerate(boxes.values()):
+    for number, box in enumerate(boxes):
         here = (cell == number)[:, None, None, None]
         mixed[..., *box.slices] = torch.where(here, other[..., *box.slices], own[..., *box.slices])
     maps = model.surprise(mixed).cpu()
@@ -190,7 +185,7 @@ def _surprise(model: CountingRGM, images: Tensor, examples: Tensor, seed: int) -
     return Surprise(
         images=mixed[:shown],
         maps=maps[:shown],
-        replaced=tuple(divmod(place, width) for place in cell[:shown].tolist()),
+        replaced=tuple(model.cells[place] for place in cell[:shown].tolist()),
         found=PerImage.mean(found[shown:], "share"),
     )
 

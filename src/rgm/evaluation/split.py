@@ -86,12 +86,7 @@ def infer_split(
 ) -> SplitInference:
     """Return what a model and the judge infer of a split; `needed` where it is known already."""
     images = to_unit(data.images)
-    found = model.infer(images.to(model.device))
-    inference = Inference(
-        codes=tuple(codes.cpu() for codes in found.codes),
-        concept=found.concept.cpu(),
-        reconstruction=found.reconstruction.cpu(),
-    )
+    inference = model.infer(images.to(model.device)).map(Tensor.cpu)
     judged = judge is not None and data.labels is not None
     return SplitInference(
         model=model,

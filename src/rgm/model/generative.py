@@ -199,9 +199,7 @@ class RGM(StoredModel):
         Images are used as given: see `observe`.
         """
         self._check_images(images)
-        known = None if labels is None else self._concepts(labels)
-        if known is not None and len(known) != len(images):
-            raise RGMError(f"a label is needed for each of {len(images)} images, but got {len(known)}")
+        known = None if labels is None else self._labels(labels, len(images))
         return self._free_energy(images.to(self.device), known, generator)
 
     @abstractmethod
@@ -237,6 +235,12 @@ class RGM(StoredModel):
         return "ranked symbols" if self.pixels is None else self.pixels.kind
 
     # Fields
+
+    @property
+    def cells(self) -> list[tuple[int, int]]:
+        """Row and column of every cell of z_1, in raster order."""
+        height, width = self.config.levels[0].grid
+        return [divmod(cell, width) for cell in range(height * width)]
 
     def patch(self, row: int, column: int) -> Box:
         """Return a cell's own patch: the image divided evenly among the cells of z_1."""
@@ -288,6 +292,12 @@ class RGM(StoredModel):
                 f"keep must be a mask of shape {tuple(z1.shape)} (or one for all, (1, …)), true where a cell is kept, "
                 f"but is {keep.dtype} of shape {tuple(keep.shape)}"
             )
+
+    def _labels(self, labels: Tensor, count: int) -> Int64[Tensor, " n"]:
+        known = self._concepts(labels)
+        if len(known) != count:
+            raise RGMError(f"a label is needed for each of {count} images, but got {len(known)}")
+        return known
 
     def _concepts(self, concept: int | Tensor) -> Int64[Tensor, " n"]:
         concepts = torch.as_tensor(concept, dtype=torch.int64, device=self.device).reshape(-1)

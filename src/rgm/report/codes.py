@@ -99,7 +99,7 @@ def atlas_figure(result: Abstraction) -> Figure:
     across = 8 if len(listed) <= 40 else 12
     down = -(-len(listed) // across)
     colours, total = code_colours(atlas), max(1, int(atlas.counts.sum()))
-    tall, wide = atlas.seen.shape[2:]
+    tall, wide = atlas.encoded.shape[2:]
     aspect = tall / wide
     height = aspect + 0.85  # a patch of width 1, the line of text above it, and room beneath
     cell = (WIDTH - 0.1) / (across * 2.5)
@@ -107,7 +107,7 @@ def atlas_figure(result: Abstraction) -> Figure:
     axes = figure.subplots()
     for place, code in enumerate(listed):
         left, top = 2.5 * (place % across), height * (place // across) + 0.5
-        for offset, patches in enumerate((atlas.seen, atlas.decoded)):
+        for offset, patches in enumerate((atlas.encoded, atlas.decoded)):
             pixels = patches[code].clamp(0, 1).permute(1, 2, 0).numpy()
             used = offset == 1 or int(atlas.counts[code]) > 0
             if used:
