@@ -5,8 +5,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Int64
-from torch import Tensor
 
 from rgm.counting import variants as trees
 from rgm.counting.config import CountingConfig
@@ -16,7 +14,7 @@ from rgm.counting.learning import EMRecipe
 from rgm.counting.model import CountingRGM
 from rgm.data.images import ImageSet, to_unit
 from rgm.evaluation.measurements import PROPERTIES, Property, SampleSizes
-from rgm.evaluation.sample_quality import Sampler
+from rgm.evaluation.sample_quality import Labels, Sampler
 from rgm.model.config import ModelConfig
 from rgm.model.decoder import DenseDecoder
 from rgm.model.estimator import Gumbel, VectorQuantised
@@ -33,42 +31,28 @@ TEST_IMAGES, SIZES = 2_000, SampleSizes(samples=600, cells=64, concepts=512)
 """Test images, samples and changes on which a control is judged: at most so many."""
 FLAT_IMAGES = 5_000
 """Training images of the counted model without a grid, which is learned again: at most so many."""
-Concepts = int | Int64[Tensor, " n"]
 
 
 @dataclass(frozen=True)
-class _Replaced:
-    """The base of controls that sample in the place of a model."""
-
-    model: RGM
-
-    @property
-    def device(self) -> torch.device:
-        """Where the model samples."""
-        return self.model.device
-
-
-@dataclass(frozen=True)
-class Shuffled(_Replaced):
+class Shuffled(Sampler):
     """A model that samples the next concept: its samples are as good, but not of the requested concept."""
 
-    def sample(self, concept: Concepts, count: int = 1, *, generator: torch.Generator | None = None) -> Samples:
+    def sample(self, concept: Labels, count: int = 1, *, generator: torch.Generator | None = None) -> Samples:
         """Return samples of the next concepts under the names of those requested."""
-        requested = torch.as_tensor(concept).reshape(-1)
-        drawn = self.model.sample((requested + 1) % self.model.num_classes, count, generator=generator)
-        return replace(drawn, concept=requested.repeat_interleave(count))
+        drawn = self.model.sample((concept + 1) % self.model.num_classes, count, generator=generator)
+        return replace(drawn, concept=concept.repeat_interleave(count))
 
 
 @dataclass(frozen=True)
-class Memoriser(_Replaced):
+class Memoriser(Sampler):
     """A model that replays the codes of training images: they are recognised, and nothing about them is new."""
 
     train: ImageSet
 
-    def sample(self, concept: Concepts, count: int = 1, *, generator: torch.Generator | None = None) -> Samples:
+    def sample(self, concept: Labels, count: int = 1, *, generator: torch.Generator | None = None) -> Samples:
         """Return training images of each concept, decoded from their codes."""
         assert self.train.labels is not None
-        requested = torch.as_tensor(concept).reshape(-1).cpu().repeat_interleave(count)
+        requested = concept.cpu().repeat_interleave(count)
         picked = torch.empty_like(requested)
         for label in requested.unique():
             places = (self.train.labels == label).nonzero().flatten()

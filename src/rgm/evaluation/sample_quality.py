@@ -1,8 +1,8 @@
 """How good a model's samples are, compared with real images in their place."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -21,22 +21,25 @@ from rgm.evaluation.image_sets import (
 )
 from rgm.evaluation.judge import Judge
 from rgm.evaluation.statistics import Estimate, Findings, bootstrap_mean, mean_over_draws
+from rgm.model.generative import RGM
 from rgm.model.results import Samples
 
 Labels = Int64[Tensor, " n"]
 
 
-@runtime_checkable
-class Sampler(Protocol):
-    """Whatever samples images of concepts: a model, or a control in its place."""
+@dataclass(frozen=True)
+class Sampler(ABC):
+    """A control that samples images of concepts in the place of a model."""
+
+    model: RGM
 
     @property
     def device(self) -> torch.device:
         """Where it samples."""
+        return self.model.device
 
-    def sample(
-        self, concept: int | Int64[Tensor, " n"], count: int = 1, *, generator: torch.Generator | None = None
-    ) -> Samples:
+    @abstractmethod
+    def sample(self, concept: Labels, count: int = 1, *, generator: torch.Generator | None = None) -> Samples:
         """Return `count` images of each concept."""
 
 
@@ -188,7 +191,7 @@ def reference(
     )
 
 
-def quality(model: Sampler, against: Reference) -> Quality:
+def quality(model: RGM | Sampler, against: Reference) -> Quality:
     """Return the metrics of a model's samples, as many sets as there are of training images, and of those.
 
     Samples are ancestral, temperature 1, none rejected.
@@ -208,7 +211,9 @@ def quality(model: Sampler, against: Reference) -> Quality:
     )
 
 
-def sampled(model: Sampler, counts: Int64[Tensor, " classes"], generator: torch.Generator) -> tuple[Images, Labels]:
+def sampled(
+    model: RGM | Sampler, counts: Int64[Tensor, " classes"], generator: torch.Generator
+) -> tuple[Images, Labels]:
     """Return `counts[c]` samples of every concept c, on the CPU, a batch at a time."""
     concepts = torch.arange(len(counts)).repeat_interleave(counts)
     images = [model.sample(batch.to(model.device), generator=generator).images.cpu() for batch in concepts.split(BATCH)]
