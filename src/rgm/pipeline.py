@@ -221,10 +221,7 @@ def claims(
     watch: Watch = lambda _: None,
     say: Say = lambda _: None,
 ) -> tuple[Measurements, Iterator[Claim]]:
-    """Return what is measured of a model, and the claims about it, and with `controls` those about the controls.
-
-    Claims are yielded as they are decided. The judge is found as in `experiment`.
-    """
+    """Return what is measured of a model, and the claims about it and the `controls`, as they are decided."""
     kept = folder / JUDGE if folder else None
     judge = None if undecidable_reason(test) else judge_of(train, kept=kept, seed=seed, watch=watch)
     measured = measure(model, train, test, judge, seed=seed)

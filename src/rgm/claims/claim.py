@@ -61,10 +61,7 @@ class Claim:
 
     @property
     def deciding(self) -> Measure | None:
-        """The measure that decides: of those with the claim's verdict, the nearest to the wrong side or deepest in it.
-
-        None where no measure could be taken.
-        """
+        """The measure with the claim's verdict that is nearest to the wrong side or deepest in it, if any."""
         alike = [measure for measure in self.measures if measure.verdict == self.verdict]
         return min(alike, key=lambda one: one.threshold.margin(one.found), default=None)
 

@@ -187,16 +187,8 @@ def cache_images(
     }
     if channels is None:
         channels = folder.channels_of(path for listing in listings.values() for path in listing.paths)
-    build_cache(
-        root.resolve().name,
-        f"the folder {root}",
-        listings,
-        out,
-        size=None if size is None else (size, size),
-        channels=channels,
-        skip_damaged=skip_damaged,
-        watch=watch,
-    )
+    side = None if size is None else (size, size)
+    build_cache(root, listings, out, size=side, channels=channels, skip_damaged=skip_damaged, watch=watch)
 
 
 def _fitted(data: ImageSet, size: tuple[int, int] | None, channels: int | None) -> ImageSet:

@@ -76,7 +76,6 @@ class Exactness:
     nats: Float[Tensor, " n"]
     margin: Float[Tensor, " n"]
     right: Bool[Tensor, " n"]
-    likelihood: PerImage
     bits_per_dimension: PerImage
     surprise: Surprise
     completion: Quadrants | None
@@ -90,7 +89,7 @@ class Exactness:
         """Return the numbers by name, each with its 95 % interval."""
         half = self.answered(self.nats.neg(), 0.5)
         found = {
-            "negative_log_likelihood": self.likelihood.estimate(),
+            "negative_log_likelihood": PerImage.mean(self.nats, "nats").estimate(),
             **({"bits_per_dimension": self.bits_per_dimension.estimate()} if self.observed == "bernoulli" else {}),
             "answered_right": PerImage.mean(self.right, "share").estimate(),
             "answered_right_likelier_half": half.estimate(),
@@ -140,7 +139,6 @@ def exactness(
         nats=nats,
         margin=largest[:, 0] - largest[:, 1],
         right=evidence.argmax(dim=1) == test.labels,
-        likelihood=PerImage.mean(nats, "nats"),
         bits_per_dimension=PerImage.mean(nats / (math.log(2) * images[0].numel()), "bits"),
         surprise=_surprise(model, images, examples, seed),
         completion=completion,

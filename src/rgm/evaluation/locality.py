@@ -131,10 +131,7 @@ class Locality:
 def locality(
     model: RGM, data: ImageSet, judge: Judge | None, *, count: int = 256, concepts: int = 2_048, seed: int = 0
 ) -> Locality:
-    """Change every cell of the split's first `count` images to every other code, and the concept of `concepts` images.
-
-    The concept of `count` images is changed at least.
-    """
+    """Change every cell of the first `count` images to every other code, and the concept of `concepts` (or more)."""
     images = to_unit(data.images[: max(count, concepts)]).to(model.device)
     inference = model.infer(images)
     images, z1, base = images[:count], inference.z1[:count], inference.reconstruction[:count]
@@ -218,10 +215,7 @@ def _change_cell(
 
 
 def _leaked(model: RGM, z1: Codes, base: Tensor, cell: tuple[int, int], field: Box) -> Float[Tensor, " n"]:
-    """Return the squared change that one other code in a cell makes outside its field, with the whole image decoded.
-
-    Another code for each cell and image, all of them in turn.
-    """
+    """Return the squared change that one other code in a cell, another for each image, makes outside its field."""
     row, column = cell
     turn = torch.arange(len(z1), device=z1.device) + 7 * row + column
     codes = z1.clone()

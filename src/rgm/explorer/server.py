@@ -141,10 +141,7 @@ async def _failed(_: Request, error: Exception) -> Response:
 
 
 def free_port(port: int) -> int:
-    """Return a port to listen on: the given one, or any free one for 0.
-
-    Raises RGMError if the port is in use or not allowed; the message names a free one.
-    """
+    """Return a port to listen on, any free one for 0; raise RGMError, which names a free one, if it is taken."""
     with closing(socket.socket()) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

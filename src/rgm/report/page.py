@@ -16,7 +16,6 @@ from rgm.evaluation.exactness import Exactness
 from rgm.evaluation.instantiation import Instantiation
 from rgm.evaluation.levels import Levels
 from rgm.evaluation.locality import Locality
-from rgm.evaluation.measurements import Property
 from rgm.evaluation.quantities import interval_of, meaning_of, name_of, subscript, value_of
 from rgm.report.canvas import drawable
 from rgm.report.curve import curve_figure
@@ -102,20 +101,14 @@ def write_report(path: Path, report: Report) -> Path:
     """Write the page as one file that needs no network, and return its path; raise RGMError where it cannot."""
     results = (report.abstraction, report.instantiation, report.locality)
     held = reference_values(*results, report.judge_accuracy)
-    measured: dict[Property, dict[str, float]] = {
-        "abstraction": report.abstraction.measures(),
-        "instantiation": report.instantiation.measures(),
-        "locality": report.locality.measures(),
+    tables = {
+        name: evidence_rows(report.claims, name, result.measures(), held)
+        for name, result in zip(CLAIMS, results, strict=True)
     }
-    tables = {name: evidence_rows(report.claims, name, numbers, held) for name, numbers in measured.items()}
     mine = of_the_model(report.claims)
     figures = {
         stem.replace("-", "_"): picture(figure)
-        for result in (
-            *results,
-            *([report.levels] if report.levels else []),
-            *([report.exactness] if report.exactness else []),
-        )
+        for result in filter(None, (*results, report.levels, report.exactness))
         for stem, figure in experiment_figures(result).items()
     }
     concepts = len(report.instantiation.sheet)

@@ -25,17 +25,8 @@ CHECKPOINTS_SAVED = 3
 """Number of checkpoints to keep, in case the newest is damaged."""
 RENAMED = {"looks": "second_view_strength", "posed": "augment_share"}
 """Former names of a stage's options, up to version 0.1."""
-RESULTS = (
-    FILE,
-    "metrics.json",
-    "report.html",
-    "evidence.json",
-    "evaluation.json",
-    "abstraction.json",
-    "instantiation.json",
-    "locality.json",
-    "exactness.json",
-)
+EXPERIMENTS = ("abstraction", "instantiation", "locality", "exactness")
+RESULTS = (FILE, "report.html", *(f"{name}.json" for name in ("metrics", "evidence", "evaluation", *EXPERIMENTS)))
 """An earlier run's results, besides `figures/`, which are removed when a new run starts."""
 
 

@@ -134,10 +134,7 @@ class Recipe:
         return round(sum(stage.epochs for stage in self.stages), 9)
 
     def adjusted(self, *, epochs: int | float | None = None, batch_size: int | None = None) -> "Recipe":
-        """Return the recipe with another number of epochs, shared in proportion, and another batch size.
-
-        Raises RGMError where either is not positive and finite.
-        """
+        """Return the recipe with other epochs, in proportion, and batch size; raise RGMError for invalid ones."""
         if epochs is not None and not 0 < epochs < math.inf:
             raise RGMError(f"the number of epochs must be positive and finite, but is {epochs:g}")
         if batch_size is not None and batch_size < 1:
