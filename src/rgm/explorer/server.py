@@ -84,7 +84,7 @@ def application(explorer: Explorer, allowed: tuple[str, ...] = ()) -> Starlette:
     async def about(_: Request) -> Response:
         return JSONResponse(await run_in_threadpool(explorer.about))
 
-    posts = {
+    posts: dict[str, Callable[[Any], dict[str, Any]]] = {
         "encode": explorer.encode,
         "test-image": explorer.test_image,
         "decode": explorer.decode,

@@ -101,9 +101,10 @@ def write_report(path: Path, report: Report) -> Path:
     """Write the page as one file that needs no network, and return its path; raise RGMError where it cannot."""
     results = (report.abstraction, report.instantiation, report.locality)
     held = reference_values(*results, report.judge_accuracy)
+    measured = (report.abstraction.measures(), report.instantiation.measures(), report.locality.measures())
     tables = {
-        name: evidence_rows(report.claims, name, result.measures(), held)
-        for name, result in zip(CLAIMS, results, strict=True)
+        name: evidence_rows(report.claims, name, measures, held)
+        for name, measures in zip(CLAIMS, measured, strict=True)
     }
     mine = of_the_model(report.claims)
     figures = {
