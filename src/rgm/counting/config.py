@@ -100,7 +100,7 @@ def paper(
 
 
 def counting(image: Shape = (1, 28, 28), classes: int = 10, images: int | None = None) -> CountingConfig:
-    """Return cells of 4 × 4 pixels with 128 states, under 300 prototypes a class, or a tenth of its `images`."""
+    """Return cells of 4 × 4 pixels with 128 states, and 300 prototypes a class: of `images`, at most a tenth."""
     prototypes = 300 if images is None else min(300, max(1, images // (10 * classes)))
     symbols = PixelSymbols()
     return CountingConfig(

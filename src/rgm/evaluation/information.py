@@ -59,7 +59,11 @@ def mutual_information(
 
 
 def class_share(said: Int64[Tensor, " n"], labels: Int64[Tensor, " n"], classes: int) -> PerImage:
-    """Return I(what was said; class) / H(class), a mean over images, corrected as in `mutual_information`."""
+    """Return I(what was said; class) / H(class), a mean over images.
+
+    An image's part is log₂ p(k, c) / (p(k) p(c)) of what was said of it and its class, less the bias that
+    `mutual_information` corrects.
+    """
     _, gain, bias = _table(said[:, None], labels, classes, classes)
     bits = (gain[0, said, labels] - bias[0]) / math.log(2)
     return PerImage(parts=bits, wholes=torch.full_like(bits, entropy_bits(labels)), unit="share")

@@ -60,7 +60,10 @@ DecoderConfig = Annotated[TransposedDecoder | PatchDecoder | BlendedDecoder | De
 
 
 def decoder(config: DecoderConfig, coarse: Shape, fine: Shape) -> nn.Sequential:
-    """Return the network from a coarse field to a fine, doubled one, with linear output; raise RGMError otherwise."""
+    """Return the network from a coarse field to a fine one; its output is linear.
+
+    Raises RGMError where the fine grid is not a doubling of the coarse one.
+    """
     match config:
         case TransposedDecoder():
             return _transposed(config, coarse, fine)

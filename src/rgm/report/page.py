@@ -92,13 +92,13 @@ def picture(figure: Figure) -> Picture:
 
 
 def write_comparison(path: Path, result: Comparison, *, command: str) -> Path:
-    """Write the page that compares models as one file, and return its path; raise RGMError where it cannot."""
+    """Write the page that compares models as one file, and return its path; raise RGMError where that fails."""
     write_text(path, template("comparison.html.jinja").render(comparison=result, command=command))
     return path
 
 
 def write_report(path: Path, report: Report) -> Path:
-    """Write the page as one file that needs no network, and return its path; raise RGMError where it cannot."""
+    """Write the page as one file that needs no network, and return its path; raise RGMError where that fails."""
     results = (report.abstraction, report.instantiation, report.locality)
     held = reference_values(*results, report.judge_accuracy)
     measured = (report.abstraction.measures(), report.instantiation.measures(), report.locality.measures())
