@@ -63,10 +63,7 @@ def load_checkpoint(model: str | Path) -> Checkpoint:
 
 
 def load_newest(folder: Path) -> Checkpoint:
-    """Return the newest intact checkpoint of a training in a folder; warn of each damaged one.
-
-    Raises RGMError where none is intact.
-    """
+    """Return the newest intact checkpoint in a folder, warning of damaged ones; raise RGMError where none is intact."""
     errors = []
     for file in step_files(folder):
         try:

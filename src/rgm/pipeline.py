@@ -201,8 +201,7 @@ def experiment(
 ) -> Result:
     """Run one experiment on a test split.
 
-    The judge is the file `judge`, or the data set's: packaged, or kept in `folder`, the model's run folder, or else
-    trained on `train`.
+    The judge is the file `judge`, or else packaged, kept in the run's `folder`, or trained on `train`.
     """
     found = None if train.labels is None else _judge(train, judge, folder, seed, watch)
     measured = measure(model, train, test, found, seed=seed)
@@ -243,10 +242,7 @@ def claims(
     watch: Watch = lambda _: None,
     say: Say = lambda _: None,
 ) -> tuple[Measurements, Iterator[Claim]]:
-    """Return what is measured of a model, and the claims about it, and with `controls` those about the controls.
-
-    Claims are yielded as they are decided. The judge is found as in `experiment`.
-    """
+    """Return what is measured of a model, and the claims about it and the `controls`, as they are decided."""
     classifier = None if undecidable_reason(test) else _judge(train, judge, folder, seed, watch)
     measured = measure(model, train, test, classifier, seed=seed)
     found = decisions(measured, say=say)

@@ -135,7 +135,7 @@ def compare(
     from rgm import pipeline
     from rgm.claims.comparison import compare as compared
     from rgm.cli.tables import comparison_table
-    from rgm.report.comparison import write_comparison
+    from rgm.report.page import write_comparison
     from rgm.storage.files import write_json
 
     if len(set(models)) != len(models) or len(models) < 2:

@@ -68,7 +68,7 @@ def export(
     Hub: `model.safetensors`, `config.json`, and `README.md`: the model card, with the evidence where there is some.
 
     pymdp, for counting models: `levels`, and of each level ℓ = 1 … an agent's `A_ℓ`, `A_dependencies_ℓ`, `B_ℓ`, `D_ℓ`;
-    `reading` and `own`, what each symbol counts.
+    `weighted` and `likelihood`, the weights of each symbol.
     """
     from rgm.counting.model import CountingRGM
     from rgm.export.hub import save_folder

@@ -73,10 +73,7 @@ def is_cache(folder: Path) -> bool:
 
 
 def open_cache(folder: Path, split: Split) -> ImageSet:
-    """Return a split of a cache, with its pixels read from disk on access.
-
-    Raises RGMError where it is incomplete.
-    """
+    """Return a split of a cache, its pixels read from disk on access; raise RGMError where it is incomplete."""
     part = _header(folder / split / HEADER)
     if part.sha256 is None:
         raise RGMError(f"{folder} is incomplete: resume it with the same `rgm cache … --out {folder}`")
@@ -102,8 +99,7 @@ def open_cache(folder: Path, split: Split) -> ImageSet:
 
 
 def build_cache(
-    name: str,
-    source: str,
+    root: Path,
     listings: dict[Split, Listing],
     out: Path,
     *,
@@ -112,7 +108,7 @@ def build_cache(
     skip_damaged: bool = False,
     watch: Watch = lambda _: None,
 ) -> None:
-    """Decode images into a cache, block by block; an interrupted cache is verified and resumed.
+    """Decode a folder's images into a cache, block by block; an interrupted cache is verified and resumed.
 
     `size` and `pixels` as in `rgm.data.folder.read_images`. Raises RGMError where disk space does not suffice, before
     any work, and for an image that cannot be read, with its name; `skip_damaged` skips such images.
@@ -133,8 +129,8 @@ def build_cache(
     for split, listing in listings.items():
         fresh = Part(
             version=VERSION,
-            name=name,
-            source=source,
+            name=root.resolve().name,
+            source=f"the folder {root}",
             listing=hashlib.sha256("\n".join(map(str, listing.paths)).encode()).hexdigest(),
             shape=shape,
             classes=listing.classes,

@@ -186,16 +186,8 @@ def cache_images(
         split: listed(root, split, skip_damaged=skip_damaged) for split in get_args(Split)
     }
     pixels = folder.pixels_of((path for listing in listings.values() for path in listing.paths), channels)
-    build_cache(
-        root.resolve().name,
-        f"the folder {root}",
-        listings,
-        out,
-        size=None if size is None else (size, size),
-        pixels=pixels,
-        skip_damaged=skip_damaged,
-        watch=watch,
-    )
+    side = None if size is None else (size, size)
+    build_cache(root, listings, out, size=side, pixels=pixels, skip_damaged=skip_damaged, watch=watch)
 
 
 def _fitted(data: ImageSet, size: tuple[int, int] | None, channels: int | None) -> ImageSet:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from rgm.data.images import ImageSet
-from rgm.evaluation.rates import BATCH, code_rate_bits
+from rgm.evaluation.information import BATCH, code_rate_bits
 from rgm.evaluation.split import SplitInference
 from rgm.evaluation.statistics import Estimate, PerImage, bootstrap_mean
 from rgm.model.generative import RGM

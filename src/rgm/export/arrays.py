@@ -55,10 +55,7 @@ def sampled(model: RGM, concepts: list[int], count: int, seed: int) -> Arrays:
 
 
 def concepts_named(name: str, classes: tuple[str, ...]) -> list[int]:
-    """Return the concepts of a name: `all`, a class's name, or its number.
-
-    Raises RGMError for any other, with the nearest known name.
-    """
+    """Return the concepts of a name (`all`, a class's name, or its number); raise RGMError for any other."""
     if name == "all":
         return list(range(len(classes)))
     if name in classes:

@@ -31,16 +31,11 @@ CHECKPOINTS_SAVED = 3
 """Number of checkpoints to keep, in case the newest is damaged."""
 RENAMED = {"looks": "second_view_strength", "posed": "augment_share"}
 """Former names of a stage's options, up to version 0.1."""
+EXPERIMENTS = ("abstraction", "instantiation", "locality", "exactness")
 RESULTS = (
     FILE,
-    "metrics.json",
     "report.html",
-    "evidence.json",
-    "evaluation.json",
-    "abstraction.json",
-    "instantiation.json",
-    "locality.json",
-    "exactness.json",
+    *(f"{name}.json" for name in ("metrics", "evidence", "evaluation", *EXPERIMENTS)),
     "figures/*.png",
     "figures/*.gif",
 )
@@ -156,10 +151,7 @@ class RunFolder:
         self._write_history(training)
 
     def restore(self, training: Trainer) -> None:
-        """Restore a training from the newest intact checkpoint, if there is one.
-
-        Raises RGMError for a checkpoint of another run, or where no checkpoint is intact.
-        """
+        """Restore a training from its newest intact checkpoint, if there is any; raise RGMError for another run's."""
         files = step_files(self.checkpoints)
         if not files:
             return
