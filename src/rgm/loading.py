@@ -1,5 +1,6 @@
 """Loading any model by path or name."""
 
+import json
 import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -33,6 +34,17 @@ class Checkpoint:
         return folder if self.file.name == FILE and (folder / "config.json").is_file() else None
 
     @property
+    def checksums(self) -> dict[str, str]:
+        """The checksum of each split that the model's run was given, as far as its folder says so."""
+        if self.run is None:
+            return {}
+        try:
+            known = json.loads((self.run / "config.json").read_text())["data"]
+            return {str(part["split"]): str(part["sha256"]) for part in known}
+        except (OSError, ValueError, KeyError, TypeError):
+            return {}
+
+    @property
     def evidence(self) -> Path | None:
         """The evidence file of the model, if there is one."""
         own = self.file.name == FILE
@@ -51,10 +63,7 @@ def load_checkpoint(model: str | Path) -> Checkpoint:
 
 
 def load_newest(folder: Path) -> Checkpoint:
-    """Return the newest intact checkpoint of a training in a folder; warn of each damaged one.
-
-    Raises RGMError where none is intact.
-    """
+    """Return the newest intact checkpoint in a folder, warning of damaged ones; raise RGMError where none is intact."""
     errors = []
     for file in step_files(folder):
         try:

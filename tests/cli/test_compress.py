@@ -7,9 +7,10 @@ import pytest
 import torch
 from command_line import done, refused
 
-from rgm.counting.config import CountingConfig, CountingLevel, PixelValues
+from rgm.counting.config import CountingConfig, PixelValues
 from rgm.counting.model import CountingRGM
 from rgm.loading import save_model
+from rgm.model.stored import Level
 from rgm.storage.checkpoint import Origin
 
 pytest.importorskip("constriction", reason="the extra compress")
@@ -21,7 +22,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("compress")
     for seed, name in enumerate(("model", "other")):
         torch.manual_seed(seed)
-        levels = (CountingLevel(grid=(4, 5), states=3), *(CountingLevel(grid=(1, 1), states=2) for _ in range(2)))
+        levels = (Level(grid=(4, 5), states=3), *(Level(grid=(1, 1), states=2) for _ in range(2)))
         config = CountingConfig(image=(1, 4, 5), symbols=PixelValues(), levels=levels, structure="chow-liu")
         origin = Origin(preset="exact", data="digits", classes=("a", "b"), seed=seed)
         save_model(place / f"{name}.safetensors", CountingRGM(config), origin)

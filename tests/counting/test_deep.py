@@ -7,13 +7,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from rgm.counting.config import CountingConfig, CountingLevel, PixelSymbols, PixelValues, Smoothing, Structure
+from rgm.counting.config import CountingConfig, PixelSymbols, PixelValues, Smoothing, Structure
 from rgm.counting.learning import EMRecipe
 from rgm.counting.model import CountingRGM
 from rgm.counting.stepwise import StepwiseLearner, StepwiseRecipe
 from rgm.counting.updating import expected_counts, partial_fit
 from rgm.counting.values import PixelLeaves
 from rgm.errors import RGMError
+from rgm.model.stored import Level
 from rgm.training.fit import fit
 
 FOREST, BLOCKS = ((2, 2), (1, 1)), ((2, 2), (1, 2), (1, 1))
@@ -40,9 +41,9 @@ def deep(
         symbols=PixelValues(values=values),
         structure=structure,
         levels=(
-            *(CountingLevel(grid=grid, states=states) for grid in grids[:-1]),
-            CountingLevel(grid=grids[-1], states=roots),
-            CountingLevel(grid=(1, 1), states=classes),
+            *(Level(grid=grid, states=states) for grid in grids[:-1]),
+            Level(grid=grids[-1], states=roots),
+            Level(grid=(1, 1), states=classes),
         ),
         smoothing=Smoothing(symbols=0.5, links=0.5, top=0.5),
     )
@@ -121,9 +122,9 @@ def small(kind: str) -> CountingRGM:
         symbols=PixelValues(),
         structure=structure,
         levels=(
-            *(CountingLevel(grid=grid, states=4) for grid in grids[:-1]),
-            CountingLevel(grid=(1, 1), states=4),
-            CountingLevel(grid=(1, 1), states=2),
+            *(Level(grid=grid, states=4) for grid in grids[:-1]),
+            Level(grid=(1, 1), states=4),
+            Level(grid=(1, 1), states=2),
         ),
         smoothing=Smoothing(symbols=1.0, links=0.5, top=0.5),
     )
@@ -188,7 +189,7 @@ def test_a_recipe_for_other_symbols_is_refused() -> None:
 
 
 def test_a_chow_liu_tree_has_three_levels_over_values() -> None:
-    levels = (*(CountingLevel(grid=(side, side), states=2) for side in (4, 2, 1)), CountingLevel(grid=(1, 1), states=2))
+    levels = (*(Level(grid=(side, side), states=2) for side in (4, 2, 1)), Level(grid=(1, 1), states=2))
     with pytest.raises(RGMError, match="structure blocks"):
         CountingConfig(image=(1, 8, 8), symbols=PixelValues(), structure="chow-liu", levels=levels)
     with pytest.raises(RGMError, match="over pixels"):

@@ -47,7 +47,7 @@ class Claim:
 
     claim: Property
     subject: str
-    measures: tuple[Measure, ...]
+    measures: tuple[Measure, ...] = ()
     context: tuple[Finding, ...] = ()
     undecided: str = ""
 
@@ -61,10 +61,7 @@ class Claim:
 
     @property
     def deciding(self) -> Measure | None:
-        """The measure that decides: of those with the claim's verdict, the nearest to the wrong side or deepest in it.
-
-        None where no measure could be taken.
-        """
+        """The measure with the claim's verdict that is nearest to the wrong side or deepest in it, if any."""
         alike = [measure for measure in self.measures if measure.verdict == self.verdict]
         return min(alike, key=lambda one: one.threshold.margin(one.found), default=None)
 
@@ -97,8 +94,3 @@ def decide(name: Property, findings: Findings, thresholds: Thresholds, *, subjec
         ),
         context=tuple(one for one in found if one.name not in thresholds),
     )
-
-
-def undecided(name: Property, reason: str, *, subject: str = "model") -> Claim:
-    """Return a claim for which no measure could be taken."""
-    return Claim(claim=name, subject=subject, measures=(), undecided=reason)

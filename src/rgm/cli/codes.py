@@ -1,11 +1,14 @@
 """Commands that turn images into codes and codes into images: `encode`, `decode`, `sample` and `complete`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from rgm.cli import options
+
+if TYPE_CHECKING:
+    from rgm.export.arrays import Arrays
 
 
 def encode(
@@ -16,6 +19,7 @@ def encode(
     split: options.SplitName = "test",
     data_dir: options.DataDir = None,
     device: options.Device = "auto",
+    quiet: options.Quiet = False,
 ) -> None:
     """Write the codes, concept probabilities and reconstructions of a split, in the data set's own order.
 
@@ -27,7 +31,7 @@ def encode(
     from rgm.export import arrays
 
     checkpoint = options.load(model, device, file=out)
-    arrays.write(out, arrays.encoded(checkpoint.model, options.read(checkpoint, data, split, data_dir)))
+    _write(out, arrays.encoded(checkpoint.model, options.read(checkpoint, data, split, data_dir)), quiet)
 
 
 def decode(
@@ -36,6 +40,7 @@ def decode(
     *,
     out: options.ArraysFile,
     device: options.Device = "auto",
+    quiet: options.Quiet = False,
 ) -> None:
     """Write the images that codes decode to.
 
@@ -46,7 +51,7 @@ def decode(
     from rgm.export import arrays
 
     checkpoint = options.load(model, device, file=out)
-    arrays.write(out, arrays.decoded(checkpoint.model, arrays.read_codes(codes)))
+    _write(out, arrays.decoded(checkpoint.model, arrays.read_codes(codes)), quiet)
 
 
 def sample(
@@ -57,6 +62,7 @@ def sample(
     count: Annotated[int, Parameter(help="Samples of each concept.")] = 10,
     seed: options.Seed = 0,
     device: options.Device = "auto",
+    quiet: options.Quiet = False,
 ) -> None:
     """Sample images of a concept: ancestral sampling at temperature 1, no sample rejected.
 
@@ -68,7 +74,7 @@ def sample(
 
     checkpoint = options.load(model, device, file=out)
     concepts = arrays.concepts_named(concept, checkpoint.origin.classes)
-    arrays.write(out, arrays.sampled(checkpoint.model, concepts, count, seed))
+    _write(out, arrays.sampled(checkpoint.model, concepts, count, seed), quiet)
 
 
 def complete(
@@ -79,6 +85,7 @@ def complete(
     concept: Annotated[str | None, Parameter(help="A class by name or number; else the file's own.")] = None,
     seed: options.Seed = 0,
     device: options.Device = "auto",
+    quiet: options.Quiet = False,
 ) -> None:
     """Sample the missing cells of a grid of codes, conditioned on the cells that are kept and on a concept.
 
@@ -91,4 +98,14 @@ def complete(
 
     checkpoint = options.load(model, device, file=out)
     wanted = None if concept is None else arrays.concepts_named(concept, checkpoint.origin.classes)
-    arrays.write(out, arrays.completed(checkpoint.model, codes, wanted, seed))
+    _write(out, arrays.completed(checkpoint.model, codes, wanted, seed), quiet)
+
+
+def _write(out: Path, content: "Arrays", quiet: bool) -> None:
+    """Write arrays, and say what was written."""
+    from rgm.export import arrays
+
+    arrays.write(out, content)
+    if not quiet:
+        shapes = ", ".join(f"{name} {' × '.join(map(str, array.shape))}" for name, array in content.items())
+        print(f"{out}: {shapes}")

@@ -8,10 +8,11 @@ from torch import Tensor
 
 from rgm.counting.model import CountingRGM
 from rgm.data.images import ImageSet
-from rgm.evaluation.rates import BATCH, code_rate_bits
+from rgm.evaluation.information import BATCH, code_rate_bits
 from rgm.evaluation.split import SplitInference
 from rgm.evaluation.statistics import Estimate, PerImage, bootstrap_mean
 from rgm.model.generative import RGM
+from rgm.runtime.seeds import as_seed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +55,7 @@ def evaluate(
 ) -> Evaluation:
     """Return the evaluation of a model on a split, whose rate is compared with that of training images."""
     model = split.model
-    generator = torch.Generator(model.device).manual_seed(seed)
+    generator = torch.Generator(model.device).manual_seed(as_seed(seed))
     observed = model.observe(split.images.to(model.device), generator)
     parts = [model.free_energy(batch, generator=generator) for batch in observed.split(BATCH)]
     totals = torch.cat([part.total_nats for part in parts])

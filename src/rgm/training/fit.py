@@ -1,7 +1,7 @@
 """Training on tensors or arrays."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, SupportsIndex
 
 import torch
 
@@ -16,6 +16,7 @@ from rgm.model.generative import RGM
 from rgm.model.spatial import SpatialRGM
 from rgm.runtime.device import resolve_device
 from rgm.runtime.progress import Callback, Watch
+from rgm.runtime.seeds import as_seed
 from rgm.training.counting import CountingTrainer
 from rgm.training.loop import NeuralTrainer
 from rgm.training.recipe import Recipe
@@ -31,7 +32,7 @@ def fit(
     recipe: str | Recipe | CountingRecipe | None = None,
     epochs: int | float | None = None,
     batch_size: int | None = None,
-    seed: int = 0,
+    seed: SupportsIndex = 0,
     device: str | torch.device = "auto",
     validation: tuple[Any, Any] | None = None,
     watch: Watch = lambda _: None,
@@ -52,6 +53,7 @@ def fit(
         labelled = isinstance(model, CountingRGM)
         return arrays_for(images, labels, shape=model.config.image, classes=model.num_classes, labelled=labelled)
 
+    number = as_seed(seed)
     data = checked(images, labels)
     held_out = None if validation is None else checked(*validation)
     model.to(resolve_device(device))
@@ -65,12 +67,12 @@ def fit(
             if known < len(data):
                 chosen = chosen.with_hidden_labels()
             chosen = chosen.adjusted(epochs=epochs, batch_size=batch_size)
-            trainer = NeuralTrainer(model, data, held_out, chosen, seed=seed)
+            trainer = NeuralTrainer(model, data, held_out, chosen, seed=number)
         case CountingRGM():
             if isinstance(recipe, str | Recipe):
                 raise RGMError("a CountingRGM is fitted by EMRecipe(…) or ExemplarRecipe(…): leave `recipe` out")
             counts = adjusted(recipe or default_recipe(model.config), epochs=epochs, batch_size=batch_size)
-            trainer = CountingTrainer(model, data, held_out, counts, seed=seed)
+            trainer = CountingTrainer(model, data, held_out, counts, seed=number)
         case _:
             raise RGMError(f"there is no trainer for a {type(model).__name__}")
     return finished(trainer, watch, callbacks)
