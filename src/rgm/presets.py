@@ -78,6 +78,10 @@ PRESETS: dict[str, Preset] = {
         "the same tree fitted better: all images, a few minutes, exact evidence and completions, no gradients",
         model="rgm.counting.config:counting", recipe="rgm.counting.learning:EMRecipe", size=28, kind="counting",
     ),
+    "exact": Preset(
+        "8-bit pixels under hidden Chow–Liu trees, fitted by expectation–maximisation: exact bits per dimension",
+        model="rgm.counting.config:exact", recipe="rgm.counting.stepwise:StepwiseRecipe", size=28, kind="counting",
+    ),
 }
 # fmt: on
 NETWORKS = tuple(name for name, preset in PRESETS.items() if preset.kind == "network")

@@ -13,6 +13,7 @@ from typing import NoReturn
 from cyclopts import App, CycloptsError
 
 from rgm.cli.codes import complete, decode, encode, sample
+from rgm.cli.compress import compress, decompress
 from rgm.cli.doctor import doctor
 from rgm.cli.explore import explore
 from rgm.cli.measure import compare, evaluate, experiment
@@ -34,7 +35,7 @@ app = App(
     help_format="markdown",
     suppress_keyboard_interrupt=False,
 )
-for command in (run, train, experiment, evaluate, compare, encode, decode, sample, complete):
+for command in (run, train, experiment, evaluate, compare, encode, decode, sample, complete, compress, decompress):
     app.command(command)
 for command in (info, pack, export, judge, explore, cache, doctor):
     app.command(command)
