@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Discriminator, Field
 
 from rgm.errors import RGMError
-from rgm.model.bounds import Positive, Share, Size
+from rgm.model.bounds import Positive, Share, Size, as_classes, as_shape
 from rgm.presets import preset_of
 
 Shape = tuple[int, int, int]
@@ -137,7 +137,5 @@ def counting(image: Shape = (1, 28, 28), classes: int = 10, images: int | None =
 def counting_preset(name: str, image: Shape, classes: int, images: int | None = None) -> CountingConfig:
     """Return the counting model of a named preset; raise RGMError for an invalid combination."""
     maker = preset_of(name, "counting").make_model()
-    if classes < 2:
-        raise RGMError(f"a concept needs at least 2 classes to choose from, but the data have {classes}")
-    found: CountingConfig = maker(image, classes, images)
+    found: CountingConfig = maker(as_shape(image), as_classes(classes), images)
     return found

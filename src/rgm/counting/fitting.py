@@ -7,6 +7,7 @@ from rgm.counting.exemplars import ExemplarRecipe, PaperLearner
 from rgm.counting.learning import EMRecipe, Labels, Learner, Pixels
 from rgm.counting.model import CountingRGM
 from rgm.errors import RGMError
+from rgm.runtime.seeds import whole
 
 Recipe = ExemplarRecipe | EMRecipe
 Steps = PaperLearner | Learner
@@ -27,9 +28,7 @@ def adjusted(recipe: Recipe, *, epochs: float | None, batch_size: int | None) ->
     The paper's takes one pass. Raises RGMError for invalid numbers.
     """
     if batch_size is not None:
-        if batch_size < 1:
-            raise RGMError(f"the batch size must be at least 1, but is {batch_size}")
-        recipe = replace(recipe, batch_size=batch_size)
+        recipe = replace(recipe, batch_size=whole(batch_size, "the batch size"))
     if epochs is None:
         return recipe
     if isinstance(recipe, ExemplarRecipe):

@@ -127,7 +127,7 @@ class CountingRGM(TreePosterior):
         self, z: Codes, level: int, *, generator: torch.Generator | None = None, temperature: float = 1.0
     ) -> list[Tensor]:
         """Return codes of every level below z_ℓ, sampled top-down given it, finest first; levels count from 1."""
-        self._check_temperature(temperature)
+        self._check_drawing(generator, temperature)
         tables = self.tables()
         if level < self.depth:
             return tables.tree.descend(z, generator, temperature=temperature, level=level - 1)
@@ -159,7 +159,7 @@ class CountingRGM(TreePosterior):
         """
         self._check_codes(z1)
         self._check_keep(keep, z1)
-        self._check_temperature(temperature)
+        self._check_drawing(generator, temperature)
         z1, keep = z1.to(self.device), keep.to(self.device).expand_as(z1)
         concepts = self._concept_of_each(concept, len(z1))
         parts = []
