@@ -59,7 +59,9 @@ def push_to_hub(model: RGM, repository: str, *, private: bool = False, token: st
     """
     with TemporaryDirectory() as name:
         folder = model.save_pretrained(name)
-        return push(save_folder(folder, load_checkpoint(folder)), repository, private=private, token=token)
+        save_folder(folder, load_checkpoint(folder))
+        (folder / MARKER).unlink()
+        return push(folder, repository, private=private, token=token)
 
 
 def card(checkpoint: Checkpoint, evidence: EvidenceRecord | None = None) -> str:
