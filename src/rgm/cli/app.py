@@ -55,8 +55,6 @@ def main() -> None:
     try:
         app(sys.argv[1:], exit_on_error=False, print_error=False)
         sys.stdout.flush()
-    except PermissionError as error:
-        _leave(2, f"{error.filename}: permission denied")
     except (RGMError, CycloptsError) as error:
         _leave(2, " ".join(str(error).split()))
     except KeyboardInterrupt:
@@ -70,7 +68,9 @@ def main() -> None:
         raise SystemExit(0) from None
     except OSError as error:
         if error.errno != errno.ENOSPC:
-            raise
+            if error.filename is None:
+                raise
+            _leave(2, f"{error.filename}: {(error.strerror or str(error)).lower()}")
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         _leave(2, "no space left on the device that the output goes to: free some")
     except Exception as error:
