@@ -1,10 +1,10 @@
 """The preset exact measured: bits per dimension of 8-bit test images, the lossless coder, and what else it can do.
 
     rgm train --preset exact --data mnist --out runs/exact
-    python benchmarks/exact.py runs/exact [--data D] [--images N] [--out FILE]
+    python benchmarks/exact.py runs/exact [--images N] [--coded N] [--out FILE]
 
 Prints what it measures as JSON, on the test split of the model's data, with 95 % intervals over images, and writes it
-to FILE after every part. `--images` takes the first N test images alone, for the coder too.
+to FILE after every part. `--images` takes the first N test images alone, `--coded` N for the coder.
 """
 
 import io
@@ -14,7 +14,7 @@ import platform
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from cyclopts import App
@@ -91,8 +91,16 @@ def samples(model: CountingRGM, train: ImageSet, test: ImageSet) -> dict[str, An
 
 
 @app.default
-def main(model: str, *, data: str | None = None, images: int | None = None, out: Path | None = None) -> None:
-    """Measure one model."""
+def main(
+    model: str,
+    *,
+    data: str | None = None,
+    images: int | None = None,
+    coded: int | None = None,
+    parts: tuple[Literal["likelihood", "coder", "samples"], ...] = ("likelihood", "coder", "samples"),
+    out: Path | None = None,
+) -> None:
+    """Measure one model; `coded` is the number of images for the coder, by default all."""
     checkpoint = load_checkpoint(model)
     tree = checkpoint.model
     assert isinstance(tree, CountingRGM)
@@ -107,13 +115,13 @@ def main(model: str, *, data: str | None = None, images: int | None = None, out:
         "counts": tree.size,
         "machine": f"{platform.machine()}, PyTorch {torch.__version__}, {torch.get_num_threads()} threads",
     }
-    parts = {
+    measures = {
         "likelihood": lambda: likelihood(tree, test),
-        "coder": lambda: coder(tree, test.images),
+        "coder": lambda: coder(tree, test.images[:coded]),
         "samples": lambda: samples(tree, train, test),
     }
-    for part, measure in parts.items():
-        found[part] = measure()
+    for part in parts:
+        found[part] = measures[part]()
         print(json.dumps({part: found[part]}), flush=True)
         if out is not None:
             write_json(out, found)

@@ -9,13 +9,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rgm.counting import queries
-from rgm.counting.config import CountingConfig, PixelSymbols, PixelValues, RankedSymbols, counting_preset
+from rgm.counting.config import CountingConfig, PixelSymbols, PixelValues, counting_preset
 from rgm.counting.posterior import TreePosterior, Visible, sample_states
 from rgm.counting.queries import Explanation
 from rgm.counting.tree import Upward, safe_log
 from rgm.errors import RGMError
 from rgm.model.generative import CELL_BATCH_SIZE, Codes, Images, Parents
-from rgm.model.likelihood import Bernoulli
+from rgm.model.likelihood import Bernoulli, Categorical
 from rgm.model.receptive import Box
 from rgm.model.results import FreeEnergy, Inference, Samples, concatenate
 
@@ -312,24 +312,20 @@ class CountingRGM(TreePosterior):
         return self.log_evidence(images).logsumexp(dim=1) - math.log(self.num_classes)
 
     @property
-    def pixels(self) -> Bernoulli | None:
-        """The distribution of a binary pixel; None where the symbols are none."""
-        return Bernoulli() if isinstance(self.config.symbols, PixelSymbols) else None
-
-    @property
-    def is_density(self) -> bool:
-        """Whether p(x | z_1) is a probability of what `observe` returns: true for pixels, false for other symbols."""
-        return not isinstance(self.config.symbols, RankedSymbols)
-
-    @property
     def is_eight_bit(self) -> bool:
         """Whether p(x) is a probability of 8-bit pixels, so that its bits per dimension compare with the literature."""
         return isinstance(self.config.symbols, PixelValues) and self.config.symbols.values == 256
 
     @property
-    def pixels_kind(self) -> str:
-        """The name of the distribution of the observations."""
-        return "categorical" if isinstance(self.config.symbols, PixelValues) else super().pixels_kind
+    def pixels(self) -> Bernoulli | Categorical | None:
+        """The distribution of a pixel; None where the symbols are not pixels."""
+        match self.config.symbols:
+            case PixelSymbols():
+                return Bernoulli()
+            case PixelValues(values=values):
+                return Categorical(values=values)
+            case _:
+                return None
 
     # Fields
 

@@ -141,10 +141,6 @@ class TreePosterior(RGM):
             appearance=self.leaves.appearance(symbols / symbols.sum(dim=3, keepdim=True).clamp_min(tiny)),
         )
 
-    def fit_symbols(self, images: Images) -> None:
-        """Fit the parameters of the symbols, if there are any."""
-        self.leaves.fit(images)
-
     def _smoothed(self) -> Tables:
         """Return the tables of pixel values, whose counts are smoothed here (`rgm.counting.smoothing`)."""
         symbols, *links, top = self.counts
@@ -165,6 +161,10 @@ class TreePosterior(RGM):
             likelihood=likelihood,
             appearance=self.leaves.appearance(shares),
         )
+
+    def fit_symbols(self, images: Images) -> None:
+        """Fit the parameters of the symbols, if there are any."""
+        self.leaves.fit(images)
 
     def symbols(self, images: Images) -> Tensor:
         """Return the symbols of images: (groups, n, symbols) in the type of the counts, or numbers of values."""

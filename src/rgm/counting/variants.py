@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from rgm.counting.config import CountingConfig
@@ -60,7 +59,7 @@ class Scattered(CountingRGM):
         """Fit the parameters of the symbols, if there are any."""
         super().fit_symbols(_permuted(images, self.order))
 
-    def symbols(self, images: Images) -> Float[Tensor, "groups n symbols"]:
+    def symbols(self, images: Images) -> Tensor:
         """Return the symbols of permuted images."""
         return super().symbols(_permuted(images, self.order))
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from rgm.distributions.noise import Source, bernoulli
 from rgm.errors import RGMError
-from rgm.model.likelihood import Bernoulli, PixelConfig
+from rgm.model.likelihood import Bernoulli, Categorical, PixelConfig
 from rgm.model.receptive import Box
 from rgm.model.results import FreeEnergy, Inference, Samples, concatenate
 from rgm.model.stored import StoredModel
@@ -215,7 +215,7 @@ class RGM(StoredModel):
 
     @property
     @abstractmethod
-    def pixels(self) -> PixelConfig | None:
+    def pixels(self) -> PixelConfig | Categorical | None:
         """The distribution of a pixel; None where the observations are symbols of the whole image."""
 
     def observe(self, images: Images, generator: Source = None) -> Images:
@@ -230,7 +230,7 @@ class RGM(StoredModel):
 
     @property
     def pixels_kind(self) -> str:
-        """The name of the distribution of a pixel: `gaussian`, `bernoulli`, or `ranked symbols`."""
+        """The name of the distribution of a pixel: `gaussian`, `bernoulli`, `categorical`, or `ranked symbols`."""
         return "ranked symbols" if self.pixels is None else self.pixels.kind
 
     # Fields
