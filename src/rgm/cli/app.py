@@ -14,6 +14,7 @@ from cyclopts import App, CycloptsError
 from rgm.cli.codes import complete, decode, encode, sample
 from rgm.cli.doctor import doctor
 from rgm.cli.explore import explore
+from rgm.cli.films import predict
 from rgm.cli.measure import compare, evaluate, experiment
 from rgm.cli.models import export, info, judge, pack
 from rgm.cli.train import cache, run, train
@@ -24,11 +25,11 @@ ISSUES = "https://github.com/rgm-developers/rgm/issues"
 
 app = App(
     name="rgm",
-    help="Renormalizing generative models of images: train them, test their three claims, use their codes.",
+    help="Renormalizing generative models of images and films: train them, test their three claims, use their codes.",
     version_flags=["--version"],
     help_format="markdown",
 )
-for command in (run, train, experiment, evaluate, compare, encode, decode, sample, complete):
+for command in (run, train, experiment, evaluate, compare, encode, decode, sample, complete, predict):
     app.command(command)
 for command in (info, pack, export, judge, explore, cache, doctor):
     app.command(command)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from rgm.cli import options
+from rgm.cli.films import evaluate_film, is_film
 from rgm.cli.terminal import progress, show, show_measures
 from rgm.errors import RGMError
 
@@ -74,6 +75,15 @@ def evaluate(
     from rgm.evaluation.split import infer_split
     from rgm.storage.files import write_json
 
+    if is_film(model):
+        if claims or controls:
+            raise RGMError(
+                "the claims over time are tested by `rgm experiment time`: leave --claims and --controls out"
+            )
+        table = evaluate_film(model, data, split, data_dir, out, device)
+        if not quiet:
+            show(table)
+        return
     if samples < 1:
         raise RGMError(f"the importance-weighted bound needs at least one sample, but --samples is {samples}")
     checkpoint = options.load(model, device, folder=out)
