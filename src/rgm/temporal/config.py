@@ -104,7 +104,16 @@ class TemporalConfig:
     dynamics: DynamicsConfig
 
     def __post_init__(self) -> None:
-        """Raise RGMError for frames that cannot be."""
+        """Raise RGMError for frames that cannot be, or neighbourhoods of grey or of places' own kernels."""
+        flow = self.dynamics
+        if isinstance(flow, FlowConfig) and flow.neighbourhood is not None:
+            if self.tones > 2 or self.image[0] > 1 or flow.places == "each":
+                raise RGMError(
+                    "neighbourhoods are of black and white frames with shared kernels, but the model has "
+                    f"{self.tones} tones, {self.image[0]} channels and kernels of {flow.places} places"
+                )
+            if flow.neighbourhood % 2 == 0:
+                raise RGMError(f"the side of a neighbourhood is an odd number of pixels, but is {flow.neighbourhood}")
         if self.image[0] not in (1, 3) or not all(1 <= side <= 4096 for side in self.image[1:]):
             raise RGMError(
                 f"frames have 1 or 3 channels and 1 to 4,096 pixels a side, but {' × '.join(map(str, self.image))} "

@@ -10,7 +10,7 @@ from rgm.temporal.results import NextFrames
 
 Tones = UInt8[Tensor, "n time channels height width"]
 Visible = Bool[Tensor, "n time channels height width"]
-Expected = Float[Tensor, "n time channels height width"]
+Expected = Float[Tensor, "n _ channels height width"]
 """Expected tones, 0 … tones − 1."""
 
 

@@ -42,7 +42,7 @@ class EventChain:
     @property
     def leak(self) -> Float[Tensor, " events"]:
         """Probability that an event is followed by one from `start` in place of an edge's."""
-        return torch.where(self._left() > 0, self.jump, 1.0).to(self.start)
+        return torch.ones_like(self.start).masked_fill_(self._left() > 0, self.jump)
 
     def _left(self) -> Float[Tensor, " events"]:
         return torch.zeros_like(self.start).index_add_(0, self.source, self.count)

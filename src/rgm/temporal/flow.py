@@ -13,6 +13,7 @@ from rgm.distributions.noise import exponential
 from rgm.temporal.config import FlowConfig
 from rgm.temporal.dynamics import Dynamics, Expected, Tones, Visible
 from rgm.temporal.kernels import Evidence, evidence
+from rgm.temporal.neighbourhoods import Neighbourhoods
 from rgm.temporal.results import NextFrames
 
 BEAM = 24
@@ -208,6 +209,50 @@ class Flow(Dynamics):
             found.append(agreed * hit + (shown.sum() - agreed) * miss)
         return torch.stack(found)
 
+    # A path a neighbourhood
+
+    def neighbourhoods(self) -> Neighbourhoods:
+        """Return the recursion over beliefs of neighbourhoods."""
+        assert self.config.neighbourhood is not None
+        return Neighbourhoods(
+            kernels=self.kernels[0],
+            start=self.start,
+            follow=self.follow,
+            steps=self.displacement(),
+            copied=self.config.copied,
+            lit=float(self.base[1 - int(self.background)]),
+            sight=self.config.sight,
+            side=self.config.neighbourhood,
+        )
+
+    def _recursion(
+        self, tones: Tones, visible: Visible, steps: int = 0, generator: torch.Generator | None = None
+    ) -> tuple[Expected, Float[Tensor, "n time"]]:
+        """Return expected tones of all frames and of `steps` more, and −log p(visible | past) of every frame but one.
+
+        With a generator, pixels that are not seen are drawn one by one.
+        """
+        near, zero = self.neighbourhoods(), int(self.background)
+        lit = (tones != zero).any(dim=2).to(self.start)
+        shown = visible.all(dim=2)
+        field = torch.where(shown[:, 0], lit[:, 0], 0.0)
+        beliefs, found, nats = near.begin(field), [field], []
+        for step in range(1, tones.shape[1] + steps):
+            probs = near.foretell(field, beliefs)
+            seen = step < tones.shape[1]
+            guess = probs if generator is None else torch.bernoulli(probs, generator=generator)
+            after = torch.where(shown[:, step], lit[:, step], guess) if seen else guess
+            known = shown[:, step] if seen else torch.zeros_like(shown[:, 0])
+            chosen = torch.where(after > 0.5, probs, 1 - probs).clamp_min(TINY).log()
+            nats.append(-(chosen * known).flatten(1).sum(dim=1))
+            beliefs = near.update(field, beliefs, after, known)
+            field = after
+            found.append(field)
+        expected = torch.stack(found, dim=1)[:, :, None]
+        expected = expected if zero == 0 else 1 - expected
+        every = torch.stack(nats, dim=1) if nats else expected.new_zeros(len(tones), 0)
+        return expected, every[:, : tones.shape[1] - 1]
+
     # What a model asks
 
     def log_prob(self, tones: Tones, visible: Visible) -> Float[Tensor, " n"]:
@@ -252,6 +297,9 @@ class Flow(Dynamics):
         """Return expected tones of all frames, the paths' posterior, and log p(visible)."""
         weights = self.first_log_prob(tones[:, :1], visible[:, :1])
         evidence = weights.logsumexp(dim=1) - math.log(max(1, len(self.firsts)))
+        if self.config.neighbourhood is not None:
+            expected, nats = self._recursion(tones, visible)
+            return expected, None, evidence - nats.sum(dim=1)
         if bool(visible.all()):
             frames = tones.to(self.start.dtype)
             if tones.shape[1] == 1:
@@ -306,6 +354,8 @@ class Flow(Dynamics):
 
     def predict(self, tones: Tones, visible: Visible, steps: int, generator: torch.Generator | None) -> Expected:
         """Return the frames that follow: expected over the most probable sequences of paths, or along one drawn."""
+        if self.config.neighbourhood is not None:
+            return self._recursion(tones, visible, steps, generator)[0][:, tones.shape[1] :]
         frames, posterior, _ = self._run(tones, visible)
         lit = self._lit_of(frames[:, -1:])[:, 0]
         belief = self.start.expand(len(tones), -1)
@@ -345,6 +395,12 @@ class Flow(Dynamics):
         """Return films that begin with a frame kept from learning and follow a path drawn."""
         chosen = torch.randint(len(self.firsts), (count,), generator=generator)
         films, paths = [], []
+        if self.config.neighbourhood is not None:
+            first = self.firsts[chosen][:, None]
+            visible = torch.ones_like(first, dtype=torch.bool)
+            source = generator or torch.default_generator
+            found = self._recursion(first, visible, steps - 1, source)[0]
+            return found, torch.zeros(count, 0, dtype=torch.int64)
         for place in chosen:
             first = self.firsts[place][None].to(self.start.dtype)
             if steps == 1:
@@ -359,6 +415,9 @@ class Flow(Dynamics):
 
     def next_frames(self, tones: Tones) -> NextFrames:
         """Return the next frame's nats: marginal, and joint, −log Σ_u p(u | x_≤t) Π_i p(x_t+1,i | x_t, u)."""
+        if self.config.neighbourhood is not None:  # pixels are independent given the past
+            nats = self._recursion(tones, torch.ones_like(tones, dtype=torch.bool))[1] / math.prod(self.image)
+            return NextFrames(marginal_nats=nats, joint_nats=nats)
         log = self.path_log_prob(tones)
         posterior = self.filter(log, self.lit(tones)[:, :-1])
         joint = (posterior.predicted.clamp_min(TINY).log() + log).logsumexp(dim=2)

@@ -40,8 +40,8 @@ class Evidence:
     """
 
     agreement: list[Tensor]
-    pair: list[Int64[Tensor, " targets"]]
-    base: list[Float[Tensor, " targets"]]
+    pair: list[Int64[Tensor, " _"]]
+    base: list[Float[Tensor, " _"]]
     constant: Float[Tensor, " pairs"]
     copied: float
 

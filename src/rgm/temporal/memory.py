@@ -108,7 +108,7 @@ class Memory(Dynamics):
     def _members(self, level: int) -> Int64[Tensor, "states width"]:
         return self.get_buffer(f"members_{level}").long()
 
-    def _leaves(self, tones: Tones, visible: Visible) -> Float[Tensor, "symbols n time"]:
+    def _leaves(self, tones: Tones, visible: Visible) -> Float[Tensor, "symbols n padded"]:
         """Return log p(x | tone) of every pixel and tone, 0 where it is hidden; time fills whole spans."""
         time = tones.shape[1]
         flat = tones.flatten(2).permute(2, 0, 1)
@@ -120,7 +120,7 @@ class Memory(Dynamics):
         padding = -time % self.span
         return torch.nn.functional.pad(log, (0, padding)).flatten(0, 1)
 
-    def _up(self, leaves: Float[Tensor, "symbols n time"]) -> Float[Tensor, "steps events n"]:
+    def _up(self, leaves: Float[Tensor, "symbols n padded"]) -> Float[Tensor, "steps events n"]:
         """Return log p(visible | event) of every step."""
         log = leaves
         for level, factor in enumerate(self.factors):

@@ -1,5 +1,6 @@
 """TemporalRGM: the renormalizing generative model of films, whatever its dynamics."""
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -55,6 +56,18 @@ class TemporalRGM(StoredModel):
         `image`: channels, height and width of a frame; `tones`: number of grey levels.
         """
         return cls(film_preset(name, image, tones))
+
+    def by_neighbourhoods(self, side: int | None) -> "TemporalRGM":
+        """Return a flow with the same tables, of which one path holds within a square of `side` pixels.
+
+        So several things that move apart are foretold, learned from films of one. None for one path a frame. Raises
+        RGMError for other dynamics, an even side, grey films, or kernels of each place.
+        """
+        if not isinstance(self.config.dynamics, FlowConfig):
+            raise RGMError(f"neighbourhoods are of flows, but the dynamics are {self.config.dynamics.kind!r}")
+        found = TemporalRGM(replace(self.config, dynamics=replace(self.config.dynamics, neighbourhood=side)))
+        found.load_state_dict(self.state_dict())
+        return found.to(self.device).eval()
 
     def become(self, dynamics: Dynamics, config: TemporalConfig) -> None:
         """Take over what was learned, and the configuration with its sizes."""

@@ -13,7 +13,6 @@ import numpy as np
 from jaxtyping import Int32, Int64, UInt8
 
 Array = np.ndarray
-Rows = Int32[Array, "n width"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +45,7 @@ class Table:
     """Distinct rows of symbols in order of first appearance, with how often each was seen."""
 
     width: int
-    rows: Rows = field(default_factory=lambda: np.zeros((0, 0), dtype=np.int32))
+    rows: Array = field(default_factory=lambda: np.zeros((0, 0), dtype=np.int32))
     counts: Int64[Array, " n"] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     known: dict[bytes, int] = field(default_factory=dict, repr=False)
 
@@ -61,7 +60,7 @@ class Table:
         """Return the number of rows."""
         return len(self.rows)
 
-    def intern(self, rows: Rows, weights: Int64[Array, " n"] | None = None) -> Int32[Array, " n"]:
+    def intern(self, rows: Array, weights: Int64[Array, " n"] | None = None) -> Int32[Array, " n"]:
         """Return the number of each row, new ones appended, and count them."""
         rows = np.ascontiguousarray(rows, dtype=np.int32)
         view = rows.view(np.dtype((np.void, 4 * self.width))).ravel()
