@@ -227,7 +227,7 @@ class Flow(Dynamics):
 
     def _recursion(
         self, tones: Tones, visible: Visible, steps: int = 0, generator: torch.Generator | None = None
-    ) -> tuple[Expected, Float[Tensor, "n time"]]:
+    ) -> tuple[Expected, Float[Tensor, "n _"]]:
         """Return expected tones of all frames and of `steps` more, and −log p(visible | past) of every frame but one.
 
         With a generator, pixels that are not seen are drawn one by one.
