@@ -2,10 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
+from pydantic import Field
 from torch import Tensor
 
 from rgm.model.bounds import Positive, Size
@@ -27,8 +29,9 @@ class FlowRecipe:
     `starts` random starts of shared kernels and one of each place's own are taken `trial` passes over `sample` films,
     and the best on the films held out (`validation`, or a tenth of the films) is taken on to `passes` passes over all
     films. In pass k of a start the evidence is tempered by min(1, 0.05 + 0.1 k). Kernels of each place are smoothed
-    over their neighbours, but for the last `sharpening` passes. Then the chain's dependence on the border ahead is
-    learned in `border_passes`; its counts are smoothed by `smoothing` pseudo-counts.
+    over their neighbours, but for the last `sharpening` passes; there are `own_paths` of them, none for 0, that reach
+    `own_reach`. Then the chain's dependence on the border ahead is learned in `border_passes`; its counts are smoothed
+    by `smoothing` pseudo-counts.
     """
 
     starts: Size = 2
@@ -38,7 +41,7 @@ class FlowRecipe:
     sharpening: int = 6
     border_passes: int = 4
     smoothing: Positive = 4.0
-    own_paths: Size = 16
+    own_paths: Annotated[int, Field(ge=0)] = 16
     own_reach: Size = 3
 
     @property
@@ -68,7 +71,7 @@ def learn_flow(
         order = torch.arange(len(films))
     some = films[order[: recipe.sample].sort().values]
     candidates = [replace(wanted, firsts=0)] * recipe.starts
-    if wanted.places == "shared" and config.tones == 2 and len(films) > 1:
+    if wanted.places == "shared" and recipe.own_paths and config.tones == 2 and len(films) > 1:
         own = replace(wanted, places="each", reach=recipe.own_reach, paths=recipe.own_paths, firsts=0)
         candidates = [*candidates, own]
     best: tuple[float, _Learner] | None = None
