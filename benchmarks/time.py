@@ -159,8 +159,8 @@ def tables(found: dict[str, Any]) -> str:
     lines = [f"Measured by `python benchmarks/time.py` ({found['machine']}).", ""]
     if "memory" in found:
         lines += [
-            "| closed film | learned in | events | wrong pixels: recall | a third missing | 5 % flipped | continued over "
-            "10 × its length |",
+            "| closed film | learned in | events | wrong pixels: recall | a third missing | 5 % flipped | "
+            "continued over 10 × its length |",
             "| --- | --- | --- | --- | --- | --- | --- |",
         ]
         for name, row in found["memory"].items():
@@ -173,7 +173,8 @@ def tables(found: dict[str, Any]) -> str:
         lines += [f"1,000 frames of 12 × 9 pixels are learned in {found['speed']['learn_s']:.2f} s.", ""]
     if "noise" in found:
         lines += [
-            "| pixels flipped in each of 10 showings | | learned in | events | wrong pixels: recall | continued over 10 × |",
+            "| pixels flipped in each of 10 showings | | learned in | events | wrong pixels: recall | "
+            "continued over 10 × |",
             "| --- | --- | --- | --- | --- | --- |",
         ]
         for flips, row in found["noise"].items():
@@ -202,8 +203,13 @@ def tables(found: dict[str, Any]) -> str:
             cells = [f"{found[name][key]:.4f}" if key in found[name] else "–" for name in names]
             lines.append(f"| {title} | " + " | ".join(cells) + " |")
         lines.append("| learned in | " + " | ".join(f"{found[name]['learn_s']:.0f} s" for name in names) + " |")
-        lines += ["", "| squared error over that of repeating the cue's last frame, step | " + " | ".join(
-            str(step) for step in range(1, 9)) + " |", "| --- |" + " --- |" * 8]
+        lines += [
+            "",
+            "| squared error over that of repeating the cue's last frame, step | "
+            + " | ".join(str(step) for step in range(1, 9))
+            + " |",
+            "| --- |" + " --- |" * 8,
+        ]
         for name in names:
             pairs = zip(found[name]["rollout_error"], found[name]["repeat_error"], strict=True)
             lines.append(f"| {titles[name]} | " + " | ".join(f"{a / b:.2f}" for a, b in pairs) + " |")
@@ -211,7 +217,7 @@ def tables(found: dict[str, Any]) -> str:
     if "remembered" in found:
         row = found["remembered"]
         lines += [
-            f"`film-memory` foretells the unseen moving digits with {row['next_frame_nats_per_pixel']:.3f} nats a pixel "
+            f"`film-memory` foretells unseen moving digits with {row['next_frame_nats_per_pixel']:.3f} nats a pixel "
             f"(the first {row['films']} test films): it remembers, and does not generalise.",
             "",
         ]
@@ -221,8 +227,9 @@ def tables(found: dict[str, Any]) -> str:
 def main() -> None:
     """Measure what is not measured yet, or the sections named, and write."""
     found = json.loads(FOUND.read_text()) if FOUND.is_file() else {}
-    found["machine"] = f"{platform.system()} {platform.machine()}, {torch.get_num_threads()} threads of
-    {os.cpu_count()}" for name, measure in SECTIONS.items():
+    threads = f"{torch.get_num_threads()} of {os.cpu_count()} threads"
+    found["machine"] = f"{platform.system()} {platform.machine()}, {threads}"
+    for name, measure in SECTIONS.items():
         if name in found and name not in sys.argv[1:]:
             continue
         if len(sys.argv) > 1 and name not in sys.argv[1:]:
