@@ -181,6 +181,49 @@ def evaluate_film(
     return film_table(f"{model} on {len(test):,} {split} films", measures)
 
 
+def experiment_films(
+    name: str,
+    model: str,
+    data: str | None,
+    data_dir: Path | None,
+    out: Path,
+    seed: int | None,
+    device: str,
+    *,
+    quiet: bool,
+) -> None:
+    """Test the claims over time on a model of films and on controls, and write figures and `time.json`."""
+    from rgm.claims.record import record
+    from rgm.claims.time import control_decisions_over_time, decide_over_time
+    from rgm.cli.tables import claim_table
+    from rgm.data.films import load_films
+    from rgm.evaluation.time import measure_time
+    from rgm.report.figures import png
+    from rgm.report.films import film_strips, films_gif
+    from rgm.storage.files import write_bytes, write_json
+    from rgm.training.films import film_data
+
+    checkpoint = load_film(model, device, folder=out)
+    if name != "time":
+        raise RGMError(f"the experiment {name} is for models of images: models of films take `rgm experiment time`")
+    found = checkpoint.model
+    source = checkpoint.origin.data if data is None else film_data(data)
+    seed = checkpoint.origin.seed if seed is None else seed
+    train = load_films(checkpoint.origin.data, "train", data_dir=data_dir, image=found.config.image).frames
+    test = load_films(source, "test", data_dir=data_dir, image=found.config.image).frames
+    with progress(quiet) as watch:
+        result = measure_time(found, train, test, seed=seed)
+        claims = decide_over_time(result)
+        write_bytes(out / "time.png", png(film_strips(result)))
+        write_bytes(out / "time.gif", films_gif(result))
+        claims += control_decisions_over_time(found, train, test, seed=seed, say=watch.say)
+    write_json(out / "time.json", record(claims, source))
+    if not quiet:
+        for claim in claims:
+            show(claim_table(claim))
+        print("Wrote " + ", ".join(str(out / file) for file in ("time.png", "time.gif", "time.json")))
+
+
 def film_info(model: str) -> None:
     """Describe a model of films."""
     from rgm.cli.tables import plain_table

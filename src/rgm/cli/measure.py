@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from rgm.cli import options
-from rgm.cli.films import evaluate_film, is_film
+from rgm.cli.films import evaluate_film, experiment_films, is_film
 from rgm.cli.terminal import progress, show, show_measures
 from rgm.errors import RGMError
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 def experiment(
     name: Annotated[
-        Literal["abstraction", "instantiation", "locality", "exactness"],
-        Parameter(help="Which experiment; exactness is for counting models (presets counting and paper)."),
+        Literal["abstraction", "instantiation", "locality", "exactness", "time"],
+        Parameter(help="Which experiment; exactness is for counting models, time for models of films."),
     ],
     model: options.Model,
     *,
@@ -34,6 +34,9 @@ def experiment(
 
     Example: `rgm experiment locality runs/first --out figures`
     """
+    if is_film(model) or name == "time":
+        experiment_films(name, model, data, data_dir, out, seed, device, quiet=quiet)
+        return
     from rgm import pipeline
 
     checkpoint = options.load(model, device, folder=out)

@@ -52,13 +52,13 @@ def evaluate_films(model: TemporalRGM, train: Frames, test: Frames) -> FilmMeasu
     """Return the measures of a model on test films; the baselines know the training films."""
     found = model.next_frames(test)
     rollout, repeat = rollout_errors(model, test[:ROLLED])
-    known, asked = (_tones(model, frames) for frames in (train, test))
+    known, asked = (model.tones(frames) for frames in (train, test))
     joint = found.joint_nats
     return FilmMeasures(
         next_frame_nats_per_pixel=float(found.marginal_nats.mean()),
         next_frame_joint_nats_per_pixel=None if joint is None else float(joint.mean()),
-        repeat_nats_per_pixel=repeat_nats(known, asked, model.config.tones),
-        nearest_nats_per_pixel=nearest_nats(known, asked, model.config.tones),
+        repeat_nats_per_pixel=float(repeat_nats(known, asked, model.config.tones).mean()),
+        nearest_nats_per_pixel=float(nearest_nats(known, asked, model.config.tones).mean()),
         soft_memory_nats_per_pixel=float(soft_memory_nats(known, asked, model.config.tones).mean()),
         rollout_error=rollout,
         repeat_error=repeat,
@@ -80,13 +80,13 @@ def rollout_errors(model: TemporalRGM, test: Frames) -> tuple[list[float], list[
     return rolled.tolist(), repeated.tolist()
 
 
-def repeat_nats(train: Tones, test: Tones, tones: int) -> float:
-    """Return −log p(x_t,i | x_t−1,i) in nats a pixel, with the frequencies of the training films."""
+def repeat_nats(train: Tones, test: Tones, tones: int) -> Float[Tensor, " n"]:
+    """Return −log p(x_t,i | x_t−1,i) in nats a pixel of each film, with the frequencies of the training films."""
     return _nats(train[:, :-1], train[:, 1:], test[:, :-1], test[:, 1:], tones)
 
 
-def nearest_nats(train: Tones, test: Tones, tones: int) -> float:
-    """Return the nats a pixel of what followed the nearest training frame, with frequencies from training films.
+def nearest_nats(train: Tones, test: Tones, tones: int) -> Float[Tensor, " n"]:
+    """Return the nats a pixel, of each film, of what followed the nearest training frame, with counted frequencies.
 
     These are counted on an eighth of the training films, at most 20 frames of each, whose neighbours are sought among
     the others.
@@ -97,7 +97,7 @@ def nearest_nats(train: Tones, test: Tones, tones: int) -> float:
     before, after = (part.flatten(0, 1)[:MEMORY] for part in (others[:, :-1], others[:, 1:]))
     counted = after[_nearest(before, own[:, :-1].flatten(0, 1))]
     asked = after[_nearest(before, test[:, :-1].flatten(0, 1))]
-    return _nats(counted, own[:, 1:].flatten(0, 1), asked, test[:, 1:].flatten(0, 1), tones)
+    return _nats(counted, own[:, 1:].flatten(0, 1), asked.view_as(test[:, 1:]), test[:, 1:], tones)
 
 
 def soft_memory_nats(train: Tones, test: Tones, tones: int) -> Float[Tensor, " n"]:
@@ -146,17 +146,12 @@ def _nearest(known: Tensor, asked: Tensor) -> Tensor:
     return torch.cat(parts)
 
 
-def _nats(guess: Tensor, true: Tensor, asked: Tensor, answer: Tensor, tones: int) -> float:
+def _nats(guess: Tensor, true: Tensor, asked: Tensor, answer: Tensor, tones: int) -> Float[Tensor, " n"]:
     counts = _pairs(guess, true, tones) + 0.5
     log = (counts / counts.sum(dim=1, keepdim=True)).log()
-    return -float((_pairs(asked, answer, tones) * log).sum() / answer.numel())
+    return -log[asked.flatten(1).long(), answer.flatten(1).long()].mean(dim=1)
 
 
 def _pairs(first: Tensor, second: Tensor, tones: int) -> Float[Tensor, "tones tones"]:
     numbers = first.flatten().long() * tones + second.flatten().long()
     return numbers.bincount(minlength=tones**2).view(tones, tones).double()
-
-
-def _tones(model: TemporalRGM, frames: Frames) -> Tones:
-    planes = frames.permute(0, 1, 4, 2, 3) if frames.ndim == 5 else frames[:, :, None]
-    return to_tones(planes, model.config.tones)

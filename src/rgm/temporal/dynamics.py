@@ -42,5 +42,9 @@ class Dynamics(nn.Module, ABC):
         """Return films from nothing, with their path."""
 
     @abstractmethod
+    def retold(self, tones: Tones) -> tuple[Float[Tensor, " n"], Expected]:
+        """Return the bits that name each film's most probable path, and the frames that the path tells."""
+
+    @abstractmethod
     def next_frames(self, tones: Tones) -> NextFrames:
         """Return how well each frame is foretold from those before it."""

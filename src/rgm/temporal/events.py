@@ -111,6 +111,21 @@ class EventChain:
             path.append(came.gather(0, path[-1][None])[0])
         return torch.stack(path[::-1], dim=1)
 
+    def path_log_prob(self, path: Int64[Tensor, "n steps"]) -> Float[Tensor, " n"]:
+        """Return log p(e_1, …) of sequences of events, in nats."""
+        size = len(self.start)
+        keys, order = (self.source * size + self.target).sort()
+        found = self.start[path[:, 0]].log()
+        share, leak = self.share, self.leak
+        for before, after in zip(path.T, path.T[1:], strict=False):
+            asked = before * size + after
+            place = torch.searchsorted(keys, asked).clamp_max(max(0, len(keys) - 1))
+            along = torch.zeros_like(found)
+            if len(keys):
+                along = torch.where(keys[place] == asked, share[order[place]], 0.0)
+            found = found + (along + leak[before] * self.start[after]).log()
+        return found
+
     def draw(self, filtered: Filtered, source: Source) -> Int64[Tensor, "n steps"]:
         """Return one path a film, drawn from its posterior: forwards filtered, backwards sampled."""
         share, leak = self.share, self.leak

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from rgm.distributions.noise import exponential
+from rgm.errors import RGMError
 from rgm.temporal.config import FlowConfig
 from rgm.temporal.dynamics import Dynamics, Expected, Tones, Visible
 from rgm.temporal.kernels import Evidence, evidence
@@ -412,6 +413,32 @@ class Flow(Dynamics):
             films.append(torch.cat([first[:, None], after], dim=1))
             paths.append(path)
         return torch.cat(films), torch.cat(paths)
+
+    def retold(self, tones: Tones) -> tuple[Float[Tensor, " n"], Expected]:
+        """Return the bits that name the most probable paths, each given the frames before, and the frames they tell.
+
+        A frame is told by its path and the frame before it. Raises RGMError where each neighbourhood has a path.
+        """
+        posterior = self._run(tones, torch.ones_like(tones, dtype=torch.bool))[1]
+        if posterior is None:
+            raise RGMError("films are retold by one path a frame: take by_neighbourhoods(None), and two frames or more")
+        path, _ = self._path(posterior, self.lit(tones))
+        bits = -posterior.predicted.gather(2, path[..., None]).clamp_min(TINY).log2().sum(dim=(1, 2))
+        chosen = F.one_hot(path, self.config.paths).to(self.start)
+        after = [self.next_expected(*part) for part in self._sources(tones, chosen)]
+        told = torch.cat(after).unflatten(0, path.shape)
+        return bits, torch.cat([tones[:, :1].to(told), told], dim=1)
+
+    def _sources(self, tones: Tones, weights: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        for before, _, share in self._pairs(tones, weights):
+            yield before.to(self.start), share
+
+    def follow_path(self, first: Tones, path: Int64[Tensor, "n steps"]) -> Expected:
+        """Return the films that begin with these frames, (n, 1, …), and follow these paths."""
+        frames = [first[:, 0].to(self.start)]
+        for step in path.T:
+            frames.append(self.next_expected(frames[-1], F.one_hot(step, self.config.paths).to(self.start)))
+        return torch.stack(frames, dim=1)
 
     def next_frames(self, tones: Tones) -> NextFrames:
         """Return the next frame's nats: marginal, and joint, −log Σ_u p(u | x_≤t) Π_i p(x_t+1,i | x_t, u)."""

@@ -112,6 +112,12 @@ class Latent(Dynamics):
         path = torch.cat([first[:, None], chain.walk(first, steps - 1, generator)], dim=1)
         return self._of(path), path
 
+    def retold(self, tones: Tones) -> tuple[Float[Tensor, " n"], Expected]:
+        """Return the bits that name the most probable events, and the frames that these tell."""
+        visible, chain = torch.ones_like(tones, dtype=torch.bool), self.chain()
+        path = torch.cat([chain.most_probable(self.observed(*part)) for part in self._parts(tones, visible)])
+        return -chain.path_log_prob(path) / math.log(2), self._of(path)
+
     def next_frames(self, tones: Tones) -> NextFrames:
         """Return the next frame's nats, marginal over pixels and joint, exact."""
         chain = self.chain()

@@ -30,10 +30,10 @@ class LatentRecipe:
     films held out most probable: `validation`, or the last fifth of the frames.
     """
 
-    window: Size = 4
-    tolerances: tuple[float, ...] = (0.0, 0.01, 0.02, 0.03, 0.05, 0.08)
+    window: Size = 8
+    tolerances: tuple[float, ...] = (0.0, 0.005, 0.01, 0.015, 0.02, 0.025, 0.03, 0.035, 0.045, 0.055, 0.065, 0.08)
     passes: Size = 8
-    smoothing: Positive = 0.05
+    smoothing: Positive = 10.0
 
     @property
     def epochs(self) -> int:
@@ -64,7 +64,7 @@ def learn_latent(
     chosen = recipe.tolerances[0]
     if validation is not None and len(recipe.tolerances) > 1:
         found = []
-        quick, known = replace(recipe, passes=2), set[int]()
+        quick, known = replace(recipe, passes=1), set[int]()
         for number, tolerance in enumerate(recipe.tolerances):
             labels = _exemplars(differs, tolerance)
             events = int(labels.max()) + 1
@@ -115,11 +115,20 @@ def _fitted(
 def _update(
     latent: Latent, share: Float[Tensor, "frames events"], seen: Float[Tensor, "frames symbols"], recipe: LatentRecipe
 ) -> None:
-    """Set p(x_i = v | e) and p(e_1) from how probable each frame's events are."""
+    """Set p(x_i = v | e) and p(e_1) from how probable each frame's events are.
+
+    Counts are smoothed by pseudo-counts of a pixel that has its most frequent tone but for noise, whose rate is that of
+    all pixels.
+    """
     weight = share.sum(dim=0)
     counts = (share.T @ seen).view_as(latent.tables)
-    prior = recipe.smoothing / latent.tones
-    latent.tables.copy_((counts + prior) / (weight[:, None, None] + recipe.smoothing))
+    total = counts.sum(dim=1, keepdim=True)
+    most = counts.amax(dim=1, keepdim=True)
+    noise = ((total - most).sum() / total.sum()).clamp(1e-4, 0.5)
+    likely = counts == most
+    prior = torch.where(likely, 1 - noise, noise / (latent.tones - 1))
+    prior = prior / prior.sum(dim=1, keepdim=True)
+    latent.tables.copy_((counts + recipe.smoothing * prior) / (total + recipe.smoothing))
     latent.start.copy_((weight + 1e-6) / (weight + 1e-6).sum())
 
 

@@ -160,21 +160,28 @@ class Memory(Dynamics):
     def films_of(self, events: Int64[Tensor, "n steps"]) -> Tones:
         """Return the frames of sequences of events, as tones."""
         number, place = events.unique(return_inverse=True)
-        symbols = number[:, None, None]  # (events, frames, symbols), from the top down
-        for level in range(len(self.factors) - 1, -1, -1):
-            members = self._members(level)
-            grid = self._cells[level]
+        symbols = self.descend(number[:, None, None], len(self.factors) - 1)
+        shown = (symbols % self.tones).to(torch.uint8).unflatten(2, self.image)
+        return shown[place].flatten(1, 2)
+
+    def descend(self, symbols: Int64[Tensor, "n _ _"], level: int, lowest: int = 0) -> Int64[Tensor, "n _ _"]:
+        """Return what the states of a level's cells, (n, steps, cells), are made of.
+
+        Symbols of pixels, (n, frames, pixels), or the states of the level below `lowest`.
+        """
+        for here in range(level, lowest - 1, -1):
+            members = self._members(here)
+            grid = self._cells[here]
             below = members[symbols]  # (…, cells, width)
             size = int(grid.max()) + 1
             flat = below.new_zeros(*below.shape[:2], size + 1)
             index = torch.where(grid < 0, size, grid).to(below.device).expand_as(below).flatten(2)
             flat.scatter_(2, index, below.flatten(2))
             symbols = flat[..., :-1]
-            if self.factors[level] == 2:
-                edges = self.get_buffer(f"edges_{level - 1}").long()[symbols]  # (…, cells, 2)
+            if self.factors[here] == 2:
+                edges = self.get_buffer(f"edges_{here - 1}").long()[symbols]  # (…, cells, 2)
                 symbols = edges.permute(0, 1, 3, 2).flatten(1, 2)
-        shown = (symbols % self.tones).to(torch.uint8).unflatten(2, self.image)
-        return shown[place].flatten(1, 2)
+        return symbols
 
     @property
     def _cells(self) -> list[Int64[Tensor, "cells width"]]:
@@ -288,6 +295,14 @@ class Memory(Dynamics):
         first = torch.multinomial(chain.start, count, replacement=True, generator=generator)
         path = torch.cat([first[:, None], chain.walk(first, -(-steps // self.span) - 1, generator)], dim=1)
         return self.films_of(path)[:, :steps].to(self.noise.dtype), path
+
+    def retold(self, tones: Tones) -> tuple[Float[Tensor, " n"], Expected]:
+        """Return the bits that name the most probable events, and the frames that these tell."""
+        visible, chain = torch.ones_like(tones, dtype=torch.bool), self.chain()
+        parts = self._parts(tones, visible)
+        path = torch.cat([chain.most_probable(self._up(self._leaves(*part))) for part in parts])
+        frames = self.films_of(path)[:, : tones.shape[1]].to(self.noise.dtype)
+        return -chain.path_log_prob(path) / math.log(2), frames
 
     def next_frames(self, tones: Tones) -> NextFrames:
         """Return the next frame's nats, each frame given all before it: a frame at a time, exact.

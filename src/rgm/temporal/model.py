@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from rgm.data.films import films_of
@@ -176,6 +176,10 @@ class TemporalRGM(StoredModel):
                 f"but is {visible.dtype} of shape {tuple(visible.shape)}"
             )
         return tones, visible[:, :, None].expand_as(tones)
+
+    def tones(self, frames: Any) -> UInt8[Tensor, "n time channels height width"]:
+        """Return films as the model reads them; raise RGMError for films of another shape."""
+        return self._read(frames, None)[0]
 
     def _shown(self, expected: Tensor) -> Tensor:
         """Return expected tones as frames in [0, 1], in the films' own shape."""
