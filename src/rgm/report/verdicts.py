@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 from rgm.claims.claim import CLAIMS, Claim, Finding, Measure
 from rgm.claims.threshold import Verdict
-from rgm.evaluation.measurements import Property
 from rgm.evaluation.quantities import interval_of, name_of, value_of
 from rgm.report.wording import Row, row, rows
 

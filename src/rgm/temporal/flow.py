@@ -170,17 +170,32 @@ class Flow(Dynamics):
                 groups=n * channels,
             )
             return self.config.copied * flat.view(n, channels, height, width)
-        around = F.unfold(field.reshape(-1, 1, height, width), side, padding=self.config.reach)
-        around = around.view(n, channels, side * side, height * width)
-        found = torch.stack(
-            [
-                torch.einsum("cjp,puj,u->cp", around[film], self.kernels, weights[film])
-                if len(weights) < 4
-                else torch.einsum("cjp,pj->cp", around[film], torch.einsum("puj,u->pj", self.kernels, weights[film]))
-                for film in range(n)
-            ]
-        )
+        around = self._around(field)
+        if n < len(weights[0]):
+            mixed = torch.einsum("puj,nu->npj", self.kernels, weights)
+            found = torch.einsum("ncjp,npj->ncp", around, mixed)
+        else:
+            found = torch.einsum("ncup,nu->ncp", torch.einsum("ncjp,puj->ncup", around, self.kernels), weights)
         return self.config.copied * found.view(n, channels, height, width)
+
+    def copy_each(self, field: Float[Tensor, "n channels height width"]) -> Float[Tensor, "n paths _ _ _"]:
+        """Return λ Σ_j w_u[j] x[i + j] of every path and pixel."""
+        n, channels, height, width = field.shape
+        side = 2 * self.config.reach + 1
+        if len(self.kernels) == 1:
+            weights = self.kernels[0].view(-1, 1, side, side)
+            found = F.conv2d(field.reshape(-1, 1, height, width), weights, padding=self.config.reach)
+            found = found.view(n, channels, -1, height * width)
+        else:
+            found = torch.einsum("ncjp,puj->ncup", self._around(field), self.kernels)
+        return self.config.copied * found.transpose(1, 2).reshape(n, -1, channels, height, width)
+
+    def _around(self, field: Float[Tensor, "n channels height width"]) -> Float[Tensor, "n channels window pixels"]:
+        """Return the values around every pixel, 0 outside of the frame."""
+        n, channels, height, width = field.shape
+        side = 2 * self.config.reach + 1
+        found = F.unfold(field.reshape(-1, 1, height, width), side, padding=self.config.reach)
+        return found.view(n, channels, side * side, height * width)
 
     def next_probs(self, tones: Float[Tensor, "n channels height width"] | Tensor, weights: Tensor) -> Tensor:
         """Return p(x′_i = v | x) of every tone v, (n, tones, channels, height, width), for paths of these weights."""
@@ -333,21 +348,15 @@ class Flow(Dynamics):
         low = field.floor().clamp(0, self.tones - 1)
         rest = field - low
         high = (low + 1).clamp_max(self.tones - 1)
-        log = belief.clamp_min(TINY).log()
-        found = []
-        for path in range(self.config.paths):
-            only = F.one_hot(torch.tensor([path], device=field.device), self.config.paths).to(field)
-            weights = only.expand(len(field), -1)
-            probs = torch.zeros_like(field)
-            for value in range(self.tones):
-                likely = self.noise[:, value]
-                zero = float(likely[int(self.background)])
-                source = (1 - rest) * likely[low.long()] + rest * likely[high.long()] - zero
-                one = self.copy(source, weights)
-                one = one + self.config.copied * zero + (1 - self.config.copied) * float(self.base[value])
-                probs = torch.where(target == value, one, probs)
-            found.append((probs.clamp_min(TINY).log() * visible).flatten(1).sum(dim=1))
-        return log + torch.stack(found, dim=1), Following(self, field)
+        probs = field.new_zeros(len(field), self.config.paths, *self.image)
+        for value in range(self.tones):
+            likely = self.noise[:, value]
+            zero = float(likely[int(self.background)])
+            source = (1 - rest) * likely[low.long()] + rest * likely[high.long()] - zero
+            constant = self.config.copied * zero + (1 - self.config.copied) * float(self.base[value])
+            probs = torch.where((target == value)[:, None], self.copy_each(source) + constant, probs)
+        found = (probs.clamp_min(TINY).log() * visible[:, None]).flatten(2).sum(dim=2)
+        return belief.clamp_min(TINY).log() + found, Following(self, field)
 
     def complete(self, tones: Tones, visible: Visible, generator: torch.Generator | None) -> Expected:  # noqa: ARG002
         """Return films whose hidden pixels are expected given the frames before them: nothing is drawn."""
