@@ -18,7 +18,7 @@ from rgm.data.names import FILM_NAMES
 from rgm.data.sound import read_sound
 from rgm.errors import RGMError, unknown
 
-Frames = UInt8[Tensor, "n frames height width *colour"]
+Frames = UInt8[Tensor, "_ _ height width *colour"]
 """Films of one length: (films, frames, rows, columns), with a last axis of 3 for colour."""
 
 SHORTEST, WIDEST = 2, 4096

@@ -11,7 +11,7 @@ from rgm.data.films import Frames
 from rgm.temporal.dynamics import Tones
 from rgm.temporal.model import TemporalRGM, to_tones
 
-Tones4 = UInt8[Tensor, "n channels height width"]
+Tones4 = UInt8[Tensor, "_ channels height width"]
 CUE, AHEAD = 4, 8
 """Frames of the cue and of the rollout, where the films are long enough."""
 ROLLED = 100

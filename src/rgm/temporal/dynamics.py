@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from rgm.temporal.results import NextFrames
 
-Tones = UInt8[Tensor, "n time channels height width"]
-Visible = Bool[Tensor, "n time channels height width"]
-Expected = Float[Tensor, "n _ channels height width"]
+Tones = UInt8[Tensor, "_ _ channels height width"]
+Visible = Bool[Tensor, "_ _ channels height width"]
+Expected = Float[Tensor, "_ _ channels height width"]
 """Expected tones, 0 … tones − 1."""
 
 
