@@ -105,3 +105,39 @@ def test_a_refused_resume_names_the_option(tmp_path: Path) -> None:
     with pytest.raises(RGMError, match=r"other options \(epochs 0\.1 then, 0\.2 now\)"):
         plan_run(RunConfig(data="digits", preset="seed", epochs=0.2, device="cpu")).carry_out(tmp_path, resume=True)
     assert json.loads((tmp_path / "config.json").read_text())["run"]["epochs"] == 0.1
+
+
+def test_seeds_of_numpy_and_seeds_out_of_range() -> None:
+    images, model = np.zeros((4, 28, 28), dtype=np.uint8), SpatialRGM.from_preset("seed")
+    assert rgm.load_data("digits", seed=np.int64(3)).split == "train"
+    for call in (
+        lambda: rgm.fit(model, images, [0, 1, 2, 3], seed=-1),
+        lambda: rgm.load_data("digits", seed=2**63),
+        lambda: RunConfig(seed=-1),
+    ):
+        with pytest.raises(RGMError, match="a seed must lie in"):
+            call()
+
+
+def test_an_earlier_run_is_kept_aside_unless_it_is_to_be_replaced(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    out, kept = tmp_path / "run", tmp_path / "run-1"
+
+    def train(seed: int, **options: bool) -> None:
+        plan_run(RunConfig(data="digits", preset="seed", epochs=0.1, seed=seed, device="cpu")).carry_out(out, **options)
+
+    train(1)
+    first = {path.relative_to(out): path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    (out / "notes.txt").write_text("mine")
+    train(2)
+    assert f"the earlier run in {out} is kept in {kept}" in caplog.text
+    assert {path.relative_to(kept): path.read_bytes() for path in kept.rglob("*") if path.is_file()} == {
+        name: content for name, content in first.items() if name != Path(".lock")
+    }
+    assert (out / "notes.txt").read_text() == "mine"
+    assert load_checkpoint(out).origin.seed == 2
+    train(2, resume=True)
+    train(3, overwrite=True)
+    assert load_checkpoint(out).origin.seed == 3
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "run-1"]

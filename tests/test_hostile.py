@@ -25,7 +25,7 @@ from starlette.testclient import TestClient
 
 from rgm.claims.record import estimates
 from rgm.data.cache import build_cache, open_cache
-from rgm.data.folder import File, read_images
+from rgm.data.folder import File, Pixels, pixels_of, read_images
 from rgm.data.idx import read_idx
 from rgm.data.images import ImageSet
 from rgm.data.load import from_arrays
@@ -337,7 +337,8 @@ ENCODED = _encoded_images()
 @example(ENCODED[0], [], None, False)
 def test_images(content: bytes, how: list[Edit], channels: int | None, resized: bool) -> None:
     size = (4, 4) if resized else None
-    survives("images", lambda: read_images((Bytes(edited(content, how)),), size=size, channels=channels))
+    file = Bytes(edited(content, how))
+    survives("images", lambda: read_images((file,), size=size, pixels=pixels_of((file,), channels)))
 
 
 @fuzzed
@@ -353,7 +354,7 @@ def test_shards(place: Path, how: list[Edit]) -> None:
     folder = place / "shards"
     folder.mkdir(exist_ok=True)
     (folder / "train.tar").write_bytes(edited(buffer.getvalue()[:4608], how))
-    survives("shards", lambda: read_images(list_shards(folder, "train", seed=0).paths, size=(4, 4), channels=1))
+    survives("shards", lambda: read_images(list_shards(folder, "train", seed=0).paths, size=(4, 4)))
 
 
 @fuzzed
@@ -368,7 +369,7 @@ def test_caches(place: Path, how: list[Edit], what: list[Any], bytewise: bool) -
         for number in range(20):
             Image.fromarray(np.full((4, 4), number, dtype=np.uint8)).save(folder / f"{number}.png")
         listings = {split: _listing(folder, split) for split in ("train", "validation", "test")}
-        build_cache("made", "made here", listings, root)
+        build_cache(Path("made"), listings, root, pixels=Pixels(channels=1))
         (place / "whole.json").write_bytes(header.read_bytes())
     whole = (place / "whole.json").read_bytes()
     if bytewise:

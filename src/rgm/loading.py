@@ -1,5 +1,6 @@
 """Loading any model by path or name."""
 
+import json
 import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -32,6 +33,17 @@ class _Saved:
         """The run folder of the model, if it is in one."""
         folder = self.file.parent
         return folder if self.file.name == FILE and (folder / "config.json").is_file() else None
+
+    @property
+    def checksums(self) -> dict[str, str]:
+        """The checksum of each split that the model's run was given, as far as its folder says so."""
+        if self.run is None:
+            return {}
+        try:
+            known = json.loads((self.run / "config.json").read_text())["data"]
+            return {str(part["split"]): str(part["sha256"]) for part in known}
+        except (OSError, ValueError, KeyError, TypeError):
+            return {}
 
     @property
     def evidence(self) -> Path | None:
@@ -87,10 +99,7 @@ def load_film_checkpoint(model: str | Path) -> FilmCheckpoint:
 
 
 def load_newest(folder: Path) -> Checkpoint:
-    """Return the newest intact checkpoint of a training in a folder; warn of each damaged one.
-
-    Raises RGMError where none is intact.
-    """
+    """Return the newest intact checkpoint in a folder, warning of damaged ones; raise RGMError where none is intact."""
     errors = []
     for file in step_files(folder):
         try:

@@ -26,7 +26,7 @@ from rgm.errors import RGMError
 from rgm.evaluation.abstraction import Abstraction
 from rgm.evaluation.exactness import Exactness, exactness
 from rgm.evaluation.instantiation import Instantiation
-from rgm.evaluation.judge import judge_of
+from rgm.evaluation.judge import Classifier, given_judge, judge_of
 from rgm.evaluation.levels import Levels
 from rgm.evaluation.locality import Locality
 from rgm.evaluation.measurements import Measurements, measure, undecidable_reason
@@ -37,11 +37,10 @@ from rgm.report.page import Report, write_report
 from rgm.runtime.progress import Callback, Say, Watch
 from rgm.storage.files import folder_lock, write_bytes, write_json
 from rgm.training.config import RunConfig
-from rgm.training.folder import own_run_folder
+from rgm.training.folder import JUDGE, own_run_folder
 from rgm.training.run import Plan, RunResult, plan_run
 
 T = TypeVar("T")
-JUDGE = "judge.safetensors"
 Result = Abstraction | Instantiation | Locality | Exactness
 OUT_OF_DISTRIBUTION = 2000
 """Out-of-distribution images of each kind: at most so many."""
@@ -62,7 +61,9 @@ def run(
     out: Path,
     *,
     resume: bool = False,
+    overwrite: bool = False,
     controls: bool = True,
+    judge: Path | None = None,
     watch: Watch = lambda _: None,
     say: Say = lambda _: None,
     callbacks: Sequence[Callback] = (),
@@ -77,13 +78,23 @@ def run(
     say("reading the data")
     plan = plan_run(config)
     own_run_folder(out)
+    if judge is not None:
+        given_judge(judge, plan.sets[0])  # refused before the training
     with folder_lock(out):
-        trained = plan.carry_out(out, resume=resume, watch=watch, callbacks=callbacks)
-        return _examined(plan, trained, out, controls, watch, say, command, start)
+        trained = plan.carry_out(out, resume=resume, overwrite=overwrite, watch=watch, callbacks=callbacks)
+        return _examined(plan, trained, out, controls, judge, watch, say, command, start)
 
 
 def _examined(
-    plan: Plan, trained: RunResult, out: Path, controls: bool, watch: Watch, say: Say, command: str, start: float
+    plan: Plan,
+    trained: RunResult,
+    out: Path,
+    controls: bool,
+    given: Path | None,
+    watch: Watch,
+    say: Say,
+    command: str,
+    start: float,
 ) -> Finished:
     """Do what follows the training: measure, decide, report."""
     config, (train, validation, test) = plan.config, plan.sets
@@ -97,7 +108,7 @@ def _examined(
         write_json(out / "metrics.json", metrics | {"test": measures})
         write_figures(result, out / "figures")
 
-    judge = None if train.labels is None else judge_of(train, kept=out / JUDGE, seed=seed, watch=watch)
+    judge = None if train.labels is None else _judge(train, given, out, seed, watch)
     test = replace(test, classes=trained.origin.classes)
     measured = measure(model, train, test, judge, seed=seed, needed=trained.needed)
     say("reading the test images")
@@ -153,6 +164,12 @@ def _examined(
     return Finished(data=trained.origin.data, measures=measures, claims=decided, report=page)
 
 
+def _judge(train: ImageSet, given: Path | None, folder: Path | None, seed: int, watch: Watch) -> Classifier:
+    if given is not None:
+        return given_judge(given, train)
+    return judge_of(train, kept=folder / JUDGE if folder else None, seed=seed, watch=watch)
+
+
 def _attempted(measure: Callable[[], T]) -> T | None:
     """Return a result, or None where it cannot be measured."""
     try:
@@ -178,27 +195,27 @@ def experiment(
     test: ImageSet,
     *,
     folder: Path | None,
+    judge: Path | None = None,
     seed: int = 0,
     watch: Watch = lambda _: None,
 ) -> Result:
     """Run one experiment on a test split.
 
-    The judge is the data set's: packaged, or kept in `folder`, the model's run folder, or else trained on `train`.
+    The judge is the file `judge`, or else packaged, kept in the run's `folder`, or trained on `train`.
     """
-    kept = folder / JUDGE if folder else None
-    judge = None if train.labels is None else judge_of(train, kept=kept, seed=seed, watch=watch)
-    measured = measure(model, train, test, judge, seed=seed)
+    found = None if train.labels is None else _judge(train, judge, folder, seed, watch)
+    measured = measure(model, train, test, found, seed=seed)
     match name:
         case "abstraction":
             return measured.abstraction
         case "instantiation":
-            return measured.instantiation(_attempted(lambda: measured.quality) if judge else None)
+            return measured.instantiation(_attempted(lambda: measured.quality) if found else None)
         case "locality":
             return measured.locality
         case "exactness":
             if not isinstance(model, CountingRGM):
                 raise RGMError("exact evidence is of counting models: train one with --preset counting or paper")
-            return exactness(model, judge, test, other_kinds(test), seed=seed)
+            return exactness(model, found, test, other_kinds(test), seed=seed)
     raise ValueError(f"there is no experiment {name!r}")
 
 
@@ -219,18 +236,15 @@ def claims(
     test: ImageSet,
     *,
     folder: Path | None,
+    judge: Path | None = None,
     controls: bool = False,
     seed: int = 0,
     watch: Watch = lambda _: None,
     say: Say = lambda _: None,
 ) -> tuple[Measurements, Iterator[Claim]]:
-    """Return what is measured of a model, and the claims about it, and with `controls` those about the controls.
-
-    Claims are yielded as they are decided. The judge is found as in `experiment`.
-    """
-    kept = folder / JUDGE if folder else None
-    judge = None if undecidable_reason(test) else judge_of(train, kept=kept, seed=seed, watch=watch)
-    measured = measure(model, train, test, judge, seed=seed)
+    """Return what is measured of a model, and the claims about it and the `controls`, as they are decided."""
+    classifier = None if undecidable_reason(test) else _judge(train, judge, folder, seed, watch)
+    measured = measure(model, train, test, classifier, seed=seed)
     found = decisions(measured, say=say)
     if controls:
         found = chain(found, control_decisions(measured, train, watch=watch, say=say))

@@ -33,8 +33,7 @@ class Preset:
 
     def make_model(self) -> Callable[..., Any]:
         """Return the function that returns the model's configuration."""
-        found: Callable[..., Any] = resolve_name(self.model)
-        return found
+        return resolve_name(self.model)
 
     def make_recipe(self) -> Any:
         """Return the recipe."""

@@ -11,7 +11,9 @@ from rgm.claims.claim import Claim, Finding, Measure
 from rgm.claims.record import record
 from rgm.claims.threshold import DIGITS, MNIST, Threshold, above, between, thresholds
 from rgm.errors import RGMError
+from rgm.evaluation.split import JudgeOnReal
 from rgm.evaluation.statistics import Estimate, PerImage
+from rgm.report.verdicts import threshold_of
 
 
 def estimate(low: float, high: float) -> Estimate:
@@ -86,7 +88,9 @@ def test_the_record_is_json_without_nan() -> None:
 
 def test_thresholds_are_those_that_were_fixed() -> None:
     assert thresholds("digits") is DIGITS
-    assert thresholds("mnist") is thresholds("fashion-mnist") is MNIST
+    assert thresholds("mnist") is thresholds("pictures") is MNIST
+    assert thresholds("mnist", JudgeOnReal(accuracy=0.9, class_information=0.8)) is MNIST
+    assert thresholds("fashion-mnist")["concept_accuracy"] == above(0.88)
     assert MNIST["own_patch_concentration"].value == 10
     assert MNIST["diversity_ratio"].value == (0.85, 1.15)
     assert [MNIST[name].side for name in ("receptive_field_share", "recall_ratio")] == ["equals", "above"]
@@ -95,6 +99,24 @@ def test_thresholds_are_those_that_were_fixed() -> None:
     with pytest.raises(RGMError, match="in order"):
         Threshold()
     assert DIGITS.keys() == MNIST.keys()
+
+
+def test_thresholds_of_other_sets_follow_from_what_the_judge_reaches_on_real_images() -> None:
+    found = thresholds("pictures", JudgeOnReal(accuracy=0.8, class_information=0.6))
+    assert {name: limit.value for name, limit in found.items() if limit != MNIST[name]} == {
+        "concept_accuracy": 0.72,
+        "concept_information": 0.51,
+        "samples_recognised": 0.68,
+        "changed_concept_recognised": 0.68,
+        "recall_ratio": 0.5,
+    }
+    assert found.keys() == MNIST.keys()
+    limit = found["concept_accuracy"]
+    assert limit.source == "0.90 × the judge's accuracy on real images"
+    measure = Measure(name="concept_accuracy", found=estimate(0.7, 0.75), threshold=limit)
+    (kept,) = record([Claim(claim="abstraction", subject="model", measures=(measure,))], "x")["claims"]  # type: ignore[misc]
+    assert kept["measures"][0]["threshold_source"] == limit.source
+    assert threshold_of(measure) == "at least 72.0 %, 0.90 × the judge's accuracy on real images"
 
 
 def test_findings_beside_a_claim_decide_nothing_and_are_kept() -> None:

@@ -1,12 +1,14 @@
 """The application: help, exit codes, the one line of an error."""
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
-from command_line import done, outside, refused
+from command_line import done, inside, outside, refused
 
 from rgm.cli import app
 from rgm.presets import PRESETS
@@ -121,6 +123,46 @@ def test_an_error_from_below(
         app.main()
     assert left.value.code == code
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_can_be_quiet(helps: dict[str, str], command: str) -> None:
+    assert "--quiet" in helps[command]
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "said"),
+    [
+        (signal.SIGINT, 130, "rgm: interrupted"),
+        (signal.SIGTERM, 143, "rgm: terminated"),
+        (signal.SIGHUP, 129, "rgm: stopped, as its terminal was closed"),
+    ],
+)
+def test_a_signal_is_answered_outside_training(number: signal.Signals, code: int, said: str) -> None:
+    def interrupted(*_: object) -> None:
+        signal.raise_signal(number)
+
+    before = signal.getsignal(number)
+    try:
+        with patch("rgm.loading.load_checkpoint", interrupted):
+            found = inside("info", "mnist")
+    finally:
+        signal.signal(number, before)
+    assert (found.code, found.errors.strip()) == (code, said)
+
+
+def test_signals_that_are_ignored_stay_ignored() -> None:
+    code = "import signal; from rgm.cli import main; import sys; sys.argv = ['rgm', 'info', 'mnist']\n"
+    code += "import rgm.loading as l; load = l.load_checkpoint\n"
+    code += "l.load_checkpoint = lambda m: [signal.raise_signal(n) for n in IGNORED] and load(m)\nmain()"
+    names = "signal.SIGINT, signal.SIGTERM, signal.SIGHUP"
+    code = f"import signal; IGNORED = ({names}); [signal.signal(n, signal.SIG_IGN) for n in IGNORED]; {code}"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert result.returncode == 0, result.stderr
+
+
+def test_resuming_and_replacing_exclude_each_other() -> None:
+    assert "give one of them" in refused("train", "--data", "digits", "--resume", "--overwrite")
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:

@@ -56,7 +56,9 @@ def test_complete_keeps_what_it_is_told(run: Path, tmp_path: Path) -> None:
 
 
 def test_packaged_weights_sample_by_their_name(tmp_path: Path) -> None:
-    outside("sample", "mnist", "--concept", "3", "--count", 2, "--out", tmp_path / "threes.npz")
+    said = outside("sample", "mnist", "--concept", "3", "--count", 2, "--out", tmp_path / "threes.npz").stdout
+    assert said == f"{tmp_path / 'threes.npz'}: images 2 × 1 × 28 × 28, concept 2, z1 2 × 7 × 7\n"
+    assert done("sample", "mnist", "--count", 1, "--out", tmp_path / "all.npz", "--quiet") == ""
     assert np.load(tmp_path / "threes.npz")["images"].shape == (2, 1, 28, 28)
     assert "pretrained" in done("info", "mnist")
 

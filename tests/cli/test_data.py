@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from command_line import done, refused
+from command_line import done, inside, refused
 from PIL import Image
 
 
@@ -29,3 +29,20 @@ def test_its_former_name_still_works(tmp_path: Path) -> None:
     for number in range(40):
         Image.new("L", (8, 8), 6 * number).save(pictures / f"{number}.png")
     assert f"Cache: {out}" in done("store", pictures, "--out", out)
+
+
+def test_pictures_in_colour_are_taken_as_grey_and_others_in_their_place_are_noticed(tmp_path: Path) -> None:
+    pictures, out = tmp_path / "pictures", tmp_path / "run"
+    for number in range(40):
+        place = pictures / ("a" if number % 2 else "b") / f"{number}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (28, 28), (6 * number, 9, 200)).save(place)
+    done("train", "--data", pictures, "--channels", 1, "--preset", "quick", "--epochs", 0.1, "--out", out, "--quiet")
+    assert json.loads((out / "config.json").read_text())["model"]["image"] == [1, 28, 28]
+    unchanged = inside("encode", out, "--out", tmp_path / "codes.npz")
+    assert "checksum" not in unchanged.errors
+    for picture in pictures.rglob("*.png"):
+        Image.new("RGB", (28, 28), (250, 9, 200)).save(picture)
+    changed = inside("encode", out, "--out", tmp_path / "codes.npz")
+    assert changed.code == 0
+    assert f"the test images of {pictures} are not those of the model's training run" in changed.errors

@@ -54,3 +54,20 @@ def test_a_signal_waits_for_the_step_under_way_and_is_acted_on_at_once_where_non
         with pytest.raises(SystemExit) as ended:
             signal.raise_signal(signal.SIGTERM)
         assert ended.value.code == 143
+        watch(record(3))
+        signal.raise_signal(signal.SIGHUP)
+        with pytest.raises(SystemExit) as ended:
+            watch(record(4))
+        assert ended.value.code == 129
+
+
+def test_a_signal_that_is_ignored_stays_ignored() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with progress(quiet=True) as watch:
+            watch(record(1))
+            signal.raise_signal(signal.SIGINT)
+            watch(record(2))
+            assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -291,3 +291,12 @@ def test_images_of_one_flat_colour_are_said_to_be_so(tmp_path: Path, caplog: pyt
         write(tmp_path / f"{i}.png", 0)
     load_data(str(tmp_path))
     assert "of one flat colour" in caplog.text
+
+
+def test_the_ground_under_transparent_images_is_one_for_the_whole_folder(tmp_path: Path) -> None:
+    for i in range(20):
+        ink = np.zeros((8, 8, 4), dtype=np.uint8)
+        ink[:4] = (200, 200, 200, 255) if i == 5 else (10, 10, 10, 255)
+        Image.fromarray(ink).save(tmp_path / f"{i:02}.png")
+    for split in ("train", "validation", "test"):
+        assert load_data(str(tmp_path), split).images[:, :, 4:].unique().tolist() == [255]

@@ -1,14 +1,26 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
 import torch
+from onnx import TensorProto, helper, numpy_helper
 
 from rgm.data.images import ImageSet, to_unit
 from rgm.data.jitter import jitter
 from rgm.data.load import from_arrays, load_data
 from rgm.errors import RGMError
-from rgm.evaluation.judge import Judge, JudgeConfig, judge_accuracy, judge_of, load_judge, save_judge, train_judge
+from rgm.evaluation.judge import (
+    Judge,
+    JudgeConfig,
+    given_judge,
+    judge_accuracy,
+    judge_of,
+    load_judge,
+    save_judge,
+    train_judge,
+)
 
 
 def test_learns_the_embedded_digits(digits_judge: Judge) -> None:
@@ -64,3 +76,45 @@ def test_the_packaged_judge_is_right_on_mnist() -> None:
     judge = judge_of(replace(train, name="by another name"))
     assert judge.config.trained_on == train.sha256
     assert judge_accuracy(judge, load_data("mnist", "test")) >= 0.993
+
+
+def linear_graph(path: Path, weights: np.ndarray) -> None:
+    """Write a graph that flattens images and multiplies them by (pixels, classes) weights."""
+    side = round(len(weights) ** 0.5)
+    graph = helper.make_graph(
+        [helper.make_node("Flatten", ["x"], ["flat"], axis=1), helper.make_node("MatMul", ["flat", "w"], ["logits"])],
+        "linear",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 1, side, side])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", weights.shape[1]])],
+        [numpy_helper.from_array(weights, "w")],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+
+
+def test_a_classifier_of_the_users_own(tmp_path: Path, digits: ImageSet) -> None:
+    weights = np.random.default_rng(0).normal(size=(784, 10)).astype(np.float32)
+    linear_graph(tmp_path / "own.onnx", weights)
+    images = to_unit(digits.images[:150])
+    found = given_judge(tmp_path / "own.onnx", digits).predict(images)
+    logits = images.flatten(1) @ torch.from_numpy(weights)
+    torch.testing.assert_close(found.probabilities, logits.softmax(dim=1), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(found.features, logits, rtol=1e-4, atol=1e-4)
+    save_judge(tmp_path / "own.safetensors", Judge(JudgeConfig(channels=1, classes=10, width=4)))
+    assert given_judge(tmp_path / "own.safetensors", digits).predict(images).probabilities.shape == (150, 10)
+
+
+def test_a_classifier_that_does_not_fit_is_refused(tmp_path: Path, digits: ImageSet) -> None:
+    linear_graph(tmp_path / "few.onnx", np.zeros((784, 3), dtype=np.float32))
+    linear_graph(tmp_path / "small.onnx", np.zeros((100, 10), dtype=np.float32))
+    (tmp_path / "broken.onnx").write_bytes(b"no graph")
+    save_judge(tmp_path / "colour.safetensors", Judge(JudgeConfig(channels=3, classes=10, width=4)))
+    for name, message in (
+        ("few.onnx", r"outputs of shape \(3,\), but .* 10 classes"),
+        ("small.onnx", r"does not take images of shape \(1, 28, 28\)"),
+        ("colour.safetensors", r"does not take images of shape \(1, 28, 28\)"),
+        ("broken.onnx", "cannot be read as an ONNX graph"),
+        ("absent.onnx", "no judge at"),
+    ):
+        with pytest.raises(RGMError, match=message) as refused:
+            given_judge(tmp_path / name, digits)
+        assert "\n" not in str(refused.value)

@@ -211,21 +211,21 @@ def test_work_grows_with_the_pixels() -> None:
 def test_black_and_white_pixels_are_bernoulli(generator: torch.Generator) -> None:
     model = SpatialRGM.from_preset("likelihood").eval()
     grey = torch.rand(4, 1, 28, 28, generator=generator)
-    observed = model.likelihood.observe(grey.expand(4, 1, 28, 28), generator)
+    observed = model.observe(grey.expand(4, 1, 28, 28), generator)
     assert set(observed.unique().tolist()) == {0.0, 1.0}
     z1 = one_hot(torch.randint(128, (4, 7, 7), generator=generator), 128)
     expected = torch.distributions.Bernoulli(model.mean_image(z1)).log_prob(observed).sum((1, 2, 3))
     torch.testing.assert_close(model.likelihood.log_prob(observed, z1), expected)
-    many = model.likelihood.observe(torch.full((1, 1, 200, 200), 0.3), generator)
+    many = model.observe(torch.full((1, 1, 200, 200), 0.3), generator)
     assert float(many.mean()) == pytest.approx(0.3, abs=4 * math.sqrt(0.21 / 40_000))
 
 
 def test_grey_values_are_not_a_density() -> None:
-    plain = SpatialRGM(config=preset("likelihood", (1, 28, 28), 10, binarise="none")).likelihood
+    plain = SpatialRGM(config=preset("likelihood", (1, 28, 28), 10, binarise="none"))
     image = torch.rand(1, 1, 28, 28)
     assert plain.observe(image) is image
     assert not plain.is_density
-    assert SpatialRGM.from_preset("likelihood").likelihood.is_density
+    assert SpatialRGM.from_preset("likelihood").is_density
     with pytest.raises(RGMError, match="use the preset likelihood"):
         preset("standard", (1, 28, 28), 10, binarise="dynamic")
 

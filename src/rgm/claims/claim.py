@@ -48,7 +48,7 @@ class Claim:
 
     claim: Property | TimeProperty
     subject: str
-    measures: tuple[Measure, ...]
+    measures: tuple[Measure, ...] = ()
     context: tuple[Finding, ...] = ()
     undecided: str = ""
 
@@ -62,10 +62,7 @@ class Claim:
 
     @property
     def deciding(self) -> Measure | None:
-        """The measure that decides: of those with the claim's verdict, the nearest to the wrong side or deepest in it.
-
-        None where no measure could be taken.
-        """
+        """The measure with the claim's verdict that is nearest to the wrong side or deepest in it, if any."""
         alike = [measure for measure in self.measures if measure.verdict == self.verdict]
         return min(alike, key=lambda one: one.threshold.margin(one.found), default=None)
 
@@ -100,8 +97,3 @@ def decide(
         ),
         context=tuple(one for one in found if one.name not in thresholds),
     )
-
-
-def undecided(name: Property | TimeProperty, reason: str, *, subject: str = "model") -> Claim:
-    """Return a claim for which no measure could be taken."""
-    return Claim(claim=name, subject=subject, measures=(), undecided=reason)

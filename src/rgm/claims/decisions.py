@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from functools import cache, partial
 
-from rgm.claims.claim import CLAIMS, Claim, decide, undecided
+from rgm.claims.claim import CLAIMS, Claim, decide
 from rgm.claims.threshold import Thresholds, thresholds
 from rgm.data.images import ImageSet
 from rgm.errors import RGMError
@@ -19,14 +19,15 @@ def decisions(
 ) -> Iterator[Claim]:
     """Yield the three claims about a model as they are decided; all are undecided where the images allow no verdict.
 
-    `limits`: thresholds by measure, else the data set's.
+    `limits`: thresholds by measure, else those of the data set.
     """
     reason = undecidable_reason(measured.test)
     for number, name in enumerate(CLAIMS, start=1):
         if reason:
-            yield undecided(name, reason)
+            yield Claim(claim=name, subject="model", undecided=reason)
             continue
         say(f"claim {number} of {len(CLAIMS)}: {name}")
+        limits = limits or _limits(measured)
         yield _decided(name, measured, limits)
 
 
@@ -38,13 +39,11 @@ def control_decisions(
     watch: Watch = lambda _: None,
     say: Say = lambda _: None,
 ) -> Iterator[Claim]:
-    """Yield the claims about the controls, on fewer images than the model's: they fail by far.
-
-    Nothing is yielded where the images allow no verdict.
-    """
+    """Yield the claims about the controls, on fewer images; none where the images allow no verdict."""
     model, seed = measured.model, measured.seed
     if undecidable_reason(measured.test) or measured.judge is None or not isinstance(model, RGM):
         return
+    limits = limits or _limits(measured)
     test = few_of(measured.test, TEST_IMAGES, seed)
     real = cache(partial(reference, measured.judge, train, test, limit=SIZES.samples, seed=seed))
     for subject, control, names in controls(model, train, seed=seed, watch=watch):
@@ -54,10 +53,15 @@ def control_decisions(
             yield _decided(name, fewer, limits, subject)
 
 
-def _decided(name: Property, measured: Measurements, limits: Thresholds | None, subject: str = "model") -> Claim:
+def _limits(measured: Measurements) -> Thresholds:
+    """Return the thresholds of a model's test images, which its controls share."""
+    return thresholds(measured.test.name, measured.split.judge_on_real)
+
+
+def _decided(name: Property, measured: Measurements, limits: Thresholds, subject: str = "model") -> Claim:
     """Return a claim, undecided where what it needs cannot be measured."""
     try:
         findings = measured.findings(name)
     except RGMError as error:
-        return undecided(name, str(error), subject=subject)
-    return decide(name, findings, limits or thresholds(measured.test.name), subject=subject)
+        return Claim(claim=name, subject=subject, undecided=str(error))
+    return decide(name, findings, limits, subject=subject)

@@ -26,6 +26,7 @@ def record(claims: Sequence[Claim], data: str) -> dict[str, object]:
                 "measures": [
                     finding_record(measure)
                     | {"threshold": measure.threshold.value, "side": measure.threshold.side, "verdict": measure.verdict}
+                    | ({"threshold_source": measure.threshold.source} if measure.threshold.source else {})
                     for measure in claim.measures
                 ],
                 "context": [finding_record(finding) for finding in claim.context],

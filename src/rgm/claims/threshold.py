@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from rgm.errors import RGMError
+from rgm.evaluation.split import JudgeOnReal
 from rgm.evaluation.statistics import Estimate
 
 Side = Literal["above", "below", "between", "equals"]
@@ -16,10 +17,14 @@ ROUNDING = 1e-6
 
 @dataclass(frozen=True, kw_only=True)
 class Threshold:
-    """The range in which a measure must lie: `low` alone, `high` alone, both for a range, or equal ones for a value."""
+    """The range in which a measure must lie: `low` alone, `high` alone, both for a range, or equal ones for a value.
+
+    `source` says what it follows from; nothing where it was fixed for the data set.
+    """
 
     low: float = -math.inf
     high: float = math.inf
+    source: str = ""
 
     def __post_init__(self) -> None:
         """Raise RGMError for a range that holds nothing, or everything."""
@@ -59,10 +64,7 @@ class Threshold:
                 return f"{self.low:g} to {self.high:g}"
 
     def margin(self, found: Estimate) -> float:
-        """Return how far an estimate lies from the nearer bound, in half-widths of its interval; negative outside.
-
-        Infinite where there is no interval.
-        """
+        """Return an estimate's distance from the nearer bound in half-widths of its interval; negative outside."""
         inside = min(found.estimate - self.low, self.high - found.estimate)
         half = (found.high - found.low) / 2
         return inside / half if half > 0 else math.copysign(math.inf, inside)
@@ -129,6 +131,39 @@ DIGITS: Thresholds = {
 learned from so few. Recognition's stood at 0.75 until a factorised prior reached it, on the digits, and was raised."""
 
 
-def thresholds(data: str) -> Thresholds:
-    """Return a data set's thresholds: its own, or MNIST's where it has none."""
-    return {"digits": DIGITS}.get(data, MNIST)
+FASHION_MNIST: Thresholds = {
+    **MNIST,
+    "concept_accuracy": above(0.88),
+    "concept_information": above(0.80),
+    "samples_recognised": above(0.85),
+    "changed_concept_recognised": above(0.85),
+}
+"""Those of Fashion-MNIST, whose shirts, coats and pullovers are alike: classifiers of its size are right in 93 %."""
+OWN: Mapping[str, Thresholds] = {"mnist": MNIST, "digits": DIGITS, "fashion-mnist": FASHION_MNIST}
+"""The data sets that have thresholds of their own."""
+RECALL_OF_REAL = 0.5
+"""Least recall of samples over that of real images, on data sets without thresholds of their own."""
+
+
+def thresholds(data: str, judge: JudgeOnReal | None = None) -> Thresholds:
+    """Return a data set's thresholds: its own, or those that follow from real images by one rule.
+
+    With J the judge's accuracy on real test images and I its class information: concept accuracy ≥ 0.90 J, concept
+    information ≥ 0.85 I, samples and changed concepts recognised ≥ 0.85 J, recall ≥ 0.5 of real; the rest, and all of
+    them without a judge, as for MNIST.
+    """
+    if data in OWN or judge is None:
+        return OWN.get(data, MNIST)
+
+    def share(factor: float, of: float, what: str) -> Threshold:
+        return Threshold(low=round(factor * of, 4), source=f"{factor:.2f} × {what} on real images")
+
+    right, known = "the judge's accuracy", "the judge's class information"
+    return {
+        **MNIST,
+        "concept_accuracy": share(0.90, judge.accuracy, right),
+        "concept_information": share(0.85, judge.class_information, known),
+        "samples_recognised": share(0.85, judge.accuracy, right),
+        "changed_concept_recognised": share(0.85, judge.accuracy, right),
+        "recall_ratio": above(RECALL_OF_REAL),
+    }

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from rgm.claims.claim import Claim, decide, undecided
+from rgm.claims.claim import Claim, decide
 from rgm.claims.threshold import Thresholds, above, below, between
 from rgm.data.films import Frames
 from rgm.evaluation.time import TIME_PROPERTIES, TimeResult, findings_of, time_controls
@@ -26,7 +26,7 @@ def decide_over_time(result: TimeResult) -> list[Claim]:
     return [
         decide(name, found, OVER_TIME)
         if (found := result.findings[name])
-        else undecided(name, "these dynamics have none of what it takes")
+        else Claim(claim=name, subject="model", measures=(), undecided="these dynamics have none of what it takes")
         for name in TIME_PROPERTIES
     ]
 

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import traceback
+from contextlib import suppress
 from typing import NoReturn
 
 from cyclopts import App, CycloptsError
@@ -17,17 +18,22 @@ from rgm.cli.explore import explore
 from rgm.cli.films import predict
 from rgm.cli.measure import compare, evaluate, experiment
 from rgm.cli.models import export, info, judge, pack
+from rgm.cli.terminal import STOPPING
 from rgm.cli.train import cache, run, train
 from rgm.errors import RGMError
 from rgm.runtime.threads import settle_threads
 
 ISSUES = "https://github.com/rgm-developers/rgm/issues"
 
+ENDINGS = {129: "stopped, as its terminal was closed", 143: "terminated"}
+"""What is said of a command that a signal has ended, by exit code."""
+
 app = App(
     name="rgm",
     help="Renormalizing generative models of images and films: train them, test their three claims, use their codes.",
     version_flags=["--version"],
     help_format="markdown",
+    suppress_keyboard_interrupt=False,
 )
 for command in (run, train, experiment, evaluate, compare, encode, decode, sample, complete, predict):
     app.command(command)
@@ -43,9 +49,9 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # what a terminal or pipe cannot encode
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        signal.signal(signal.SIGHUP, lambda *_: sys.exit(129))
+    for number in STOPPING:
+        if number != signal.SIGINT and signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, lambda number, _: sys.exit(128 + number))
     try:
         app(sys.argv[1:], exit_on_error=False, print_error=False)
         sys.stdout.flush()
@@ -55,6 +61,10 @@ def main() -> None:
         _leave(2, " ".join(str(error).split()))
     except KeyboardInterrupt:
         _leave(130, "interrupted")
+    except SystemExit as stopped:
+        if stopped.code not in ENDINGS:
+            raise
+        _leave(stopped.code, ENDINGS[stopped.code])
     except BrokenPipeError:  # the reader of our output has closed it, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(0) from None
@@ -71,5 +81,6 @@ def main() -> None:
 
 
 def _leave(code: int, message: str) -> NoReturn:
-    print(f"rgm: {message}", file=sys.stderr)
+    with suppress(OSError):  # a terminal that is gone
+        print(f"rgm: {message}", file=sys.stderr)
     raise SystemExit(code) from None

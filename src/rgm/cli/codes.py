@@ -1,12 +1,15 @@
 """Commands that turn images into codes and codes into images: `encode`, `decode`, `sample` and `complete`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from rgm.cli import options
 from rgm.cli.films import Mask, complete_film, is_film, sample_films
+
+if TYPE_CHECKING:
+    from rgm.export.arrays import Arrays
 
 
 def encode(
@@ -17,6 +20,7 @@ def encode(
     split: options.SplitName = "test",
     data_dir: options.DataDir = None,
     device: options.Device = "auto",
+    quiet: options.Quiet = False,
 ) -> None:
     """Write the codes, concept probabilities and reconstructions of a split, in the data set's own order.
 
@@ -28,7 +32,7 @@ def encode(
     from rgm.export import arrays
 
     checkpoint = options.load(model, device, file=out)
-    arrays.write(out, arrays.encoded(checkpoint.model, options.read(checkpoint, data, split, data_dir)))
+    _write(out, arrays.encoded(checkpoint.model, options.read(checkpoint, data, split, data_dir)), quiet)
 
 
 def decode(
@@ -37,6 +41,7 @@ def decode(
     *,
     out: options.ArraysFile,
     device: options.Device = "auto",
+    quiet: options.Quiet = False,
 ) -> None:
     """Write the images that codes decode to.
 
@@ -47,7 +52,7 @@ def decode(
     from rgm.export import arrays
 
     checkpoint = options.load(model, device, file=out)
-    arrays.write(out, arrays.decoded(checkpoint.model, arrays.read_codes(codes)))
+    _write(out, arrays.decoded(checkpoint.model, arrays.read_codes(codes)), quiet)
 
 
 def sample(
@@ -59,6 +64,7 @@ def sample(
     steps: Annotated[int, Parameter(help="Frames of each film, for a model of films.")] = 20,
     seed: options.Seed = 0,
     device: options.Device = "auto",
+    quiet: options.Quiet = False,
 ) -> None:
     """Sample images of a concept: ancestral sampling at temperature 1, no sample rejected.
 
@@ -74,7 +80,7 @@ def sample(
 
     checkpoint = options.load(model, device, file=out)
     concepts = arrays.concepts_named(concept, checkpoint.origin.classes)
-    arrays.write(out, arrays.sampled(checkpoint.model, concepts, count, seed))
+    _write(out, arrays.sampled(checkpoint.model, concepts, count, seed), quiet)
 
 
 def complete(
@@ -86,6 +92,7 @@ def complete(
     mask: Mask = None,
     seed: options.Seed = 0,
     device: options.Device = "auto",
+    quiet: options.Quiet = False,
 ) -> None:
     """Sample the missing cells of a grid of codes, conditioned on the cells that are kept and on a concept.
 
@@ -102,4 +109,14 @@ def complete(
 
     checkpoint = options.load(model, device, file=out)
     wanted = None if concept is None else arrays.concepts_named(concept, checkpoint.origin.classes)
-    arrays.write(out, arrays.completed(checkpoint.model, codes, wanted, seed))
+    _write(out, arrays.completed(checkpoint.model, codes, wanted, seed), quiet)
+
+
+def _write(out: Path, content: "Arrays", quiet: bool) -> None:
+    """Write arrays, and say what was written."""
+    from rgm.export import arrays
+
+    arrays.write(out, content)
+    if not quiet:
+        shapes = ", ".join(f"{name} {' × '.join(map(str, array.shape))}" for name, array in content.items())
+        print(f"{out}: {shapes}")

@@ -5,6 +5,7 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from rgm.cli import options
 from rgm.cli.terminal import show
 from rgm.errors import RGMError
 
@@ -13,14 +14,16 @@ EXTRAS = {"onnx": "onnx", "tensorboard": "tensorboard", "hub": "huggingface_hub"
 VARIABLES = ("RGM_DATA_DIR", "RGM_CACHE_DIR", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES")
 
 
-def doctor() -> None:
+def doctor(*, quiet: options.Quiet = False) -> None:
     """Print what a bug report needs: versions, machine, devices, extras, and where data and weights are.
 
     Example: `rgm doctor`
     """
     from rgm.cli.tables import plain_table
 
-    show(plain_table("rgm doctor", findings()))
+    found = findings()
+    if not quiet:
+        show(plain_table("rgm doctor", found))
 
 
 def findings() -> dict[str, str]:

@@ -19,6 +19,7 @@ def explore(
     allow_origin: Annotated[str | None, Parameter(help="Address of the page behind a proxy, http://….")] = None,
     data_dir: options.DataDir = None,
     device: options.Device = "auto",
+    quiet: options.Quiet = False,
 ) -> None:
     """Open an interactive page: draw an image, see its codes and concept, change a cell, sample from a concept.
 
@@ -48,11 +49,13 @@ def explore(
     explorer = Explorer(checkpoint.model, checkpoint.origin.classes, model, test, measured)
     if export is not None:
         write_page(explorer, export, runtime)
-        print(f"{export}: any web server can serve it, such as python -m http.server --directory {export}")
+        if not quiet:
+            print(f"{export}: any web server can serve it, such as python -m http.server --directory {export}")
         return
 
     def started(address: str) -> None:
-        print(f"{address}  (stop with Ctrl-C)", flush=True)
+        if not quiet:
+            print(f"{address}  (stop with Ctrl-C)", flush=True)
         if browser:
             webbrowser.open(address)
 

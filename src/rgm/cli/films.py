@@ -116,7 +116,7 @@ def sample_films(model: str, out: Path, count: int, steps: int, seed: int, devic
     write_film(out, found.frames, path=found.path)
 
 
-def train_film(config: "RunConfig", out: Path, *, quiet: bool) -> None:
+def train_film(config: "RunConfig", out: Path, *, overwrite: bool, quiet: bool) -> None:
     """Train a model of films, and measure it on the test films."""
     import json
 
@@ -126,7 +126,7 @@ def train_film(config: "RunConfig", out: Path, *, quiet: bool) -> None:
     from rgm.training.folder import VERSION
 
     with progress(quiet) as watch:
-        result = train_films(config, out, watch=watch)
+        result = train_films(config, out, overwrite=overwrite, watch=watch)
         watch.say("measuring the test films")
         train, _, test = result.films
         measures = evaluate_films(result.model, train.frames, test.frames).measures()

@@ -25,6 +25,7 @@ def experiment(
     *,
     data: options.Data = None,
     data_dir: options.DataDir = None,
+    judge: options.JudgeFile = None,
     out: Annotated[Path, Parameter(help="Folder for the figures and NAME.json.")] = Path(),
     seed: options.ModelSeed = None,
     device: options.Device = "auto",
@@ -43,7 +44,9 @@ def experiment(
     seed = checkpoint.origin.seed if seed is None else seed
     with progress(quiet) as watch:
         sets = options.read_comparable(checkpoint, data, ("train", "test"), data_dir)
-        result = pipeline.experiment(name, checkpoint.model, *sets, folder=checkpoint.run, seed=seed, watch=watch)
+        result = pipeline.experiment(
+            name, checkpoint.model, *sets, folder=checkpoint.run, judge=judge, seed=seed, watch=watch
+        )
     files = pipeline.write_experiment(name, result, out)
     if not quiet:
         show_measures(name, result.measures())
@@ -56,6 +59,7 @@ def evaluate(
     data: options.Data = None,
     split: options.SplitName = "test",
     data_dir: options.DataDir = None,
+    judge: options.JudgeFile = None,
     claims: Annotated[bool, Parameter(help="Also evaluate the three claims.", negative="")] = False,
     controls: Annotated[options.Controls, Parameter(negative="")] = False,
     out: Annotated[Path | None, Parameter(help="Folder for evaluation.json, evidence.json, figures/.")] = None,
@@ -99,6 +103,7 @@ def evaluate(
                 train,
                 test,
                 folder=checkpoint.run,
+                judge=judge,
                 controls=controls,
                 seed=seed,
                 watch=watch,
@@ -128,6 +133,7 @@ def compare(
     *models: Annotated[str, Parameter(help="Two or more, as MODEL elsewhere; the first is the reference.")],
     data: options.Data = None,
     data_dir: options.DataDir = None,
+    judge: options.JudgeFile = None,
     out: Annotated[Path | None, Parameter(help="Folder for comparison.html and comparison.json.")] = None,
     seed: options.Seed = 0,
     device: options.Device = "auto",
@@ -142,7 +148,7 @@ def compare(
     from rgm import pipeline
     from rgm.claims.comparison import compare as compared
     from rgm.cli.tables import comparison_table
-    from rgm.report.comparison import write_comparison
+    from rgm.report.page import write_comparison
     from rgm.storage.files import write_json
 
     if len(set(models)) != len(models) or len(models) < 2:
@@ -155,7 +161,7 @@ def compare(
         found[model] = []
         with progress(quiet) as watch:
             decided = pipeline.claims(
-                checkpoint.model, *sets, folder=checkpoint.run, seed=seed, watch=watch, say=watch.say
+                checkpoint.model, *sets, folder=checkpoint.run, judge=judge, seed=seed, watch=watch, say=watch.say
             )[1]
             for claim in decided:
                 found[model].append(claim)

@@ -11,10 +11,10 @@ from rgm.cli.terminal import progress, show, show_measures
 from rgm.errors import RGMError
 
 
-def info(model: options.Model) -> None:
+def info(model: options.Model, *, quiet: options.Quiet = False) -> None:
     """Describe a model: its preset, its training data, its levels, its size.
 
-    Example: `rgm info runs/first`
+    Example: `rgm info runs/first`. With `--quiet` a model is only checked.
     """
     if is_film(model):
         film_info(model)
@@ -36,10 +36,11 @@ def info(model: options.Model) -> None:
             how = f"{level.recognition.kind} recognition, {level.recognition.estimator.kind}"
         rows[f"z{number}"] = f"{grid} grid of {level.states} states, {how}"
     rows |= {"concepts": ", ".join(origin.classes), "parameters": f"{checkpoint.model.size:,}"}
-    show(plain_table(model, rows))
+    if not quiet:
+        show(plain_table(model, rows))
 
 
-def pack(model: options.Model, *, out: options.WeightsFile) -> None:
+def pack(model: options.Model, *, out: options.WeightsFile, quiet: options.Quiet = False) -> None:
     """Write a model as one small file to share: in half precision, without the state of its training.
 
     Example: `rgm pack runs/first --out first.safetensors`
@@ -48,6 +49,8 @@ def pack(model: options.Model, *, out: options.WeightsFile) -> None:
 
     checkpoint = options.load(model, "cpu", file=out)
     save_model(out, checkpoint.model, checkpoint.origin, dtype=checkpoint.model.packed_type)
+    if not quiet:
+        print(f"{out}: {out.stat().st_size / 1e6:.1f} MB")
 
 
 def export(
@@ -56,6 +59,7 @@ def export(
     onnx: Annotated[Path | None, Parameter(help="Folder for ONNX graphs. Needs the extra onnx.")] = None,
     hub: Annotated[Path | None, Parameter(help="Folder for upload to the Hugging Face Hub.")] = None,
     pymdp: Annotated[Path | None, Parameter(help="The .npz file of A, B and D for pymdp.")] = None,
+    quiet: options.Quiet = False,
 ) -> None:
     """Write a model for other programs: ONNX graphs, a folder for the Hugging Face Hub, or arrays for pymdp.
 
@@ -68,7 +72,7 @@ def export(
     Hub: `model.safetensors`, `config.json`, and `README.md`: the model card, with the evidence where there is some.
 
     pymdp, for counting models: `levels`, and of each level ℓ = 1 … an agent's `A_ℓ`, `A_dependencies_ℓ`, `B_ℓ`, `D_ℓ`;
-    `reading` and `own`, what each symbol counts.
+    `weighted` and `likelihood`, the weights of each symbol.
     """
     from rgm.counting.model import CountingRGM
     from rgm.export.hub import save_folder
@@ -78,12 +82,13 @@ def export(
 
     if onnx is None and hub is None and pymdp is None:
         raise RGMError("nothing to write: name a folder with --onnx DIR or --hub DIR, or a file with --pymdp FILE.npz")
-    checkpoint = options.load(model, "cpu")
+    checkpoint, written = options.load(model, "cpu"), []
     if onnx is not None:
-        graphs = exported(options.networks(model, checkpoint, "take --hub"), writable_folder(onnx))
-        print("Wrote " + ", ".join(map(str, graphs)))
+        written.append(
+            ", ".join(map(str, exported(options.networks(model, checkpoint, "take --hub"), writable_folder(onnx))))
+        )
     if hub is not None:
-        print(f"Wrote {save_folder(hub, checkpoint)}; upload it with: hf upload OWNER/NAME {hub}")
+        written.append(f"{save_folder(hub, checkpoint)}; upload it with: hf upload OWNER/NAME {hub}")
     if pymdp is not None:
         if not isinstance(checkpoint.model, CountingRGM):
             raise RGMError(
@@ -91,7 +96,9 @@ def export(
                 "paper and counting train"
             )
         save_pymdp(writable_file(pymdp), pymdp_arrays(checkpoint.model))
-        print(f"Wrote {pymdp}")
+        written.append(str(pymdp))
+    for what in () if quiet else written:
+        print(f"Wrote {what}")
 
 
 def judge(
@@ -100,6 +107,7 @@ def judge(
     data: options.TrainingData = "mnist",
     data_dir: options.DataDir = None,
     seed: options.Seed = 0,
+    device: options.Device = "auto",
     quiet: options.Quiet = False,
 ) -> None:
     """Train the judge: the independent classifier of reconstructions and samples.
@@ -108,12 +116,14 @@ def judge(
     """
     from rgm.data.load import load_data
     from rgm.evaluation.judge import judge_accuracy, save_judge, train_judge
+    from rgm.runtime.device import resolve_device
     from rgm.storage.files import writable_file
 
     writable_file(out)
+    target = resolve_device(device)
     images, test = (load_data(data, split, data_dir=data_dir) for split in ("train", "test"))
     with progress(quiet) as watch:
-        trained = train_judge(images, seed=seed, watch=watch)
+        trained = train_judge(images, seed=seed, device=target, watch=watch)
     save_judge(out, trained)
     if not quiet:
         show_measures(str(out), {"test_accuracy": judge_accuracy(trained, test)})

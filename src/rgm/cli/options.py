@@ -16,7 +16,8 @@ from cyclopts.validators import Number
 
 from rgm.data.names import DATA_NAMES
 from rgm.errors import RGMError
-from rgm.training.config import SEEDS, RunConfig
+from rgm.runtime.seeds import SEEDS
+from rgm.training.config import RunConfig
 
 if TYPE_CHECKING:
     from rgm.data.images import ImageSet, Split
@@ -34,6 +35,10 @@ DEFAULTS = RunConfig()
 LATEST = Path("runs/latest")
 RunFolder = Annotated[Path, Parameter(help="The run folder.")]
 Resume = Annotated[bool, _FLAG, Parameter(help="Continue the run in --out, or start one if there is none.")]
+JudgeFile = Annotated[
+    Path | None, Parameter(help="Your own classifier as the judge: a file of `rgm judge`, or an ONNX graph.")
+]
+Overwrite = Annotated[bool, _FLAG, Parameter(help="Replace the run in --out, which else is kept beside it.")]
 Controls = Annotated[bool, Parameter(help="Also evaluate the claims on controls that must fail.")]
 Board = Annotated[Path | None, Parameter(help="Folder for TensorBoard files. Needs the extra tensorboard.")]
 Quiet = Annotated[bool, _FLAG, Parameter(help="Print errors only.")]
@@ -84,7 +89,13 @@ def read(checkpoint: "Checkpoint", data: str | None, split: "Split", data_dir: P
     from rgm.data.load import load_data
 
     channels, height, width = checkpoint.model.config.image
-    return load_data(data or checkpoint.origin.data, split, data_dir=data_dir, size=(height, width), channels=channels)
+    name = data or checkpoint.origin.data
+    found = load_data(name, split, data_dir=data_dir, size=(height, width), channels=channels)
+    if data is None and checkpoint.checksums.get(split, found.sha256) != found.sha256:
+        log.warning(
+            "the %s images of %s are not those of the model's training run: their checksum differs", split, name
+        )
+    return found
 
 
 def read_comparable(
@@ -108,3 +119,9 @@ def read_comparable(
 def command_line() -> str:
     """Return the command as it was typed."""
     return shlex.join(["rgm", *sys.argv[1:]])
+
+
+def either(resume: bool, overwrite: bool) -> None:
+    """Raise RGMError for options that contradict each other."""
+    if resume and overwrite:
+        raise RGMError("--resume continues the run in --out and --overwrite replaces it: give one of them")

@@ -5,7 +5,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 PATIENCE_S = 30.0
 """Without a terminal, training prints a line at least this often."""
+
+
+STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+"""The signals that end a command."""
 
 
 class _Bars:
@@ -88,12 +92,13 @@ class Watcher:
 
     def __call__(self, record: StepRecord) -> None:
         """Show a step, and raise the interruption that a signal asked for during it."""
-        if self.display:
-            self.display.show(record)
         self.training = record.step < record.steps and not self.pending
         if self.pending:
-            print("rgm: stopped; a checkpoint was saved, and --resume continues from it", file=sys.stderr)
+            with suppress(OSError):  # a terminal that is gone
+                print("rgm: stopped; a checkpoint was saved, and --resume continues from it", file=sys.stderr)
             raise self.pending.pop()
+        if self.display:
+            self.display.show(record)
 
     def say(self, text: str) -> None:
         """Show what is done next."""
@@ -102,7 +107,7 @@ class Watcher:
 
     def on_signal(self, number: int, _frame: FrameType | None) -> None:
         """Defer a signal to the end of the current step; act at once outside training, or on a second signal."""
-        error = KeyboardInterrupt() if number == signal.SIGINT else SystemExit(143)
+        error = KeyboardInterrupt() if number == signal.SIGINT else SystemExit(128 + number)
         if self.pending or not self.training:
             raise error
         self.pending.append(error)
@@ -110,11 +115,11 @@ class Watcher:
 
 @contextmanager
 def progress(quiet: bool = False) -> Iterator[Watcher]:
-    """Return a watcher that shows progress on stderr and lets Ctrl-C and SIGTERM interrupt training.
+    """Return a watcher that shows progress on stderr and lets Ctrl-C, SIGTERM and a hang-up interrupt training.
 
     On a terminal, bars; in a log, a line at each stage and every half minute; nothing if `quiet`. A signal takes effect
-    after the current step, so that the checkpoint is complete: Ctrl-C raises KeyboardInterrupt, SIGTERM
-    SystemExit(143). A second one takes effect at once.
+    after the current step, so that the checkpoint is complete: Ctrl-C raises KeyboardInterrupt, the others SystemExit
+    of 128 and their number. A second one takes effect at once. Signals that the process ignores stay ignored.
     """
     from rich.console import Console  # imported with the first progress, so that `rgm --help` answers at once
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -129,7 +134,9 @@ def progress(quiet: bool = False) -> Iterator[Watcher]:
     watcher, console = Watcher(), Console(stderr=True)
     in_main = threading.current_thread() is threading.main_thread()
     with ExitStack() as stack:
-        for number in (signal.SIGINT, signal.SIGTERM) if in_main else ():
+        for number in STOPPING if in_main else ():
+            if signal.getsignal(number) is signal.SIG_IGN:
+                continue
             stack.callback(signal.signal, number, signal.signal(number, watcher.on_signal))
         if not quiet and console.is_terminal:
             watcher.display = _Bars(stack.enter_context(Progress(*columns, console=console)))

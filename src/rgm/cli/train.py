@@ -33,7 +33,9 @@ def run(
     *,
     out: options.RunFolder = options.LATEST,
     resume: options.Resume = False,
+    overwrite: options.Overwrite = False,
     controls: options.Controls = True,
+    judge: options.JudgeFile = None,
     tensorboard: options.Board = None,
     quiet: options.Quiet = False,
 ) -> None:
@@ -52,12 +54,15 @@ def run(
         )
     if started_together():
         raise RGMError("`rgm run` is for one process: train with `torchrun … -m rgm train`, then `rgm run --resume`")
+    options.either(resume, overwrite)
     with progress(quiet) as watch:
         result = pipeline.run(
             config,
             out,
             resume=resume,
+            overwrite=overwrite,
             controls=controls,
+            judge=judge,
             watch=watch,
             say=watch.say,
             callbacks=_callbacks(tensorboard),
@@ -78,6 +83,7 @@ def train(
     *,
     out: options.RunFolder = options.LATEST,
     resume: options.Resume = False,
+    overwrite: options.Overwrite = False,
     tensorboard: options.Board = None,
     quiet: options.Quiet = False,
 ) -> None:
@@ -88,13 +94,16 @@ def train(
     if preset_of(config.preset).kind == "film":
         if resume:
             raise RGMError("films are learned in one piece, without checkpoints: leave --resume out")
-        train_film(config, out, quiet=quiet)
+        train_film(config, out, overwrite=overwrite, quiet=quiet)
         return
     from rgm.runtime.distributed import joined
     from rgm.training.run import plan_run
 
+    options.either(resume, overwrite)
     with joined(config.device) as processes, progress(quiet or not processes.first) as watch:
-        result = plan_run(config).carry_out(out, resume=resume, watch=watch, callbacks=_callbacks(tensorboard))
+        result = plan_run(config).carry_out(
+            out, resume=resume, overwrite=overwrite, watch=watch, callbacks=_callbacks(tensorboard)
+        )
     if processes.first and not quiet:
         if config.precision != "float32" or config.compile:
             print(f"Trained in {config.precision}{', networks compiled' if config.compile else ''}")

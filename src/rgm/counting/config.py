@@ -7,6 +7,7 @@ from pydantic import Discriminator, Field
 
 from rgm.errors import RGMError
 from rgm.model.bounds import Positive, Share, Size
+from rgm.model.stored import Configuration, Level
 from rgm.presets import preset_of
 
 Shape = tuple[int, int, int]
@@ -38,19 +39,6 @@ SymbolConfig = Annotated[PixelSymbols | RankedSymbols, Discriminator("kind")]
 
 
 @dataclass(frozen=True, kw_only=True)
-class CountingLevel:
-    """One level: its grid and its number of states."""
-
-    grid: tuple[Size, Size]
-    states: Size
-
-    @property
-    def shape(self) -> Shape:
-        """States, height and width of the level's field."""
-        return (self.states, *self.grid)
-
-
-@dataclass(frozen=True, kw_only=True)
 class Smoothing:
     """Pseudo-counts of the Dirichlet priors, and the share of outliers among symbols.
 
@@ -66,13 +54,13 @@ class Smoothing:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CountingConfig:
+class CountingConfig(Configuration):
     """A whole model. `image` is (channels, height, width); the last two levels are the root and the concept."""
 
     kind: Literal["counting"] = "counting"
     image: Shape
     symbols: SymbolConfig
-    levels: Annotated[tuple[CountingLevel, ...], Field(min_length=3, max_length=16)]
+    levels: Annotated[tuple[Level, ...], Field(min_length=3, max_length=16)]
     smoothing: Smoothing = Smoothing()
 
     def __post_init__(self) -> None:
@@ -82,9 +70,7 @@ class CountingConfig:
         for name, level in (("root", self.levels[-2]), ("concept", self.levels[-1])):
             if level.grid != (1, 1):
                 raise RGMError(f"the {name} is one variable, a grid of (1, 1), but it is {level.grid}")
-        for lower, upper in zip(self.levels, self.levels[1:], strict=False):
-            if upper.grid[0] > lower.grid[0] or upper.grid[1] > lower.grid[1]:
-                raise RGMError(f"a parent's grid of {upper.grid} is larger than its child's {lower.grid}")
+        self.check_grids()
         if self.levels[0].grid == (1, 1):
             _, height, width = self.image
             raise RGMError(
@@ -108,28 +94,22 @@ def paper(
     return CountingConfig(
         image=image,
         symbols=RankedSymbols(),
-        levels=(
-            *(CountingLevel(grid=(side, side), states=states) for side in (4, 2, 1)),
-            CountingLevel(grid=(1, 1), states=classes),
-        ),
+        levels=(*(Level(grid=(side, side), states=states) for side in (4, 2, 1)), Level(grid=(1, 1), states=classes)),
         smoothing=Smoothing(symbols=1 / 16, links=1 / 16, top=1 / 128, outliers=0.0),
     )
 
 
 def counting(image: Shape = (1, 28, 28), classes: int = 10, images: int | None = None) -> CountingConfig:
-    """Return cells of 4 × 4 pixels of 128 states each, under 300 prototypes per class.
-
-    With `images` given, at most one prototype for every ten of them.
-    """
+    """Return cells of 4 × 4 pixels with 128 states, and 300 prototypes a class: of `images`, at most a tenth."""
     prototypes = 300 if images is None else min(300, max(1, images // (10 * classes)))
     symbols = PixelSymbols()
     return CountingConfig(
         image=image,
         symbols=symbols,
         levels=(
-            CountingLevel(grid=(image[1] // symbols.side, image[2] // symbols.side), states=128),
-            CountingLevel(grid=(1, 1), states=prototypes * classes),
-            CountingLevel(grid=(1, 1), states=classes),
+            Level(grid=(image[1] // symbols.side, image[2] // symbols.side), states=128),
+            Level(grid=(1, 1), states=prototypes * classes),
+            Level(grid=(1, 1), states=classes),
         ),
     )
 
@@ -139,5 +119,4 @@ def counting_preset(name: str, image: Shape, classes: int, images: int | None = 
     maker = preset_of(name, "counting").make_model()
     if classes < 2:
         raise RGMError(f"a concept needs at least 2 classes to choose from, but the data have {classes}")
-    found: CountingConfig = maker(image, classes, images)
-    return found
+    return maker(image, classes, images)

@@ -88,7 +88,7 @@ class PaperLearner:
         """Make every distinct group of symbols a state, level by level, and link the root's states to their classes."""
         model, smoothing = self.model, self.model.config.smoothing
         leaves, device = model.leaves, model.device
-        leaves.fit(to_unit(self.basis.to(device)))
+        model.fit_symbols(to_unit(self.basis.to(device)))
         chosen = torch.cat([places[: self.recipe.exemplars] for places in self.members])
         read = model.symbols(to_unit(self.images[chosen].to(device)))
         above = read.unflatten(2, (leaves.variates, leaves.levels - 1))

@@ -22,10 +22,7 @@ def default_recipe(config: CountingConfig) -> Recipe:
 
 
 def adjusted(recipe: Recipe, *, epochs: float | None, batch_size: int | None) -> Recipe:
-    """Return a recipe with another number of passes (`epochs`, a whole number) and another batch size.
-
-    The paper's takes one pass. Raises RGMError for invalid numbers.
-    """
+    """Return a recipe with another number of passes, `epochs`, and batch size; raise RGMError for invalid numbers."""
     if batch_size is not None:
         if batch_size < 1:
             raise RGMError(f"the batch size must be at least 1, but is {batch_size}")

@@ -4,15 +4,15 @@ import math
 from collections.abc import Iterator
 
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Float
 from torch import Tensor
 
 from rgm.counting.config import CountingConfig, PixelSymbols, counting_preset
 from rgm.counting.posterior import TreePosterior, Visible, safe_log, sample_states
 from rgm.counting.tree import Upward
-from rgm.distributions.noise import bernoulli
 from rgm.errors import RGMError
 from rgm.model.generative import CELL_BATCH_SIZE, Codes, Images, Parents
+from rgm.model.likelihood import Bernoulli
 from rgm.model.receptive import Box
 from rgm.model.results import FreeEnergy, Inference, Samples, concatenate
 
@@ -73,15 +73,8 @@ class CountingRGM(TreePosterior):
             parts.append([*codes, by_concept.argmax(dim=1)[:, None, None]])
         return [torch.cat(level) for level in zip(*parts, strict=True)]
 
-    @torch.no_grad()
-    def infer_from_codes(self, z1: Codes) -> Inference:
-        """Return `infer`'s result for given codes: the levels above inferred from them, and their reconstruction.
-
-        Raises RGMError for a grid of another shape or codes out of range.
-        """
-        self._check_codes(z1)
-        parts = self.chunks(z1.to(self.device))
-        return concatenate([self._inference(self._known(part), part) for (part,) in parts])
+    def _infer_from_codes(self, z1: Codes) -> Inference:
+        return concatenate([self._inference(self._known(part), part) for (part,) in self.chunks(z1)])
 
     @torch.no_grad()
     def cell_logits(self, images: Images) -> Float[Tensor, "n states height width"]:
@@ -142,34 +135,17 @@ class CountingRGM(TreePosterior):
         below = self.tables().tree.descend(root, generator, temperature=temperature, messages=messages)
         return [*below, root[:, None, None]]
 
-    @torch.no_grad()
-    def complete(
-        self,
-        z1: Codes,
-        keep: Bool[Tensor, "#n height width"],
-        concept: int | Int64[Tensor, " #n"],
-        *,
-        generator: torch.Generator | None = None,
-        temperature: float = 1.0,
-    ) -> Samples:
-        """Return images whose cells in `keep` have the codes of `z1`, the rest sampled given them and a concept.
-
-        Samples are from the exact posterior: the root first, given all kept cells. Raises RGMError for codes or
-        concepts that the model does not have, or a mask of another shape than the grid.
-        """
-        self._check_codes(z1)
-        self._check_keep(keep, z1)
-        self._check_temperature(temperature)
-        z1, keep = z1.to(self.device), keep.to(self.device).expand_as(z1)
-        concepts = self._concept_of_each(concept, len(z1))
+    def _complete(
+        self, z1: Codes, keep: Tensor, concepts: Tensor, generator: torch.Generator | None, temperature: float
+    ) -> list[Tensor]:
+        """Return samples from the exact posterior: the root first, given all kept cells."""
         parts = []
         for chunk, kept, labels in self.chunks(z1, keep, concepts):
             upward = self._known(chunk, kept)
             drawn = self._below(upward.root + self.tables().log_top[labels], generator, temperature, upward)
             drawn[0] = torch.where(kept, chunk, drawn[0])
             parts.append(drawn)
-        codes = tuple(torch.cat(level) for level in zip(*parts, strict=True))
-        return Samples(images=self.decode(codes[0]), concept=concepts, codes=codes)
+        return [torch.cat(level) for level in zip(*parts, strict=True)]
 
     @torch.no_grad()
     def complete_pixels(self, images: Images, visible: Visible, *, generator: torch.Generator | None = None) -> Samples:
@@ -205,18 +181,7 @@ class CountingRGM(TreePosterior):
         ends = self.tables().top[self._concepts(torch.tensor([start, end]))]
         return self._below(torch.lerp(ends[:1], ends[1:], share).log(), generator, temperature)
 
-    @torch.no_grad()
-    def cell_log_probs(
-        self, z1: Codes, concept: int | Int64[Tensor, " n"], row: int, column: int
-    ) -> Float[Tensor, "n states"]:
-        """Return log p(z_1,ij = k | all other cells, concept) in nats, for the cell (i, j) and every code k.
-
-        Raises RGMError for codes, concepts or cells that the model does not have.
-        """
-        self._check_codes(z1)
-        self._check_cell(row, column)
-        z1 = z1.to(self.device)
-        concepts = self._concept_of_each(concept, len(z1))
+    def _cell_log_probs(self, z1: Codes, concepts: Tensor, row: int, column: int) -> Tensor:
         others = torch.ones_like(z1, dtype=torch.bool)
         others[:, row, column] = False
         place = row * self.grids[0][1] + column
@@ -257,28 +222,21 @@ class CountingRGM(TreePosterior):
             parts.append((cavity.log() - leaves.amax(dim=2)).T.unflatten(1, self.grids[0]))
         return torch.cat(parts)
 
-    @torch.no_grad()
-    def free_energy(
-        self,
-        images: Images,
-        labels: Int64[Tensor, " n"] | None = None,
-        *,
-        generator: torch.Generator | None = None,  # noqa: ARG002 - nothing is sampled
-    ) -> FreeEnergy:
-        """Return F(x) = −log p(x), or with `labels` −log p(x, c), in nats per image: the posterior is exact.
+    def _free_energy(self, images: Images, labels: Tensor | None, generator: torch.Generator | None) -> FreeEnergy:
+        """Return F(x) = −log p(x), or with `labels` −log p(x, c): the posterior is exact, and nothing is sampled.
 
         Its terms are expectations over it: −E[log p(x | z_1)], and for each level E[log p(z_ℓ | z_{ℓ+1}, x) − log p(z_ℓ
-        | z_{ℓ+1})]. Nothing is sampled.
+        | z_{ℓ+1})].
         """
-        self._check_images(images)
-        known = () if labels is None else (self._labels(labels, len(images)),)
-        parts = [self._free_energy(*part) for part in self.chunks(images.to(self.device), *known)]
+        del generator
+        known = () if labels is None else (labels,)
+        parts = [self._expectations(*part) for part in self.chunks(images, *known)]
         return FreeEnergy(
             distortion_nats=torch.cat([part.distortion_nats for part in parts]),
             rate_nats=torch.cat([part.rate_nats for part in parts]),
         )
 
-    def _free_energy(self, images: Images, labels: Tensor | None = None) -> FreeEnergy:
+    def _expectations(self, images: Images, labels: Tensor | None = None) -> FreeEnergy:
         tables = self.tables()
         leaves = tables.likelihood.log_prob(self.symbols(images))
         upward = tables.tree.up(leaves)
@@ -301,29 +259,15 @@ class CountingRGM(TreePosterior):
         rates.append(total - distortion - sum(rates, torch.zeros_like(total)) - top)  # the root's, given the concept
         return FreeEnergy(distortion_nats=distortion, rate_nats=torch.stack([*rates, top], dim=1))
 
-    @torch.no_grad()
-    def log_weight(
-        self,
-        images: Images,
-        *,
-        generator: torch.Generator | None = None,  # noqa: ARG002 - nothing is sampled
-    ) -> Float[Tensor, " n"]:
-        """Return log p(x) in nats: the weight of every sample, since the posterior is exact."""
+    def _log_weight(self, images: Images, generator: torch.Generator | None) -> Tensor:
+        """Return log p(x): the log-weight of every sample, since the posterior is exact."""
+        del generator
         return self.log_evidence(images).logsumexp(dim=1) - math.log(self.num_classes)
 
-    def observe(self, images: Images, generator: torch.Generator | None = None) -> Images:
-        """Return grey images binarised at random, or unchanged where the symbols are not pixels."""
-        return bernoulli(images, generator) if self.is_density else images
-
     @property
-    def is_density(self) -> bool:
-        """Whether p(x | z_1) is a probability of what `observe` returns: true for pixels, false for other symbols."""
-        return isinstance(self.config.symbols, PixelSymbols)
-
-    @property
-    def pixels_kind(self) -> str:
-        """The name of the distribution of the observations."""
-        return "bernoulli" if self.is_density else "ranked symbols"
+    def pixels(self) -> Bernoulli | None:
+        """The distribution of a pixel; None where the symbols are not pixels."""
+        return Bernoulli() if isinstance(self.config.symbols, PixelSymbols) else None
 
     # Fields
 

@@ -117,6 +117,10 @@ class TreePosterior(RGM):
             appearance=self.leaves.appearance(symbols / symbols.sum(dim=3, keepdim=True).clamp_min(tiny)),
         )
 
+    def fit_symbols(self, images: Images) -> None:
+        """Fit the parameters of the symbols, if there are any."""
+        self.leaves.fit(images)
+
     def symbols(self, images: Images) -> Float[Tensor, "groups n symbols"]:
         """Return the symbols of images, in the type of the counts."""
         return self.leaves.read(images).to(self.counts[0].dtype)
@@ -152,10 +156,7 @@ class TreePosterior(RGM):
         return by_concept, root, tables.tree.down(upward, root)
 
     def _known(self, z1: Codes, keep: Tensor | None = None) -> Upward:
-        """Return the upward pass of given codes, all or those in `keep`.
-
-        A code without counts in its group is ignored: no state above leads to it.
-        """
+        """Return the upward pass of given codes, all or those in `keep`; a code without counts is ignored."""
         tables = self.tables()
         leaves = torch.full(
             (z1[0].numel(), len(z1), self.latent_dim), -torch.inf, device=z1.device, dtype=self.counts[0].dtype

@@ -7,7 +7,7 @@ import logging
 import math
 import shutil
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from jaxtyping import UInt8
 from pydantic import TypeAdapter
 from torch import Tensor
 
-from rgm.data.folder import File, Listing, image_shape, read_images
+from rgm.data.folder import File, Listing, Pixels, image_size, read_images
 from rgm.data.images import ImageSet, Split
 from rgm.errors import RGMError
 from rgm.runtime.progress import StepRecord, Watch
@@ -73,10 +73,7 @@ def is_cache(folder: Path) -> bool:
 
 
 def open_cache(folder: Path, split: Split) -> ImageSet:
-    """Return a split of a cache, with its pixels read from disk on access.
-
-    Raises RGMError where it is incomplete.
-    """
+    """Return a split of a cache, its pixels read from disk on access; raise RGMError where it is incomplete."""
     part = _header(folder / split / HEADER)
     if part.sha256 is None:
         raise RGMError(f"{folder} is incomplete: resume it with the same `rgm cache … --out {folder}`")
@@ -102,38 +99,38 @@ def open_cache(folder: Path, split: Split) -> ImageSet:
 
 
 def build_cache(
-    name: str,
-    source: str,
+    root: Path,
     listings: dict[Split, Listing],
     out: Path,
     *,
     size: tuple[int, int] | None = None,
-    channels: int | None = None,
+    pixels: Pixels,
     skip_damaged: bool = False,
     watch: Watch = lambda _: None,
 ) -> None:
-    """Decode images into a cache, block by block; an interrupted cache is verified and resumed.
+    """Decode a folder's images into a cache, block by block; an interrupted cache is verified and resumed.
 
-    `size` and `channels` as in `load_data`. Raises RGMError where disk space does not suffice, before any work, and for
-    an image that cannot be read, with its name; `skip_damaged` skips such images.
+    `size` and `pixels` as in `rgm.data.folder.read_images`. Raises RGMError where disk space does not suffice, before
+    any work, and for an image that cannot be read, with its name; `skip_damaged` skips such images.
     """
-    height, width, channels = image_shape(listings["train"].paths, size=size, channels=channels)
-    shape = (channels, height, width)
+    height, width = size or image_size(listings["train"].paths[0])
+    shape = (pixels.channels, height, width)
     count = sum(len(listing.paths) for listing in listings.values())
     writable_folder(out)
     done = sum(path.stat().st_size for path in out.glob("*/images.u8"))
     needed, free = count * (math.prod(shape) + 8) - done, shutil.disk_usage(out).free
     if needed > free:
         raise RGMError(
-            f"{count:,} images of {channels} × {height} × {width} need {needed / 1e9:.1f} GB in {out}, which has "
+            f"{count:,} images of {' × '.join(map(str, shape))} need {needed / 1e9:.1f} GB in {out}, which has "
             f"{free / 1e9:.1f} GB free: free some, or give another --out or a smaller --size"
         )
     steps, step = sum(-(-len(listing.paths) // BLOCK) for listing in listings.values()), 0
+    read = partial(read_images, size=(height, width), pixels=pixels)
     for split, listing in listings.items():
         fresh = Part(
             version=VERSION,
-            name=name,
-            source=source,
+            name=root.resolve().name,
+            source=f"the folder {root}",
             listing=hashlib.sha256("\n".join(map(str, listing.paths)).encode()).hexdigest(),
             shape=shape,
             classes=listing.classes,
@@ -141,12 +138,14 @@ def build_cache(
             blocks=(),
             sha256=None,
         )
-        for images in _build(fresh, listing, out / split, skip_damaged):
+        for images in _build(fresh, listing, out / split, read, skip_damaged):
             step += 1
             watch(StepRecord(stage=f"cache {split}", step=step, steps=steps, images=images, loss=0.0, terms={}))
 
 
-def _build(part: Part, listing: Listing, folder: Path, skip_damaged: bool) -> Iterator[int]:
+def _build(
+    part: Part, listing: Listing, folder: Path, read: Callable[[tuple[File, ...]], Tensor], skip_damaged: bool
+) -> Iterator[int]:
     """Write the missing blocks, and yield the number of images of each block."""
     folder.mkdir(exist_ok=True)
     header, pixels, labels = (folder / name for name in (HEADER, "images.u8", "labels.i64"))
@@ -165,7 +164,7 @@ def _build(part: Part, listing: Listing, folder: Path, skip_damaged: bool) -> It
     known = None if listing.labels is None else np.asarray(listing.labels, dtype="<i8")
     for start in range(BLOCK * len(part.blocks), len(listing.paths), BLOCK):
         paths = listing.paths[start : start + BLOCK]
-        images, readable = _decoded(paths, part.shape, skip_damaged)
+        images, readable = _decoded(paths, read, skip_damaged)
         content = images.numpy().tobytes()
         with pixels.open("ab") as stream:
             stream.write(content)
@@ -185,11 +184,9 @@ def _build(part: Part, listing: Listing, folder: Path, skip_damaged: bool) -> It
 
 
 def _decoded(
-    paths: tuple[File, ...], shape: tuple[int, int, int], skip_damaged: bool
+    paths: tuple[File, ...], read: Callable[[tuple[File, ...]], Tensor], skip_damaged: bool
 ) -> tuple[UInt8[Tensor, "n channels height width"], list[int]]:
     """Return a block's images, and the indices of their paths."""
-    channels, *side = shape
-    read = partial(read_images, size=(side[0], side[1]), channels=channels)
     try:
         return read(paths), list(range(len(paths)))
     except RGMError:
@@ -202,7 +199,7 @@ def _decoded(
             readable.append(place)
         except RGMError as error:
             log.warning("%s: skipped", error)
-    return torch.cat(decoded) if decoded else torch.zeros(0, *shape, dtype=torch.uint8), readable
+    return torch.cat(decoded) if decoded else torch.zeros(0, dtype=torch.uint8), readable
 
 
 def _checked(part: Part, pixels: Path) -> Part:

@@ -26,6 +26,8 @@ ALIASES = {"val": "validation", "valid": "validation", "dev": "validation"}
 """Other names of the folder of a split."""
 MARKERS = (".rgm", "model.safetensors", "store.json")
 """Files by which a folder that rgm wrote is known: it holds no data."""
+GROUND_SAMPLE, DARK = 1000, 64.0
+"""The ground under transparent images is white where so many of them are darker on average than `DARK`."""
 SHARES = {"validation": 0.1, "test": 0.2}
 """Shares of the training images for splits without a folder of their own."""
 
@@ -176,20 +178,20 @@ def divided(listing: Listing, own: Collection[str], split: Split, seed: int) -> 
 
 
 def read_images(
-    paths: tuple[File, ...], *, size: tuple[int, int] | None, channels: int | None
+    paths: tuple[File, ...], *, size: tuple[int, int] | None, pixels: "Pixels | None" = None
 ) -> UInt8[Tensor, "n channels height width"]:
     """Return images as one tensor, decoded by a pool of threads.
 
-    `size` is (height, width), by default that of the first image, required of all; `channels` 1 or 3, by default 1
-    where every image is grey. Raises RGMError with the name of an image that cannot be read or differs.
+    `size` is (height, width), by default that of the first image, required of all; `pixels` is by default what these
+    images have in common. Raises RGMError with the name of an image that cannot be read or differs.
     """
+    pixels = pixels or pixels_of(paths)
     with _image_warnings():
-        *_, channels = image_shape(paths, size=size, channels=channels)
-        first = _decode(paths[0], size, channels)
+        first = _decode(paths[0], size, pixels)
         stack = np.empty((len(paths), *first.shape), dtype=np.uint8)
 
         def place(index: int) -> None:
-            image = _decode(paths[index], size, channels)
+            image = _decode(paths[index], size, pixels)
             if image.shape != first.shape:
                 raise RGMError(
                     f"{paths[index]} is {image.shape[0]} × {image.shape[1]} pixels, but {paths[0]} is "
@@ -202,10 +204,26 @@ def read_images(
     return torch.from_numpy(stack).permute(0, 3, 1, 2).contiguous()
 
 
-def channels_of(paths: Iterable[File]) -> int:
-    """Return 1 where every image is grey, else 3."""
+@dataclass(frozen=True, kw_only=True)
+class Pixels:
+    """What all images of a set have in common: 1 channel or 3, and the grey value under transparent pixels."""
+
+    channels: int
+    ground: int = 0
+
+
+def pixels_of(paths: Iterable[File], channels: int | None = None) -> Pixels:
+    """Return what images have in common; `channels` are by default 1 where every image is grey, else 3.
+
+    The ground is white where the transparent ones among `GROUND_SAMPLE` images are dark on average, else black.
+    """
+    paths = tuple(paths)
     with _image_warnings():
-        return 1 if all(map(_is_grey, paths)) else 3
+        if channels is None:
+            channels = 1 if all(map(_is_grey, paths)) else 3
+        step = max(1, len(paths) // GROUND_SAMPLE)
+        ink = [found for path in paths[::step] if (found := _ink(path)) is not None]
+    return Pixels(channels=channels, ground=255 if ink and sum(ink) / len(ink) < DARK else 0)
 
 
 @contextmanager
@@ -217,12 +235,11 @@ def _image_warnings() -> Iterator[None]:
         yield
 
 
-def image_shape(paths: tuple[File, ...], *, size: tuple[int, int] | None, channels: int | None) -> tuple[int, int, int]:
-    """Return the height, width and channels of `read_images`."""
-    if channels is None:
-        channels = channels_of(paths)
-    height, width = size if size is not None else _decode(paths[0], None, channels).shape[:2]
-    return height, width, channels
+def image_size(path: File) -> tuple[int, int]:
+    """Return the height and width of an image."""
+    with _image_warnings():
+        height, width = _decode(path, None, Pixels(channels=1)).shape[:2]
+    return height, width
 
 
 @contextmanager
@@ -237,31 +254,37 @@ def _open(path: File) -> Iterator[Image.Image]:
         raise RGMError(f"{path} cannot be read as an image: replace or remove it") from error
 
 
+def _is_transparent(image: Image.Image) -> bool:
+    return "A" in image.getbands() or "transparency" in image.info
+
+
 def _is_grey(path: File) -> bool:
     with _open(path) as image:
         return image.mode in ("1", "L", "LA", "I;16", "I")
 
 
-def _ground(layer: Image.Image) -> tuple[int, int, int]:
-    """Return the ground on which a transparent image shows: white for dark ink, else black."""
-    pixels = np.asarray(layer, dtype=np.float32)
-    opacity = pixels[..., 3]
-    if not opacity.any() or opacity.min() == 255:
-        return 0, 0, 0
-    ink = float((pixels[..., :3].mean(axis=2) * opacity).sum() / opacity.sum())
-    return (255, 255, 255) if ink < 64 else (0, 0, 0)
+def _ink(path: File) -> float | None:
+    """Return the mean grey value of what is opaque; None where all or nothing is, or the image cannot be read."""
+    with suppress(RGMError), _open(path) as image:
+        if not _is_transparent(image):
+            return None
+        values = np.asarray(image.convert("RGBA"), dtype=np.float32)
+        opacity = values[..., 3]
+        if opacity.any() and opacity.min() < 255:
+            return float((values[..., :3].mean(axis=2) * opacity).sum() / opacity.sum())
+    return None
 
 
-def _decode(path: File, size: tuple[int, int] | None, channels: int) -> np.ndarray:
+def _decode(path: File, size: tuple[int, int] | None, pixels: Pixels) -> np.ndarray:
     with _open(path) as opened:
         image: Image.Image = ImageOps.exif_transpose(opened)
         if image.mode.startswith("I"):  # 16-bit grey: keep the upper byte
             image = Image.fromarray((np.asarray(image) // 256).astype(np.uint8))
-        if "A" in image.getbands() or "transparency" in image.info:
-            layer = image.convert("RGBA")
-            image = Image.alpha_composite(Image.new("RGBA", layer.size, (*_ground(layer), 255)), layer)
-        image = image.convert("L" if channels == 1 else "RGB")
+        if _is_transparent(image):
+            layer, ground = image.convert("RGBA"), pixels.ground
+            image = Image.alpha_composite(Image.new("RGBA", layer.size, (ground, ground, ground, 255)), layer)
+        image = image.convert("L" if pixels.channels == 1 else "RGB")
         if size is not None and (image.height, image.width) != size:
             image = image.resize((size[1], size[0]), Image.Resampling.LANCZOS)
-    pixels = np.asarray(image)
-    return pixels[:, :, None] if channels == 1 else pixels
+    values = np.asarray(image)
+    return values[:, :, None] if pixels.channels == 1 else values

@@ -5,7 +5,7 @@ import logging
 import os
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, SupportsIndex, get_args
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from rgm.data.names import DATA_NAMES
 from rgm.data.split import held_out, largest_label, stratified
 from rgm.errors import RGMError, unknown
 from rgm.runtime.progress import Watch
+from rgm.runtime.seeds import as_seed
 
 log = logging.getLogger("rgm")
 
@@ -37,7 +38,7 @@ def load_data(
     data_dir: str | Path | None = None,
     size: int | tuple[int, int] | None = None,
     channels: int | None = None,
-    seed: int = 0,
+    seed: SupportsIndex = 0,
 ) -> ImageSet:
     """Return one split of a data set as uint8 tensors in memory, in the data set's own order.
 
@@ -54,7 +55,7 @@ def load_data(
     if shape is not None and not 4 <= min(shape) <= max(shape) <= LARGEST:
         requested = " × ".join(map(str, shape))
         raise RGMError(f"images need 4 to {LARGEST:,} pixels a side, but a size of {requested} was requested")
-    place = None if data_dir is None else Path(data_dir)
+    place, divided_by = None if data_dir is None else Path(data_dir), as_seed(seed)
     if name == "auto":
         place = _automatic(place, os.environ.get("RGM_DATA_DIR"), str(cache_dir("mnist")))
         name = "digits" if place is None else "mnist"
@@ -63,7 +64,7 @@ def load_data(
     elif name == "digits":
         found = _digits(split)
     elif os.sep in name or (name and Path(name).is_dir()):
-        return _folder(Path(name), split, shape, channels, seed)
+        return _folder(Path(name), split, shape, channels, divided_by)
     else:
         raise unknown("data set", name, [*DATA_NAMES, "a folder of images"])
     return _fitted(found, shape, channels)
@@ -77,8 +78,8 @@ def natural_size(data: str, preset: str, side: int | None) -> int | None:
     root = Path(data)
     if side is None or data in (*NAMED, "digits", "auto") or not root.is_dir() or is_cache(root):
         return None
-    first = listed(root, "train").paths[:1]
-    if folder.image_shape(first, size=None, channels=1)[:2] != (side, side):
+    first = listed(root, "train").paths[0]
+    if folder.image_size(first) != (side, side):
         log.warning(
             "the images in %s are resized to %d × %d pixels, the size of the preset %s: --size chooses another",
             *(root, side, side, preset),
@@ -136,10 +137,9 @@ def _folder(root: Path, split: Split, size: tuple[int, int] | None, channels: in
             )
         return cached
     listing = listed(root, split, seed=seed)
-    if channels is None:  # grey or colour is a property of the whole folder, not of a split
-        kind = shards if any(root.glob("*.tar")) else folder
-        channels = folder.channels_of(kind.every_image(root))
-    images = folder.read_images(listing.paths, size=size, channels=channels)
+    kind = shards if any(root.glob("*.tar")) else folder
+    pixels = folder.pixels_of(kind.every_image(root), channels)  # of the whole folder, not of a split
+    images = folder.read_images(listing.paths, size=size, pixels=pixels)
     if len(images) > 1 and bool((images == images[:, :, :1, :1]).all()):
         log.warning("every image of %s (%s) is of one flat colour: is their transparency what shows them?", root, split)
     labels = None if listing.labels is None else torch.tensor(listing.labels)
@@ -185,18 +185,9 @@ def cache_images(
     listings: dict[Split, folder.Listing] = {
         split: listed(root, split, skip_damaged=skip_damaged) for split in get_args(Split)
     }
-    if channels is None:
-        channels = folder.channels_of(path for listing in listings.values() for path in listing.paths)
-    build_cache(
-        root.resolve().name,
-        f"the folder {root}",
-        listings,
-        out,
-        size=None if size is None else (size, size),
-        channels=channels,
-        skip_damaged=skip_damaged,
-        watch=watch,
-    )
+    pixels = folder.pixels_of((path for listing in listings.values() for path in listing.paths), channels)
+    side = None if size is None else (size, size)
+    build_cache(root, listings, out, size=side, pixels=pixels, skip_damaged=skip_damaged, watch=watch)
 
 
 def _fitted(data: ImageSet, size: tuple[int, int] | None, channels: int | None) -> ImageSet:

@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 
 from rgm.data.images import ImageSet
-from rgm.evaluation.rates import BATCH, code_rate_bits
+from rgm.evaluation.information import BATCH, code_rate_bits
 from rgm.evaluation.split import SplitInference
 from rgm.evaluation.statistics import Estimate, PerImage, bootstrap_mean
 from rgm.model.generative import RGM
+from rgm.runtime.seeds import as_seed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +52,7 @@ def evaluate(
 ) -> Evaluation:
     """Return the evaluation of a model on a split, whose rate is compared with that of training images."""
     model = split.model
-    generator = torch.Generator(model.device).manual_seed(seed)
+    generator = torch.Generator(model.device).manual_seed(as_seed(seed))
     observed = model.observe(split.images.to(model.device), generator)
     parts = [model.free_energy(batch, generator=generator) for batch in observed.split(BATCH)]
     totals = torch.cat([part.total_nats for part in parts])

@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from rgm.data.images import ImageSet, one_of_each, to_unit
-from rgm.evaluation.judge import Judge
+from rgm.evaluation.judge import Classifier
 from rgm.evaluation.sample_quality import Quality
 from rgm.model.generative import RGM
 
@@ -70,7 +70,13 @@ class Instantiation:
 
 
 def instantiation(
-    model: RGM, data: ImageSet, judge: Judge | None, quality: Quality | None = None, *, columns: int = 10, seed: int = 0
+    model: RGM,
+    data: ImageSet,
+    judge: Classifier | None,
+    quality: Quality | None = None,
+    *,
+    columns: int = 10,
+    seed: int = 0,
 ) -> Instantiation:
     """Sample `columns` images of every concept, and resample the lower halves of a split's images."""
     generator = torch.Generator(model.device).manual_seed(seed)
@@ -84,7 +90,7 @@ def instantiation(
 
 
 def completion(
-    model: RGM, data: ImageSet, judge: Judge | None, *, variants: int = 4, generator: torch.Generator
+    model: RGM, data: ImageSet, judge: Classifier | None, *, variants: int = 4, generator: torch.Generator
 ) -> Completion:
     """Keep the upper half of the cells of one image of each class and draw the rest in `variants` ways.
 

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 from rgm.data.images import ImageSet
 from rgm.evaluation.abstraction import Abstraction, abstraction
 from rgm.evaluation.instantiation import Instantiation, instantiation
-from rgm.evaluation.judge import Judge
+from rgm.evaluation.judge import Classifier
 from rgm.evaluation.levels import Levels, levels
 from rgm.evaluation.locality import Locality, locality
 from rgm.evaluation.sample_quality import Quality, Reference, Sampler, quality, reference
@@ -16,6 +16,7 @@ from rgm.evaluation.split import SplitInference, infer_split
 from rgm.evaluation.statistics import Findings
 from rgm.measures import NeededCodes
 from rgm.model.generative import RGM
+from rgm.runtime.seeds import as_seed
 
 FEWEST = 50
 """Test images that an interval needs at least."""
@@ -50,7 +51,7 @@ class Measurements:
 
     model: RGM | Sampler
     test: ImageSet
-    judge: Judge | None
+    judge: Classifier | None
     real: Callable[[], Reference] | None = None
     sizes: SampleSizes = FULL
     seed: int = 0
@@ -95,10 +96,7 @@ class Measurements:
         return instantiation(self._whole, self.test, self.judge, quality, seed=self.seed)
 
     def findings(self, name: Property) -> Findings:
-        """Return the numbers that a claim is decided by, and those reported with them.
-
-        Raises RGMError where they cannot be measured.
-        """
+        """Return the numbers of a claim and its context; raise RGMError where they cannot be measured."""
         match name:
             case "abstraction":
                 return self.abstraction.findings() | self.levels.findings()
@@ -112,7 +110,7 @@ def measure(
     model: RGM,
     train: ImageSet,
     test: ImageSet,
-    judge: Judge | None,
+    judge: Classifier | None,
     *,
     sizes: SampleSizes = FULL,
     seed: int = 0,
@@ -120,7 +118,7 @@ def measure(
 ) -> Measurements:
     """Return what is measured of a model on a test split; its samples are compared with training images."""
     real = None if judge is None else cache(partial(reference, judge, train, test, limit=sizes.samples, seed=seed))
-    return Measurements(model=model, test=test, judge=judge, real=real, sizes=sizes, seed=seed, needed=needed)
+    return Measurements(model=model, test=test, judge=judge, real=real, sizes=sizes, seed=as_seed(seed), needed=needed)
 
 
 def undecidable_reason(test: ImageSet) -> str:

@@ -8,13 +8,21 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rgm.data.images import ImageSet, to_unit
-from rgm.evaluation.judge import Judge, Prediction
-from rgm.evaluation.rates import level_rates_bits
+from rgm.evaluation.information import class_share, level_rates_bits
+from rgm.evaluation.judge import Classifier, Prediction
 from rgm.evaluation.statistics import Estimate, PerImage, calibration_error
 from rgm.measures import CodebookUsage, NeededCodes, codebook_usage
 from rgm.model.generative import RGM
 from rgm.model.results import Inference
 from rgm.training.summary import codes_needed
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgeOnReal:
+    """What the judge reaches on a data set's real test images: its accuracy, and I(prediction; class) / H(class)."""
+
+    accuracy: float
+    class_information: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,11 +69,20 @@ class SplitInference:
         return PerImage.mean(self.reconstructions.label == self.data.labels, "share")
 
     @cached_property
-    def judge_accuracy(self) -> float | None:
-        """The share of the images themselves that the judge is right on."""
+    def judge_on_real(self) -> JudgeOnReal | None:
+        """What the judge reaches on the images themselves; None without a judge or labels."""
         if self.originals is None or self.data.labels is None:
             return None
-        return float((self.originals.label == self.data.labels).double().mean())
+        predicted, labels = self.originals.label, self.data.labels
+        return JudgeOnReal(
+            accuracy=float((predicted == labels).double().mean()),
+            class_information=class_share(predicted, labels, len(self.data.classes)).value,
+        )
+
+    @property
+    def judge_accuracy(self) -> float | None:
+        """The share of the images themselves that the judge is right on."""
+        return None if self.judge_on_real is None else self.judge_on_real.accuracy
 
     @cached_property
     def usage(self) -> tuple[CodebookUsage, ...]:
@@ -82,16 +99,11 @@ class SplitInference:
 
 @torch.no_grad()
 def infer_split(
-    model: RGM, data: ImageSet, judge: Judge | None, *, needed: NeededCodes | None = None
+    model: RGM, data: ImageSet, judge: Classifier | None, *, needed: NeededCodes | None = None
 ) -> SplitInference:
     """Return what a model and the judge infer of a split; `needed` where it is known already."""
     images = to_unit(data.images)
-    found = model.infer(images.to(model.device))
-    inference = Inference(
-        codes=tuple(codes.cpu() for codes in found.codes),
-        concept=found.concept.cpu(),
-        reconstruction=found.reconstruction.cpu(),
-    )
+    inference = model.infer(images.to(model.device)).map(Tensor.cpu)
     judged = judge is not None and data.labels is not None
     return SplitInference(
         model=model,

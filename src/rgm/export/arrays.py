@@ -17,6 +17,7 @@ from rgm.data.images import ImageSet, to_unit
 from rgm.errors import RGMError, unknown
 from rgm.model.generative import RGM
 from rgm.model.results import Samples
+from rgm.runtime.seeds import as_seed
 from rgm.storage.files import DENSEST, write_bytes
 
 Arrays = dict[str, NDArray[np.generic]]
@@ -49,15 +50,12 @@ def decoded(model: RGM, z1: Int64[Tensor, "n height width"]) -> Arrays:
 
 def sampled(model: RGM, concepts: list[int], count: int, seed: int) -> Arrays:
     """Return `images`, `concept` and `z1` of `count` samples of each concept."""
-    generator = torch.Generator(model.device).manual_seed(seed)
+    generator = torch.Generator(model.device).manual_seed(as_seed(seed))
     return _as_arrays(model.sample(torch.tensor(concepts), count, generator=generator))
 
 
 def concepts_named(name: str, classes: tuple[str, ...]) -> list[int]:
-    """Return the concepts of a name: `all`, a class's name, or its number.
-
-    Raises RGMError for any other, with the nearest known name.
-    """
+    """Return the concepts of a name (`all`, a class's name, or its number); raise RGMError for any other."""
     if name == "all":
         return list(range(len(classes)))
     if name in classes:
@@ -81,7 +79,7 @@ def completed(model: RGM, path: Path, concepts: list[int] | None, seed: int) -> 
         chosen = torch.tensor(concepts)
     else:
         raise RGMError("a completion needs one concept: name it with --concept")
-    generator = torch.Generator(model.device).manual_seed(seed)
+    generator = torch.Generator(model.device).manual_seed(as_seed(seed))
     keep = torch.from_numpy(mask[None] if mask.ndim == 2 else mask)
     z1, keep, chosen = (part.to(model.device) for part in (z1, keep, chosen))
     return _as_arrays(model.complete(z1, keep, chosen, generator=generator))

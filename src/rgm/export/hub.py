@@ -1,15 +1,14 @@
 """Models for the Hugging Face Hub: a folder with weights, configuration, evidence and a model card."""
 
-from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from rgm.claims.record import EvidenceRecord, read_evidence
 from rgm.errors import RGMError
-from rgm.loading import Checkpoint, load_checkpoint, save_model
+from rgm.loading import Checkpoint, load_checkpoint
 from rgm.model.generative import RGM
-from rgm.storage.checkpoint import FILE, hub_library
-from rgm.storage.files import writable_folder, write_bytes, write_json, write_text
+from rgm.storage.checkpoint import hub_library
+from rgm.storage.files import write_bytes, write_text
 
 EVIDENCE = "evidence.json"
 
@@ -26,10 +25,7 @@ def save_folder(folder: Path, checkpoint: Checkpoint) -> Path:
     evidence = checkpoint.evidence
     text = card(checkpoint, read_evidence(evidence) if evidence else None)
     content = evidence.read_bytes() if evidence else None
-    writable_folder(folder)
-    save_model(folder / FILE, checkpoint.model, checkpoint.origin)
-    config = {"model": asdict(checkpoint.model.config), "origin": asdict(checkpoint.origin)}
-    write_json(folder / "config.json", {"version": 1, "library": "rgm", **config})
+    checkpoint.model.save_pretrained(folder)
     if content is None:
         (folder / EVIDENCE).unlink(missing_ok=True)  # an earlier model's
     else:

@@ -103,8 +103,7 @@ def pymdp_observations(
     symbols = model.symbols(images.to(model.device)).cpu()
     above = symbols.unflatten(2, (model.leaves.variates, model.leaves.levels - 1))
     shown = torch.cat([1 - above.sum(dim=3, keepdim=True), above], dim=3).transpose(1, 2)[exists]
-    weighted: Real = (shown * _weights(model, likelihood).to(shown)[:, None, None]).transpose(0, 1).numpy()
-    return weighted
+    return (shown * _weights(model, likelihood).to(shown)[:, None, None]).transpose(0, 1).numpy()
 
 
 def save_pymdp(path: Path, arrays: PymdpArrays) -> None:

@@ -6,12 +6,12 @@ from typing import Annotated, Literal
 from pydantic import Discriminator, Field
 
 from rgm.errors import RGMError
-from rgm.model.bounds import Size
 from rgm.model.decoder import BlendedDecoder, DecoderConfig, PatchDecoder, TransposedDecoder
 from rgm.model.estimator import Gumbel, StraightThrough, VectorQuantised, named_estimator
 from rgm.model.factorised import DensePrior, LocalPrior
 from rgm.model.likelihood import Bernoulli, Gaussian, PixelConfig
 from rgm.model.recognition import ConvRecognition, DenseRecognition, PooledRecognition, RecognitionConfig, Shape
+from rgm.model.stored import Configuration, Level
 from rgm.model.transformer import OrderedPrior
 from rgm.presets import preset_of
 
@@ -19,25 +19,18 @@ PriorConfig = Annotated[DensePrior | LocalPrior | OrderedPrior, Discriminator("k
 
 
 @dataclass(frozen=True, kw_only=True)
-class LevelConfig:
-    """One level: its grid, its number of states, its recognition from the level below, its prior given the level above.
+class LevelConfig(Level):
+    """A level with its recognition from the level below and its prior given the level above.
 
     The top level has a grid of (1, 1), one state for each concept, and no prior: p(z_L) is uniform.
     """
 
-    grid: tuple[Size, Size]
-    states: Size
     recognition: RecognitionConfig
     prior: PriorConfig | None
 
-    @property
-    def shape(self) -> Shape:
-        """States, height and width of the level's field."""
-        return (self.states, *self.grid)
-
 
 @dataclass(frozen=True, kw_only=True)
-class ModelConfig:
+class ModelConfig(Configuration):
     """A whole model. `image` is (channels, height, width); `pixels` is the distribution of a pixel."""
 
     image: Shape
@@ -58,9 +51,7 @@ class ModelConfig:
                 raise RGMError(f"every level but the top has a prior, and the top has none: fix level {number}")
         if self.levels[-1].grid != (1, 1):
             raise RGMError(f"the top level is one concept, a grid of (1, 1), but it is {self.levels[-1].grid}")
-        for lower, upper in zip(self.levels, self.levels[1:], strict=False):
-            if upper.grid[0] > lower.grid[0] or upper.grid[1] > lower.grid[1]:
-                raise RGMError(f"a parent's grid of {upper.grid} is larger than its child's {lower.grid}")
+        self.check_grids()
 
 
 def seed(image: Shape = (1, 28, 28), classes: int = 10, *, states: int = 32) -> ModelConfig:
@@ -105,10 +96,7 @@ def quick(image: Shape = (1, 28, 28), classes: int = 10) -> ModelConfig:
 
 
 def pretrained(image: Shape = (1, 28, 28), classes: int = 10) -> ModelConfig:
-    """Return `standard` with a larger prior and a decoder that reaches at most half a patch beyond a cell.
-
-    The prior is trained mostly in raster order, the order in which it samples.
-    """
+    """Return `standard` with a larger prior, and a decoder that reaches at most half a patch beyond a cell."""
     config = standard(image, classes)
     grid, concept = config.levels
     recognition = ConvRecognition(widths=(32, 64), refine=2, estimator=VectorQuantised())

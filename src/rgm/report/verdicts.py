@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from rgm.claims.claim import CLAIMS, Claim, Finding, Measure
 from rgm.claims.threshold import Verdict
 from rgm.evaluation.quantities import interval_of, name_of, value_of
-from rgm.report.wording import Row, row, rows
+from rgm.report.wording import Row, rows
 
 CONTROLS: dict[str, str] = {
     "untrained": "the same network before it has learned anything",
@@ -78,7 +78,8 @@ def _row(finding: Finding, others: Sequence[Claim], held: Mapping[str, str]) -> 
             if one.name == finding.name and one.verdict == "not supported"
         ]
     threshold, verdict = (threshold_of(finding), finding.verdict) if isinstance(finding, Measure) else ("", "")
-    return row(finding.name, finding.found, "; ".join(references), threshold, verdict)
+    reference = "; ".join(references)
+    return Row(name=finding.name, found=finding.found, reference=reference, threshold=threshold, verdict=verdict)
 
 
 def shown(finding: Finding) -> str:
@@ -98,7 +99,7 @@ def threshold_of(measure: Measure) -> str:
         case "equals":
             return low
         case "above":
-            return f"at least {low}"
+            return f"at least {low}" + (f", {limit.source}" if limit.source else "")
         case "below":
             return f"at most {high}"
         case _:

@@ -21,10 +21,7 @@ _UNFINISHED = ".rgm-"
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file atomically: a temporary file, flushed to disk, renamed over it, the folder flushed.
-
-    Raises RGMError where the folder cannot be written.
-    """
+    """Write a file atomically, flushed to disk; raise RGMError where the folder cannot be written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=_UNFINISHED)

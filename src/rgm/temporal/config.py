@@ -7,6 +7,7 @@ from pydantic import Discriminator, Field
 
 from rgm.errors import RGMError
 from rgm.model.bounds import Size
+from rgm.model.stored import Configuration, Level
 from rgm.presets import preset_of
 
 Shape = tuple[int, int, int]
@@ -16,18 +17,12 @@ Tones = Annotated[int, Field(ge=2, le=256)]
 
 
 @dataclass(frozen=True, kw_only=True)
-class TemporalLevel:
+class TemporalLevel(Level):
     """One level: its grid, the frames that a state spans, its number of states and edges, all cells together."""
 
-    grid: tuple[Size, Size]
     span: Size
     states: Count = 0
     edges: Count = 0
-
-    @property
-    def shape(self) -> Shape:
-        """States, height and width of the level's field."""
-        return (self.states, *self.grid)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +90,7 @@ DynamicsConfig = Annotated[MemoryConfig | LatentConfig | FlowConfig, Discriminat
 
 
 @dataclass(frozen=True, kw_only=True)
-class TemporalConfig:
+class TemporalConfig(Configuration):
     """A whole model. `image` is (channels, height, width) of a frame, of which each value is one of `tones`."""
 
     kind: Literal["temporal"] = "temporal"
@@ -121,7 +116,7 @@ class TemporalConfig:
             )
 
     @property
-    def levels(self) -> tuple[TemporalLevel, ...]:
+    def levels(self) -> tuple[TemporalLevel, ...]:  # type: ignore[override]
         """The levels, finest first, the events last."""
         return self.dynamics.levels
 

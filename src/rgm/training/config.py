@@ -6,9 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from rgm.errors import RGMError
-
-SEEDS = 2**63
-"""Seeds lie in 0 … SEEDS − 1."""
+from rgm.runtime.seeds import as_seed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +21,9 @@ class RunConfig:
 
     size: int | None = None
     """Resize images to this many pixels a side."""
+
+    channels: Literal[1, 3] | None = None
+    """1 for greyscale, 3 for colour; by default greyscale where every image of a folder is."""
 
     preset: str = "standard"
     """Model and recipe by name."""
@@ -59,7 +60,6 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         """Raise RGMError for invalid numbers."""
-        if not 0 <= self.seed < SEEDS:
-            raise RGMError(f"a seed must lie in 0 … {SEEDS - 1}, but is {self.seed}")
+        object.__setattr__(self, "seed", as_seed(self.seed))
         if self.epochs is not None and not math.isfinite(self.epochs):
             raise RGMError(f"the number of epochs must be finite, but is {self.epochs}")

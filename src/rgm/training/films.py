@@ -1,5 +1,6 @@
 """Training of models of films with a run folder: configuration, metrics, model."""
 
+import logging
 import platform
 import time
 from dataclasses import asdict, dataclass
@@ -19,7 +20,9 @@ from rgm.storage.files import folder_lock, write_json
 from rgm.temporal.model import TemporalRGM, tones_in
 from rgm.training.config import RunConfig
 from rgm.training.fit import fit_films
-from rgm.training.folder import RESULTS, VERSION, own_run_folder
+from rgm.training.folder import RESULTS, VERSION, holds_run, keep_aside, own_run_folder
+
+log = logging.getLogger("rgm")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +43,7 @@ def film_data(data: str) -> str:
     return str(Path(data).resolve()) if Path(data).exists() else data
 
 
-def train_films(config: RunConfig, out: Path, *, watch: Watch = lambda _: None) -> FilmRun:
+def train_films(config: RunConfig, out: Path, *, overwrite: bool = False, watch: Watch = lambda _: None) -> FilmRun:
     """Train the preset of a configuration on films, and write a run folder.
 
     The films that are held out for validation choose what the learner chooses. Raises RGMError for options that are of
@@ -77,8 +80,10 @@ def train_films(config: RunConfig, out: Path, *, watch: Watch = lambda _: None) 
         fit_films(model, train.frames, recipe, validation=held_out, seed=config.seed, device=device, watch=watch)
         elapsed = time.perf_counter() - start
         model.origin = origin
-        for stale in RESULTS:
-            (out / stale).unlink(missing_ok=True)
+        if not overwrite and holds_run(out):
+            log.warning("the earlier run in %s is kept in %s; --overwrite replaces it", out, keep_aside(out))
+        for stale in [path for name in RESULTS for path in out.glob(name)]:
+            stale.unlink(missing_ok=True)
         save_model(out / FILE, model, origin)
         sets = (train, validation, test)
         write_json(

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, overload
+from typing import Any, SupportsIndex, overload
 
 import torch
 
@@ -18,6 +18,7 @@ from rgm.model.generative import RGM
 from rgm.model.spatial import SpatialRGM
 from rgm.runtime.device import resolve_device
 from rgm.runtime.progress import Callback, StepRecord, Watch
+from rgm.runtime.seeds import as_seed
 from rgm.temporal.fitting import Recipe as FilmRecipe
 from rgm.temporal.fitting import film_recipe, learn
 from rgm.temporal.model import TemporalRGM
@@ -43,7 +44,7 @@ def fit(
     labels: None = None,
     *,
     recipe: FilmRecipe | None = None,
-    seed: int = 0,
+    seed: SupportsIndex = 0,
     device: str | torch.device = "auto",
     validation: Any = None,
     watch: Watch = ...,
@@ -59,7 +60,7 @@ def fit(
     recipe: str | Recipe | CountingRecipe | None = None,
     epochs: int | float | None = None,
     batch_size: int | None = None,
-    seed: int = 0,
+    seed: SupportsIndex = 0,
     device: str | torch.device = "auto",
     validation: tuple[Any, Any] | None = None,
     watch: Watch = ...,
@@ -75,7 +76,7 @@ def fit(
     recipe: str | Recipe | CountingRecipe | FilmRecipe | None = None,
     epochs: int | float | None = None,
     batch_size: int | None = None,
-    seed: int = 0,
+    seed: SupportsIndex = 0,
     device: str | torch.device = "auto",
     validation: Any = None,
     watch: Watch = lambda _: None,
@@ -94,10 +95,11 @@ def fit(
     A `TemporalRGM` takes films in the place of images, without labels, and films alone as `validation`
     (`rgm.temporal.fitting`); it is learned in one piece, from scratch.
     """
+    number = as_seed(seed)
     if isinstance(model, TemporalRGM):
         if labels is not None or epochs is not None or batch_size is not None:
             raise RGMError("films are learned without labels, epochs or batches: leave them out, or give a recipe")
-        return fit_films(model, images, recipe, validation=validation, seed=seed, device=device, watch=watch)
+        return fit_films(model, images, recipe, validation=validation, seed=number, device=device, watch=watch)
 
     def checked(images: Any, labels: Any) -> ImageSet:
         labelled = isinstance(model, CountingRGM)
@@ -116,12 +118,12 @@ def fit(
             if known < len(data):
                 chosen = chosen.with_hidden_labels()
             chosen = chosen.adjusted(epochs=epochs, batch_size=batch_size)
-            trainer = NeuralTrainer(model, data, held_out, chosen, seed=seed)
+            trainer = NeuralTrainer(model, data, held_out, chosen, seed=number)
         case CountingRGM():
             if isinstance(recipe, str | Recipe | FilmRecipe):
                 raise RGMError("a CountingRGM is fitted by EMRecipe(…) or ExemplarRecipe(…): leave `recipe` out")
             counts = adjusted(recipe or default_recipe(model.config), epochs=epochs, batch_size=batch_size)
-            trainer = CountingTrainer(model, data, held_out, counts, seed=seed)
+            trainer = CountingTrainer(model, data, held_out, counts, seed=number)
         case _:
             raise RGMError(f"there is no trainer for a {type(model).__name__}")
     return finished(trainer, watch, callbacks)

@@ -1,6 +1,8 @@
 """The files of a run in progress: configuration, checkpoints, metrics, timings."""
 
+import itertools
 import json
+import logging
 import platform
 import time
 from collections.abc import Mapping, Sequence
@@ -16,49 +18,73 @@ from rgm.errors import RGMError
 from rgm.loading import load_newest, save_model
 from rgm.runtime.progress import EpochRecord
 from rgm.storage.checkpoint import CHECKPOINTS, FILE, Origin, Unfinished, step_file, step_files
-from rgm.storage.files import own_folder, write_json, write_text
+from rgm.storage.files import own_folder, write_bytes, write_json, write_text
 from rgm.training.config import RunConfig
 from rgm.training.trainer import Trainer
 
+log = logging.getLogger("rgm")
 VERSION = 1
+WHAT = "a run"
+JUDGE = "judge.safetensors"
+"""The judge of a run's data, which the next run in the folder uses again."""
 CHECKPOINTS_SAVED = 3
 """Number of checkpoints to keep, in case the newest is damaged."""
 RENAMED = {"looks": "second_view_strength", "posed": "augment_share"}
 """Former names of a stage's options, up to version 0.1."""
+EXPERIMENTS = ("abstraction", "instantiation", "locality", "exactness")
 RESULTS = (
     FILE,
-    "metrics.json",
     "report.html",
-    "evidence.json",
-    "evaluation.json",
-    "abstraction.json",
-    "instantiation.json",
-    "locality.json",
-    "exactness.json",
+    *(f"{name}.json" for name in ("metrics", "evidence", "evaluation", *EXPERIMENTS)),
+    "figures/*.png",
+    "figures/*.gif",
 )
-"""An earlier run's results, besides `figures/`, which are removed when a new run starts."""
-
-
-WRITTEN = (*RESULTS, "config.json", "metrics.jsonl", "timing.jsonl", "figures/*.png", "figures/*.gif")
+"""An earlier run's results, which are gone from the folder when a new run has started."""
+WRITTEN = (*RESULTS, "config.json", "metrics.jsonl", "timing.jsonl")
 """What a run writes, or takes away of an earlier one."""
 
 
 def own_run_folder(out: Path) -> None:
     """Raise RGMError for a folder that holds files which a run would replace and no run has written."""
 
-    def earlier(folder: Path) -> bool:
-        return (folder / FILE).is_file() or bool(step_files(folder / CHECKPOINTS))
+    own_folder(out, WRITTEN, holds_run, WHAT)
 
-    own_folder(out, WRITTEN, earlier, "a run")
+
+def holds_run(folder: Path) -> bool:
+    """Return whether a folder holds a model or checkpoints."""
+    return (folder / FILE).is_file() or bool(step_files(folder / CHECKPOINTS))
+
+
+def keep_aside(folder: Path) -> Path:
+    """Move a run to a new folder beside its own, and return that; files that are no run's stay, the judge is copied."""
+    place = folder.resolve()
+    numbered = (place.with_name(f"{place.name}-{number}") for number in itertools.count(1))
+    aside = next(path for path in numbered if not path.exists())
+    own_folder(aside, (), holds_run, WHAT)
+    for path in [*step_files(folder / CHECKPOINTS), *(path for name in WRITTEN for path in folder.glob(name))]:
+        target = aside / path.relative_to(folder)
+        target.parent.mkdir(exist_ok=True)
+        path.replace(target)
+    if (folder / JUDGE).is_file():
+        write_bytes(aside / JUDGE, (folder / JUDGE).read_bytes())
+    return aside
 
 
 class RunFolder:
     """The files of a run in progress; its configuration is written with its first checkpoint."""
 
     def __init__(
-        self, out: Path, origin: Origin, config: RunConfig, training: Trainer, sets: tuple[ImageSet, ...]
+        self,
+        out: Path,
+        origin: Origin,
+        config: RunConfig,
+        training: Trainer,
+        sets: tuple[ImageSet, ...],
+        *,
+        overwrite: bool = False,
     ) -> None:
         self.out, self.origin = out, origin
+        self._keeps = not overwrite
         self.checkpoints = out / CHECKPOINTS
         self._timings: list[dict[str, float | str | int]] = []
         self._last, self._steps = time.perf_counter(), 0
@@ -83,19 +109,20 @@ class RunFolder:
         }
 
     def save(self, training: Trainer, record: EpochRecord | None) -> None:
-        """Save a checkpoint and the metrics so far; the first one replaces an earlier run's results.
+        """Save a checkpoint and the metrics so far; before the first one an earlier run is kept aside, or replaced.
 
         The last `CHECKPOINTS_SAVED` checkpoints are kept. Of several processes only the first writes.
         """
         if not training.processes.first:
             return
+        if self._fresh and self._keeps and holds_run(self.out):
+            log.warning("the earlier run in %s is kept in %s; --overwrite replaces it", self.out, keep_aside(self.out))
         numbers, tensors = training.state()
         numbers |= {"made_from": self._made_from, "options": self._options}
         file = step_file(self.checkpoints, training.steps_done)
         save_model(file, training.model, self.origin, Unfinished(numbers=numbers, tensors=tensors))
         if self._fresh:
-            pictures = (path for kind in ("png", "gif") for path in (self.out / "figures").glob(f"*.{kind}"))
-            for stale in (*(self.out / name for name in RESULTS), *pictures):
+            for stale in [path for name in RESULTS for path in self.out.glob(name)]:
                 stale.unlink(missing_ok=True)
             write_json(self.out / "config.json", self._config)
             self._fresh = False
@@ -124,10 +151,7 @@ class RunFolder:
         self._write_history(training)
 
     def restore(self, training: Trainer) -> None:
-        """Restore a training from the newest intact checkpoint, if there is one.
-
-        Raises RGMError for a checkpoint of another run, or where no checkpoint is intact.
-        """
+        """Restore a training from its newest intact checkpoint, if there is any; raise RGMError for another run's."""
         files = step_files(self.checkpoints)
         if not files:
             return
@@ -154,7 +178,7 @@ class RunFolder:
             )
         training.model.load_state_dict(found.model.state_dict())
         training.restore(found.unfinished.numbers, found.unfinished.tensors)
-        self._own, self._steps = files[:CHECKPOINTS_SAVED], training.steps_done
+        self._own, self._steps, self._keeps = files[:CHECKPOINTS_SAVED], training.steps_done, False
         timing = self.out / "timing.jsonl"
         if timing.is_file():
             try:

@@ -74,6 +74,7 @@ class Plan:
         out: Path,
         *,
         resume: bool = False,
+        overwrite: bool = False,
         watch: Watch = lambda _: None,
         checkpoint_every_s: float = 30.0,
         callbacks: Sequence[Callback] = (),
@@ -82,17 +83,17 @@ class Plan:
 
         A checkpoint is saved at every epoch, every `checkpoint_every_s` seconds within one and where `watch`
         interrupts; `resume` continues from the newest intact one, or starts from scratch without one: the results are
-        bit-identical to those of an uninterrupted training. An earlier run in the folder is replaced once this one's
-        first checkpoint is complete. Started by `torchrun`, processes share every batch, and the first one writes; a
-        run can be resumed by another number of them. Raises RGMError for a folder that cannot be written, that another
-        process writes, or that belongs to another run with `resume`.
+        bit-identical to those of an uninterrupted training. Before this one's first checkpoint, an earlier run in the
+        folder is moved to a new folder beside it, or with `overwrite` removed. Started by `torchrun`, processes share
+        every batch, and the first one writes; a run can be resumed by another number of them. Raises RGMError for a
+        folder that cannot be written, that another process writes, or that belongs to another run with `resume`.
         """
         training, model, (_, validation, test) = self.training, self.training.model, self.sets
         first = training.processes.first
         if first:
             own_run_folder(out)
         with folder_lock(out) if first else nullcontext():
-            folder = RunFolder(out, self.origin, self.config, training, self.sets)
+            folder = RunFolder(out, self.origin, self.config, training, self.sets, overwrite=overwrite)
             if resume:
                 folder.restore(training)
             start = time.perf_counter()
@@ -139,7 +140,8 @@ def plan_run(config: RunConfig) -> Plan:
     device = resolve_device(config.device)
     size = config.size if config.size is not None else natural_size(config.data, config.preset, preset.size)
     images, validation, test = (
-        load_data(config.data, split, data_dir=config.data_dir, size=size) for split in get_args(Split)
+        load_data(config.data, split, data_dir=config.data_dir, size=size, channels=config.channels)
+        for split in get_args(Split)
     )
     data = images.name if config.data == "auto" else config.data
     if data not in DATA_NAMES and Path(data).is_dir():

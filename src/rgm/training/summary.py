@@ -13,10 +13,7 @@ NEEDED_IMAGES = 2_000
 
 
 def summary(model: RGM, images: ImageSet, *, clusters: bool = False) -> dict[str, float]:
-    """Return the measures that training records, by name, on a split, with hard codes.
-
-    `clusters`: the concepts are unnamed clusters, scored by the optimal matching with the classes.
-    """
+    """Return a split's measures by name, with hard codes; `clusters`: concepts are matched with the classes."""
     processes, dtype = current(), model.dtype
     z1, concepts, error = list[Tensor](), list[Tensor](), 0.0
     for batch in images.images.tensor_split(processes.count)[processes.rank].split(4096):
