@@ -16,6 +16,7 @@ from rgm.cli.codes import complete, decode, encode, sample
 from rgm.cli.compress import compress, decompress
 from rgm.cli.doctor import doctor
 from rgm.cli.explore import explore
+from rgm.cli.films import predict
 from rgm.cli.measure import compare, evaluate, experiment
 from rgm.cli.models import export, info, judge, pack
 from rgm.cli.terminal import STOPPING
@@ -30,12 +31,14 @@ ENDINGS = {129: "stopped, as its terminal was closed", 143: "terminated"}
 
 app = App(
     name="rgm",
-    help="Renormalizing generative models of images: train them, test their three claims, use their codes.",
+    help="Renormalizing generative models of images and films: train them, test their three claims, use their codes.",
     version_flags=["--version"],
     help_format="markdown",
     suppress_keyboard_interrupt=False,
 )
-for command in (run, train, experiment, evaluate, compare, encode, decode, sample, complete, compress, decompress):
+for command in (run, train, experiment, evaluate, compare, encode, decode, sample, complete, predict):
+    app.command(command)
+for command in (compress, decompress):
     app.command(command)
 for command in (info, pack, export, judge, explore, cache, doctor):
     app.command(command)

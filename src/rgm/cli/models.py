@@ -6,6 +6,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from rgm.cli import options
+from rgm.cli.films import film_info, is_film
 from rgm.cli.terminal import progress, show, show_measures
 from rgm.errors import RGMError
 
@@ -15,6 +16,9 @@ def info(model: options.Model, *, quiet: options.Quiet = False) -> None:
 
     Example: `rgm info runs/first`. With `--quiet` a model is only checked.
     """
+    if is_film(model):
+        film_info(model)
+        return
     from rgm.cli.tables import plain_table
     from rgm.model.config import LevelConfig
 

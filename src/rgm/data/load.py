@@ -246,7 +246,7 @@ def from_arrays(images: Any, labels: Any = None, *, name: str = "arrays", split:
     `images`: (n, height, width) or (n, channels, height, width), uint8 or floats in [0, 1]; `labels`: (n,) integers
     from 0. Bytes are shared with the caller's array where possible. Raises RGMError for anything else.
     """
-    pixels = _tensor(images, "images")
+    pixels = as_tensor(images, "images")
     if pixels.ndim == 3:
         pixels = pixels[:, None]
     if pixels.ndim != 4 or pixels.numel() == 0 or pixels.shape[1] not in (1, 3):
@@ -264,7 +264,7 @@ def from_arrays(images: Any, labels: Any = None, *, name: str = "arrays", split:
         raise RGMError(f"images must be uint8 or floats in [0, 1], but are {pixels.dtype}")
     if labels is None:
         return image_set(name, split, pixels, None, (), "the user's own arrays")
-    targets = _tensor(labels, "labels")
+    targets = as_tensor(labels, "labels")
     if targets.is_floating_point() or targets.is_complex() or targets.shape != (len(pixels),):
         raise RGMError(
             f"labels must be {len(pixels)} whole numbers, one per image, but are {targets.dtype} of shape "
@@ -303,7 +303,8 @@ def arrays_for(
     return data
 
 
-def _tensor(values: Any, what: str) -> Tensor:
+def as_tensor(values: Any, what: str) -> Tensor:
+    """Return the user's own tensor or array as a tensor on the CPU; raise RGMError for anything else."""
     if isinstance(values, Tensor):
         return values.detach().cpu().to_dense()
     try:
