@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from rgm.claims.threshold import Threshold, Thresholds, Verdict
 from rgm.evaluation.measurements import PROPERTIES, Property
 from rgm.evaluation.statistics import Estimate, Findings, PerImage
+from rgm.evaluation.time import TimeProperty
 
 CLAIMS = PROPERTIES
 
@@ -45,7 +46,7 @@ class Claim:
     that is so.
     """
 
-    claim: Property
+    claim: Property | TimeProperty
     subject: str
     measures: tuple[Measure, ...] = ()
     context: tuple[Finding, ...] = ()
@@ -81,7 +82,9 @@ class Claim:
                 return f"the interval holds the threshold: {names}"
 
 
-def decide(name: Property, findings: Findings, thresholds: Thresholds, *, subject: str = "model") -> Claim:
+def decide(
+    name: Property | TimeProperty, findings: Findings, thresholds: Thresholds, *, subject: str = "model"
+) -> Claim:
     """Return a claim about a model or a control: findings with a threshold decide it, the others are its context."""
     found = [Finding.of(key, value) for key, value in findings.items()]
     return Claim(

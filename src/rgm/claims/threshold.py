@@ -86,6 +86,11 @@ def above(low: float) -> Threshold:
     return Threshold(low=low)
 
 
+def below(high: float) -> Threshold:
+    """Return a threshold from above."""
+    return Threshold(high=high)
+
+
 def between(low: float, high: float) -> Threshold:
     """Return a range."""
     return Threshold(low=low, high=high)

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Discriminator, Field
 
 from rgm.errors import RGMError
-from rgm.model.bounds import Positive, Share, Size
+from rgm.model.bounds import Positive, Share, Size, as_classes, as_shape
 from rgm.model.stored import Configuration, Level
 from rgm.presets import preset_of
 
@@ -162,6 +162,4 @@ def exact(image: Shape = (1, 28, 28), classes: int = 10, images: int | None = No
 def counting_preset(name: str, image: Shape, classes: int, images: int | None = None) -> CountingConfig:
     """Return the counting model of a named preset; raise RGMError for an invalid combination."""
     maker = preset_of(name, "counting").make_model()
-    if classes < 2:
-        raise RGMError(f"a concept needs at least 2 classes to choose from, but the data have {classes}")
-    return maker(image, classes, images)
+    return maker(as_shape(image), as_classes(classes), images)

@@ -8,6 +8,7 @@ from rgm.counting.learning import EMRecipe, Labels, Learner, Pixels
 from rgm.counting.model import CountingRGM
 from rgm.counting.stepwise import StepwiseLearner, StepwiseRecipe
 from rgm.errors import RGMError
+from rgm.runtime.seeds import whole
 
 Recipe = ExemplarRecipe | EMRecipe | StepwiseRecipe
 Steps = PaperLearner | Learner | StepwiseLearner
@@ -31,9 +32,7 @@ def default_recipe(config: CountingConfig) -> Recipe:
 def adjusted(recipe: Recipe, *, epochs: float | None, batch_size: int | None) -> Recipe:
     """Return a recipe with another number of passes, `epochs`, and batch size; raise RGMError for invalid numbers."""
     if batch_size is not None:
-        if batch_size < 1:
-            raise RGMError(f"the batch size must be at least 1, but is {batch_size}")
-        recipe = replace(recipe, batch_size=batch_size)
+        recipe = replace(recipe, batch_size=whole(batch_size, "the batch size"))
     if epochs is None:
         return recipe
     if isinstance(recipe, ExemplarRecipe):

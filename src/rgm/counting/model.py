@@ -123,7 +123,7 @@ class CountingRGM(TreePosterior):
         self, z: Codes, level: int, *, generator: torch.Generator | None = None, temperature: float = 1.0
     ) -> list[Tensor]:
         """Return codes of every level below z_ℓ, sampled top-down given it, finest first; levels count from 1."""
-        self._check_temperature(temperature)
+        self._check_drawing(generator, temperature)
         tables = self.tables()
         if level < self.depth:
             return tables.tree.descend(z, generator, temperature=temperature, level=level - 1)
