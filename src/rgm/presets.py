@@ -82,6 +82,10 @@ PRESETS: dict[str, Preset] = {
         "the same tree fitted better: all images, a few minutes, exact evidence and completions, no gradients",
         model="rgm.counting.config:counting", recipe="rgm.counting.learning:EMRecipe", size=28, kind="counting",
     ),
+    "exact": Preset(
+        "8-bit pixels under hidden Chow–Liu trees, fitted by expectation–maximisation: exact bits per dimension",
+        model="rgm.counting.config:exact", recipe="rgm.counting.stepwise:StepwiseRecipe", size=28, kind="counting",
+    ),
     "film-memory": Preset(
         "films: remembers them exactly, a tree of blocks in space and time under a chain of events; one pass",
         model="rgm.temporal.config:film_memory", recipe="rgm.temporal.fitting:MemoryRecipe", kind="film",

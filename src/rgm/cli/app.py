@@ -13,6 +13,7 @@ from typing import NoReturn
 from cyclopts import App, CycloptsError
 
 from rgm.cli.codes import complete, decode, encode, sample
+from rgm.cli.compress import compress, decompress
 from rgm.cli.doctor import doctor
 from rgm.cli.explore import explore
 from rgm.cli.films import predict
@@ -37,6 +38,8 @@ app = App(
 )
 for command in (run, train, experiment, evaluate, compare, encode, decode, sample, complete, predict):
     app.command(command)
+for command in (compress, decompress):
+    app.command(command)
 for command in (info, pack, export, judge, explore, cache, doctor):
     app.command(command)
 app.command(cache, name="store", show=False)  # its former name
@@ -55,8 +58,6 @@ def main() -> None:
     try:
         app(sys.argv[1:], exit_on_error=False, print_error=False)
         sys.stdout.flush()
-    except PermissionError as error:
-        _leave(2, f"{error.filename}: permission denied")
     except (RGMError, CycloptsError) as error:
         _leave(2, " ".join(str(error).split()))
     except KeyboardInterrupt:
@@ -70,7 +71,9 @@ def main() -> None:
         raise SystemExit(0) from None
     except OSError as error:
         if error.errno != errno.ENOSPC:
-            raise
+            if error.filename is None:
+                raise
+            _leave(2, f"{error.filename}: {(error.strerror or str(error)).lower()}")
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         _leave(2, "no space left on the device that the output goes to: free some")
     except Exception as error:

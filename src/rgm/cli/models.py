@@ -78,14 +78,17 @@ def export(
     from rgm.export.hub import save_folder
     from rgm.export.onnx import export as exported
     from rgm.export.pymdp import pymdp_arrays, save_pymdp
-    from rgm.storage.files import writable_file, writable_folder
+    from rgm.model.stored import own_export
+    from rgm.storage.files import writable_file
 
     if onnx is None and hub is None and pymdp is None:
         raise RGMError("nothing to write: name a folder with --onnx DIR or --hub DIR, or a file with --pymdp FILE.npz")
     checkpoint, written = options.load(model, "cpu"), []
     if onnx is not None:
         written.append(
-            ", ".join(map(str, exported(options.networks(model, checkpoint, "take --hub"), writable_folder(onnx))))
+            ", ".join(
+                map(str, exported(options.networks(model, checkpoint, "take --hub"), own_export(onnx, ["*.onnx"])))
+            )
         )
     if hub is not None:
         written.append(f"{save_folder(hub, checkpoint)}; upload it with: hf upload OWNER/NAME {hub}")

@@ -1,12 +1,13 @@
 """Configuration of a counting model: its image, its symbols, its levels. Presets are functions that return one."""
 
+import math
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from pydantic import Discriminator, Field
 
 from rgm.errors import RGMError
-from rgm.model.bounds import Positive, Share, Size
+from rgm.model.bounds import Positive, Share, Size, as_classes, as_shape
 from rgm.model.stored import Configuration, Level
 from rgm.presets import preset_of
 
@@ -35,7 +36,24 @@ class RankedSymbols:
     kind: Literal["ranked"] = "ranked"
 
 
-SymbolConfig = Annotated[PixelSymbols | RankedSymbols, Discriminator("kind")]
+@dataclass(frozen=True, kw_only=True)
+class PixelValues:
+    """Every pixel of every channel as one of `values` grey values: 256 for 8-bit pixels, 2 for black and white.
+
+    Cells of z_1 share the image evenly; its grid need not divide it (`rgm.counting.values`).
+    """
+
+    kind: Literal["values"] = "values"
+    values: Annotated[int, Field(ge=2, le=256)] = 256
+
+
+SymbolConfig = Annotated[PixelSymbols | RankedSymbols | PixelValues, Discriminator("kind")]
+Structure = Literal["blocks", "chow-liu"]
+"""How cells depend on each other: each on the nearest cell of the grid above, or z_1 as a tree of its own.
+
+In a Chow–Liu tree (Chow and Liu 1968) a cell of z_1 depends on another cell of z_1 and on the root's state; the edges
+are those of most mutual information, learned from the images. The levels are then z_1, the root and the concept.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +80,7 @@ class CountingConfig(Configuration):
     symbols: SymbolConfig
     levels: Annotated[tuple[Level, ...], Field(min_length=3, max_length=16)]
     smoothing: Smoothing = Smoothing()
+    structure: Structure = "blocks"
 
     def __post_init__(self) -> None:
         """Raise RGMError for levels that do not form a tree."""
@@ -76,6 +95,11 @@ class CountingConfig(Configuration):
             raise RGMError(
                 f"images of {height} × {width} are too small for this preset: a single group has no spatial structure; "
                 "enlarge them (--size 28)"
+            )
+        if self.structure == "chow-liu" and (len(self.levels) > 3 or not isinstance(self.symbols, PixelValues)):
+            raise RGMError(
+                f"a Chow–Liu tree has the levels z1, root and concept over pixel values, but {len(self.levels)} levels "
+                f"over {self.symbols.kind} were requested: use the structure blocks"
             )
         if self.levels[-2].states % self.levels[-1].states:
             raise RGMError(
@@ -114,9 +138,28 @@ def counting(image: Shape = (1, 28, 28), classes: int = 10, images: int | None =
     )
 
 
+def exact(image: Shape = (1, 28, 28), classes: int = 10, images: int | None = None) -> CountingConfig:
+    """Return a hidden Chow–Liu tree over the 8-bit pixels for each class, all of the same edges and leaves.
+
+    A cell is a pixel, or 2 × 2 pixels of images of more than 32 × 32. It has 64 states, or fewer with fewer `images`.
+    """
+    _, height, width = image
+    side = max(1, math.ceil(max(height, width) / 32))
+    states = 64 if images is None or images >= 20_000 else 32 if images >= 5_000 else 16
+    return CountingConfig(
+        image=image,
+        symbols=PixelValues(),
+        structure="chow-liu",
+        levels=(
+            Level(grid=(math.ceil(height / side), math.ceil(width / side)), states=states),
+            Level(grid=(1, 1), states=classes),
+            Level(grid=(1, 1), states=classes),
+        ),
+        smoothing=Smoothing(symbols=10.0, links=5.0, top=0.5, outliers=0.0),
+    )
+
+
 def counting_preset(name: str, image: Shape, classes: int, images: int | None = None) -> CountingConfig:
     """Return the counting model of a named preset; raise RGMError for an invalid combination."""
     maker = preset_of(name, "counting").make_model()
-    if classes < 2:
-        raise RGMError(f"a concept needs at least 2 classes to choose from, but the data have {classes}")
-    return maker(image, classes, images)
+    return maker(as_shape(image), as_classes(classes), images)

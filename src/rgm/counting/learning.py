@@ -48,6 +48,9 @@ class EMRecipe:
 class Learner:
     """The steps of expectation–maximisation. The model's counts are its only state."""
 
+    probe = 200
+    """Number of training images for the loss of a step, their evidence."""
+
     def __init__(self, model: CountingRGM, recipe: EMRecipe, images: Pixels, labels: Labels, *, seed: int) -> None:
         """Raise RGMError for labels that leave a class without images, or grids between z_1 and the root."""
         if len(model.grids) != 2:

@@ -2,17 +2,20 @@
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from rgm.counting.config import CountingConfig, PixelSymbols, counting_preset
-from rgm.counting.posterior import TreePosterior, Visible, safe_log, sample_states
-from rgm.counting.tree import Upward
+from rgm.counting import queries
+from rgm.counting.config import CountingConfig, PixelSymbols, PixelValues, counting_preset
+from rgm.counting.posterior import TreePosterior, Visible, sample_states
+from rgm.counting.queries import Explanation
+from rgm.counting.tree import Upward, safe_log
 from rgm.errors import RGMError
 from rgm.model.generative import CELL_BATCH_SIZE, Codes, Images, Parents
-from rgm.model.likelihood import Bernoulli
+from rgm.model.likelihood import Bernoulli, Categorical
 from rgm.model.receptive import Box
 from rgm.model.results import FreeEnergy, Inference, Samples, concatenate
 
@@ -120,7 +123,7 @@ class CountingRGM(TreePosterior):
         self, z: Codes, level: int, *, generator: torch.Generator | None = None, temperature: float = 1.0
     ) -> list[Tensor]:
         """Return codes of every level below z_ℓ, sampled top-down given it, finest first; levels count from 1."""
-        self._check_temperature(temperature)
+        self._check_drawing(generator, temperature)
         tables = self.tables()
         if level < self.depth:
             return tables.tree.descend(z, generator, temperature=temperature, level=level - 1)
@@ -155,14 +158,7 @@ class CountingRGM(TreePosterior):
         pixels are unchanged, hidden ones become the mean of p(x | z_1). Raises RGMError for images or masks of another
         shape, or a model with symbols of the whole image.
         """
-        self._check_images(images)
-        shape = (len(images), *images.shape[2:])
-        if visible.dtype != torch.bool or visible.shape[1:] != shape[1:] or len(visible) not in (1, len(images)):
-            raise RGMError(
-                f"visible must be a mask of shape {shape} (or one for all, (1, …)), true for visible pixels, but is "
-                f"{visible.dtype} of shape {tuple(visible.shape)}"
-            )
-        images, visible = images.to(self.device), visible.to(self.device).expand(shape)
+        images, visible = self._observed(images, visible)
         parts, sampled = [], []
         for chunk, mask in self.chunks(images, visible):
             upward = self.upward(chunk * mask[:, None], likelihood=True, visible=mask)
@@ -174,6 +170,62 @@ class CountingRGM(TreePosterior):
         codes = tuple(torch.cat(level) for level in zip(*parts, strict=True))
         completed = torch.where(visible[:, None], images, self.decode(codes[0]))
         return Samples(images=completed, concept=torch.cat(sampled), codes=codes)
+
+    # Single pixels, exact: for models of pixel values
+
+    @torch.no_grad()
+    def log_prob(self, images: Images, visible: Visible | None = None) -> Float[Tensor, " n"]:
+        """Return log p(visible pixels) in nats, exact: hidden pixels and the class are summed out.
+
+        `visible` is true for visible pixels, (n, rows, columns) or one mask for all, (1, rows, columns); by default all
+        are. Raises RGMError for images or masks of another shape, or a model whose symbols are not pixel values.
+        """
+        return queries.log_prob(self, *self._observed(images, visible))
+
+    @torch.no_grad()
+    def marginals(
+        self, images: Images, visible: Visible | None = None
+    ) -> Float[Tensor, "n channels rows columns values"]:
+        """Return p(x_i = v | visible pixels other than x_i) of every pixel and value, exact.
+
+        For a hidden pixel it is its posterior; for a visible one, what the others say of it. Raises as `log_prob`.
+        """
+        return queries.marginals(self, *self._observed(images, visible))
+
+    @torch.no_grad()
+    def posterior_mean(self, images: Images, visible: Visible | None = None, *, noise: float | None = None) -> Images:
+        """Return E[x | observed pixels], exact: the completion, or with `noise` the denoised image, of least error.
+
+        With `noise`, visible pixels are observed with Gaussian noise of this standard deviation, in units of the grey
+        range, and `images` are to be clamped to [0, 1]. Raises as `log_prob`, and for a `noise` that is not positive.
+        """
+        if noise is not None and not 0 < noise < math.inf:
+            raise RGMError(f"noise is a standard deviation above 0, in units of the grey range, but is {noise:g}")
+        return queries.posterior_mean(self, *self._observed(images, visible), noise)
+
+    @torch.no_grad()
+    def sample_given(self, images: Images, visible: Visible, *, generator: torch.Generator | None = None) -> Samples:
+        """Return images with hidden pixels drawn from p(hidden | visible), exact: class, codes and values.
+
+        `complete_pixels` shows means of p(x | z_1) instead of values. Raises as `log_prob`.
+        """
+        queries.pixel_leaves(self)
+        done = self.complete_pixels(images, visible, generator=generator)
+        images, mask = self._observed(images, visible)
+        values = queries.drawn_values(self, done.codes[0], generator).to(images)
+        return replace(done, images=torch.where(mask[:, None], images, values))
+
+    @torch.no_grad()
+    def most_probable(self, images: Images, visible: Visible) -> Explanation:
+        """Return arg max p(concept, codes, hidden pixels | visible pixels), of all together, by max–product (MPE).
+
+        Raises as `log_prob`.
+        """
+        return queries.most_probable(self, *self._observed(images, visible))
+
+    def _observed(self, images: Images, visible: Visible | None) -> tuple[Images, Visible]:
+        self._check_images(images)
+        return images.to(self.device), queries.mask_of(images, visible).to(self.device)
 
     def _between(
         self, start: int, end: int, share: float, generator: torch.Generator, temperature: float
@@ -218,7 +270,7 @@ class CountingRGM(TreePosterior):
         for (part,) in self.chunks(images.to(self.device)):
             leaves = tables.likelihood.log_prob(self.symbols(part))
             pairs = self.posterior(tables.tree.up(leaves))[2]
-            cavity = torch.bmm(pairs.shares[0], tables.tree.links[0]).sum(dim=2)
+            cavity = tables.tree.cavity(pairs).sum(dim=2)
             parts.append((cavity.log() - leaves.amax(dim=2)).T.unflatten(1, self.grids[0]))
         return torch.cat(parts)
 
@@ -245,12 +297,7 @@ class CountingRGM(TreePosterior):
         evidence = by_concept if labels is None else by_concept.gather(1, labels[:, None])
         total = math.log(classes) - evidence.logsumexp(dim=1)
         distortion = -(pairs.marginals[0] * leaves.clamp_min(torch.finfo(leaves.dtype).min)).sum(dim=(0, 2))
-        rates = []
-        for level, states in enumerate([*pairs.marginals[1:], root[None]]):
-            message = upward.messages[level]
-            here = (pairs.marginals[level] * safe_log(message.here)).sum(dim=(0, 2))
-            above = (states[tables.tree.parents(level)] * safe_log(message.above)).sum(dim=(0, 2))
-            rates.append(here - above)
+        rates = tables.tree.rates(upward, pairs, root, distortion)
         concept = torch.log_softmax(by_concept, dim=1)
         if labels is None:
             top = (concept.exp() * concept).sum(dim=1) + math.log(classes)
@@ -265,9 +312,20 @@ class CountingRGM(TreePosterior):
         return self.log_evidence(images).logsumexp(dim=1) - math.log(self.num_classes)
 
     @property
-    def pixels(self) -> Bernoulli | None:
+    def is_eight_bit(self) -> bool:
+        """Whether p(x) is a probability of 8-bit pixels, so that its bits per dimension compare with the literature."""
+        return isinstance(self.config.symbols, PixelValues) and self.config.symbols.values == 256
+
+    @property
+    def pixels(self) -> Bernoulli | Categorical | None:
         """The distribution of a pixel; None where the symbols are not pixels."""
-        return Bernoulli() if isinstance(self.config.symbols, PixelSymbols) else None
+        match self.config.symbols:
+            case PixelSymbols():
+                return Bernoulli()
+            case PixelValues(values=values):
+                return Categorical(values=values)
+            case _:
+                return None
 
     # Fields
 

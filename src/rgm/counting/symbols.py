@@ -3,10 +3,12 @@
 import torch
 from torch import Tensor
 
-from rgm.counting.config import RankedSymbols, Shape, SymbolConfig
+from rgm.counting.config import PixelValues, RankedSymbols, Shape, SymbolConfig
 from rgm.counting.edges import PixelsAndEdges
 from rgm.counting.leaves import Images, Leaves
 from rgm.counting.ranked import LEVELS, MODES, TILES, RankedPatches
+from rgm.counting.tree import Grid
+from rgm.counting.values import PixelLeaves
 from rgm.errors import RGMError
 from rgm.model.receptive import Box
 
@@ -48,11 +50,15 @@ class _RankedLeaves(Leaves):
         return self.patches.field(2 * row, 2 * column, tiles=2)
 
 
-def leaves(config: SymbolConfig, image: Shape) -> Leaves:
-    """Return the leaves of a configuration."""
-    if isinstance(config, RankedSymbols):
-        return _RankedLeaves(image)
-    return PixelsAndEdges(image, config.side, pixel_weight=config.pixel_weight, edge_weight=config.edge_weight)
+def leaves(config: SymbolConfig, image: Shape, grid: Grid) -> Leaves:
+    """Return the leaves of a configuration; `grid` is that of z_1, which pixel values are divided among."""
+    match config:
+        case RankedSymbols():
+            return _RankedLeaves(image)
+        case PixelValues():
+            return PixelLeaves(image, grid, config.values)
+        case _:
+            return PixelsAndEdges(image, config.side, pixel_weight=config.pixel_weight, edge_weight=config.edge_weight)
 
 
 def _grouped(tiles: Tensor) -> Tensor:

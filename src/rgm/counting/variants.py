@@ -3,16 +3,19 @@
 from dataclasses import replace
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from rgm.counting.config import CountingConfig
+from rgm.counting.forest import Forest
 from rgm.counting.model import CountingRGM
 from rgm.counting.posterior import Visible
-from rgm.counting.tree import Upward
+from rgm.counting.tree import Tree, Upward
 from rgm.model.generative import Codes, Images
 from rgm.model.receptive import Box
 from rgm.model.stored import Level
+
+FIRM = 1e6
+"""Counts of a marginal that smoothing leaves as it is."""
 
 
 def factorised(model: CountingRGM) -> CountingRGM:
@@ -23,17 +26,21 @@ def factorised(model: CountingRGM) -> CountingRGM:
     """
     tables, classes = model.tables(), model.num_classes
     share = tables.top[None]  # p(state | class) on a level: (cells, classes, states)
-    for level in range(len(model.grids) - 2, -1, -1):
-        link = tables.tree.links[level]
-        share = torch.bmm(share[tables.tree.parents(level)], link)
+    match tables.tree:
+        case Forest():
+            share = share @ tables.tree.marginals()
+        case Tree():
+            for level in range(len(model.grids) - 2, -1, -1):
+                link = tables.tree.links[level]
+                share = torch.bmm(share[tables.tree.parents(level)], link)
     first, *_, concept = model.config.levels
     root = Level(grid=(1, 1), states=classes)
-    found = CountingRGM(replace(model.config, levels=(first, root, concept))).to(share)
+    found = CountingRGM(replace(model.config, levels=(first, root, concept), structure="blocks")).to(share)
     found.leaves.load_state_dict(model.leaves.state_dict())
     symbols, links, top = found.counts
     symbols.copy_(model.counts[0])
-    links.copy_(share)
-    top.copy_(torch.eye(classes))
+    links.copy_(share * (FIRM if model.has_values else 1))
+    top.copy_(torch.eye(classes) * (FIRM if model.has_values else 1))
     return found.eval()
 
 
@@ -52,7 +59,7 @@ class Scattered(CountingRGM):
         """Fit the parameters of the symbols, if there are any."""
         super().fit_symbols(_permuted(images, self.order))
 
-    def symbols(self, images: Images) -> Float[Tensor, "groups n symbols"]:
+    def symbols(self, images: Images) -> Tensor:
         """Return the symbols of permuted images."""
         return super().symbols(_permuted(images, self.order))
 

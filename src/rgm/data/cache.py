@@ -23,7 +23,7 @@ from rgm.data.folder import File, Listing, Pixels, image_size, read_images
 from rgm.data.images import ImageSet, Split
 from rgm.errors import RGMError
 from rgm.runtime.progress import StepRecord, Watch
-from rgm.storage.files import writable_folder, write_json
+from rgm.storage.files import own_folder, write_json
 
 log = logging.getLogger("rgm")
 
@@ -116,7 +116,8 @@ def build_cache(
     height, width = size or image_size(listings["train"].paths[0])
     shape = (pixels.channels, height, width)
     count = sum(len(listing.paths) for listing in listings.values())
-    writable_folder(out)
+    names = [f"{split}/{file}" for split in listings for file in (HEADER, "images.u8", "labels.i64")]
+    own_folder(out, names, lambda out: any(out.glob(f"*/{HEADER}")), "a cache")
     done = sum(path.stat().st_size for path in out.glob("*/images.u8"))
     needed, free = count * (math.prod(shape) + 8) - done, shutil.disk_usage(out).free
     if needed > free:

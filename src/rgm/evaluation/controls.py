@@ -12,6 +12,7 @@ from rgm.counting.fitting import Recipe as CountingRecipe
 from rgm.counting.fitting import default_recipe, learner
 from rgm.counting.learning import EMRecipe
 from rgm.counting.model import CountingRGM
+from rgm.counting.stepwise import StepwiseRecipe
 from rgm.data.images import ImageSet, to_unit
 from rgm.evaluation.measurements import PROPERTIES, Property, SampleSizes
 from rgm.evaluation.sample_quality import Labels, Sampler
@@ -143,6 +144,8 @@ def _short(config: CountingConfig) -> CountingRecipe:
     usually = default_recipe(config)
     if isinstance(usually, EMRecipe):
         return replace(usually, sample=2_000, state_passes=4, prototype_passes=4)
+    if isinstance(usually, StepwiseRecipe):
+        return replace(usually, windows=10_000, cluster_passes=4, passes=1)
     return replace(usually, batch_size=100)
 
 

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int64, UInt8
 from scipy.stats import norm, rankdata
 from torch import Tensor
 
-from rgm.counting.config import PixelSymbols
+from rgm.counting.config import RankedSymbols
 from rgm.counting.model import CountingRGM
 from rgm.data.images import ImageSet, one_of_each, to_unit
 from rgm.errors import RGMError
@@ -18,6 +18,8 @@ from rgm.evaluation.statistics import Estimate, PerImage
 
 COMPLETED, REPLACED = 1000, 1000
 """Test images of which a quadrant is hidden, and of which a cell is replaced: at most so many."""
+OF_PIXELS = ("bernoulli", "categorical")
+"""Distributions of pixels, whose bits per dimension are those of an image; other symbols determine no image."""
 SHOWN, VARIANTS = 8, 3
 """Images in each figure, and completions of each."""
 
@@ -90,7 +92,7 @@ class Exactness:
         half = self.answered(self.nats.neg(), 0.5)
         found = {
             "negative_log_likelihood": PerImage.mean(self.nats, "nats").estimate(),
-            **({"bits_per_dimension": self.bits_per_dimension.estimate()} if self.observed == "bernoulli" else {}),
+            **({"bits_per_dimension": self.bits_per_dimension.estimate()} if self.observed in OF_PIXELS else {}),
             "answered_right": PerImage.mean(self.right, "share").estimate(),
             "answered_right_likelier_half": half.estimate(),
             "selective_accuracy_90": self.answered(self.margin, 0.9).estimate(),
@@ -197,7 +199,7 @@ def _completion(
     generator: torch.Generator,
 ) -> Quadrants | None:
     """Hide a quadrant of each image, each in turn, and resample it; nothing where symbols need the whole image."""
-    if not isinstance(model.config.symbols, PixelSymbols):
+    if isinstance(model.config.symbols, RankedSymbols):
         return None
     visible = _quadrants(*images.shape[2:])
     turn = torch.arange(len(examples)) % len(visible)

@@ -144,6 +144,8 @@ QUANTITIES: dict[str, Quantity] = {
         "The same over a mean of what followed all training frames, the nearer the more."),
     "negative_log_likelihood": Quantity("−log p of a test image", "nats", _fixed(1, " nats"),
         "Exact, not a bound: of the images as the model observes them."),
+    "negative_log_likelihood_nats": Quantity("−log p of an 8-bit test image", "nats", _fixed(1, " nats"),
+        "Exact, not a bound: of the 256 grey values of every pixel."),
     "bits_per_dimension": Quantity("bits per dimension", "bits", _fixed(3, " bits"),
         "The same for each pixel of a channel: what an ideal coder with this model needs."),
     "answered_right": Quantity("concept accuracy, all answered", "share", percent,

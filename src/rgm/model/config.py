@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Discriminator, Field
 
 from rgm.errors import RGMError
+from rgm.model.bounds import MOST_STATES, as_classes, as_shape
 from rgm.model.decoder import BlendedDecoder, DecoderConfig, PatchDecoder, TransposedDecoder
 from rgm.model.estimator import Gumbel, StraightThrough, VectorQuantised, named_estimator
 from rgm.model.factorised import DensePrior, LocalPrior
@@ -14,6 +15,7 @@ from rgm.model.recognition import ConvRecognition, DenseRecognition, PooledRecog
 from rgm.model.stored import Configuration, Level
 from rgm.model.transformer import OrderedPrior
 from rgm.presets import preset_of
+from rgm.runtime.seeds import whole
 
 PriorConfig = Annotated[DensePrior | LocalPrior | OrderedPrior, Discriminator("kind")]
 
@@ -27,6 +29,10 @@ class LevelConfig(Level):
 
     recognition: RecognitionConfig
     prior: PriorConfig | None
+
+    def __post_init__(self) -> None:
+        """Raise RGMError for a number of states out of range."""
+        object.__setattr__(self, "states", whole(self.states, "the number of a level's states", 2, MOST_STATES))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,8 +51,6 @@ class ModelConfig(Configuration):
         if self.image[0] not in (1, 3):
             raise RGMError(f"images have 1 or 3 channels, but the configuration has {self.image[0]}")
         for number, level in enumerate(self.levels, start=1):
-            if level.states < 2:
-                raise RGMError(f"level {number} needs at least 2 states, but the configuration has {level.states}")
             if (level.prior is None) != (number == len(self.levels)):
                 raise RGMError(f"every level but the top has a prior, and the top has none: fix level {number}")
         if self.levels[-1].grid != (1, 1):
@@ -196,13 +200,7 @@ def preset(
     RGMError for an invalid combination.
     """
     maker = preset_of(name, "network").make_model()
-    if image[0] not in (1, 3) and image[2] in (1, 3):
-        raise RGMError(
-            f"an image is (channels, height, width), channels first: ({image[2]}, {image[0]}, {image[1]}), not {image}"
-        )
-    if classes < 2:
-        raise RGMError(f"a concept needs at least 2 classes to choose from, but the data have {classes}")
-    config: ModelConfig = maker(image, classes)
+    config: ModelConfig = maker(as_shape(image), as_classes(classes))
     if estimator is not None:
         chosen, (*grids, concept) = named_estimator(estimator), config.levels  # the concept keeps its own
         grids = [replace(grid, recognition=replace(grid.recognition, estimator=chosen)) for grid in grids]

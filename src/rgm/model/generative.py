@@ -1,6 +1,5 @@
 """The interface of every renormalizing generative model."""
 
-import math
 from abc import abstractmethod
 from collections.abc import Iterator
 
@@ -10,10 +9,11 @@ from torch import Tensor
 
 from rgm.distributions.noise import Source, bernoulli
 from rgm.errors import RGMError
-from rgm.model.likelihood import Bernoulli, PixelConfig
+from rgm.model.likelihood import Bernoulli, Categorical, PixelConfig
 from rgm.model.receptive import Box
 from rgm.model.results import FreeEnergy, Inference, Samples, concatenate
 from rgm.model.stored import StoredModel
+from rgm.runtime.seeds import positive, whole
 
 BATCH_SIZE, CELL_BATCH_SIZE = 512, 64
 """Images encoded or decoded at once; images for which every code of a cell is decoded at once."""
@@ -39,7 +39,8 @@ class RGM(StoredModel):
         Raises RGMError for images of another shape.
         """
         self._check_images(images)
-        return concatenate([self._infer(batch.to(self.device)) for batch in images.split(batch_size)])
+        batches = images.split(whole(batch_size, "the batch size"))
+        return concatenate([self._infer(batch.to(self.device)) for batch in batches])
 
     @abstractmethod
     def _infer(self, images: Images) -> Inference: ...
@@ -70,7 +71,8 @@ class RGM(StoredModel):
     def decode(self, z1: Codes, *, batch_size: int = BATCH_SIZE) -> Images:
         """Return the mean images of hard codes, in [0, 1]; raise RGMError for codes that the model does not have."""
         self._check_codes(z1)
-        return torch.cat([self._decode(batch.to(self.device)) for batch in z1.split(batch_size)])
+        batches = z1.split(whole(batch_size, "the batch size"))
+        return torch.cat([self._decode(batch.to(self.device)) for batch in batches])
 
     @abstractmethod
     def _decode(self, z1: Codes) -> Images: ...
@@ -97,10 +99,8 @@ class RGM(StoredModel):
         temperature: float = 1.0,
     ) -> Samples:
         """Return `count` ancestral samples of each concept, none rejected; raise RGMError for an unknown concept."""
-        self._check_temperature(temperature)
-        if count < 1:
-            raise RGMError(f"at least one sample must be requested, but {count} were")
-        concepts = self._concepts(concept).repeat_interleave(count)
+        self._check_drawing(generator, temperature)
+        concepts = self._concepts(concept).repeat_interleave(whole(count, "the number of samples"))
         drawn = self.sample_below(concepts[:, None, None], self.depth, generator=generator, temperature=temperature)
         return Samples(images=self.decode(drawn[0]), concept=concepts, codes=tuple(drawn))
 
@@ -127,7 +127,7 @@ class RGM(StoredModel):
         """
         self._check_codes(z1)
         self._check_keep(keep, z1)
-        self._check_temperature(temperature)
+        self._check_drawing(generator, temperature)
         z1, keep = z1.to(self.device), keep.to(self.device).expand_as(z1)
         concepts = self._concept_of_each(concept, len(z1))
         codes = self._complete(z1, keep, concepts, generator, temperature)
@@ -148,9 +148,8 @@ class RGM(StoredModel):
         All share the same noise, so that neighbours differ by the mixture alone. `concept` is the one with the larger
         share. Raises RGMError for concepts that the model does not have, or fewer than two images.
         """
-        self._check_temperature(temperature)
-        if count < 2:
-            raise RGMError(f"a morph has a first and a last image, so at least 2, but {count} were requested")
+        self._check_drawing(generator, temperature)
+        count, start, end = whole(count, "the number of a morph's images", 2), *map(int, self._concepts([start, end]))
         if generator is None:
             generator = torch.Generator(self.device)
             generator.seed()
@@ -177,8 +176,8 @@ class RGM(StoredModel):
         """
         self._check_codes(z1)
         height, width = self.config.levels[0].grid
-        if not (0 <= row < height and 0 <= column < width):
-            raise RGMError(f"cells lie in a grid of {height} × {width}, but ({row}, {column}) was requested")
+        whole(row, f"the row of a cell in a grid of {height} × {width}", 0, height - 1)
+        whole(column, f"the column of a cell in a grid of {height} × {width}", 0, width - 1)
         return self._cell_log_probs(z1.to(self.device), self._concept_of_each(concept, len(z1)), row, column)
 
     @abstractmethod
@@ -216,7 +215,7 @@ class RGM(StoredModel):
 
     @property
     @abstractmethod
-    def pixels(self) -> PixelConfig | None:
+    def pixels(self) -> PixelConfig | Categorical | None:
         """The distribution of a pixel; None where the observations are symbols of the whole image."""
 
     def observe(self, images: Images, generator: Source = None) -> Images:
@@ -231,7 +230,7 @@ class RGM(StoredModel):
 
     @property
     def pixels_kind(self) -> str:
-        """The name of the distribution of a pixel: `gaussian`, `bernoulli`, or `ranked symbols`."""
+        """The name of the distribution of a pixel: `gaussian`, `bernoulli`, `categorical`, or `ranked symbols`."""
         return "ranked symbols" if self.pixels is None else self.pixels.kind
 
     # Fields
@@ -261,7 +260,8 @@ class RGM(StoredModel):
         expected = self.config.image
         if not isinstance(images, Tensor) or not images.is_floating_point():
             kind = images.dtype if isinstance(images, Tensor) else type(images).__name__
-            raise RGMError(f"the model takes a tensor of floats in [0, 1], but got {kind}: divide bytes by 255")
+            hint = "divide bytes by 255" if isinstance(images, Tensor) else "torch.as_tensor converts arrays"
+            raise RGMError(f"the model takes a tensor of floats in [0, 1], but got {kind}: {hint}")
         if images.ndim != 4 or tuple(images.shape[1:]) != expected or len(images) == 0:
             raise RGMError(
                 f"the model takes images of shape (n, {', '.join(map(str, expected))}) with n ≥ 1, "
@@ -271,9 +271,15 @@ class RGM(StoredModel):
         if not (low >= 0 and high <= 1):
             raise RGMError(f"the model takes images in [0, 1], but these range over {float(low):g} … {float(high):g}")
 
-    def _check_temperature(self, temperature: float) -> None:
-        if not 0 < temperature < math.inf:
-            raise RGMError(f"a temperature is a finite number above 0, but is {temperature}")
+    def _check_drawing(self, generator: torch.Generator | None, temperature: float = 1.0) -> None:
+        positive(temperature, "a temperature")
+        if generator is not None and not isinstance(generator, torch.Generator):
+            raise RGMError(
+                f"generator must be a torch.Generator, but is {type(generator).__name__}: "
+                "torch.Generator().manual_seed(0) makes one"
+            )
+        if generator is not None and generator.device.type != self.device.type:
+            raise RGMError(f"the generator is on {generator.device}, but the model on {self.device}: make one there")
 
     def _check_codes(self, z1: Tensor) -> None:
         states, height, width = self.config.levels[0].shape
@@ -287,6 +293,8 @@ class RGM(StoredModel):
             raise RGMError(f"codes must lie in 0 … {states - 1}, but range over {low} … {high}")
 
     def _check_keep(self, keep: Tensor, z1: Tensor) -> None:
+        if not isinstance(keep, Tensor):
+            raise RGMError(f"keep must be a tensor, torch.bool, but is {type(keep).__name__}")
         if keep.dtype != torch.bool or keep.shape[1:] != z1.shape[1:] or len(keep) not in (1, len(z1)):
             raise RGMError(
                 f"keep must be a mask of shape {tuple(z1.shape)} (or one for all, (1, …)), true where a cell is kept, "
@@ -299,8 +307,15 @@ class RGM(StoredModel):
             raise RGMError(f"a label is needed for each of {count} images, but got {len(known)}")
         return known
 
-    def _concepts(self, concept: int | Tensor) -> Int64[Tensor, " n"]:
-        concepts = torch.as_tensor(concept, dtype=torch.int64, device=self.device).reshape(-1)
+    def _concepts(self, concept: int | list[int] | Tensor) -> Int64[Tensor, " n"]:
+        try:
+            concepts = torch.as_tensor(concept, device=self.device).reshape(-1)
+        except (TypeError, ValueError, RuntimeError, OverflowError):
+            concepts = torch.empty(0)
+        if not len(concepts) or concepts.is_floating_point() or concepts.is_complex():
+            given = f"{concept.dtype} of shape {tuple(concept.shape)}" if isinstance(concept, Tensor) else repr(concept)
+            raise RGMError(f"concepts are whole numbers, one or more, but got {' '.join(given.split())}")
+        concepts = concepts.long()
         low, high = int(concepts.min()), int(concepts.max())
         if low < 0 or high >= self.num_classes:
             raise RGMError(

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from pydantic import Discriminator
 from torch import Tensor, nn
 
-from rgm.model.bounds import Positive
+from rgm.model.bounds import Positive, Size
 from rgm.model.decoder import DecoderConfig, decoder
 from rgm.model.recognition import Shape
 
@@ -37,6 +37,17 @@ class Bernoulli:
 
     kind: Literal["bernoulli"] = "bernoulli"
     binarise: Literal["dynamic", "none"] = "dynamic"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Categorical:
+    """One of `values` evenly spaced grey values for every pixel of every channel, each with a probability of its own.
+
+    The pixels of exact models (`rgm.counting`); networks have none.
+    """
+
+    kind: Literal["categorical"] = "categorical"
+    values: Size = 256
 
 
 PixelConfig = Annotated[Gaussian | Bernoulli, Discriminator("kind")]

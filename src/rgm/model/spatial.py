@@ -131,7 +131,7 @@ class SpatialRGM(VariationalBound, NotebookNames):
         self, z: Codes, level: int, *, generator: torch.Generator | None = None, temperature: float = 1.0
     ) -> list[Tensor]:
         """Return codes of every level below z_ℓ, sampled top-down given it, finest first; levels count from 1."""
-        self._check_temperature(temperature)
+        self._check_drawing(generator, temperature)
         drawn: list[Tensor] = []
         for below in range(level - 1, 0, -1):
             z = self.prior(below).sample(self._embed(z, below + 1), generator, temperature=temperature)

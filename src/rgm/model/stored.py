@@ -1,6 +1,7 @@
 """Models as files: their configuration, their size, saving and loading."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain, pairwise
 from pathlib import Path
@@ -13,9 +14,11 @@ from torch import Tensor, nn
 from rgm.errors import RGMError
 from rgm.model.bounds import Size
 from rgm.storage.checkpoint import FILE, Origin, Stored, find_model, read_model, unreadable, write_model
-from rgm.storage.files import writable_folder, write_json
+from rgm.storage.files import own_folder, write_json
 from rgm.storage.tensors import misfits
 
+EXPORTED = (FILE, "config.json", "README.md", "evidence.json")
+"""The files of a model for others."""
 M = TypeVar("M", bound="StoredModel")
 _STRICT = ConfigDict(extra="forbid")
 LARGEST_TABLES = 2**28
@@ -50,6 +53,16 @@ class Configuration:
         for lower, upper in pairwise(self.levels):
             if upper.grid[0] > lower.grid[0] or upper.grid[1] > lower.grid[1]:
                 raise RGMError(f"a parent's grid of {upper.grid} is larger than its child's {lower.grid}")
+
+
+def own_export(folder: Path, names: Sequence[str]) -> Path:
+    """Return a folder for a model's files; raise RGMError where it holds others of these names."""
+
+    def earlier(folder: Path) -> bool:
+        file = folder / "config.json"
+        return file.is_file() and '"library": "rgm"' in file.read_text(errors="replace")
+
+    return own_folder(folder, names, earlier, "an export")
 
 
 class StoredModel(nn.Module, ABC):
@@ -159,7 +172,7 @@ class StoredModel(nn.Module, ABC):
 
         `rgm.export.hub` adds a model card with the evidence, and uploads it.
         """
-        folder = writable_folder(Path(folder))
+        folder = own_export(Path(folder), EXPORTED[:2])
         classes = tuple(map(str, range(self.num_classes)))
         origin = self.origin or Origin(preset="own", data="own images", classes=classes, seed=0)
         config = asdict(self.config)

@@ -73,7 +73,7 @@ def train_films(config: RunConfig, out: Path, *, overwrite: bool = False, watch:
             raise RGMError(f"the films of {data} have frames of {train.image} and, to test, of {other.image}")
     model = TemporalRGM.from_preset(config.preset, image=train.image, tones=tones_in(train.frames))
     origin = Origin(preset=config.preset, data=data, classes=(), seed=config.seed)
-    own_run_folder(out)
+    own_run_folder(out, data)
     with folder_lock(out):
         start, history = time.perf_counter(), list[StepRecord]()
 

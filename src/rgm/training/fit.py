@@ -101,6 +101,11 @@ def fit(
             raise RGMError("films are learned without labels, epochs or batches: leave them out, or give a recipe")
         return fit_films(model, images, recipe, validation=validation, seed=number, device=device, watch=watch)
 
+    if not isinstance(model, RGM):
+        raise RGMError(f"fit trains a SpatialRGM or a CountingRGM, not {type(model).__name__}")
+    if validation is not None and not (isinstance(validation, tuple | list) and len(validation) == 2):
+        raise RGMError(f"`validation` must be images and labels, a pair, but is {type(validation).__name__}")
+
     def checked(images: Any, labels: Any) -> ImageSet:
         labelled = isinstance(model, CountingRGM)
         return arrays_for(images, labels, shape=model.config.image, classes=model.num_classes, labelled=labelled)

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from rgm.data.images import ImageSet
+from rgm.data.load import apart
 from rgm.errors import RGMError
 from rgm.loading import load_newest, save_model
 from rgm.runtime.progress import EpochRecord
@@ -44,9 +45,9 @@ WRITTEN = (*RESULTS, "config.json", "metrics.jsonl", "timing.jsonl")
 """What a run writes, or takes away of an earlier one."""
 
 
-def own_run_folder(out: Path) -> None:
-    """Raise RGMError for a folder that holds files which a run would replace and no run has written."""
-
+def own_run_folder(out: Path, data: str) -> None:
+    """Raise RGMError for the data's folder, or one with files which a run would replace and no run has written."""
+    apart(data, out)
     own_folder(out, WRITTEN, holds_run, WHAT)
 
 

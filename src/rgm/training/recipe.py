@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from rgm.errors import RGMError
 from rgm.presets import preset_of
+from rgm.runtime.seeds import positive, whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,16 +136,13 @@ class Recipe:
 
     def adjusted(self, *, epochs: int | float | None = None, batch_size: int | None = None) -> "Recipe":
         """Return the recipe with other epochs, in proportion, and batch size; raise RGMError for invalid ones."""
-        if epochs is not None and not 0 < epochs < math.inf:
-            raise RGMError(f"the number of epochs must be positive and finite, but is {epochs:g}")
-        if batch_size is not None and batch_size < 1:
-            raise RGMError(f"the batch size must be at least 1, but is {batch_size}")
         stages = self.stages
         if epochs is not None:
-            factor = epochs / self.epochs
+            factor = positive(epochs, "the number of epochs") / self.epochs
             stages = tuple(replace(stage, epochs=stage.epochs * factor, least_steps=1) for stage in stages)
         if batch_size is not None:
-            stages = tuple(replace(stage, batch_size=batch_size) for stage in stages)
+            size = whole(batch_size, "the batch size")
+            stages = tuple(replace(stage, batch_size=size) for stage in stages)
         return replace(self, stages=stages)
 
     def with_hidden_labels(self) -> "Recipe":
