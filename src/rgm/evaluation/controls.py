@@ -103,7 +103,7 @@ def flat(model: RGM, train: ImageSet, *, seed: int, watch: Watch = lambda _: Non
     z1 = replace(first, recognition=codes, prior=DensePrior(width=64))
     top = replace(concept, recognition=DenseRecognition(width=64, estimator=Gumbel()))
     config = replace(model.config, levels=(z1, top), decoder=DenseDecoder(width=256))
-    stage = replace(codes_stage(prior=0.1), name="flat", epochs=0.75, least_steps=600, learning_rate=1e-3, shift=0)
+    stage = replace(codes_stage(prior=0.1), name="flat", epochs=0.4, least_steps=300, learning_rate=1e-3, shift=0)
     return _trained(_fresh(config, seed).to(model.device), train, stage, seed, watch)
 
 

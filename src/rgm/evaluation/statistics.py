@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -14,6 +15,8 @@ from torch import Tensor
 from rgm.errors import RGMError
 
 RESAMPLES = 1000
+_AT_ONCE = 50
+"""Resamples summed at once, which bounds memory."""
 Sums = NDArray[np.float64]
 
 
@@ -95,10 +98,9 @@ def bootstrap(
     `statistic` maps rows of sums to a number each. The resamples depend on the number of images and the seed alone.
     """
     values = numbers.double().cpu().numpy()
-    rng = np.random.default_rng(seed)
-    count = len(values)
-    taken = (np.bincount(rng.integers(count, size=count), minlength=count) for _ in range(RESAMPLES))
-    sums = np.stack([values.sum(axis=0), *(times @ values for times in taken)])
+    taken = _resamples(len(values), seed)
+    parts = (taken[first : first + _AT_ONCE] @ values for first in range(0, RESAMPLES, _AT_ONCE))
+    sums = np.concatenate([values.sum(axis=0)[None], *parts])
     with np.errstate(divide="ignore", invalid="ignore"):  # of nothing there is no ratio, and no interval
         found = statistic(sums)
     if not np.isfinite(found).all():
@@ -107,6 +109,14 @@ def bootstrap(
     if np.ptp(found) <= 1e-12 * abs(found[0]):  # equal but for rounding
         low = high = found[0]
     return Estimate(estimate=float(found[0]), low=float(low), high=float(high), unit=unit)
+
+
+@lru_cache(maxsize=2)
+def _resamples(count: int, seed: int) -> NDArray[np.uint8]:
+    """Return how often every image occurs in each resample: the same for all measures of the same images."""
+    rng = np.random.default_rng(seed)
+    drawn = (rng.integers(count, size=count) for _ in range(RESAMPLES))
+    return np.stack([np.bincount(one, minlength=count).astype(np.uint8) for one in drawn])
 
 
 def bootstrap_mean(values: Float[Tensor, " n"], unit: str) -> Estimate:
