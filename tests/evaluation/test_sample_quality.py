@@ -5,7 +5,14 @@ import torch
 
 from rgm.data.images import ImageSet, to_unit
 from rgm.errors import RGMError
-from rgm.evaluation.image_sets import _low_frequencies, coverage, diversity, frechet_distance, nearest_distance
+from rgm.evaluation.image_sets import (
+    KnownImages,
+    _low_frequencies,
+    coverage,
+    diversity,
+    frechet_distance,
+    nearest_distance,
+)
 from rgm.evaluation.judge import Judge, JudgeConfig
 from rgm.evaluation.sample_quality import Quality, quality, reference
 from rgm.model.results import Samples
@@ -102,12 +109,12 @@ def test_diversity_is_that_of_a_plain_loop(generator: torch.Generator) -> None:
 def test_nearest_distance_is_that_of_a_plain_loop(generator: torch.Generator) -> None:
     images, train = (torch.rand(n, 1, 6, 6, generator=generator) for n in (20, 50))
     apart = torch.tensor([[float((a - b).square().mean().sqrt()) for b in train] for a in images])
-    torch.testing.assert_close(nearest_distance(images, train), apart.min(dim=1).values)
+    torch.testing.assert_close(nearest_distance(images, KnownImages(images=train)), apart.min(dim=1).values)
 
 
 def test_training_images_are_at_no_distance(digits: ImageSet) -> None:
     train = to_unit(digits.images)
-    assert float(nearest_distance(train[100:200], train).max()) == 0
+    assert float(nearest_distance(train[100:200], KnownImages(images=train)).max()) == 0
 
 
 @pytest.fixture
@@ -188,7 +195,7 @@ def test_the_nearest_are_those_of_a_plain_search(digits: ImageSet, test_digits: 
     noise = torch.rand(5, *real.shape[1:], generator=torch.Generator().manual_seed(0))
     images = torch.cat([real, noise, known[:5]])
     plain = (images[:, None] - known[None]).square().flatten(2).mean(dim=2).sqrt()
-    found = nearest_distance(images, known)
+    found = nearest_distance(images, KnownImages(images=known))
     assert torch.allclose(found, plain.amin(dim=1), atol=1e-6)
     assert found[-5:].tolist() == [0.0] * 5
 

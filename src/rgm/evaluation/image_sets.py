@@ -1,6 +1,7 @@
 """Metrics of sets of images: Fréchet distance, precision and recall, diversity, distance to the nearest image."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 Images = Float[Tensor, "n channels height width"]
 
 BATCH = 500
-_PAIRS, _AT_ONCE = 2_000, 20_000
+_PAIRS, _AT_ONCE = 300, 20_000
 """Candidates for an image's nearest, on average, beyond which all are compared; pairs that are compared at once."""
 
 
@@ -70,15 +71,31 @@ def diversity(images: Images, labels: Int64[Tensor, " n"]) -> float:
     return float(torch.stack(means).mean()) / pixels.shape[1] ** 0.5
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class KnownImages:
+    """Training images among which the nearest are searched, with what every search needs of them."""
+
+    images: Images
+
+    @cached_property
+    def low(self) -> Float[Tensor, "m low"]:
+        """Their low frequencies."""
+        return _low_frequencies(self.images)
+
+    @cached_property
+    def norms(self) -> tuple[Float[Tensor, " m"], Float[Tensor, " m"]]:
+        """The squared norms of the images and of their low frequencies."""
+        return self.images.flatten(1).square().sum(dim=1), self.low.square().sum(dim=1)
+
+
 @torch.no_grad()
-def nearest_distance(images: Images, train: Float[Tensor, "m channels height width"]) -> Float[Tensor, " n"]:
-    """Return each image's distance to its nearest of all training images, root mean squared over pixels.
+def nearest_distance(images: Images, among: KnownImages) -> Float[Tensor, " n"]:
+    """Return each image's distance to the nearest of all known images, root mean squared over pixels.
 
     Most pairs are ruled out by their low frequencies, whose distance is at most that of the images. Where these leave
     too many, the nearest are found by ‖b‖² − 2 a·b. Distances are computed from differences, which is exact at zero.
     """
-    known, low = train.flatten(1), _low_frequencies(train)
-    norms, low_norms = known.square().sum(dim=1), low.square().sum(dim=1)
+    known, low, (norms, low_norms) = among.images.flatten(1), among.low, among.norms
     found = []
     for batch in images.split(BATCH):
         some, some_low = batch.flatten(1), _low_frequencies(batch)
@@ -98,12 +115,17 @@ def nearest_distance(images: Images, train: Float[Tensor, "m channels height wid
 
 
 def _low_frequencies(images: Images) -> Float[Tensor, "n low"]:
-    """Return the lower two fifths of each image's frequencies on either axis: orthonormal cosines (DCT-II)."""
+    """Return the lower two fifths of each image's frequencies on either axis, and the norm of all others together.
+
+    Frequencies are orthonormal cosines (DCT-II), so that two images lie at least as far apart as these numbers.
+    """
     down, across = (
         torch.from_numpy(dct(np.eye(side, dtype=np.float32), axis=0, norm="ortho")[: max(1, round(0.4 * side))])
         for side in images.shape[2:]
     )
-    return (down @ images @ across.T).flatten(1)
+    low = (down @ images @ across.T).flatten(1)
+    others = images.flatten(1).square().sum(dim=1) - low.square().sum(dim=1)
+    return torch.cat([low, others.clamp_min(0).sqrt()[:, None]], dim=1)
 
 
 def _radii(points: Float[Tensor, "n d"], k: int) -> Float[Tensor, " n"]:
