@@ -9,6 +9,8 @@ import pytest
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 
+from rgm.evaluation.controls import SIZES
+
 FOLDER = Path(__file__).parents[1] / "notebooks"
 SCRIPTS = sorted(FOLDER.glob("*.py"))
 
@@ -18,10 +20,12 @@ def sources(notebook: NotebookNode, kind: str) -> list[str]:
 
 
 def shortened(notebook: NotebookNode) -> NotebookNode:
-    """Return a notebook that trains the quick preset in the place of the standard one."""
+    """Return a notebook that trains the quick preset in the place of the standard one, and measures less of it."""
     for old, new in (
         ('from_preset("standard"', 'from_preset("quick"'),
         ("labels, seed=1)", 'labels, recipe="quick", seed=1)'),
+        ("import measure\n", "import SampleSizes, measure\n"),
+        ("measure(model, train, test, judge)", f"measure(model, train, test, judge, sizes={SIZES})"),
     ):
         assert sum(cell.source.count(old) for cell in notebook.cells) == 1
         for cell in notebook.cells:
