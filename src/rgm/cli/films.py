@@ -192,13 +192,14 @@ def experiment_films(
     *,
     quiet: bool,
 ) -> None:
-    """Test the claims over time on a model of films and on controls, and write figures and `time.json`."""
+    """Test the claims over time on a model of films and on controls; write a report, figures and `time.json`."""
     from rgm.claims.record import record
     from rgm.claims.time import control_decisions_over_time, decide_over_time
     from rgm.cli.tables import claim_table
     from rgm.data.films import load_films
     from rgm.evaluation.time import measure_time
     from rgm.report.figures import png
+    from rgm.report.film_page import write_film_report
     from rgm.report.films import film_strips, films_gif
     from rgm.storage.files import write_bytes, write_json
     from rgm.training.films import film_data
@@ -218,10 +219,15 @@ def experiment_films(
         write_bytes(out / "time.gif", films_gif(result))
         claims += control_decisions_over_time(found, train, test, seed=seed, say=watch.say)
     write_json(out / "time.json", record(claims, source))
+    command = f"rgm experiment time {model}" + (f" --data {data}" if data else "") + f" --seed {seed}"
+    page = write_film_report(
+        out / "report.html", found, result, claims, test, data=source, preset=checkpoint.origin.preset, command=command
+    )
     if not quiet:
         for claim in claims:
             show(claim_table(claim))
         print("Wrote " + ", ".join(str(out / file) for file in ("time.png", "time.gif", "time.json")))
+        print(f"Report: {page}")
 
 
 def film_info(model: str) -> None:
