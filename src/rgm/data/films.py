@@ -17,6 +17,7 @@ from rgm.data.made_films import MADE
 from rgm.data.names import FILM_NAMES
 from rgm.data.sound import read_sound
 from rgm.errors import RGMError, unknown
+from rgm.storage.files import as_path
 
 Frames = UInt8[Tensor, "_ _ height width *colour"]
 """Films of one length: (films, frames, rows, columns), with a last axis of 3 for colour."""
@@ -76,11 +77,12 @@ def load_films(
     """
     if split not in get_args(Split):
         raise unknown("split", split, get_args(Split))
-    path = Path(name)
+    path, name = as_path(name, "a set of films"), str(name)
+    place = None if data_dir is None else as_path(data_dir, "`data_dir`")
     if name in MADE:
-        made = MADE[name](split, None if data_dir is None else Path(data_dir))
+        made = MADE[name](split, place)
         found = film_set(name, split, made.frames, made.source, held_out=made.held_out)
-    elif path.exists():
+    elif name and path.exists():
         found = _stored(path, split)
     else:
         raise unknown(

@@ -15,13 +15,14 @@ from torch import Tensor
 from rgm.data import folder, shards
 from rgm.data.cache import build_cache, is_cache, open_cache
 from rgm.data.images import ImageSet, Split
-from rgm.data.labels import HIDDEN
+from rgm.data.labels import HIDDEN, whole_numbers
 from rgm.data.named import NAMED, NamedSet, cache_dir, held_in, locate, read_files
 from rgm.data.names import DATA_NAMES
 from rgm.data.split import held_out, largest_label, stratified
 from rgm.errors import RGMError, unknown
 from rgm.runtime.progress import Watch
 from rgm.runtime.seeds import as_seed, whole
+from rgm.storage.files import as_path
 
 log = logging.getLogger("rgm")
 
@@ -56,8 +57,8 @@ def load_data(
     shape = (
         None if size is None else _sides(*size) if isinstance(size, tuple) and len(size) == 2 else _sides(size, size)
     )
-    name = str(name)
-    place, divided_by = None if data_dir is None else Path(data_dir), as_seed(seed)
+    path, name = as_path(name, "a data set"), str(name)
+    place, divided_by = None if data_dir is None else as_path(data_dir, "`data_dir`"), as_seed(seed)
     if name == "auto":
         place = _automatic(place, os.environ.get("RGM_DATA_DIR"), str(cache_dir("mnist")))
         name = "digits" if place is None else "mnist"
@@ -65,8 +66,8 @@ def load_data(
         found = _named(NAMED[name], split, place)
     elif name == "digits":
         found = _digits(split)
-    elif os.sep in name or (name and Path(name).is_dir()):
-        return _folder(Path(name), split, shape, channels, divided_by)
+    elif os.sep in name or (name and path.is_dir()):
+        return _folder(path, split, shape, channels, divided_by)
     else:
         raise unknown("data set", name, [*DATA_NAMES, "a folder of images"])
     return _fitted(found, shape, channels)
@@ -250,10 +251,13 @@ def from_arrays(images: Any, labels: Any = None, *, name: str = "arrays", split:
     if pixels.ndim == 3:
         pixels = pixels[:, None]
     if pixels.ndim != 4 or pixels.numel() == 0 or pixels.shape[1] not in (1, 3):
+        last = pixels.ndim == 4 and pixels.shape[-1] in (1, 3)
         raise RGMError(
             "images must have shape (n, height, width) or (n, channels, height, width) with 1 or 3 channels and "
-            f"no axis empty, but have {tuple(pixels.shape)}"
+            f"no axis empty, but have {tuple(pixels.shape)}{': channels come first' if last else ''}"
         )
+    if pixels.dtype == torch.bool:
+        pixels = pixels.to(torch.uint8) * 255
     if pixels.is_floating_point():
         pixels = pixels.float()
         low, high = float(pixels.min()), float(pixels.max())
@@ -265,11 +269,13 @@ def from_arrays(images: Any, labels: Any = None, *, name: str = "arrays", split:
     if labels is None:
         return image_set(name, split, pixels, None, (), "the user's own arrays")
     targets = as_tensor(labels, "labels")
-    if targets.is_floating_point() or targets.is_complex() or targets.shape != (len(pixels),):
+    if targets.is_complex() or targets.shape != (len(pixels),):
         raise RGMError(
             f"labels must be {len(pixels)} whole numbers, one per image, but are {targets.dtype} of shape "
             f"{tuple(targets.shape)}"
         )
+    if targets.is_floating_point():
+        targets = whole_numbers(targets, "labels")
     low, high = int(targets.numpy().min()), int(targets.numpy().max())  # PyTorch's unsigned types have no minimum
     if low < HIDDEN:
         raise RGMError(f"labels count from 0, or are {HIDDEN} where they are not known, but the least is {low}")
@@ -312,4 +318,7 @@ def as_tensor(values: Any, what: str) -> Tensor:
         # PyTorch takes neither foreign byte orders nor reversed axes, and warns of read-only arrays.
         return torch.from_numpy(np.require(array, array.dtype.newbyteorder("="), ["C", "W"]))
     except (TypeError, ValueError, RuntimeError) as error:
-        raise RGMError(f"{what} must be a tensor or an array of numbers: {error}") from error
+        kind = getattr(values, "dtype", type(values).__name__)
+        hint = "; np.unique(labels, return_inverse=True)[1] numbers names" if what == "labels" else ""
+        reason = str(error).partition(". The only")[0]
+        raise RGMError(f"{what} must be a tensor or an array of numbers, but are {kind} ({reason}){hint}") from error

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
+from rgm.data.labels import whole_numbers
 from rgm.distributions.noise import Source, bernoulli
 from rgm.errors import RGMError
 from rgm.model.likelihood import Bernoulli, Categorical, PixelConfig
@@ -305,10 +306,16 @@ class RGM(StoredModel):
             kind = images.dtype if isinstance(images, Tensor) else type(images).__name__
             hint = "divide bytes by 255" if isinstance(images, Tensor) else "torch.as_tensor converts arrays"
             raise RGMError(f"the model takes a tensor of floats in [0, 1], but got {kind}: {hint}")
-        if images.ndim != 4 or tuple(images.shape[1:]) != expected or len(images) == 0:
+        shape = tuple(images.shape)
+        if shape[1:] != expected or shape[0] == 0:
+            hint = "resize them, or use a model for that shape"
+            if shape[1:] == (*expected[1:], expected[0]):
+                hint = "channels come first, images.permute(0, 3, 1, 2)"
+            elif shape[1:] == expected[1:] or shape == expected:
+                hint = f"images[{'None' if shape == expected else ':, None'}] adds the axis that is missing"
             raise RGMError(
-                f"the model takes images of shape (n, {', '.join(map(str, expected))}) with n ≥ 1, "
-                f"but got {tuple(images.shape)}: resize them, or use a model for that shape"
+                f"the model takes images of shape (n, {', '.join(map(str, expected))}) with n ≥ 1, but got {shape}: "
+                f"{hint}"
             )
         low, high = images.aminmax()
         if not (low >= 0 and high <= 1):
@@ -360,10 +367,10 @@ class RGM(StoredModel):
             concepts = torch.as_tensor(concept, device=self.device).reshape(-1)
         except (TypeError, ValueError, RuntimeError, OverflowError):
             concepts = torch.empty(0)
-        if not len(concepts) or concepts.is_floating_point() or concepts.is_complex():
+        if not len(concepts) or concepts.is_complex():
             given = f"{concept.dtype} of shape {tuple(concept.shape)}" if isinstance(concept, Tensor) else repr(concept)
             raise RGMError(f"concepts are whole numbers, one or more, but got {' '.join(given.split())}")
-        concepts = concepts.long()
+        concepts = whole_numbers(concepts, "concepts") if concepts.is_floating_point() else concepts.long()
         low, high = int(concepts.min()), int(concepts.max())
         if low < 0 or high >= self.num_classes:
             raise RGMError(

@@ -20,6 +20,19 @@ _UNFINISHED = ".rgm-"
 """Prefix of temporary files."""
 
 
+def as_path(value: object, what: str) -> Path:
+    """Return a path; raise RGMError for what is none, or cannot be one on this system."""
+    if not value or not isinstance(os.fspath(value) if isinstance(value, os.PathLike) else value, str):
+        raise RGMError(f"{what} must be a name or a path, but is {' '.join(repr(value).split())[:80]}")
+    path = Path(str(value))
+    try:
+        path.exists()
+    except (OSError, ValueError) as error:  # a name too long, or with a null character
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise RGMError(f"{what} cannot be {str(value)[:40]!r}: {(reason or 'no such path').lower()}") from None
+    return path
+
+
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file atomically, flushed to disk; raise RGMError where the folder cannot be written."""
     try:
