@@ -145,7 +145,7 @@ def _folder(root: Path, split: Split, size: tuple[int, int] | None, channels: in
             )
         return cached
     listing = listed(root, split, seed=seed)
-    kind = shards if shards.tars(root) else folder
+    kind = shards if shards.are_in(root) else folder
     pixels = folder.pixels_of(kind.every_image(root), channels)  # of the whole folder, not of a split
     images = folder.read_images(listing.paths, size=size, pixels=pixels)
     if len(images) > 1 and bool((images == images[:, :, :1, :1]).all()):
@@ -167,12 +167,12 @@ def listed(root: Path, split: Split, *, seed: int = 0, skip_damaged: bool = Fals
     if not root.is_dir():
         raise RGMError(f"no folder of images at {root}")
     try:
-        if shards.tars(root):
+        if shards.are_in(root):
             found = shards.list_shards(root, split, seed=seed, skip_damaged=skip_damaged)
         else:
             found = folder.list_split(root, split, seed=seed)
         if found.ignored:
-            folder.warn_once(f"left out of {root}: {found.ignored} ({folder.FORMATS})")
+            folder.warn_once(f"left out of {root}: {found.ignored} ({folder.advice(found.ignored)})")
         return found
     except OSError as error:
         raise RGMError(f"cannot read the folder {error.filename or root}: {error.strerror or error}") from error
