@@ -8,6 +8,7 @@ from typing import Any, get_args
 import numpy as np
 import torch
 from jaxtyping import UInt8
+from numpy.typing import NDArray
 from torch import Tensor
 
 from rgm.data.animations import ANIMATIONS, read_animation, read_pictures
@@ -17,6 +18,7 @@ from rgm.data.made_films import MADE
 from rgm.data.names import FILM_NAMES
 from rgm.data.sound import read_sound
 from rgm.errors import RGMError, unknown
+from rgm.storage.arrays import read_array
 from rgm.storage.files import as_path
 
 Frames = UInt8[Tensor, "_ _ height width *colour"]
@@ -140,6 +142,8 @@ def read_films(path: Path) -> tuple[Frames, int | None]:
     """
     if path.is_dir():
         return films_of(read_pictures(path), what=f"the pictures in {path}"), None
+    if not path.is_file():  # a named pipe would be waited for
+        raise RGMError(f"no file at {path}")
     suffix = path.suffix.lower()
     if suffix in (".npz", ".npy"):
         return films_of(_array(path, "frames"), what=f"frames in {path}"), None
@@ -159,23 +163,8 @@ def read_mask(path: Path) -> Tensor:
     return mask if mask.dtype == torch.bool else mask != 0
 
 
-def _array(path: Path, key: str) -> Any:
-    if not path.is_file():
-        raise RGMError(f"no file at {path}")
-    try:
-        content = np.load(path, allow_pickle=False)
-        if path.suffix.lower() == ".npy":
-            return content
-        with content:
-            if key not in content:
-                raise RGMError(f"{path} has no array `{key}`: it has {', '.join(content.files) or 'none'}")
-            return content[key]
-    except RGMError:
-        raise
-    except Exception as error:  # NumPy raises many kinds for a damaged file
-        raise RGMError(
-            f"{path} is not a whole {path.suffix} file of numbers: {' '.join(str(error).split())}"
-        ) from error
+def _array(path: Path, key: str) -> NDArray[np.generic]:
+    return read_array(path, None if path.suffix.lower() == ".npy" else key, f"no file at {path}")
 
 
 def _stored(path: Path, split: Split) -> FilmSet:

@@ -146,6 +146,11 @@ def _is_passed_over(folder: Path) -> bool:
     return any(map(_is_ours, folder.iterdir())) and not _has_images(folder)
 
 
+def holds_data(folder: Path) -> bool:
+    """Return whether a folder holds images that rgm has not written."""
+    return _has_images(folder) and not _is_ours(folder)
+
+
 def _has_images(folder: Path) -> bool:
     return any(path.suffix.lower() in SUFFIXES for path in visible(folder))
 

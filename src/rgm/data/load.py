@@ -157,8 +157,14 @@ def _folder(root: Path, split: Split, size: tuple[int, int] | None, channels: in
 
 
 def apart(data: str | Path, out: Path) -> None:
-    """Raise RGMError for an output folder that is the data's own: what is written there would be read as data."""
-    if str(data) not in DATA_NAMES and Path(data).exists() and out.exists() and out.samefile(data):
+    """Raise RGMError for an output folder that is the data's own, or one of its images.
+
+    What is written there would be read as data, or its images no more, since folders of rgm are passed over.
+    """
+    if str(data) in DATA_NAMES or not Path(data).is_dir() or not out.is_dir():
+        return
+    root, place = Path(data).resolve(), out.resolve()
+    if place == root or (root in place.parents and folder.holds_data(place)):
         raise RGMError(f"{out} is the folder of the images: give another with --out, such as {out / 'rgm'}")
 
 
