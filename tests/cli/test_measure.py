@@ -1,7 +1,6 @@
 """`rgm experiment`, `rgm evaluate` and `rgm compare`."""
 
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ from PIL import Image
 
 from rgm.errors import RGMError
 from rgm.pipeline import own_results
+from rgm.storage.checkpoint import FILE, packaged
 
 
 @pytest.mark.slow
@@ -111,34 +111,34 @@ def test_a_counted_model_is_evaluated_and_its_exactness_shown(counted: Path, tmp
 @pytest.mark.parametrize(
     ("command", "name"),
     [
-        (("evaluate", "RUN"), "evaluation.json"),
-        (("evaluate", "RUN", "--claims"), "figures/renormalization.png"),
-        (("compare", "RUN", "mnist"), "comparison.html"),
-        (("experiment", "locality", "RUN"), "locality-map.png"),
-        (("experiment", "abstraction", "RUN"), "abstraction.json"),
+        (("evaluate", "mnist"), "evaluation.json"),
+        (("evaluate", "mnist", "--claims"), "figures/renormalization.png"),
+        (("compare", "mnist", packaged("mnist")), "comparison.html"),
+        (("experiment", "locality", "mnist"), "locality-map.png"),
+        (("experiment", "abstraction", "mnist"), "abstraction.json"),
     ],
 )
-def test_results_replace_no_files_of_the_users_own(
-    run: Path, tmp_path: Path, command: tuple[str, ...], name: str
-) -> None:
+def test_results_replace_no_files_of_the_users_own(tmp_path: Path, command: tuple[object, ...], name: str) -> None:
     mine = tmp_path / "out" / name
     mine.parent.mkdir(parents=True)
     mine.write_text("mine")
-    words = [str(run) if word == "RUN" else word for word in command]
-    assert f"such as {name}: name another folder" in refused(*words, "--out", tmp_path / "out")
+    line = refused(*command, "--data", "digits", "--out", tmp_path / "out")
+    assert f"such as {name}: name another folder" in line
     assert [path for path in (tmp_path / "out").rglob("*") if path.is_file()] == [mine]
     assert mine.read_text() == "mine"
 
 
-def test_results_are_replaced_and_a_run_takes_its_own(run: Path, tmp_path: Path) -> None:
+def test_results_are_replaced_and_a_run_takes_its_own(tmp_path: Path) -> None:
     for _ in range(2):
         own_results(tmp_path / "out", "evaluation", "digits")
         (tmp_path / "out" / "evaluation.json").write_text("ours")
     (tmp_path / "out" / "locality.json").write_text("mine")
     with pytest.raises(RGMError, match=r"not the experiment locality's, such as locality\.json"):
         own_results(tmp_path / "out", "locality", "digits")
-    copy = shutil.copytree(run, tmp_path / "run")
-    assert own_results(copy, "evaluation", "digits") == copy
+    (tmp_path / "run").mkdir()
+    for name in (FILE, "evaluation.json"):
+        (tmp_path / "run" / name).touch()
+    assert own_results(tmp_path / "run", "evaluation", "digits") == tmp_path / "run"
 
 
 def test_results_are_not_written_among_images(tmp_path: Path) -> None:
