@@ -113,6 +113,28 @@ def test_a_sound_comes_back(tmp_path: Path, caplog: pytest.LogCaptureFixture) ->
     assert (loudest[0] - loudest[1]).abs().float().mean() < 1
 
 
+@pytest.mark.parametrize("name", ["val", "Valid.npz", "dev.npy"])
+def test_validation_films_by_any_of_their_names(film: torch.Tensor, tmp_path: Path, name: str) -> None:
+    frames = film.numpy()
+    np.savez(tmp_path / "Train.npz", frames=frames)
+    with pytest.raises(RGMError, match=r"holds films to train, Train\.npz, but none to test"):
+        load_films(str(tmp_path))
+    np.savez(tmp_path / "test.npz", frames=frames[:4])
+    assert not load_films(str(tmp_path), "validation").held_out
+    if name == "val":
+        (tmp_path / name).mkdir()
+        for number in range(5):
+            Image.fromarray(frames[number]).save(tmp_path / name / f"{number}.png")
+    else:
+        with (tmp_path / name).open("wb") as stream:
+            np.save(stream, frames[:5]) if name.endswith("npy") else np.savez(stream, frames=frames[:5])
+    found = load_films(str(tmp_path), "validation")
+    assert (found.held_out, found.frames.shape[1]) == (True, 5)
+    np.savez(tmp_path / "validation.npz", frames=frames)
+    with pytest.raises(RGMError, match="are both the validation split"):
+        load_films(str(tmp_path))
+
+
 def wav(rate: int) -> bytes:
     content = io.BytesIO()
     wavfile.write(content, rate, np.arange(1000, dtype=np.int16))

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rgm.data.animations import ANIMATIONS, read_animation, read_pictures
+from rgm.data.folder import SPLITS, visible
 from rgm.data.images import Split
 from rgm.data.load import as_tensor
 from rgm.data.made_films import MADE
@@ -169,11 +170,12 @@ def _array(path: Path, key: str) -> NDArray[np.generic]:
 
 def _stored(path: Path, split: Split) -> FilmSet:
     """Return a split of a file or a folder: its own, or a share of the films, or all of them where they are few."""
-    own = _own_split(path, split) if path.is_dir() else None
-    frames, rate = read_films(own or path)
-    name, source = path.resolve().stem, f"the {'folder' if path.is_dir() else 'file'} {own or path}"
-    if own is not None:
-        return film_set(name, split, frames, source, sample_rate=rate)
+    own = _own_splits(path) if path.is_dir() else {}
+    place = own.get(split) or own.get("train", path)
+    frames, rate = read_films(place)
+    name, source = path.resolve().stem, f"the {'folder' if path.is_dir() else 'file'} {place}"
+    if own:
+        return film_set(name, split, frames, source, held_out=split in own, sample_rate=rate)
     if len(frames) < DIVIDED:
         return film_set(name, split, frames, source, held_out=False, sample_rate=rate)
     order = torch.randperm(len(frames), generator=torch.Generator().manual_seed(0))
@@ -186,14 +188,19 @@ def _stored(path: Path, split: Split) -> FilmSet:
     return film_set(name, split, frames[parts[split].sort().values], source, sample_rate=rate)
 
 
-def _own_split(root: Path, split: Split) -> Path | None:
-    """Return a split's own file or folder, where the folder has `train` and `test`; raise RGMError for one missing."""
-    found = {part: _one(root, part) for part in get_args(Split)}
-    if found["train"] is None or found["test"] is None:
-        return None
-    return found[split] or found["train"]
+def _own_splits(root: Path) -> dict[Split, Path]:
+    """Return the splits' own files or folders, by any of their names, where the folder has films to train and to test.
 
-
-def _one(root: Path, stem: str) -> Path | None:
-    suffixes = ("", ".npz", ".npy", ".wav", *ANIMATIONS)
-    return next((place for suffix in suffixes if (place := root / f"{stem}{suffix}").exists()), None)
+    Raises RGMError for two of one split, or training films alone.
+    """
+    found: dict[Split, Path] = {}
+    for path in visible(root):
+        split = SPLITS.get(path.stem.lower())
+        if split is None or not (path.is_dir() or path.suffix.lower() in (".npz", ".npy", ".wav", *ANIMATIONS)):
+            continue
+        if split in found:
+            raise RGMError(f"{found[split]} and {path} are both the {split} split: keep one of them")
+        found[split] = path
+    if "train" in found and "test" not in found:
+        raise RGMError(f"{root} holds films to train, {found['train'].name}, but none to test: add test.npz or test/")
+    return found if "train" in found else {}
