@@ -3,8 +3,11 @@
 import inspect
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -23,6 +26,12 @@ from rgm.storage.checkpoint import FILE
 from rgm.training.config import RunConfig
 from rgm.training.folder import own_run_folder
 from rgm.training.run import plan_run
+
+
+@pytest.fixture
+def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As callers without a type checker are met: shapes and types are not checked before our own code sees them."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
 
 
 @pytest.mark.parametrize("temperature", [0.0, -1.0, math.nan, math.inf])
@@ -58,6 +67,9 @@ def test_channels_come_first() -> None:
 
 def test_devices_of_pytorch() -> None:
     assert resolve_device(torch.device("cpu")) == torch.device("cpu")
+    assert resolve_device("cpu:0") == torch.device("cpu")
+    with pytest.raises(RGMError, match="finds 1 cpu device on this machine, but not cpu:1"):
+        resolve_device("cpu:1")
     with pytest.raises(RGMError, match="unknown device 'gpu'"):
         resolve_device("gpu")
     if not torch.cuda.is_available():
@@ -161,8 +173,89 @@ def test_numbers_of_states_that_make_no_level(states: int) -> None:
 
 @pytest.mark.parametrize("concept", ["0", None, [], torch.tensor([]), 0.5, torch.tensor([0.5]), 10**30, {0}])
 def test_concepts_that_are_none(shipped: SpatialRGM, concept: object) -> None:
-    with pytest.raises(RGMError, match="concepts are whole numbers, one or more, but got"):
+    with pytest.raises(RGMError, match=r"concepts are whole numbers, (one or more, but got|but one is 0\.5)"):
         inspect.unwrap(RGM._concepts)(shipped, concept)
+    assert inspect.unwrap(RGM._concepts)(shipped, torch.tensor([1.0, 0.0])).tolist() == [1, 0]
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("value", [None, 3, "", b"mnist", ["mnist"], object(), "x" * 5000])
+def test_what_is_no_path(shipped: SpatialRGM, value: object) -> None:
+    calls: list[Callable[[Any], object]] = [rgm.load, rgm.load_data, rgm.load_films, shipped.save_pretrained]
+    for call in calls:
+        with pytest.raises(RGMError, match=r"must be a name or a path, but is|cannot be .*: file name too long"):
+            call(value)
+    wrong: Any = 3
+    with pytest.raises(RGMError, match="`data_dir` must be a name or a path, but is 3"):
+        rgm.load_data("mnist", data_dir=wrong)
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("kind", ["seed", "paper"])
+def test_every_call_checks_images(kind: str) -> None:
+    model: RGM = SpatialRGM.from_preset(kind) if kind == "seed" else rgm.CountingRGM.from_preset(kind)
+    calls: list[Callable[[Any], object]] = [
+        model.infer,
+        model.read,
+        model.cell_logits,
+        model.free_energy,
+        model.log_weight,
+    ]
+    for call in calls:
+        for images, reason in (
+            (torch.full((2, 1, 28, 28), 2.0), "range over 2 … 2"),
+            (torch.full((2, 1, 28, 28), math.nan), "range over nan"),
+            (torch.zeros(2, 1, 8, 8), "resize them"),
+            (torch.zeros(2, 28, 28, 1), r"channels come first, images\.permute"),
+            (torch.zeros(2, 28, 28), r"images\[:, None\] adds the axis"),
+            (torch.zeros(1, 28, 28), r"images\[None\] adds the axis"),
+            (torch.zeros(0, 1, 28, 28), "with n ≥ 1"),
+            (torch.zeros(2, 1, 28, 28, dtype=torch.uint8), "divide bytes by 255"),
+            (np.zeros((2, 1, 28, 28)), r"but got ndarray: torch\.as_tensor"),
+        ):
+            with pytest.raises(RGMError, match=reason):
+                call(images)
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("kind", ["seed", "paper"])
+def test_every_call_checks_codes(kind: str) -> None:
+    model: RGM = SpatialRGM.from_preset(kind) if kind == "seed" else rgm.CountingRGM.from_preset(kind)
+    z1 = torch.zeros(2, *model.config.levels[0].grid, dtype=torch.int64)
+    parent = torch.zeros(2, *model.config.levels[1].grid, dtype=torch.int64)
+    for codes in (z1 - 1, z1 + 10**6, z1[:, :1], z1[:0]):
+        for call in (
+            lambda codes: model.decode(codes),
+            lambda codes: model.infer_from_codes(codes),
+            lambda codes: list(model.decode_each_code(codes, 0, 0)),
+            lambda codes: model.log_prob_given(1, codes, parent),
+            lambda codes: model.sample_below(codes, 1),
+        ):
+            with pytest.raises(RGMError, match=r"codes must lie in|z1 must have shape"):
+                call(codes)
+    with pytest.raises(RGMError, match="the row of a cell in a grid of"):
+        list(model.decode_each_code(z1, 99, 0))
+    with pytest.raises(RGMError, match="z2 must have shape"):
+        model.log_prob_given(1, z1, parent[:, :0])
+    with pytest.raises(RGMError, match="every grid has a parent: 2 are needed, but got 1"):
+        model.log_prob_given(1, z1, parent[:1])
+    with pytest.raises(RGMError, match="a level must lie in 1 …"):
+        model.sample_below(z1, 99)
+
+
+@pytest.mark.parametrize("tones", [0, 1, 300])
+def test_grey_levels_that_are_none(tones: int) -> None:
+    with pytest.raises(RGMError, match="the number of grey levels must lie in 2 … 256"):
+        rgm.TemporalRGM.from_preset("film-flow", tones=tones)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_callbacks_and_watchers_that_are_none() -> None:
+    model, images = SpatialRGM.from_preset("seed", image=(1, 8, 8)), np.zeros((4, 8, 8), np.uint8)
+    wrong: tuple[dict[str, Any], ...] = ({"callbacks": None}, {"callbacks": [3]}, {"watch": None})
+    for options in wrong:
+        with pytest.raises(RGMError, match=r"`callbacks` is a list of|`watch` is called with"):
+            rgm.fit(model, images, [0, 1, 2, 3], **options)
 
 
 @pytest.mark.parametrize("generator", [5, np.random.default_rng(0), "x"])

@@ -20,7 +20,7 @@ from rgm.claims.record import record
 from rgm.counting.model import CountingRGM
 from rgm.data.images import ImageSet
 from rgm.data.letters import letters
-from rgm.data.load import load_data
+from rgm.data.load import apart, load_data
 from rgm.data.named import NAMED, at_hand
 from rgm.errors import RGMError
 from rgm.evaluation.abstraction import Abstraction
@@ -37,7 +37,7 @@ from rgm.report.page import Report, write_report
 from rgm.runtime.progress import Callback, Say, Watch
 from rgm.storage.files import folder_lock, own_folder, write_bytes, write_json
 from rgm.training.config import RunConfig
-from rgm.training.folder import JUDGE, own_run_folder
+from rgm.training.folder import JUDGE, holds_run, own_run_folder
 from rgm.training.run import Plan, RunResult, plan_run
 
 T = TypeVar("T")
@@ -249,6 +249,27 @@ def claims(
     if controls:
         found = chain(found, control_decisions(measured, train, watch=watch, say=say))
     return measured, found
+
+
+def own_results(folder: Path, kind: str, data: str) -> Path:
+    """Return a folder for the results of a `kind`: `evaluation`, `comparison`, or an experiment's name.
+
+    Raises RGMError for the data's folder, or one with files that would be replaced and that rgm has not written.
+    """
+    apart(data, folder)
+    match kind:
+        case "evaluation":
+            what = "an evaluation"
+            names = [
+                "evaluation.json",
+                "evidence.json",
+                *(f"figures/{stem}*" for stem in ("renormalization", "locality")),
+            ]
+        case "comparison":
+            what, names = "a comparison", ["comparison.json", "comparison.html"]
+        case _:
+            what, names = f"the experiment {kind}", [f"{kind}.json", f"{kind}*.png", f"{kind}*.gif"]
+    return own_folder(folder, names, holds_run, what)
 
 
 def write_evidence(decided: Sequence[Claim], data: str, folder: Path) -> Path:

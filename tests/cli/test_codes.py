@@ -113,3 +113,18 @@ def test_every_command_takes_a_counted_model(counted: Path, tmp_path: Path) -> N
     with np.load(images) as read:
         assert (read["z1"][:, :4] == z1[:6, :4]).all()
         assert (read["z1"][:, 4:] != z1[:6, 4:]).any()
+
+
+def test_no_file_of_another_kind_is_replaced_nor_one_that_is_read(tmp_path: Path) -> None:
+    photo, codes, packed = tmp_path / "photo.png", tmp_path / "codes.npz", tmp_path / "small.safetensors"
+    photo.write_bytes(b"\x89PNG mine")
+    for command in (("sample", "mnist"), ("pack", "mnist"), ("judge",), ("encode", "mnist")):
+        assert "photo.png holds something else than" in refused(*command, "--out", photo)
+    assert photo.read_bytes() == b"\x89PNG mine"
+    for _ in range(2):  # its own files are replaced
+        done("sample", "mnist", "--concept", 3, "--count", 1, "--out", codes)
+        done("pack", "mnist", "--out", packed)
+    before = codes.read_bytes()
+    assert "codes.npz is read by this command" in refused("decode", "mnist", codes, "--out", codes)
+    assert "small.safetensors is read by this command" in refused("pack", packed, "--out", packed)
+    assert codes.read_bytes() == before

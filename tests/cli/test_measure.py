@@ -8,6 +8,10 @@ import pytest
 from command_line import assert_evidence, done, inside, refused
 from PIL import Image
 
+from rgm.errors import RGMError
+from rgm.pipeline import own_results
+from rgm.storage.checkpoint import FILE, packaged
+
 
 @pytest.mark.slow
 def test_evaluate(run: Path, tmp_path: Path) -> None:
@@ -102,3 +106,46 @@ def test_a_counted_model_is_evaluated_and_its_exactness_shown(counted: Path, tmp
     assert (tmp_path / "exactness-completion.png").is_file()
     done("experiment", "locality", counted, "--out", tmp_path)
     assert json.loads((tmp_path / "locality.json").read_text())["measures"]["own_patch_share"] == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [
+        (("evaluate", "mnist"), "evaluation.json"),
+        (("evaluate", "mnist", "--claims"), "figures/renormalization.png"),
+        (("compare", "mnist", packaged("mnist")), "comparison.html"),
+        (("experiment", "locality", "mnist"), "locality-map.png"),
+        (("experiment", "abstraction", "mnist"), "abstraction.json"),
+    ],
+)
+def test_results_replace_no_files_of_the_users_own(tmp_path: Path, command: tuple[object, ...], name: str) -> None:
+    mine = tmp_path / "out" / name
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    line = refused(*command, "--data", "digits", "--out", tmp_path / "out")
+    assert f"such as {name}: name another folder" in line
+    assert [path for path in (tmp_path / "out").rglob("*") if path.is_file()] == [mine]
+    assert mine.read_text() == "mine"
+
+
+def test_results_are_replaced_and_a_run_takes_its_own(tmp_path: Path) -> None:
+    for _ in range(2):
+        own_results(tmp_path / "out", "evaluation", "digits")
+        (tmp_path / "out" / "evaluation.json").write_text("ours")
+    (tmp_path / "out" / "locality.json").write_text("mine")
+    with pytest.raises(RGMError, match=r"not the experiment locality's, such as locality\.json"):
+        own_results(tmp_path / "out", "locality", "digits")
+    (tmp_path / "run").mkdir()
+    for name in (FILE, "evaluation.json"):
+        (tmp_path / "run" / name).touch()
+    assert own_results(tmp_path / "run", "evaluation", "digits") == tmp_path / "run"
+
+
+def test_results_are_not_written_among_images(tmp_path: Path) -> None:
+    (tmp_path / "cat").mkdir()
+    (tmp_path / "cat" / "0.png").touch()
+    for out in (tmp_path, tmp_path / "cat"):
+        with pytest.raises(RGMError, match="is the folder of the images"):
+            own_results(out, "evaluation", str(tmp_path))
+    assert not list(tmp_path.rglob(".rgm"))
+    own_results(tmp_path / "results", "evaluation", str(tmp_path))

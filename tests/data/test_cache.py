@@ -1,3 +1,4 @@
+import gzip
 import io
 import json
 import re
@@ -314,3 +315,45 @@ def test_a_cache_replaces_no_files_of_the_users_own(shards: Path, tmp_path: Path
     cache_images(shards, tmp_path / "cache")
     with pytest.raises(RGMError, match="is a cache already"):
         cache_images(tmp_path / "cache", tmp_path / "again")
+
+
+def test_shards_in_folders_of_splits(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name, count in (("Train", 12), ("val", 5), ("test", 4)):
+        (tmp_path / name).mkdir()
+        labelled(tmp_path / name, "0.tar", lambda n: n % 2, count)
+    labelled(tmp_path / "Train", "1.tar", lambda n: n % 2, 3)
+    (tmp_path / "Train" / "notes.txt").touch()
+    (tmp_path / "Train" / "2.tar.gz").touch()
+    sets = [load_data(tmp_path, split) for split in ("train", "validation", "test")]
+    assert [len(part) for part in sets] == [15, 5, 4]
+    assert all(part.classes == ("0", "1") for part in sets)
+    assert "1 .gz file, 1 .txt file" in caplog.text
+    assert "unpack archives: of these only .tar is read" in caplog.text
+    cache_images(tmp_path, tmp_path / "cache")
+    assert torch.equal(load_data(tmp_path / "cache", "validation").images, sets[1].images)
+
+
+@pytest.mark.parametrize("suffix", [".tar", ".tar.gz", ".tgz"])
+def test_compressed_shards_say_what_to_do(tmp_path: Path, suffix: str) -> None:
+    labelled(tmp_path / "set", "train.tar", lambda n: n % 2)
+    packed = gzip.compress((tmp_path / "set" / "train.tar").read_bytes())
+    (tmp_path / "set" / "train.tar").unlink()
+    (tmp_path / "set" / f"train{suffix}").write_bytes(packed)
+    expected = r"train\.tar is a compressed tar file: unpack it with gunzip" if suffix == ".tar" else "unpack archives"
+    with pytest.raises(RGMError, match=expected):
+        load_data(tmp_path / "set")
+
+
+@pytest.mark.parametrize(("text", "taken"), [("1.0", True), ("1.", True), ("1.5", False), ("1e0", False), ("", False)])
+def test_classes_of_shards_as_floats(tmp_path: Path, text: str, taken: bool) -> None:
+    shard(
+        tmp_path / "a.tar",
+        {k: v for n in range(10) for k, v in {f"{n}.png": png(n), f"{n}.cls": text.encode()}.items()},
+    )
+    if taken:
+        labels = load_data(tmp_path).labels
+        assert labels is not None
+        assert labels.unique().tolist() == [1]
+    else:
+        with pytest.raises(RGMError, match=rf"0\.cls must hold the number of a class, from 0, but holds '{text}'"):
+            load_data(tmp_path)

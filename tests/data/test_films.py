@@ -1,6 +1,7 @@
 """Films in every format that is read, and one clear line for every bad one."""
 
 import io
+import os
 from pathlib import Path
 
 import numpy as np
@@ -112,6 +113,65 @@ def test_a_sound_comes_back(tmp_path: Path, caplog: pytest.LogCaptureFixture) ->
     assert (loudest[0] - loudest[1]).abs().float().mean() < 1
 
 
+@pytest.mark.parametrize("name", ["val", "Valid.npz", "dev.npy"])
+def test_validation_films_by_any_of_their_names(film: torch.Tensor, tmp_path: Path, name: str) -> None:
+    frames = film.numpy()
+    np.savez(tmp_path / "Train.npz", frames=frames)
+    with pytest.raises(RGMError, match=r"holds films to train, Train\.npz, but none to test"):
+        load_films(str(tmp_path))
+    np.savez(tmp_path / "test.npz", frames=frames[:4])
+    assert not load_films(str(tmp_path), "validation").held_out
+    if name == "val":
+        (tmp_path / name).mkdir()
+        for number in range(5):
+            Image.fromarray(frames[number]).save(tmp_path / name / f"{number}.png")
+    else:
+        with (tmp_path / name).open("wb") as stream:
+            np.save(stream, frames[:5]) if name.endswith("npy") else np.savez(stream, frames=frames[:5])
+    found = load_films(str(tmp_path), "validation")
+    assert (found.held_out, found.frames.shape[1]) == (True, 5)
+    np.savez(tmp_path / "validation.npz", frames=frames)
+    with pytest.raises(RGMError, match="are both the validation split"):
+        load_films(str(tmp_path))
+
+
+def wav(rate: int) -> bytes:
+    content = io.BytesIO()
+    wavfile.write(content, rate, np.arange(1000, dtype=np.int16))
+    return content.getvalue()
+
+
+def claiming(*shape: int) -> bytes:
+    """An .npy file of a few bytes whose header claims so many."""
+    content = io.BytesIO()
+    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(content, header)  # type: ignore[no-untyped-call]
+    return content.getvalue() + b"x" * 10
+
+
+def test_a_sound_with_chunks_of_other_kinds_is_read(tmp_path: Path) -> None:
+    content = wav(8000) + b"junkX\0\0\0" + b"x" * 88
+    (tmp_path / "a.wav").write_bytes(content)
+    assert read_sound(tmp_path / "a.wav")[0].shape[2] == 128
+
+
+def test_what_is_left_out_of_a_folder_of_pictures_is_said(
+    film: torch.Tensor, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number, frame in enumerate(film):
+        Image.fromarray(frame.numpy()).save(tmp_path / f"{number}.png")
+    (tmp_path / "notes.txt").touch()
+    (tmp_path / "more").mkdir()
+    os.mkfifo(tmp_path / "pipe.png")
+    assert len(read_films(tmp_path)[0][0]) == len(film)
+    assert "1 .txt file, 1 folder, 1 special file" in caplog.text
+    for name in ("pipe.png", "pipe.gif", "pipe.wav"):
+        if not (tmp_path / name).exists():
+            os.mkfifo(tmp_path / name)
+        with pytest.raises(RGMError, match="no file at"):
+            read_films(tmp_path / name)
+
+
 def truncated(film: torch.Tensor, kind: str) -> bytes:
     return animated(film, kind)[:-40]
 
@@ -126,6 +186,12 @@ def truncated(film: torch.Tensor, kind: str) -> bytes:
         ("none.gif", lambda _: b"GIF89a nothing;", "damaged or no picture"),
         ("none.npz", lambda _: b"PK nothing", "not a whole .npz"),
         ("none.wav", lambda _: b"RIFF nothing", "not a whole WAV"),
+        ("cut.wav", lambda _: wav(8000)[:-100], "not a whole WAV file: Reached EOF prematurely"),
+        ("fast.wav", lambda _: wav(2**31 - 1), "claims 2,147,483,647 samples a second: 1,000 to 1,000,000 are read"),
+        ("slow.wav", lambda _: wav(1), "claims 1 samples a second"),
+        ("huge.npy", lambda _: claiming(10**6, 10**3, 10**3), "claims 1000000 × 1000 × 1000 values, more than it"),
+        ("other.npy", lambda _: b"PK nothing", "is not an .npy file: write it with np.save"),
+        ("other.npz", lambda _: claiming(2, 2), "is a single array, not an .npz file"),
         ("film.txt", lambda _: b"text", "is no film"),
     ],
 )
@@ -172,7 +238,7 @@ def test_masks_and_unknown_names_are_told(tmp_path: Path) -> None:
     np.savez(tmp_path / "mask.npz", mask=np.eye(3, dtype=np.uint8))
     assert read_mask(tmp_path / "mask.npz").dtype == torch.bool
     np.savez(tmp_path / "other.npz", visible=np.eye(3))
-    with pytest.raises(RGMError, match="no array `mask`: it has visible"):
+    with pytest.raises(RGMError, match="no array `mask`, only visible"):
         read_mask(tmp_path / "other.npz")
     with pytest.raises(RGMError, match="did you mean 'moving-mnist'"):
         load_films("moving-mnst")

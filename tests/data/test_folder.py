@@ -358,3 +358,69 @@ def test_class_folders_a_level_deeper(tmp_path: Path) -> None:
     write(tmp_path / "data" / "a" / "0.png")
     with pytest.raises(RGMError, match="holds no images, but 1 folder: name the folder whose folders are the classes"):
         load_data(tmp_path)
+
+
+def test_valid_and_invalid_are_classes(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for label in ("valid", "invalid"):
+        for i in range(10):
+            write(tmp_path / "pair" / label / f"{i}.png", i)
+            write(tmp_path / "split" / "train" / label / f"{i}.png", i)
+            write(tmp_path / "split" / "Valid" / label / f"{i}.png", i)
+    parts = [load_data(tmp_path / "pair", split) for split in ("train", "validation", "test")]
+    assert [len(part) for part in parts] == [14, 2, 4]
+    assert {part.classes for part in parts} == {("invalid", "valid")}
+    assert caplog.text.count("pair/valid is taken as a class, like the folders beside it") == 1
+    assert [len(load_data(tmp_path / "split", split)) for split in ("train", "validation", "test")] == [16, 20, 4]
+
+
+@pytest.mark.parametrize("name", ["val", "valid", "Validation", "dev"])
+def test_validation_images_without_classes_beside_classes_are_refused(tmp_path: Path, name: str) -> None:
+    for label in ("cat", "dog", name):
+        for i in range(10):
+            write(tmp_path / label / f"{i}.png", i)
+    with pytest.raises(RGMError, match=rf"{name} holds images without classes, but .*cat beside it is a class: sort"):
+        load_data(tmp_path)
+
+
+def test_splits_without_classes_beside_another_folder(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for folder in ("train", "val", "raw"):
+        for i in range(10):
+            write(tmp_path / folder / f"{i}.png", i)
+    assert [len(load_data(tmp_path, split)) for split in ("train", "validation", "test")] == [8, 10, 2]
+    assert "1 folder" in caplog.text
+
+
+def test_a_train_folder_with_classes_is_a_split_beside_anything(tmp_path: Path) -> None:
+    for split in ("train", "val", "invalid"):
+        for label in ("a", "b"):
+            for i in range(10):
+                write(tmp_path / split / label / f"{i}.png", i)
+    assert [len(load_data(tmp_path, split)) for split in ("train", "validation", "test")] == [16, 20, 4]
+
+
+def test_a_class_that_holds_output_of_rgm_keeps_its_images(classes: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (classes / "cat" / "run").mkdir()
+    (classes / "cat" / "run" / ".rgm").touch()
+    assert load_data(classes).classes == ("cat", "dog")
+    assert "left out" not in caplog.text
+    (classes / "cat" / ".rgm").touch()
+    assert load_data(classes).classes == ("dog",)
+    assert "1 folder of rgm's output" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["__MACOSX", "@eaDir", "lost+found"])
+def test_folders_of_systems_are_no_classes(classes: Path, name: str) -> None:
+    write(classes / name / "._0.png")
+    assert load_data(classes).classes == ("cat", "dog")
+
+
+def test_what_is_left_out_beside_splits_and_within_them_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for label in ("a", "b"):
+        for i in range(10):
+            write(tmp_path / "train" / label / f"{i}.png", i)
+    (tmp_path / "train" / "a" / "photo.heic").touch()
+    (tmp_path / "labels.csv").touch()
+    load_data(tmp_path)
+    assert "1 .heic file, 1 .csv file" in caplog.text

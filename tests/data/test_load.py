@@ -239,7 +239,7 @@ def test_digits_are_complete_and_split_once() -> None:
     ("arguments", "message"),
     [
         ({"name": "mnits"}, "did you mean 'mnist'"),
-        ({"name": ""}, "unknown data set ''"),
+        ({"name": ""}, "a data set must be a name or a path, but is ''"),
         ({"name": "digits", "split": "tset"}, "did you mean 'test'"),
         ({"name": "digits", "channels": 2}, "1 or 3 channels"),
         ({"name": "digits", "size": 2}, "in pixels must lie in 4 … 4096, but is 2"),
@@ -278,15 +278,32 @@ def test_arrays_of_ones_own(count: int, shape: tuple[int, ...], floats: bool) ->
         (np.zeros((2, 0, 5)), None, "no axis empty"),
         (np.full((2, 5, 5), "a"), None, "array of numbers"),
         ([[1], [1, 2]], None, "array of numbers"),
-        (np.zeros((2, 5, 5)), ["a", "b"], "labels must be a tensor or an array of numbers"),
+        (
+            np.zeros((2, 5, 5)),
+            ["a", "b"],
+            r"labels must be .* but are list .*np\.unique\(labels, return_inverse=True\)",
+        ),
         (np.zeros((2, 5, 5)), [1], "2 whole numbers"),
-        (np.zeros((2, 5, 5)), [0.5, 1.0], "whole numbers"),
+        (np.zeros((2, 5, 5)), [0.5, 1.0], r"labels are whole numbers, but one is 0\.5"),
+        (np.zeros((2, 5, 5)), [0.0, np.nan], "labels are whole numbers, but one is nan"),
+        (np.zeros((2, 5, 5)), [0.0, 1e30], r"labels are whole numbers, but one is 1e\+30"),
+        (np.zeros((2, 5, 5)), [[0.0], [1.0]], "2 whole numbers, one per image"),
+        (np.zeros((2, 5, 5, 1)), None, r"have \(2, 5, 5, 1\): channels come first"),
         (np.zeros((2, 5, 5)), [-2, 0], "count from 0"),
     ],
 )
 def test_arrays_that_are_no_images(images: object, labels: list[object] | None, message: str) -> None:
     with pytest.raises(RGMError, match=message):
         from_arrays(images, labels)
+
+
+@pytest.mark.parametrize("kind", [np.float64, np.float16, np.uint64, np.bool_, np.int8])
+def test_labels_of_any_type_that_are_whole_numbers(kind: type[np.generic]) -> None:
+    labels = from_arrays(np.zeros((3, 4, 4), bool), np.array([0, 1, 1]).astype(kind)).labels
+    assert labels is not None
+    assert labels.dtype == torch.int64
+    assert labels.tolist() == [0, 1, 1]
+    assert from_arrays(np.ones((2, 4, 4), bool), [-1.0, 0.0]).images.unique().tolist() == [255]
 
 
 def test_arrays_of_any_layout() -> None:

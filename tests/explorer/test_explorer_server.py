@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 
 from rgm.data.images import ImageSet, to_unit
 from rgm.errors import RGMError
-from rgm.explorer.server import HOST, SHARED, application, free_port
+from rgm.explorer.server import HOST, SHARED, application, as_origin, free_port
 from rgm.explorer.service import Explorer
 from rgm.model.spatial import SpatialRGM
 
@@ -188,3 +188,25 @@ def test_without_test_images_a_request_for_one_is_refused(explorer: Explorer) ->
     response = without.post("/api/test-image", content='{"index": 0}')
     assert response.status_code == 422
     assert "start from a sample" in response.json()["error"]
+
+
+@pytest.mark.parametrize(
+    ("address", "origin"),
+    [
+        ("https://Example.org", "https://example.org"),
+        ("https://example.org/", "https://example.org"),
+        ("https://example.org:443", "https://example.org"),
+        ("http://example.org:8080", "http://example.org:8080"),
+        ("http://[::1]:8080", "http://[::1]:8080"),
+        *(
+            (wrong, None)
+            for wrong in ("", "*", "example.org", "ftp://a", "http://a:99999", "http://a/page", "http://", "http://u@a")
+        ),
+    ],
+)
+def test_origins_of_other_pages(address: str, origin: str | None) -> None:
+    if origin is not None:
+        assert as_origin(address) == origin
+        return
+    with pytest.raises(RGMError, match="an origin is a scheme, a host and perhaps a port"):
+        as_origin(address)

@@ -51,7 +51,7 @@ def decode(
     """
     from rgm.export import arrays
 
-    checkpoint = options.load(model, device, file=out)
+    checkpoint = options.load(model, device, file=out, read=(codes,))
     _write(out, arrays.decoded(checkpoint.model, arrays.read_codes(codes)), quiet)
 
 
@@ -107,7 +107,7 @@ def complete(
         return
     from rgm.export import arrays
 
-    checkpoint = options.load(model, device, file=out)
+    checkpoint = options.load(model, device, file=out, read=(codes,))
     wanted = None if concept is None else arrays.concepts_named(concept, checkpoint.origin.classes)
     _write(out, arrays.completed(checkpoint.model, codes, wanted, seed), quiet)
 

@@ -18,6 +18,7 @@ def compress(
     data_dir: options.DataDir = None,
     images: Annotated[Path | None, Parameter(help="An .npz file with `images`, uint8 (N, C, H, W), instead.")] = None,
     device: options.Device = "auto",
+    quiet: options.Quiet = False,
 ) -> None:
     """Compress images without loss, to about −log₂ p bits. For counting models of pixel values (preset exact).
 
@@ -31,14 +32,14 @@ def compress(
 
     if images is not None and data is not None:
         raise RGMError("--data and --images both name images to compress: give one of them")
-    checkpoint = options.load(model, device, file=out)
+    checkpoint = options.load(model, device, file=out, kind="compressed images", read=(images,))
     tree = options.counted(model, checkpoint, "compress images with one that --preset exact trains")
     read = read_images(images) if images is not None else options.read(checkpoint, data, split, data_dir).images
     content = compressed(tree, read)
     write_bytes(out, content)
-    print(
-        f"{len(read):,} images, {len(content):,} bytes, {8 * len(content) / read.numel():.4f} bits per dimension: {out}"
-    )
+    if not quiet:
+        rate = f"{8 * len(content) / read.numel():.4f} bits per dimension"
+        print(f"{len(read):,} images, {len(content):,} bytes, {rate}: {out}")
 
 
 def decompress(
@@ -47,6 +48,7 @@ def decompress(
     *,
     out: options.ArraysFile,
     device: options.Device = "auto",
+    quiet: options.Quiet = False,
 ) -> None:
     """Restore the images of a compressed file, bit for bit.
 
@@ -61,4 +63,7 @@ def decompress(
     tree = options.counted(model, checkpoint, "its files are compressed by one that --preset exact trains")
     if not file.is_file():
         raise RGMError(f"no compressed images at {file}: `rgm compress` writes such a file")
-    write(out, {"images": decompressed(tree, file.read_bytes(), name=str(file)).numpy()})
+    images = decompressed(tree, file.read_bytes(), name=str(file)).numpy()
+    write(out, {"images": images})
+    if not quiet:
+        print(f"{out}: images {' × '.join(map(str, images.shape))}")

@@ -32,11 +32,12 @@ def explore(
     import webbrowser
 
     from rgm.claims.record import estimates
-    from rgm.explorer.server import free_port, serve
+    from rgm.explorer.server import as_origin, free_port, serve
     from rgm.explorer.service import Explorer
     from rgm.explorer.static import find_runtime, write_page
 
     chosen = 0 if export else free_port(port)  # refused before a model is loaded
+    allowed = () if allow_origin is None else (as_origin(allow_origin),)
     checkpoint = options.load(model, "cpu" if export else device)
     if export is not None:
         options.networks(model, checkpoint, "leave out --export")
@@ -59,4 +60,4 @@ def explore(
         if browser:
             webbrowser.open(address)
 
-    serve(explorer, chosen, started=started, allowed=(allow_origin,) if allow_origin else ())
+    serve(explorer, chosen, started=started, allowed=allowed)

@@ -1,5 +1,6 @@
 """Commands for models of films: `predict`, and what other commands do where MODEL is one."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,8 +14,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from rgm.loading import FilmCheckpoint
+    from rgm.storage.files import FileKind
     from rgm.training.config import RunConfig
 
+FILM_FILES: "dict[str, FileKind]" = {".npz": "arrays", ".gif": "GIF", ".wav": "WAV"}
+"""Kinds of the files of films, by suffix."""
 FilmFile = Annotated[Path, Parameter(help="The .npz file to write, or a .gif or .wav.")]
 Mask = Annotated[Path | None, Parameter(help="A .npz file with `mask`, or a .npy file: true where a pixel is visible.")]
 
@@ -28,6 +32,7 @@ def predict(
     mask: Mask = None,
     seed: Annotated[int | None, Parameter(help="Draw one continuation; without it, expected frames.")] = None,
     device: options.Device = "auto",
+    quiet: options.Quiet = False,
 ) -> None:
     """Continue a film: write the cue, its hidden pixels filled in, and the frames that follow.
 
@@ -37,22 +42,28 @@ def predict(
     """
     from rgm.data.films import read_films, read_mask
 
-    checkpoint = load_film(model, device, out)
+    checkpoint = load_film(model, device, out, read=(cue, mask))
     frames, _ = read_films(cue)
     found = checkpoint.model.predict(
         frames, steps, None if mask is None else read_mask(mask), generator=generator_of(seed)
     )
     write_film(out, found.frames)
+    if not quiet:
+        print(f"{out}: frames {' × '.join(map(str, found.frames.shape))}")
 
 
-def load_film(model: str, device: str, file: Path | None = None, folder: Path | None = None) -> "FilmCheckpoint":
-    """Return a model of films on a device, once it is known that what comes of it can be written."""
+def load_film(
+    model: str, device: str, file: Path | None = None, folder: Path | None = None, read: Iterable[Path | None] = ()
+) -> "FilmCheckpoint":
+    """Return a model of films on a device, once it is known that what comes of it can be written; `read` are inputs."""
     from rgm.loading import load_film_checkpoint
     from rgm.runtime.device import resolve_device
-    from rgm.storage.files import writable_file, writable_folder
+    from rgm.storage.files import writable_folder
 
     if file is not None:
-        writable_file(file)
+        if file.suffix.lower() not in FILM_FILES:
+            raise RGMError(f"cannot tell what {file} is to hold: name it .npz, .gif or .wav")
+        options.output(model, file, FILM_FILES[file.suffix.lower()], read)
     if folder is not None:
         writable_folder(folder)
     target = resolve_device(device)
@@ -92,17 +103,15 @@ def write_film(out: Path, frames: "Tensor", **others: "Tensor") -> None:
                     f"only a film of sound, frames of {BANDS} × 1 pixels, becomes a .wav: write {out.stem}.npz or .gif"
                 )
             write_bytes(out, to_sound(frames[0].cpu()))
-        case ".npz":
-            arrays.write(out, {"frames": frames.cpu().numpy()} | {name: one.numpy() for name, one in others.items()})
         case _:
-            raise RGMError(f"cannot tell what {out} is to hold: name it .npz, .gif or .wav")
+            arrays.write(out, {"frames": frames.cpu().numpy()} | {name: one.numpy() for name, one in others.items()})
 
 
 def complete_film(model: str, frames: Path, mask: Path | None, out: Path, seed: int, device: str) -> None:
     """Fill in the hidden pixels of films."""
     from rgm.data.films import read_films, read_mask
 
-    checkpoint = load_film(model, device, out)
+    checkpoint = load_film(model, device, out, read=(frames, mask))
     if mask is None:
         raise RGMError("to complete a film, say which pixels are visible: --mask MASK.npz with `mask`")
     films, _ = read_films(frames)
@@ -166,6 +175,7 @@ def evaluate_film(
     """Measure a model on films, and return its table."""
     from rgm.data.films import load_films
     from rgm.evaluation.films import evaluate_films
+    from rgm.pipeline import own_results
     from rgm.storage.files import write_json
     from rgm.training.films import film_data
 
@@ -174,6 +184,8 @@ def evaluate_film(
     own = checkpoint.origin.data
     train = load_films(own, "train", data_dir=data_dir, image=checkpoint.model.config.image)
     test = load_films(name, split, data_dir=data_dir, image=checkpoint.model.config.image)
+    if out is not None:
+        own_results(out, "evaluation", name)
     measures = evaluate_films(checkpoint.model, train.frames, test.frames).measures()
     if out is not None:
         record = {"version": 1, "data": test.name, "split": split, "held_out": test.held_out, "test": measures}
@@ -198,6 +210,7 @@ def experiment_films(
     from rgm.cli.tables import claim_table
     from rgm.data.films import load_films
     from rgm.evaluation.time import measure_time
+    from rgm.pipeline import own_results
     from rgm.report.figures import png
     from rgm.report.film_page import write_film_report
     from rgm.report.films import film_strips, films_gif
@@ -212,6 +225,7 @@ def experiment_films(
     seed = checkpoint.origin.seed if seed is None else seed
     train = load_films(checkpoint.origin.data, "train", data_dir=data_dir, image=found.config.image).frames
     test = load_films(source, "test", data_dir=data_dir, image=found.config.image).frames
+    own_results(out, name, source)
     with progress(quiet) as watch:
         result = measure_time(found, train, test, seed=seed)
         claims = decide_over_time(result)

@@ -44,6 +44,7 @@ def experiment(
     seed = checkpoint.origin.seed if seed is None else seed
     with progress(quiet) as watch:
         sets = options.read_comparable(checkpoint, data, ("train", "test"), data_dir)
+        pipeline.own_results(out, name, data or checkpoint.origin.data)
         result = pipeline.experiment(
             name, checkpoint.model, *sets, folder=checkpoint.run, judge=judge, seed=seed, watch=watch
         )
@@ -95,6 +96,8 @@ def evaluate(
         raise RGMError(f"the importance-weighted bound needs at least one sample, but --samples is {samples}")
     checkpoint = options.load(model, device, folder=out)
     train, test = options.read_comparable(checkpoint, data, ("train", split), data_dir)
+    if out is not None:
+        pipeline.own_results(out, "evaluation", data or checkpoint.origin.data)
     if claims or controls:
         decided: list[Claim] = []
         with progress(quiet) as watch:
@@ -156,6 +159,8 @@ def compare(
     found: dict[str, list[Claim]] = {}
     checkpoints = {model: options.load(model, device, folder=out) for model in models}
     name = data or checkpoints[models[0]].origin.data
+    if out is not None:
+        pipeline.own_results(out, "comparison", name)
     for model, checkpoint in checkpoints.items():
         sets = options.read_comparable(checkpoint, name, ("train", "test"), data_dir)
         found[model] = []

@@ -47,7 +47,7 @@ def pack(model: options.Model, *, out: options.WeightsFile, quiet: options.Quiet
     """
     from rgm.loading import save_model
 
-    checkpoint = options.load(model, "cpu", file=out)
+    checkpoint = options.load(model, "cpu", file=out, kind="a model")
     save_model(out, checkpoint.model, checkpoint.origin, dtype=checkpoint.model.packed_type)
     if not quiet:
         print(f"{out}: {out.stat().st_size / 1e6:.1f} MB")
@@ -98,7 +98,7 @@ def export(
                 f"{model} is made of networks, which have no arrays for pymdp: take a counting model, as the presets "
                 "paper and counting train"
             )
-        save_pymdp(writable_file(pymdp), pymdp_arrays(checkpoint.model))
+        save_pymdp(writable_file(pymdp, "arrays"), pymdp_arrays(checkpoint.model))
         written.append(str(pymdp))
     for what in () if quiet else written:
         print(f"Wrote {what}")
@@ -122,7 +122,7 @@ def judge(
     from rgm.runtime.device import resolve_device
     from rgm.storage.files import writable_file
 
-    writable_file(out)
+    writable_file(out, "a model")
     target = resolve_device(device)
     images, test = (load_data(data, split, data_dir=data_dir) for split in ("train", "test"))
     with progress(quiet) as watch:

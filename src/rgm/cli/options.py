@@ -7,6 +7,7 @@ so that `rgm --help` answers at once.
 import logging
 import shlex
 import sys
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from rgm.data.images import ImageSet, Split
     from rgm.loading import Checkpoint
     from rgm.model.spatial import SpatialRGM
+    from rgm.storage.files import FileKind
 
 log = logging.getLogger("rgm")
 
@@ -57,20 +59,43 @@ ArraysFile = Annotated[Path, Parameter(help="The .npz file to write.")]
 WeightsFile = Annotated[Path, Parameter(help="The .safetensors file to write.")]
 
 
-def load(model: str, device: str, *, file: Path | None = None, folder: Path | None = None) -> "Checkpoint":
-    """Return a model on a device, once it is known that the file or folder to write afterwards can be written."""
+def load(
+    model: str,
+    device: str,
+    *,
+    file: Path | None = None,
+    kind: "FileKind" = "arrays",
+    read: Iterable[Path | None] = (),
+    folder: Path | None = None,
+) -> "Checkpoint":
+    """Return a model on a device, once it is known that the file or folder to write afterwards can be written.
+
+    The file is of a `kind`, and none of the files to `read`.
+    """
     from rgm.loading import load_checkpoint
     from rgm.runtime.device import resolve_device
-    from rgm.storage.files import writable_file, writable_folder
+    from rgm.storage.files import writable_folder
 
     if file is not None:
-        writable_file(file)
+        output(model, file, kind, read)
     if folder is not None:
         writable_folder(folder)
     target = resolve_device(device)
     checkpoint = load_checkpoint(model)
     checkpoint.model.to(target)
     return checkpoint
+
+
+def output(model: str, file: Path, kind: "FileKind", read: Iterable[Path | None]) -> None:
+    """Raise RGMError for a file that cannot be written, or in whose place is another one, or one that is read."""
+    from rgm.storage.checkpoint import find_model
+    from rgm.storage.files import writable_file
+
+    writable_file(file, kind)
+    if file.exists():
+        for given in (find_model(model), *read):
+            if given is not None and given.exists() and file.samefile(given):
+                raise RGMError(f"{file} is read by this command, and would be lost: give another place with --out")
 
 
 def networks(model: str, checkpoint: "Checkpoint", instead: str) -> "SpatialRGM":

@@ -13,11 +13,11 @@ from rgm.counting.config import CountingConfig, PixelSymbols, PixelValues, count
 from rgm.counting.posterior import TreePosterior, Visible, sample_states
 from rgm.counting.queries import Explanation
 from rgm.counting.tree import Upward, safe_log
-from rgm.errors import RGMError
 from rgm.model.generative import CELL_BATCH_SIZE, Codes, Images, Parents
 from rgm.model.likelihood import Bernoulli, Categorical
 from rgm.model.receptive import Box
 from rgm.model.results import FreeEnergy, Inference, Samples, concatenate
+from rgm.runtime.seeds import positive
 
 
 class CountingRGM(TreePosterior):
@@ -67,9 +67,7 @@ class CountingRGM(TreePosterior):
         joint = upward.root + self.tables().log_top[by_concept.argmax(dim=1)]
         return [*codes, joint.argmax(dim=1)[:, None, None]], by_concept
 
-    @torch.no_grad()
-    def read(self, images: Images) -> list[Codes]:
-        """Return the most probable codes of every level given the whole image, the concept's last."""
+    def _read(self, images: Images) -> list[Codes]:
         parts = []
         for (part,) in self.chunks(images):
             codes, by_concept = self._modes(self.upward(part))
@@ -79,11 +77,10 @@ class CountingRGM(TreePosterior):
     def _infer_from_codes(self, z1: Codes) -> Inference:
         return concatenate([self._inference(self._known(part), part) for (part,) in self.chunks(z1)])
 
-    @torch.no_grad()
-    def cell_logits(self, images: Images) -> Float[Tensor, "n states height width"]:
+    def _cell_logits(self, images: Images) -> Tensor:
         """Return log p(z_1 = k | x) of every cell, exact given the whole image."""
         parts = []
-        for (part,) in self.chunks(images.to(self.device)):
+        for (part,) in self.chunks(images):
             first = self.posterior(self.upward(part))[2].marginals[0]
             parts.append(safe_log(first).permute(1, 2, 0).unflatten(2, self.grids[0]))
         return torch.cat(parts)
@@ -95,13 +92,9 @@ class CountingRGM(TreePosterior):
         groups = torch.arange(len(appearance), device=appearance.device)[:, None]
         return self.leaves.decode(appearance[groups, z1.flatten(1).T]).clamp(0, 1)
 
-    @torch.no_grad()
-    def decode_each_code(
-        self, z1: Codes, row: int, column: int
-    ) -> Iterator[Float[Tensor, "chunk states channels tall wide"]]:
-        """Yield a cell's `decoder_field` decoded with every code in that cell, a chunk of images at a time."""
+    def _decode_each_code(self, z1: Codes, row: int, column: int) -> Iterator[Tensor]:
         if not self.leaves.disjoint:
-            yield from super().decode_each_code(z1, row, column)
+            yield from super()._decode_each_code(z1, row, column)
             return
         blank = torch.zeros(self.latent_dim, *self.grids[0], dtype=torch.int64, device=self.device)
         blank[:, row, column] = torch.arange(self.latent_dim, device=self.device)
@@ -109,21 +102,16 @@ class CountingRGM(TreePosterior):
         for chunk in z1.split(CELL_BATCH_SIZE):
             yield decoded.expand(len(chunk), *decoded.shape)
 
-    @torch.no_grad()
-    def log_prob_given(self, level: int, child: Codes, parent: Parents) -> Float[Tensor, " n"]:
-        """Return log p(z_ℓ | z_{ℓ+1}) in nats, for the codes of a level and of the level above."""
+    def _log_prob_given(self, level: int, child: Codes, parent: Parents) -> Tensor:
         tables = self.tables()
-        child, parent = (codes.to(self.device).flatten(1) for codes in (child, parent))
+        child, parent = child.flatten(1), parent.flatten(1)
         if level == self.depth - 1:
             return tables.log_top[parent[:, 0], child[:, 0]]
         return tables.tree.log_prob(level - 1, child, parent)
 
-    @torch.no_grad()
-    def sample_below(
-        self, z: Codes, level: int, *, generator: torch.Generator | None = None, temperature: float = 1.0
+    def _sample_below(
+        self, z: Codes, level: int, generator: torch.Generator | None, temperature: float
     ) -> list[Tensor]:
-        """Return codes of every level below z_ℓ, sampled top-down given it, finest first; levels count from 1."""
-        self._check_drawing(generator, temperature)
         tables = self.tables()
         if level < self.depth:
             return tables.tree.descend(z, generator, temperature=temperature, level=level - 1)
@@ -158,6 +146,7 @@ class CountingRGM(TreePosterior):
         pixels are unchanged, hidden ones become the mean of p(x | z_1). Raises RGMError for images or masks of another
         shape, or a model with symbols of the whole image.
         """
+        self._check_drawing(generator)
         images, visible = self._observed(images, visible)
         parts, sampled = [], []
         for chunk, mask in self.chunks(images, visible):
@@ -199,9 +188,8 @@ class CountingRGM(TreePosterior):
         With `noise`, visible pixels are observed with Gaussian noise of this standard deviation, in units of the grey
         range, and `images` are to be clamped to [0, 1]. Raises as `log_prob`, and for a `noise` that is not positive.
         """
-        if noise is not None and not 0 < noise < math.inf:
-            raise RGMError(f"noise is a standard deviation above 0, in units of the grey range, but is {noise:g}")
-        return queries.posterior_mean(self, *self._observed(images, visible), noise)
+        sd = None if noise is None else positive(noise, "noise, a standard deviation in units of the grey range,")
+        return queries.posterior_mean(self, *self._observed(images, visible), sd)
 
     @torch.no_grad()
     def sample_given(self, images: Images, visible: Visible, *, generator: torch.Generator | None = None) -> Samples:

@@ -171,6 +171,8 @@ def mask_of(images: Images, visible: Visible | None) -> Mask:
     shape = (len(images), *images.shape[2:])
     if visible is None:
         return torch.ones(shape, dtype=torch.bool, device=images.device)
+    if not isinstance(visible, Tensor):
+        raise RGMError(f"visible must be a tensor, torch.bool, but is {type(visible).__name__}")
     if visible.dtype != torch.bool or visible.shape[1:] != shape[1:] or len(visible) not in (1, len(images)):
         raise RGMError(
             f"visible must be a mask of shape {shape} (or one for all, (1, …)), true for visible pixels, but is "

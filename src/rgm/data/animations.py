@@ -2,6 +2,7 @@
 
 import io
 import re
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from jaxtyping import UInt8
 from PIL import Image, ImageSequence, UnidentifiedImageError
 from torch import Tensor
 
-from rgm.data.folder import SUFFIXES
+from rgm.data.folder import FORMATS, image_files, in_words, visible, warn_once
 from rgm.errors import RGMError
 
 ANIMATIONS = (".gif", ".png", ".apng", ".webp")
@@ -50,7 +51,10 @@ def read_pictures(folder: Path) -> UInt8[Tensor, "frames height width *colour"]:
 
     Raises RGMError for a folder with fewer than two pictures, or with pictures of several sizes.
     """
-    paths = [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")]
+    ignored = Counter[str]()
+    paths = list(image_files(visible(folder), ignored))
+    if left_out := in_words(ignored):
+        warn_once(f"left out of {folder}: {left_out} ({FORMATS})")
     if len(paths) < 2:
         raise RGMError(f"{folder} holds {len(paths) or 'no'} pictures: a film is at least two, with numbers as names")
     paths.sort(key=lambda path: [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", path.name)])

@@ -8,15 +8,19 @@ from typing import Any, get_args
 import numpy as np
 import torch
 from jaxtyping import UInt8
+from numpy.typing import NDArray
 from torch import Tensor
 
 from rgm.data.animations import ANIMATIONS, read_animation, read_pictures
+from rgm.data.folder import SPLITS, visible
 from rgm.data.images import Split
 from rgm.data.load import as_tensor
 from rgm.data.made_films import MADE
 from rgm.data.names import FILM_NAMES
 from rgm.data.sound import read_sound
 from rgm.errors import RGMError, unknown
+from rgm.storage.arrays import read_array
+from rgm.storage.files import as_path
 
 Frames = UInt8[Tensor, "_ _ height width *colour"]
 """Films of one length: (films, frames, rows, columns), with a last axis of 3 for colour."""
@@ -76,11 +80,12 @@ def load_films(
     """
     if split not in get_args(Split):
         raise unknown("split", split, get_args(Split))
-    path = Path(name)
+    path, name = as_path(name, "a set of films"), str(name)
+    place = None if data_dir is None else as_path(data_dir, "`data_dir`")
     if name in MADE:
-        made = MADE[name](split, None if data_dir is None else Path(data_dir))
+        made = MADE[name](split, place)
         found = film_set(name, split, made.frames, made.source, held_out=made.held_out)
-    elif path.exists():
+    elif name and path.exists():
         found = _stored(path, split)
     else:
         raise unknown(
@@ -138,6 +143,8 @@ def read_films(path: Path) -> tuple[Frames, int | None]:
     """
     if path.is_dir():
         return films_of(read_pictures(path), what=f"the pictures in {path}"), None
+    if not path.is_file():  # a named pipe would be waited for
+        raise RGMError(f"no file at {path}")
     suffix = path.suffix.lower()
     if suffix in (".npz", ".npy"):
         return films_of(_array(path, "frames"), what=f"frames in {path}"), None
@@ -157,32 +164,18 @@ def read_mask(path: Path) -> Tensor:
     return mask if mask.dtype == torch.bool else mask != 0
 
 
-def _array(path: Path, key: str) -> Any:
-    if not path.is_file():
-        raise RGMError(f"no file at {path}")
-    try:
-        content = np.load(path, allow_pickle=False)
-        if path.suffix.lower() == ".npy":
-            return content
-        with content:
-            if key not in content:
-                raise RGMError(f"{path} has no array `{key}`: it has {', '.join(content.files) or 'none'}")
-            return content[key]
-    except RGMError:
-        raise
-    except Exception as error:  # NumPy raises many kinds for a damaged file
-        raise RGMError(
-            f"{path} is not a whole {path.suffix} file of numbers: {' '.join(str(error).split())}"
-        ) from error
+def _array(path: Path, key: str) -> NDArray[np.generic]:
+    return read_array(path, None if path.suffix.lower() == ".npy" else key, f"no file at {path}")
 
 
 def _stored(path: Path, split: Split) -> FilmSet:
     """Return a split of a file or a folder: its own, or a share of the films, or all of them where they are few."""
-    own = _own_split(path, split) if path.is_dir() else None
-    frames, rate = read_films(own or path)
-    name, source = path.resolve().stem, f"the {'folder' if path.is_dir() else 'file'} {own or path}"
-    if own is not None:
-        return film_set(name, split, frames, source, sample_rate=rate)
+    own = _own_splits(path) if path.is_dir() else {}
+    place = own.get(split) or own.get("train", path)
+    frames, rate = read_films(place)
+    name, source = path.resolve().stem, f"the {'folder' if path.is_dir() else 'file'} {place}"
+    if own:
+        return film_set(name, split, frames, source, held_out=split in own, sample_rate=rate)
     if len(frames) < DIVIDED:
         return film_set(name, split, frames, source, held_out=False, sample_rate=rate)
     order = torch.randperm(len(frames), generator=torch.Generator().manual_seed(0))
@@ -195,14 +188,19 @@ def _stored(path: Path, split: Split) -> FilmSet:
     return film_set(name, split, frames[parts[split].sort().values], source, sample_rate=rate)
 
 
-def _own_split(root: Path, split: Split) -> Path | None:
-    """Return a split's own file or folder, where the folder has `train` and `test`; raise RGMError for one missing."""
-    found = {part: _one(root, part) for part in get_args(Split)}
-    if found["train"] is None or found["test"] is None:
-        return None
-    return found[split] or found["train"]
+def _own_splits(root: Path) -> dict[Split, Path]:
+    """Return the splits' own files or folders, by any of their names, where the folder has films to train and to test.
 
-
-def _one(root: Path, stem: str) -> Path | None:
-    suffixes = ("", ".npz", ".npy", ".wav", *ANIMATIONS)
-    return next((place for suffix in suffixes if (place := root / f"{stem}{suffix}").exists()), None)
+    Raises RGMError for two of one split, or training films alone.
+    """
+    found: dict[Split, Path] = {}
+    for path in visible(root):
+        split = SPLITS.get(path.stem.lower())
+        if split is None or not (path.is_dir() or path.suffix.lower() in (".npz", ".npy", ".wav", *ANIMATIONS)):
+            continue
+        if split in found:
+            raise RGMError(f"{found[split]} and {path} are both the {split} split: keep one of them")
+        found[split] = path
+    if "train" in found and "test" not in found:
+        raise RGMError(f"{root} holds films to train, {found['train'].name}, but none to test: add test.npz or test/")
+    return found if "train" in found else {}

@@ -35,6 +35,9 @@ SPLITS: dict[str, Split] = {
 """Splits by the names of their folders and shards, in any letter case."""
 MARKERS = (".rgm", "model.safetensors", "store.json")
 """Files by which a folder that rgm wrote is known: it holds no data."""
+NOT_DATA = ("__macosx", "@eadir", "lost+found", "$recycle.bin", "system volume information")
+"""Folders that systems make on their own."""
+ARCHIVES = (".gz", ".tgz", ".bz2", ".xz", ".zst", ".zip")
 GROUND_SAMPLE, DARK = 1000, 64.0
 """The ground under transparent images is white where so many of them are darker on average than `DARK`."""
 SHARES = {"validation": 0.1, "test": 0.2}
@@ -72,8 +75,8 @@ def list_split(root: Path, split: Split, *, seed: int) -> Listing:
     train = _list(place, aside)
     if place != root:
         missed = Counter[str]()
-        loose = _images((path for path in _visible(root) if path not in (place, *aside)), missed)
-        train = replace(train, ignored=in_words(missed + _loose(loose)) or train.ignored)
+        loose = image_files((path for path in visible(root) if path not in (place, *aside)), missed)
+        train = replace(train, ignored=", ".join(filter(None, [train.ignored, in_words(missed + loose_images(loose))])))
     if split not in own:
         return divided(train, own, split, seed)
     found = _list(own[split])
@@ -91,59 +94,95 @@ def every_image(root: Path) -> Iterator[File]:
             yield from _list(place, own.values()).paths
 
 
-def _splits(root: Path) -> dict[Split, Path]:
-    """Return the folders of splits; among classes (as in bus, car, train) neither `train/` nor a `test/` of images.
-
-    Raises RGMError for two folders of one split.
-    """
-    inside = [path for path in _visible(root) if path.is_dir() and not _is_passed_over(path)]
+def split_folders(root: Path) -> dict[Split, Path]:
+    """Return the folders of a root that are named like splits; raise RGMError for two of one split."""
     found: dict[Split, Path] = {}
-    for path in inside:
+    for path in _folders(root):
         split = SPLITS.get(path.name.lower())
         if split in found:
             raise RGMError(f"{found[split]} and {path} are both the {split} split: keep one of them")
         if split:
             found[split] = path
-    if len(inside) > len(found) and not {"train", "test"} <= found.keys():
-        found.pop("train", None)
-        if "test" in found and not any(path.is_dir() for path in found["test"].iterdir()):
-            del found["test"]
+    return found
+
+
+def _folders(root: Path) -> list[Path]:
+    return [path for path in visible(root) if path.is_dir() and not _is_passed_over(path)]
+
+
+def _splits(root: Path) -> dict[Split, Path]:
+    """Return the folders of splits, without those that are classes, of which a line is said.
+
+    Beside other folders, one that holds no folders is a class where it is named like training or test images (bus, car,
+    train), unless `train` holds folders, or all splits are without classes. `valid` is one beside `invalid`. Raises
+    RGMError for two folders of one split, or a folder of validation images without classes beside classes.
+    """
+    found = split_folders(root)
+    others = [path for path in _folders(root) if path not in found.values()]
+    flat = {split: path for split, path in found.items() if not _folders(path)}
+    if not others or not flat or ("train" in found and ("train" not in flat or len(flat) == len(found) > 1)):
+        return found
+    for split, path in flat.items():
+        if split == "validation" and not (
+            path.name.lower() == "valid" and "invalid" in {p.name.lower() for p in others}
+        ):
+            raise RGMError(
+                f"{path} holds images without classes, but {others[0]} beside it is a class: sort the validation "
+                "images into folders of classes, or, if it is a class, give it another name"
+            )
+        warn_once(
+            f"{path} is taken as a class, like the folders beside it; as a split it would hold folders of classes"
+        )
+        del found[split]
     return found
 
 
 def _is_passed_over(folder: Path) -> bool:
-    """Return whether a folder is hidden, or rgm's own output (or a folder of such)."""
+    """Return whether a folder is hidden, a system's, or rgm's own output (or a folder of such and no images)."""
     if folder.name.startswith("."):
         return True
-    return _is_ours(folder) or any(map(_is_ours, folder.iterdir()))
+    if folder.name.lower() in NOT_DATA or _is_ours(folder):
+        return True
+    return any(map(_is_ours, folder.iterdir())) and not _has_images(folder)
+
+
+def holds_data(folder: Path) -> bool:
+    """Return whether a folder holds images that rgm has not written."""
+    return _has_images(folder) and not _is_ours(folder)
+
+
+def _has_images(folder: Path) -> bool:
+    return any(path.suffix.lower() in SUFFIXES for path in visible(folder))
 
 
 def _is_ours(folder: Path) -> bool:
     return folder.is_dir() and any((folder / name).is_file() for name in MARKERS)
 
 
-def _visible(folder: Path) -> list[Path]:
+def visible(folder: Path) -> list[Path]:
+    """Return what a folder holds, without what is hidden, sorted."""
     return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
 
 
 def _list(folder: Path, aside: Collection[Path] = ()) -> Listing:
     """Return the images of a folder, without those of the folders `aside`."""
-    visible = [path for path in _visible(folder) if path not in aside]
-    classes = [path for path in visible if path.is_dir() and not _is_passed_over(path)]
-    ignored = Counter[str]()
+    present = [path for path in visible(folder) if path not in aside]
+    classes = [path for path in present if path.is_dir() and not _is_passed_over(path)]
+    ours = (path for path in present if path.name.lower() not in NOT_DATA and _is_ours(path))
+    ignored = Counter({"folder of rgm's output": sum(map(_has_images, ours))})
     if not classes:
-        images = _images(visible, ignored)
+        images = image_files(present, ignored)
         if not images:
             raise RGMError(f"{folder} holds no images, and no folders of them{_instead(ignored)}")
         return Listing(paths=images, labels=None, classes=(), ignored=in_words(ignored))
     if all(path.name.isdecimal() for path in classes):
         classes.sort(key=lambda path: (int(path.name), path.name))
-    ignored += _loose(_images((path for path in visible if not path.is_dir()), ignored))
+    ignored += loose_images(image_files((path for path in present if not path.is_dir()), ignored))
     paths: list[Path] = []
     labels: list[int] = []
     for label, place in enumerate(classes):
         missed = Counter[str]()
-        inside = _images(_visible(place), missed)
+        inside = image_files(visible(place), missed)
         if not inside:
             raise RGMError(f"the class folder {place} holds no images{_instead(missed)}")
         paths += inside
@@ -153,7 +192,7 @@ def _list(folder: Path, aside: Collection[Path] = ()) -> Listing:
     return Listing(paths=tuple(paths), labels=tuple(labels), classes=names, ignored=in_words(ignored))
 
 
-def _images(paths: Iterable[Path], ignored: Counter[str]) -> tuple[Path, ...]:
+def image_files(paths: Iterable[Path], ignored: Counter[str]) -> tuple[Path, ...]:
     """Return the image files among some paths; count all others by their kind."""
     found = []
     for path in paths:
@@ -168,7 +207,7 @@ def _images(paths: Iterable[Path], ignored: Counter[str]) -> tuple[Path, ...]:
     return tuple(found)
 
 
-def _loose(images: Iterable[Path]) -> Counter[str]:
+def loose_images(images: Iterable[Path]) -> Counter[str]:
     """Count images that are in no class folder, where there are some."""
     return Counter(f"loose {path.suffix} image" for path in images)
 
@@ -181,7 +220,14 @@ def warn_once(message: str) -> None:
 
 def in_words(ignored: Counter[str]) -> str:
     """Return what was left out, by its kinds."""
-    return ", ".join(f"{count:,} {kind}{'s' if count > 1 else ''}" for kind, count in sorted(ignored.items()) if count)
+    kinds = ((count, *kind.partition(" of ")) for kind, count in sorted(ignored.items()) if count)
+    return ", ".join(f"{count:,} {kind}{'s' if count > 1 else ''}{of}{rest}" for count, kind, of, rest in kinds)
+
+
+def advice(left_out: str) -> str:
+    """Return what to do about what was left out."""
+    packed = any(f"{suffix} file" in left_out for suffix in ARCHIVES)
+    return f"{FORMATS}{'; unpack archives: of these only .tar is read' if packed else ''}"
 
 
 def _instead(ignored: Counter[str]) -> str:
@@ -189,7 +235,7 @@ def _instead(ignored: Counter[str]) -> str:
     found = in_words(ignored)
     if ignored["folder"]:
         return f", but {found}: name the folder whose folders are the classes"
-    return f", but {found}: {FORMATS}, convert the others" if found else f": fill it, or remove it ({FORMATS})"
+    return f", but {found}: {advice(found)}, convert the others" if found else f": fill it, or remove it ({FORMATS})"
 
 
 def divided(listing: Listing, own: Collection[str], split: Split, seed: int) -> Listing:

@@ -18,6 +18,14 @@ _CLUSTERED = 4_000
 """Maximum number of images that `typical` clusters."""
 
 
+def whole_numbers(values: Tensor, what: str) -> Int64[Tensor, "*shape"]:
+    """Return floats that are whole numbers as integers; raise RGMError for one that is not."""
+    odd = ~((values == values.floor()) & (values.abs() < 2**53))
+    if odd.any():
+        raise RGMError(f"{what} are whole numbers, but one is {float(values[odd][0]):g}")
+    return values.long()
+
+
 def few_labels(data: ImageSet, count: int, *, seed: int) -> ImageSet:
     """Return a set with all but `count` of its labels hidden, the known ones balanced over the classes.
 

@@ -15,13 +15,14 @@ from torch import Tensor
 from rgm.data import folder, shards
 from rgm.data.cache import build_cache, is_cache, open_cache
 from rgm.data.images import ImageSet, Split
-from rgm.data.labels import HIDDEN
+from rgm.data.labels import HIDDEN, whole_numbers
 from rgm.data.named import NAMED, NamedSet, cache_dir, held_in, locate, read_files
 from rgm.data.names import DATA_NAMES
 from rgm.data.split import held_out, largest_label, stratified
 from rgm.errors import RGMError, unknown
 from rgm.runtime.progress import Watch
 from rgm.runtime.seeds import as_seed, whole
+from rgm.storage.files import as_path
 
 log = logging.getLogger("rgm")
 
@@ -56,8 +57,8 @@ def load_data(
     shape = (
         None if size is None else _sides(*size) if isinstance(size, tuple) and len(size) == 2 else _sides(size, size)
     )
-    name = str(name)
-    place, divided_by = None if data_dir is None else Path(data_dir), as_seed(seed)
+    path, name = as_path(name, "a data set"), str(name)
+    place, divided_by = None if data_dir is None else as_path(data_dir, "`data_dir`"), as_seed(seed)
     if name == "auto":
         place = _automatic(place, os.environ.get("RGM_DATA_DIR"), str(cache_dir("mnist")))
         name = "digits" if place is None else "mnist"
@@ -65,8 +66,8 @@ def load_data(
         found = _named(NAMED[name], split, place)
     elif name == "digits":
         found = _digits(split)
-    elif os.sep in name or (name and Path(name).is_dir()):
-        return _folder(Path(name), split, shape, channels, divided_by)
+    elif os.sep in name or (name and path.is_dir()):
+        return _folder(path, split, shape, channels, divided_by)
     else:
         raise unknown("data set", name, [*DATA_NAMES, "a folder of images"])
     return _fitted(found, shape, channels)
@@ -144,7 +145,7 @@ def _folder(root: Path, split: Split, size: tuple[int, int] | None, channels: in
             )
         return cached
     listing = listed(root, split, seed=seed)
-    kind = shards if shards.tars(root) else folder
+    kind = shards if shards.are_in(root) else folder
     pixels = folder.pixels_of(kind.every_image(root), channels)  # of the whole folder, not of a split
     images = folder.read_images(listing.paths, size=size, pixels=pixels)
     if len(images) > 1 and bool((images == images[:, :, :1, :1]).all()):
@@ -156,8 +157,14 @@ def _folder(root: Path, split: Split, size: tuple[int, int] | None, channels: in
 
 
 def apart(data: str | Path, out: Path) -> None:
-    """Raise RGMError for an output folder that is the data's own: what is written there would be read as data."""
-    if str(data) not in DATA_NAMES and Path(data).exists() and out.exists() and out.samefile(data):
+    """Raise RGMError for an output folder that is the data's own, or one of its images.
+
+    What is written there would be read as data, or its images no more, since folders of rgm are passed over.
+    """
+    if str(data) in DATA_NAMES or not Path(data).is_dir() or not out.is_dir():
+        return
+    root, place = Path(data).resolve(), out.resolve()
+    if place == root or (root in place.parents and folder.holds_data(place)):
         raise RGMError(f"{out} is the folder of the images: give another with --out, such as {out / 'rgm'}")
 
 
@@ -166,12 +173,12 @@ def listed(root: Path, split: Split, *, seed: int = 0, skip_damaged: bool = Fals
     if not root.is_dir():
         raise RGMError(f"no folder of images at {root}")
     try:
-        if shards.tars(root):
+        if shards.are_in(root):
             found = shards.list_shards(root, split, seed=seed, skip_damaged=skip_damaged)
         else:
             found = folder.list_split(root, split, seed=seed)
         if found.ignored:
-            folder.warn_once(f"left out of {root}: {found.ignored} ({folder.FORMATS})")
+            folder.warn_once(f"left out of {root}: {found.ignored} ({folder.advice(found.ignored)})")
         return found
     except OSError as error:
         raise RGMError(f"cannot read the folder {error.filename or root}: {error.strerror or error}") from error
@@ -250,10 +257,13 @@ def from_arrays(images: Any, labels: Any = None, *, name: str = "arrays", split:
     if pixels.ndim == 3:
         pixels = pixels[:, None]
     if pixels.ndim != 4 or pixels.numel() == 0 or pixels.shape[1] not in (1, 3):
+        last = pixels.ndim == 4 and pixels.shape[-1] in (1, 3)
         raise RGMError(
             "images must have shape (n, height, width) or (n, channels, height, width) with 1 or 3 channels and "
-            f"no axis empty, but have {tuple(pixels.shape)}"
+            f"no axis empty, but have {tuple(pixels.shape)}{': channels come first' if last else ''}"
         )
+    if pixels.dtype == torch.bool:
+        pixels = pixels.to(torch.uint8) * 255
     if pixels.is_floating_point():
         pixels = pixels.float()
         low, high = float(pixels.min()), float(pixels.max())
@@ -265,11 +275,13 @@ def from_arrays(images: Any, labels: Any = None, *, name: str = "arrays", split:
     if labels is None:
         return image_set(name, split, pixels, None, (), "the user's own arrays")
     targets = as_tensor(labels, "labels")
-    if targets.is_floating_point() or targets.is_complex() or targets.shape != (len(pixels),):
+    if targets.is_complex() or targets.shape != (len(pixels),):
         raise RGMError(
             f"labels must be {len(pixels)} whole numbers, one per image, but are {targets.dtype} of shape "
             f"{tuple(targets.shape)}"
         )
+    if targets.is_floating_point():
+        targets = whole_numbers(targets, "labels")
     low, high = int(targets.numpy().min()), int(targets.numpy().max())  # PyTorch's unsigned types have no minimum
     if low < HIDDEN:
         raise RGMError(f"labels count from 0, or are {HIDDEN} where they are not known, but the least is {low}")
@@ -312,4 +324,7 @@ def as_tensor(values: Any, what: str) -> Tensor:
         # PyTorch takes neither foreign byte orders nor reversed axes, and warns of read-only arrays.
         return torch.from_numpy(np.require(array, array.dtype.newbyteorder("="), ["C", "W"]))
     except (TypeError, ValueError, RuntimeError) as error:
-        raise RGMError(f"{what} must be a tensor or an array of numbers: {error}") from error
+        kind = getattr(values, "dtype", type(values).__name__)
+        hint = "; np.unique(labels, return_inverse=True)[1] numbers names" if what == "labels" else ""
+        reason = str(error).partition(". The only")[0]
+        raise RGMError(f"{what} must be a tensor or an array of numbers, but are {kind} ({reason}){hint}") from error

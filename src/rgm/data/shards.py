@@ -8,14 +8,29 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 
-from rgm.data.folder import SPLITS, SUFFIXES, Listing, divided, in_words, warn_once
+from rgm.data.folder import (
+    SPLITS,
+    SUFFIXES,
+    Listing,
+    divided,
+    image_files,
+    in_words,
+    loose_images,
+    split_folders,
+    visible,
+    warn_once,
+)
 from rgm.data.images import Split
 from rgm.data.split import largest_label
 from rgm.errors import RGMError
 
 log = logging.getLogger("rgm")
+
+PACKED = {b"\x1f\x8b": "gunzip", b"BZh": "bunzip2", b"\xfd7zXZ\0": "unxz", b"\x28\xb5\x2f\xfd": "unzstd"}
+"""Programs that unpack compressed files, by the bytes that these begin with."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,21 +63,19 @@ class Member:
 def list_shards(root: Path, split: Split, *, seed: int, skip_damaged: bool = False) -> Listing:
     """Return the images of a split of a folder of tar files, in the order of shards and of files within them.
 
-    `train….tar` hold training images, or else every shard that is of no other split does; `val….tar` (or another name
-    of `SPLITS`) and `test….tar` the other splits, which without shards of their own are seeded samples of the training
-    images. `NAME.cls` holds the class of `NAME.png` as an integer, or `NAME.json` under `label`, `cls` or `class`;
-    letter case does not matter. Raises RGMError for a damaged shard (skipped with a warning with `skip_damaged`), a
-    class that is no number, out of proportion or not among the training images', or an image without a class among
-    others with one.
+    `train….tar` and the shards in a folder `train` hold training images, or else every shard that is of no other split
+    does; `val….tar` (or another name of `SPLITS`) and `test….tar`, or the shards in folders of these names, the other
+    splits, which without shards of their own are seeded samples of the training images. `NAME.cls` holds the class of
+    `NAME.png` as an integer, or `NAME.json` under `label`, `cls` or `class`; letter case does not matter. Raises
+    RGMError for a damaged shard (skipped with a warning with `skip_damaged`), a class that is no number, out of
+    proportion or not among the training images', or an image without a class among others with one.
     """
-    own: dict[Split | None, list[Path]] = {}
-    for path in tars(root):
-        own.setdefault(SPLITS.get(re.split("[^a-z]", path.name.lower())[0]), []).append(path)
+    own = _by_split(root)
     shards = own.pop("train", None) or own.pop(None, None)
     if not shards:
-        raise RGMError(f"{root} holds no shards of training images: their names begin with train")
-    train, others = _list(shards, skip_damaged), Counter({"further shard": len(own.pop(None, []))})
-    others["folder"] = sum(path.is_dir() and not path.name.startswith(".") for path in root.iterdir())
+        raise RGMError(f"{root} holds no shards of training images: their names, or their folder's, begin with train")
+    train = _list(shards, skip_damaged)
+    others = Counter({"further shard": len(own.pop(None, []))}) + _beside(root)
     train = replace(train, ignored=", ".join(filter(None, [train.ignored, in_words(others)])))
     if train.labels is None:
         warn_once(f"the shards of {root} hold no classes (NAME.cls, or a label in NAME.json)")
@@ -77,14 +90,38 @@ def list_shards(root: Path, split: Split, *, seed: int, skip_damaged: bool = Fal
     return replace(found, classes=train.classes if found.classes else ())
 
 
-def tars(root: Path) -> list[Path]:
-    """Return the tar files in a folder."""
-    return sorted(path for path in root.iterdir() if path.suffix.lower() == ".tar" and path.is_file())
+def are_in(root: Path) -> bool:
+    """Return whether a folder holds tar files, or its folders of splits do."""
+    return bool(_by_split(root))
+
+
+def _by_split(root: Path) -> dict[Split | None, list[Path]]:
+    own: dict[Split | None, list[Path]] = {}
+    for path in _tars(root):
+        own.setdefault(SPLITS.get(re.split("[^a-z]", path.name.lower())[0]), []).append(path)
+    for split, place in split_folders(root).items():
+        if inside := _tars(place):
+            own.setdefault(split, []).extend(inside)
+    return own
+
+
+def _tars(folder: Path) -> list[Path]:
+    return [path for path in visible(folder) if path.suffix.lower() == ".tar" and path.is_file()]
+
+
+def _beside(root: Path) -> Counter[str]:
+    """Count what lies beside shards."""
+    places = [place for place in split_folders(root).values() if _tars(place)]
+    found = Counter[str]()
+    for place in (root, *places):
+        others = [path for path in visible(place) if path not in places and path not in _tars(place)]
+        found += loose_images(image_files(others, found))
+    return found
 
 
 def every_image(root: Path) -> Iterator[Member]:
     """Yield the images of all splits, as far as they can be listed."""
-    for shard in tars(root):
+    for shard in chain.from_iterable(_by_split(root).values()):
         with suppress(RGMError, tarfile.TarError, EOFError, OSError):
             yield from (member for member in _members(shard) if f".{member.key_and_kind[1]}" in SUFFIXES)
 
@@ -97,9 +134,11 @@ def _list(shards: list[Path], skip_damaged: bool) -> Listing:
         try:
             inside = _members(shard)
         except (tarfile.TarError, EOFError, OSError) as error:
-            reason = f"{shard} is not a complete tar file ({error})"
+            reason, mend = f"{shard} is not a complete tar file ({error})", "download it again"
+            if tool := _unpacker(shard):
+                reason, mend = f"{shard} is a compressed tar file", f"unpack it with {tool}"
             if not skip_damaged:
-                raise RGMError(f"{reason}: download it again, or skip it with --skip-damaged") from None
+                raise RGMError(f"{reason}: {mend}, or skip it with --skip-damaged") from None
             log.warning("%s: skipped", reason)
             continue
         for member in inside:
@@ -130,6 +169,16 @@ def _list(shards: list[Path], skip_damaged: bool) -> Listing:
     numbers = tuple(labels[key][0] for key in images)
     classes = tuple(map(str, range(max(numbers) + 1)))
     return Listing(paths=tuple(images.values()), labels=numbers, classes=classes, ignored=left_out)
+
+
+def _unpacker(shard: Path) -> str:
+    """Return the program that unpacks a compressed file; nothing for another."""
+    try:
+        with shard.open("rb") as stream:
+            start = stream.read(6)
+    except OSError:
+        return ""
+    return next((tool for magic, tool in PACKED.items() if start.startswith(magic)), "")
 
 
 def _members(shard: Path) -> list[Member]:

@@ -2,6 +2,7 @@
 
 import io
 import logging
+import warnings
 from math import gcd
 from pathlib import Path
 
@@ -18,6 +19,8 @@ log = logging.getLogger("rgm")
 
 RATE = 8000
 """Sounds are resampled to this rate, in Hz."""
+RATES = (1_000, 1_000_000)
+"""The least and the most rate of a sound that is read, in Hz."""
 WINDOW, HOP, BANDS = 256, 128, 128
 """Samples of a window, between windows, and frequencies of a frame: 0 … 4,000 Hz in steps of 31 Hz."""
 QUIETEST_DB = 80.0
@@ -33,11 +36,16 @@ def read_sound(path: Path) -> tuple[UInt8[Tensor, "1 frames bands 1"], int]:
     warning. Raises RGMError for a file that is missing, damaged, or too short for two frames.
     """
     try:
-        rate, samples = wavfile.read(path)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", category=wavfile.WavFileWarning)  # chunks that are not of sound
+            warnings.filterwarnings("error", "Reached EOF", category=wavfile.WavFileWarning)
+            rate, samples = wavfile.read(path)
     except OSError as error:
         raise RGMError(f"cannot read {path}: {error.strerror or error}") from error
     except Exception as error:  # SciPy raises many kinds for a damaged file
         raise RGMError(f"{path} is not a whole WAV file: {' '.join(str(error).split())}") from error
+    if not RATES[0] <= rate <= RATES[1]:
+        raise RGMError(f"{path} claims {rate:,} samples a second: {RATES[0]:,} to {RATES[1]:,} are read")
     sound = samples.astype(np.float64)
     if sound.ndim == 2:
         log.warning("%s has %d channels: their mean is taken", path, sound.shape[1])

@@ -7,6 +7,7 @@ from contextlib import closing
 from importlib import resources
 from pathlib import Path
 from typing import Any, get_type_hints
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ValidationError
 from starlette.applications import Starlette
@@ -138,6 +139,23 @@ async def _disconnected(_: Request, __: Exception) -> Response:
 async def _failed(_: Request, error: Exception) -> Response:
     log.error("the explorer failed: %r", error)
     return _refused(500, "internal error: see the terminal that runs the server")
+
+
+def as_origin(address: str) -> str:
+    """Return the origin of a page, scheme, host and port, as browsers send it; raise RGMError for anything else."""
+    try:
+        parts = urlsplit(address)
+        named = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # such as a port out of range
+        named = False
+    if not named or parts.path.strip("/") or parts.query or parts.fragment or parts.username is not None:
+        raise RGMError(
+            f"an origin is a scheme, a host and perhaps a port, such as https://example.org:8443, but is {address!r}"
+        )
+    usual = {"http": 80, "https": 443}[parts.scheme]
+    port = "" if parts.port in (None, usual) else f":{parts.port}"
+    host = f"[{parts.hostname}]" if ":" in str(parts.hostname) else parts.hostname
+    return f"{parts.scheme}://{host}{port}"
 
 
 def free_port(port: int) -> int:

@@ -1,11 +1,7 @@
 """Codes and images as .npz files."""
 
 import io
-import math
-import struct
-import zlib
 from pathlib import Path
-from zipfile import ZIP_STORED, BadZipFile
 
 import numpy as np
 import torch
@@ -18,11 +14,10 @@ from rgm.errors import RGMError, unknown
 from rgm.model.generative import RGM
 from rgm.model.results import Samples
 from rgm.runtime.seeds import as_seed
-from rgm.storage.files import DENSEST, write_bytes
+from rgm.storage.arrays import read_array
+from rgm.storage.files import write_bytes
 
 Arrays = dict[str, NDArray[np.generic]]
-_DAMAGE = (OSError, ValueError, EOFError, KeyError, RuntimeError, SyntaxError, TypeError)
-"""What NumPy raises for a damaged file, beside the errors of its archive."""
 
 
 def write(path: Path, arrays: Arrays) -> None:
@@ -105,40 +100,7 @@ def _concepts(path: Path, classes: int) -> Int64[Tensor, " n"]:
 
 def _array(path: Path, name: str) -> NDArray[np.generic]:
     """Return one array of an .npz file; raise RGMError where there is none."""
-    if not path.is_file():
-        raise RGMError(f"no codes at {path}: `rgm encode` writes such a file")
-    try:
-        with path.open("rb") as stream:
-            if stream.read(6) == b"\x93NUMPY":
-                raise RGMError(f"{path} is a single array, not an .npz file: write it with np.savez")
-            stream.seek(0)
-            opened = np.load(stream, allow_pickle=False)
-            if name not in opened:
-                raise RGMError(f"{path} holds no array `{name}`, only {', '.join(opened) or 'nothing'}")
-            _check_size(opened, name, path.stat().st_size)
-            found: NDArray[np.generic] = opened[name]
-    except RGMError:
-        raise
-    except (*_DAMAGE, struct.error, zlib.error, BadZipFile) as error:
-        raise RGMError(f"{path} is not a whole .npz file ({error}): write it again") from error
-    return found
-
-
-def _check_size(opened: "np.lib.npyio.NpzFile", name: str, size: int) -> None:
-    """Raise ValueError where an array's header claims more than a file of `size` bytes can hold.
-
-    NumPy allocates the memory for an array before it reads it.
-    """
-    archive = opened.zip
-    assert archive is not None  # it is open
-    member = archive.getinfo(name if name in archive.namelist() else f"{name}.npy")
-    with archive.open(member) as stream:
-        first = np.lib.format.read_magic(stream) == (1, 0)
-        read = np.lib.format.read_array_header_1_0 if first else np.lib.format.read_array_header_2_0
-        shape, _, dtype = read(stream)
-    most = min(member.file_size, size * (1 if member.compress_type == ZIP_STORED else DENSEST))
-    if math.prod(shape) * dtype.itemsize > most:
-        raise ValueError(f"`{name}` claims {' × '.join(map(str, shape))} values, more than it holds")
+    return read_array(path, name, f"no codes at {path}: `rgm encode` writes such a file")
 
 
 def read_codes(path: Path) -> Int64[Tensor, "n height width"]:

@@ -32,7 +32,10 @@ def as_shape(image: Any) -> tuple[int, int, int]:
             f"an image is (channels, height, width), channels first: ({width}, {channels}, {height}), not {image}"
         )
     height, width = (whole(side, "a side of an image", 1, LARGEST_SIDE) for side in (height, width))
-    return whole(channels, "the number of channels", 1, 3), height, width
+    channels = whole(channels, "the number of channels", 1, 3)
+    if channels == 2:
+        raise RGMError("images have 1 or 3 channels, but 2 were requested")
+    return channels, height, width
 
 
 def as_classes(classes: object) -> int:

@@ -75,7 +75,6 @@ class VariationalBound(Networks):
 
     def _draw(self, images: Images, generator: torch.Generator | None) -> tuple[list[CategoricalField], list[Tensor]]:
         """Return every level's q(z_ℓ | z_{ℓ−1}), and one-hot samples of all but the top."""
-        self._check_drawing(generator)
         below, fields, drawn = images, [], []
         for level in range(1, self.depth):
             fields.append(self.recognition(level).field(below))

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
+from rgm.data.labels import whole_numbers
 from rgm.distributions.noise import Source, bernoulli
 from rgm.errors import RGMError
 from rgm.model.likelihood import Bernoulli, Categorical, PixelConfig
@@ -45,9 +46,17 @@ class RGM(StoredModel):
     @abstractmethod
     def _infer(self, images: Images) -> Inference: ...
 
-    @abstractmethod
+    @torch.no_grad()
     def read(self, images: Images) -> list[Codes]:
-        """Return the most probable codes of every level, the concept's last, without decoding them."""
+        """Return the most probable codes of every level, the concept's last, without decoding them.
+
+        Raises RGMError as `infer`.
+        """
+        self._check_images(images)
+        return self._read(images.to(self.device))
+
+    @abstractmethod
+    def _read(self, images: Images) -> list[Codes]: ...
 
     @torch.no_grad()
     def infer_from_codes(self, z1: Codes) -> Inference:
@@ -61,9 +70,14 @@ class RGM(StoredModel):
     @abstractmethod
     def _infer_from_codes(self, z1: Codes) -> Inference: ...
 
-    @abstractmethod
+    @torch.no_grad()
     def cell_logits(self, images: Images) -> Float[Tensor, "n states height width"]:
-        """Return the logits of q(z_1 | x)."""
+        """Return the logits of q(z_1 | x); raise RGMError as `infer`."""
+        self._check_images(images)
+        return self._cell_logits(images.to(self.device))
+
+    @abstractmethod
+    def _cell_logits(self, images: Images) -> Tensor: ...
 
     # Top-down
 
@@ -81,9 +95,17 @@ class RGM(StoredModel):
     def decode_each_code(
         self, z1: Codes, row: int, column: int
     ) -> Iterator[Float[Tensor, "chunk states channels tall wide"]]:
-        """Yield a cell's `decoder_field` decoded with every code in that cell, a chunk of images at a time."""
+        """Yield a cell's `decoder_field` decoded with every code in that cell, a chunk of images at a time.
+
+        Raises RGMError for codes or cells that the model does not have.
+        """
+        self._check_codes(z1)
+        self._check_cell(row, column)
+        yield from self._decode_each_code(z1.to(self.device), row, column)
+
+    def _decode_each_code(self, z1: Codes, row: int, column: int) -> Iterator[Tensor]:
         states, field = torch.arange(self.latent_dim, device=self.device), self.decoder_field(row, column)
-        for chunk in z1.to(self.device).split(CELL_BATCH_SIZE):
+        for chunk in z1.split(CELL_BATCH_SIZE):
             codes = chunk.repeat_interleave(len(states), dim=0)
             codes[:, row, column] = states.repeat(len(chunk))
             decoded = [self._decode(part)[..., *field.slices] for part in codes.split(BATCH_SIZE)]
@@ -101,14 +123,25 @@ class RGM(StoredModel):
         """Return `count` ancestral samples of each concept, none rejected; raise RGMError for an unknown concept."""
         self._check_drawing(generator, temperature)
         concepts = self._concepts(concept).repeat_interleave(whole(count, "the number of samples"))
-        drawn = self.sample_below(concepts[:, None, None], self.depth, generator=generator, temperature=temperature)
+        drawn = self._sample_below(concepts[:, None, None], self.depth, generator, temperature)
         return Samples(images=self.decode(drawn[0]), concept=concepts, codes=tuple(drawn))
 
-    @abstractmethod
+    @torch.no_grad()
     def sample_below(
         self, z: Codes, level: int, *, generator: torch.Generator | None = None, temperature: float = 1.0
     ) -> list[Tensor]:
-        """Return codes of every level below z_ℓ, sampled top-down given it, finest first."""
+        """Return codes of every level below z_ℓ, sampled top-down given it, finest first; levels count from 1.
+
+        Raises RGMError for levels or codes that the model does not have.
+        """
+        self._check_codes(z, whole(level, "a level", 1, self.depth))
+        self._check_drawing(generator, temperature)
+        return self._sample_below(z.to(self.device), level, generator, temperature)
+
+    @abstractmethod
+    def _sample_below(
+        self, z: Codes, level: int, generator: torch.Generator | None, temperature: float
+    ) -> list[Tensor]: ...
 
     @torch.no_grad()
     def complete(
@@ -175,17 +208,26 @@ class RGM(StoredModel):
         concepts or cells that the model does not have.
         """
         self._check_codes(z1)
-        height, width = self.config.levels[0].grid
-        whole(row, f"the row of a cell in a grid of {height} × {width}", 0, height - 1)
-        whole(column, f"the column of a cell in a grid of {height} × {width}", 0, width - 1)
+        self._check_cell(row, column)
         return self._cell_log_probs(z1.to(self.device), self._concept_of_each(concept, len(z1)), row, column)
 
     @abstractmethod
     def _cell_log_probs(self, z1: Codes, concepts: Tensor, row: int, column: int) -> Tensor: ...
 
-    @abstractmethod
+    @torch.no_grad()
     def log_prob_given(self, level: int, child: Codes, parent: Parents) -> Float[Tensor, " n"]:
-        """Return log p(z_ℓ | z_{ℓ+1}) in nats, for the codes of a level and of the level above."""
+        """Return log p(z_ℓ | z_{ℓ+1}) in nats, for the codes of a level and of the level above.
+
+        Raises RGMError for levels or codes that the model does not have.
+        """
+        self._check_codes(child, whole(level, "a level with another above", 1, self.depth - 1))
+        self._check_codes(parent, level + 1)
+        if len(parent) != len(child):
+            raise RGMError(f"every grid has a parent: {len(child)} are needed, but got {len(parent)}")
+        return self._log_prob_given(level, child.to(self.device), parent.to(self.device))
+
+    @abstractmethod
+    def _log_prob_given(self, level: int, child: Codes, parent: Parents) -> Tensor: ...
 
     # The bound
 
@@ -198,6 +240,7 @@ class RGM(StoredModel):
         Images are used as given: see `observe`.
         """
         self._check_images(images)
+        self._check_drawing(generator)
         known = None if labels is None else self._labels(labels, len(images))
         return self._free_energy(images.to(self.device), known, generator)
 
@@ -208,6 +251,7 @@ class RGM(StoredModel):
     def log_weight(self, images: Images, *, generator: torch.Generator | None = None) -> Float[Tensor, " n"]:
         """Return log p(x, z) − log q(z | x) in nats, z sampled from q: exp of it estimates p(x) without bias."""
         self._check_images(images)
+        self._check_drawing(generator)
         return self._log_weight(images.to(self.device), generator)
 
     @abstractmethod
@@ -262,10 +306,16 @@ class RGM(StoredModel):
             kind = images.dtype if isinstance(images, Tensor) else type(images).__name__
             hint = "divide bytes by 255" if isinstance(images, Tensor) else "torch.as_tensor converts arrays"
             raise RGMError(f"the model takes a tensor of floats in [0, 1], but got {kind}: {hint}")
-        if images.ndim != 4 or tuple(images.shape[1:]) != expected or len(images) == 0:
+        shape = tuple(images.shape)
+        if shape[1:] != expected or shape[0] == 0:
+            hint = "resize them, or use a model for that shape"
+            if shape[1:] == (*expected[1:], expected[0]):
+                hint = "channels come first, images.permute(0, 3, 1, 2)"
+            elif shape[1:] == expected[1:] or shape == expected:
+                hint = f"images[{'None' if shape == expected else ':, None'}] adds the axis that is missing"
             raise RGMError(
-                f"the model takes images of shape (n, {', '.join(map(str, expected))}) with n ≥ 1, "
-                f"but got {tuple(images.shape)}: resize them, or use a model for that shape"
+                f"the model takes images of shape (n, {', '.join(map(str, expected))}) with n ≥ 1, but got {shape}: "
+                f"{hint}"
             )
         low, high = images.aminmax()
         if not (low >= 0 and high <= 1):
@@ -281,16 +331,21 @@ class RGM(StoredModel):
         if generator is not None and generator.device.type != self.device.type:
             raise RGMError(f"the generator is on {generator.device}, but the model on {self.device}: make one there")
 
-    def _check_codes(self, z1: Tensor) -> None:
-        states, height, width = self.config.levels[0].shape
-        if not isinstance(z1, Tensor) or z1.dtype != torch.int64:
-            kind = z1.dtype if isinstance(z1, Tensor) else type(z1).__name__
-            raise RGMError(f"z1 must be a tensor of whole numbers, torch.int64, but is {kind}")
-        if z1.ndim != 3 or tuple(z1.shape[1:]) != (height, width) or len(z1) == 0:
-            raise RGMError(f"z1 must have shape (n, {height}, {width}) with n ≥ 1, but has {tuple(z1.shape)}")
-        low, high = int(z1.min()), int(z1.max())
+    def _check_codes(self, codes: Tensor, level: int = 1) -> None:
+        states, height, width = self.config.levels[level - 1].shape
+        if not isinstance(codes, Tensor) or codes.dtype != torch.int64:
+            kind = codes.dtype if isinstance(codes, Tensor) else type(codes).__name__
+            raise RGMError(f"z{level} must be a tensor of whole numbers, torch.int64, but is {kind}")
+        if codes.ndim != 3 or tuple(codes.shape[1:]) != (height, width) or len(codes) == 0:
+            raise RGMError(f"z{level} must have shape (n, {height}, {width}) with n ≥ 1, but has {tuple(codes.shape)}")
+        low, high = int(codes.min()), int(codes.max())
         if low < 0 or high >= states:
             raise RGMError(f"codes must lie in 0 … {states - 1}, but range over {low} … {high}")
+
+    def _check_cell(self, row: int, column: int) -> None:
+        height, width = self.config.levels[0].grid
+        whole(row, f"the row of a cell in a grid of {height} × {width}", 0, height - 1)
+        whole(column, f"the column of a cell in a grid of {height} × {width}", 0, width - 1)
 
     def _check_keep(self, keep: Tensor, z1: Tensor) -> None:
         if not isinstance(keep, Tensor):
@@ -312,10 +367,10 @@ class RGM(StoredModel):
             concepts = torch.as_tensor(concept, device=self.device).reshape(-1)
         except (TypeError, ValueError, RuntimeError, OverflowError):
             concepts = torch.empty(0)
-        if not len(concepts) or concepts.is_floating_point() or concepts.is_complex():
+        if not len(concepts) or concepts.is_complex():
             given = f"{concept.dtype} of shape {tuple(concept.shape)}" if isinstance(concept, Tensor) else repr(concept)
             raise RGMError(f"concepts are whole numbers, one or more, but got {' '.join(given.split())}")
-        concepts = concepts.long()
+        concepts = whole_numbers(concepts, "concepts") if concepts.is_floating_point() else concepts.long()
         low, high = int(concepts.min()), int(concepts.max())
         if low < 0 or high >= self.num_classes:
             raise RGMError(

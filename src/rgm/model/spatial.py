@@ -76,23 +76,20 @@ class SpatialRGM(VariationalBound, NotebookNames):
             codes = fields[-1].mode()
         return fields
 
-    @torch.no_grad()
-    def read(self, images: Images) -> list[Codes]:
-        """Return the most probable codes of every level, the concept's last, without decoding them."""
+    def _read(self, images: Images) -> list[Codes]:
         return [field.mode() for field in self._fields(images)]
 
     @torch.no_grad()
     def read_grids(self, images: Images) -> list[Codes]:
         """Return the most probable codes of every grid, as `read` does, without the concept."""
+        self._check_images(images)
         z1 = self.recognition(1).field(images.to(self.dtype)).mode()
         return [z1, *(field.mode() for field in self._fields_above(z1, self.depth - 1))]
 
     def _infer_from_codes(self, z1: Codes) -> Inference:
         return self._inference(z1, self._fields_above(z1, self.depth))
 
-    @torch.no_grad()
-    def cell_logits(self, images: Images) -> Float[Tensor, "n states height width"]:
-        """Return the logits of q(z_1 | x)."""
+    def _cell_logits(self, images: Images) -> Tensor:
         return torch.cat([self.recognition(1).field(chunk.to(self.dtype)).logits for chunk in images.split(BATCH_SIZE)])
 
     # Top-down
@@ -108,11 +105,8 @@ class SpatialRGM(VariationalBound, NotebookNames):
         """Return the reconstruction, from relaxed codes in training, hard ones otherwise, as in the notebook."""
         return self.mean_image(self.relax(images)[0].sample)
 
-    @torch.no_grad()
-    def decode_each_code(
-        self, z1: Codes, row: int, column: int
-    ) -> Iterator[Float[Tensor, "chunk states channels tall wide"]]:
-        """Yield a cell's `decoder_field` decoded with every code in that cell, from the `cells_that_reach` it alone."""
+    def _decode_each_code(self, z1: Codes, row: int, column: int) -> Iterator[Tensor]:
+        """Decode from the `cells_that_reach` the field alone."""
         field = self.decoder_field(row, column)
         cells = self.cells_that_reach(field)
         corner = self.patch(cells.top, cells.left)
@@ -120,18 +114,15 @@ class SpatialRGM(VariationalBound, NotebookNames):
         columns = slice(field.left - corner.left, field.right - corner.left)
         states = torch.arange(self.latent_dim, device=self.device)
         embedded = self._embed(states[:, None, None], 1)[:, :, 0, 0]
-        for chunk in z1.to(self.device)[:, *cells.slices].split(CELL_BATCH_SIZE):
+        for chunk in z1[:, *cells.slices].split(CELL_BATCH_SIZE):
             around = self._embed(chunk, 1).repeat_interleave(len(states), dim=0)
             around[:, :, row - cells.top, column - cells.left] = embedded.repeat(len(chunk), 1)
             parts = [self.likelihood.mean(part)[..., rows, columns] for part in around.split(BATCH_SIZE)]
             yield torch.cat(parts).unflatten(0, (len(chunk), len(states)))
 
-    @torch.no_grad()
-    def sample_below(
-        self, z: Codes, level: int, *, generator: torch.Generator | None = None, temperature: float = 1.0
+    def _sample_below(
+        self, z: Codes, level: int, generator: torch.Generator | None, temperature: float
     ) -> list[Tensor]:
-        """Return codes of every level below z_ℓ, sampled top-down given it, finest first; levels count from 1."""
-        self._check_drawing(generator, temperature)
         drawn: list[Tensor] = []
         for below in range(level - 1, 0, -1):
             z = self.prior(below).sample(self._embed(z, below + 1), generator, temperature=temperature)
@@ -162,17 +153,14 @@ class SpatialRGM(VariationalBound, NotebookNames):
         ends = self._embed(self._concepts(torch.tensor([start, end]))[:, None, None], self.depth)
         parent = torch.lerp(ends[:1], ends[1:], share)
         top = self.prior(self.depth - 1).sample(parent, generator, temperature=temperature)
-        return [*self.sample_below(top, self.depth - 1, generator=generator, temperature=temperature), top]
+        return [*self._sample_below(top, self.depth - 1, generator, temperature), top]
 
     def _cell_log_probs(self, z1: Codes, concepts: Tensor, row: int, column: int) -> Tensor:
         parent = self._fields_above(z1, 2)[0].mode() if self.depth > 2 else concepts[:, None, None]
         return self.prior(1).cell_log_probs(self._one_hot(z1, 1), self._embed(parent, 2), row, column)
 
-    @torch.no_grad()
-    def log_prob_given(self, level: int, child: Codes, parent: Parents) -> Float[Tensor, " n"]:
-        """Return log p(z_ℓ | z_{ℓ+1}) in nats, for the codes of a level and of the level above."""
-        embedded = self._embed(parent.to(self.device), level + 1)
-        return self.prior(level).log_prob(self._one_hot(child.to(self.device), level), embedded)
+    def _log_prob_given(self, level: int, child: Codes, parent: Parents) -> Tensor:
+        return self.prior(level).log_prob(self._one_hot(child, level), self._embed(parent, level + 1))
 
     # Fields
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from rgm.errors import RGMError
 from rgm.model.bounds import Size
 from rgm.storage.checkpoint import FILE, Origin, Stored, find_model, read_model, unreadable, write_model
-from rgm.storage.files import own_folder, write_json
+from rgm.storage.files import as_path, own_folder, write_json
 from rgm.storage.tensors import misfits
 
 EXPORTED = (FILE, "config.json", "README.md", "evidence.json")
@@ -172,7 +172,7 @@ class StoredModel(nn.Module, ABC):
 
         `rgm.export.hub` adds a model card with the evidence, and uploads it.
         """
-        folder = own_export(Path(folder), EXPORTED[:2])
+        folder = own_export(as_path(folder, "a folder"), EXPORTED[:2])
         classes = tuple(map(str, range(self.num_classes)))
         origin = self.origin or Origin(preset="own", data="own images", classes=classes, seed=0)
         config = asdict(self.config)

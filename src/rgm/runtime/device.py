@@ -28,13 +28,16 @@ def hold_memory() -> None:
 def resolve_device(device: str | torch.device = "auto") -> torch.device:
     """Return a device by its name, `auto` for CUDA, MPS or CPU in this order; raise RGMError where there is none."""
     name, _, index = str(device).partition(":")
-    if name not in DEVICES or (index and (name in ("auto", "cpu") or not index.isdecimal())):
+    if name not in DEVICES or (index and (name == "auto" or not index.isdecimal())):
         raise unknown("device", str(device), DEVICES)
     present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
         name = next(device for device in ("cuda", "mps", "cpu") if present[device])
     if not present[name]:
         raise RGMError(f"PyTorch finds no {name} device on this machine: use --device auto or --device cpu")
-    if index and int(index) >= torch.cuda.device_count():
-        raise RGMError(f"PyTorch finds {torch.cuda.device_count()} CUDA devices on this machine, but not {device}")
-    return torch.device(name, int(index)) if index else torch.device(name)
+    count = torch.cuda.device_count() if name == "cuda" else 1
+    if index and int(index) >= count:
+        raise RGMError(
+            f"PyTorch finds {count} {name} device{'s' if count > 1 else ''} on this machine, but not {device}"
+        )
+    return torch.device(name, int(index)) if index and name == "cuda" else torch.device(name)

@@ -13,6 +13,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from torch import Tensor
 
 from rgm.errors import RGMError
+from rgm.storage.files import as_path
 from rgm.storage.tensors import read_tensors, write_tensors
 
 FILE = "model.safetensors"
@@ -120,12 +121,9 @@ def find_model(model: str | Path, *, revision: str | None = None, token: str | N
     An existing path comes first: a run folder, a checkpoint folder or a file. Then the name of packaged weights, then
     `owner/name`, a repository of the Hugging Face Hub, downloaded once. Raises RGMError where there is none.
     """
-    name, path = str(model), Path(str(model))
-    try:
-        if path.is_file():
-            return path
-    except OSError as error:  # such as a name too long
-        raise RGMError(f"no model at {path}: {error.strerror}") from error
+    name, path = str(model), as_path(model, "a model")
+    if path.is_file():
+        return path
     for candidate in (path / FILE, *step_files(path / CHECKPOINTS), *step_files(path)):
         if candidate.is_file():
             return candidate

@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from filelock import FileLock, Timeout
 
@@ -16,8 +16,30 @@ DENSEST = 1032
 """Maximum compression ratio of a deflated file."""
 MARKER = ".rgm"
 """The file by which a folder that rgm wrote is known."""
+FileKind = Literal["arrays", "a model", "compressed images", "GIF", "WAV"]
+_BEGINS: dict[FileKind, tuple[int, bytes]] = {
+    "arrays": (0, b"PK"),
+    "a model": (8, b"{"),
+    "compressed images": (0, b"RGMZ"),
+    "GIF": (0, b"GIF8"),
+    "WAV": (0, b"RIFF"),
+}
+"""What files of each kind begin with, and after how many bytes."""
 _UNFINISHED = ".rgm-"
 """Prefix of temporary files."""
+
+
+def as_path(value: object, what: str) -> Path:
+    """Return a path; raise RGMError for what is none, or cannot be one on this system."""
+    if not value or not isinstance(os.fspath(value) if isinstance(value, os.PathLike) else value, str):
+        raise RGMError(f"{what} must be a name or a path, but is {' '.join(repr(value).split())[:80]}")
+    path = Path(str(value))
+    try:
+        path.exists()
+    except (OSError, ValueError) as error:  # a name too long, or with a null character
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise RGMError(f"{what} cannot be {str(value)[:40]!r}: {(reason or 'no such path').lower()}") from None
+    return path
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -117,12 +139,23 @@ def writable_folder(path: Path) -> Path:
     return path
 
 
-def writable_file(path: Path) -> Path:
-    """Return a path that a file can be written to, creating its folder where needed; raise RGMError otherwise."""
+def writable_file(path: Path, kind: FileKind) -> Path:
+    """Return a path that a file of a kind can be written to, creating its folder where needed.
+
+    Raises RGMError where it cannot, or where a file of another kind is in its place.
+    """
     if path.is_dir():
         raise RGMError(f"cannot write {path}: it is a folder; give a file in it with --out")
     if path.exists() and not path.is_file():  # such as /dev/null, which a file would take the place of
         raise RGMError(f"cannot write {path}: it is no ordinary file; give another place with --out")
+    if path.exists():
+        with path.open("rb") as stream:
+            start = stream.read(16)
+        place, begins = _BEGINS[kind]
+        if start and not start[place:].startswith(begins):
+            raise RGMError(
+                f"{path} holds something else than {kind}, which would be lost: give another place with --out"
+            )
     writable_folder(path.parent)
     return path
 

@@ -6,9 +6,10 @@ from typing import Annotated, Literal
 from pydantic import Discriminator, Field
 
 from rgm.errors import RGMError
-from rgm.model.bounds import Size
+from rgm.model.bounds import Size, as_shape
 from rgm.model.stored import Configuration, Level
 from rgm.presets import preset_of
+from rgm.runtime.seeds import whole
 
 Shape = tuple[int, int, int]
 Count = Annotated[int, Field(ge=0, lt=2**31)]
@@ -137,6 +138,7 @@ def film_flow(image: Shape = (1, 24, 24), tones: int = 2) -> TemporalConfig:
 
 
 def film_preset(name: str, image: Shape, tones: int) -> TemporalConfig:
-    """Return the model of a named preset; raise RGMError for one of another kind of model."""
-    found: TemporalConfig = preset_of(name, "film").make_model()(image, tones)
+    """Return the model of a named preset; raise RGMError for one of another kind of model, or impossible sizes."""
+    shape, levels = as_shape(image), whole(tones, "the number of grey levels", 2, 256)
+    found: TemporalConfig = preset_of(name, "film").make_model()(shape, levels)
     return found

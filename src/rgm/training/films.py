@@ -17,7 +17,7 @@ from rgm.presets import preset_of
 from rgm.runtime.device import resolve_device
 from rgm.runtime.progress import StepRecord, Watch
 from rgm.storage.checkpoint import FILE, Origin
-from rgm.storage.files import folder_lock, write_json, write_text
+from rgm.storage.files import as_path, folder_lock, write_json, write_text
 from rgm.temporal.model import TemporalRGM, tones_in
 from rgm.training.config import RunConfig
 from rgm.training.fit import fit_films
@@ -41,7 +41,8 @@ def film_data(data: str) -> str:
     """Return the films' name, an absolute path where it is one, so that they are found again from anywhere."""
     if data == "auto":
         return "moving-mnist"
-    return str(Path(data).resolve()) if Path(data).exists() else data
+    path = as_path(data, "a set of films")
+    return str(path.resolve()) if path.exists() else data
 
 
 def train_films(config: RunConfig, out: Path, *, overwrite: bool = False, watch: Watch = lambda _: None) -> FilmRun:

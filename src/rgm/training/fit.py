@@ -96,6 +96,10 @@ def fit(
     (`rgm.temporal.fitting`); it is learned in one piece, from scratch.
     """
     number = as_seed(seed)
+    if not callable(watch):
+        raise RGMError(f"`watch` is called with every step's record, but is {type(watch).__name__}")
+    if not isinstance(callbacks, Sequence) or not all(isinstance(one, Callback) for one in callbacks):
+        raise RGMError("`callbacks` is a list of objects with on_step and on_epoch (rgm.runtime.progress.Callback)")
     if isinstance(model, TemporalRGM):
         if labels is not None or epochs is not None or batch_size is not None:
             raise RGMError("films are learned without labels, epochs or batches: leave them out, or give a recipe")
