@@ -50,8 +50,22 @@ def test_a_notebook_runs_and_shows_its_figures_and_verdicts(
     assert any("Abstraction: " in table and "Locality: " in table for table in tables)
 
 
-def test_the_korean_notebook_is_the_english_one_in_another_language() -> None:
-    english, korean = (jupytext.read(FOLDER / f"01_rgm_fundamentals{end}.py") for end in ("", "_ko"))
+@pytest.mark.slow
+def test_the_notebook_of_films_runs_as_it_stands(tmp_path: Path) -> None:
+    notebook = jupytext.read(FOLDER / "03_time.py")
+    NotebookClient(
+        notebook, timeout=250, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
+    ).execute()
+    outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
+    assert sum("image/png" in output.get("data", {}) for output in outputs) == 4
+    said = "".join(output.get("text", "") for output in outputs)
+    assert "wrong pixels in 10,240 frames: 0" in said
+    assert "wrong pixels in 200 frames: 0" in said
+
+
+@pytest.mark.parametrize("name", ["01_rgm_fundamentals", "03_time"])
+def test_the_korean_notebook_is_the_english_one_in_another_language(name: str) -> None:
+    english, korean = (jupytext.read(FOLDER / f"{name}{end}.py") for end in ("", "_ko"))
     assert sources(english, "code") == sources(korean, "code")
     headings = [
         [line.split(" ")[0] for text in sources(one, "markdown") for line in text.splitlines() if line[:1] == "#"]

@@ -30,8 +30,12 @@ RARE = 1e-3
 
 def film_strips(result: TimeResult) -> Figure:
     """Return strips of a film, of what is foretold from its first frames, and of what was hidden and filled in."""
-    frames = _planes(result.strips)[:, :SHOWN]
-    return show_rows(frames, result.names, gap=GAP, widest=0.6, margin=1.6)[0]
+    return strips_figure(result.strips, result.names)
+
+
+def strips_figure(films: Float[Tensor, "rows time height width *colour"], names: Sequence[str]) -> Figure:
+    """Return the first frames of films in [0, 1], a row a film."""
+    return show_rows(_planes(films)[:, :SHOWN], names, gap=GAP, widest=0.6, margin=1.6)[0]
 
 
 def films_gif(result: TimeResult) -> bytes:

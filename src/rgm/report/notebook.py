@@ -8,7 +8,8 @@ from rgm.report.figures import experiment_figures, png
 from rgm.report.verdicts import evidence_rows, of_the_model, reason_of
 
 if TYPE_CHECKING:
-    from IPython.display import HTML
+    from IPython.display import HTML, Image
+    from matplotlib.figure import Figure
 
 
 def figures(result: object, *stems: str) -> None:
@@ -21,6 +22,13 @@ def figures(result: object, *stems: str) -> None:
     found = experiment_figures(result)
     for stem in stems or found:
         display(Image(png(found[stem]), width=760))
+
+
+def shown(figure: "Figure") -> "Image":
+    """Return a figure as a picture."""
+    from IPython.display import Image
+
+    return Image(png(figure), width=760)
 
 
 def verdicts(claims: Sequence[Claim]) -> "HTML":
