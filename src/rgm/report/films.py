@@ -24,8 +24,6 @@ TALLEST = 1.1
 """Inches of a level's row, at most."""
 PATHS, ACROSS = 24, 8
 """Most paths that are drawn, and those in a row."""
-RARE = 1e-3
-"""Paths that begin fewer films than this share are not drawn."""
 
 
 def film_strips(result: TimeResult) -> Figure:
@@ -76,15 +74,16 @@ def paths_figure(flow: Flow) -> Figure:
 
     A shared kernel is drawn with the pixel that it foretells in its centre: the whiter, the more is copied from there.
     """
-    begun = flow.start.cpu()
-    shown = begun.argsort(descending=True)[: min(PATHS, max(1, int((begun > RARE).sum())))]
-    down = -(-len(shown) // ACROSS)
+    window = 2 * flow.config.reach + 1
+    learned = flow.kernels.amax(dim=2).mean(dim=0) * window**2 > 2  # one that no film needed has stayed uniform
+    order = flow.start.argsort(descending=True)
+    shown = order[learned[order]][:PATHS].cpu()
+    down = max(1, -(-len(shown) // ACROSS))
     side = WIDTH / ACROSS
     figure = new_figure(down * side, WIDTH)
     grid = figure.subplots(down, ACROSS, squeeze=False).flatten()
     _, height, width = flow.image
     reach = flow.config.reach
-    window = 2 * reach + 1
     offset = torch.arange(-reach, reach + 1, dtype=torch.float32)
     for axes in grid:
         bare(axes)
