@@ -1,0 +1,125 @@
+"""What an agent has seen: distinct frames by number, and the steps between them."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from numpy import ndarray
+
+from rgm.errors import RGMError
+from rgm.planning.environments import LARGEST_FRAME, LARGEST_SYMBOL, Frame
+
+Steps = Int[ndarray, " steps"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """Steps in order: the frame before, the action, the frame after, the reward, and whether the episode ended.
+
+    `frames` are the distinct frames, one a row; `before` and `after` are rows of it. `follows` is true where a step
+    begins with the frame that the step before it ended with.
+    """
+
+    frames: Int[ndarray, "distinct cells"]
+    before: Steps
+    action: Steps
+    after: Steps
+    reward: Float[ndarray, " steps"]
+    ended: Bool[ndarray, " steps"]
+    follows: Bool[ndarray, " steps"]
+
+    def __len__(self) -> int:
+        """Return the number of steps."""
+        return len(self.before)
+
+    @cached_property
+    def symbols(self) -> tuple[int, ...]:
+        """The symbols that occur."""
+        return tuple(int(symbol) for symbol in np.unique(self.frames))
+
+    def until(self, step: int) -> "Record":
+        """Return the first steps."""
+        parts = {name: getattr(self, name)[:step] for name in ("before", "action", "after", "reward", "ended", "follows")}
+        return Record(frames=self.frames, **parts)
+
+    def renamed(self, numbers: Int[ndarray, " distinct"], frames: Int[ndarray, "fewer cells"]) -> "Record":
+        """Return the steps with frame i taken for row `numbers[i]` of other frames."""
+        return Record(
+            frames=frames,
+            before=numbers[self.before],
+            action=self.action,
+            after=numbers[self.after],
+            reward=self.reward,
+            ended=self.ended,
+            follows=self.follows,
+        )
+
+
+class Experience:
+    """A growing record of steps, each distinct frame held once, a byte a cell."""
+
+    def __init__(self) -> None:
+        self.shape: tuple[int, ...] | None = None
+        self.numbers: dict[bytes, int] = {}
+        self._steps: list[tuple[int, int, int, float, bool, bool]] = []
+        self._last = -1
+
+    def __len__(self) -> int:
+        """Return the number of steps."""
+        return len(self._steps)
+
+    def key(self, frame: Frame) -> bytes:
+        """Return a frame as bytes; raise RGMError for one of another shape, or symbols out of range."""
+        if self.shape is None:
+            self.shape = self._checked(frame)
+        if frame.shape != self.shape:
+            raise RGMError(f"the frames of this game are {self.shape}, but one is {frame.shape}")
+        return frame.astype(np.int16).tobytes()
+
+    def cells(self, key: bytes) -> Int[ndarray, " cells"]:
+        """Return a frame's cells from its bytes."""
+        return np.frombuffer(key, dtype=np.int16).astype(np.int64)
+
+    def begin(self) -> None:
+        """Note that the next step begins an episode."""
+        self._last = -1
+
+    def add(self, frame: Frame, action: int, after: Frame, reward: float, ended: bool) -> None:
+        """Add a step; raise RGMError for hidden cells, which nothing can be learned from."""
+        before, then = self._number(frame), self._number(after)
+        self._steps.append((before, action, then, reward, ended, before == self._last))
+        self._last = -1 if ended else then
+
+    def record(self) -> Record:
+        """Return all steps as arrays."""
+        cells = b"".join(self.numbers)
+        frames = np.frombuffer(cells, dtype=np.int16).astype(np.int64).reshape(len(self.numbers), -1)
+        columns = [np.array(column) for column in zip(*self._steps, strict=True)]
+        before, action, after, reward, ended, follows = columns
+        return Record(
+            frames=frames,
+            before=before,
+            action=action,
+            after=after,
+            reward=reward.astype(float),
+            ended=ended.astype(bool),
+            follows=follows.astype(bool),
+        )
+
+    def _number(self, frame: Frame) -> int:
+        key = self.key(frame)
+        if key not in self.numbers and int(frame.min()) < 0:
+            raise RGMError("a frame to learn from has hidden cells (symbols below 0): show whole frames while learning")
+        return self.numbers.setdefault(key, len(self.numbers))
+
+    @staticmethod
+    def _checked(frame: Frame) -> tuple[int, ...]:
+        if frame.ndim != 2 or not 0 < frame.size <= LARGEST_FRAME or not np.issubdtype(frame.dtype, np.integer):
+            raise RGMError(
+                f"a frame is an array of integers (rows, columns), at most {LARGEST_FRAME:,} of them, but got "
+                f"{frame.dtype} of shape {frame.shape}"
+            )
+        if int(frame.max()) > LARGEST_SYMBOL:
+            raise RGMError(f"symbols go up to {LARGEST_SYMBOL}, but a frame has {int(frame.max())}")
+        return frame.shape
