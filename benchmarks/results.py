@@ -131,11 +131,7 @@ def between_training(real: Reference) -> Estimate:
 def with_nearest(marks: Quality, real: Reference) -> Quality:
     """Return the quality with the distance of the training images to the nearest other one."""
     distances = [float(nearest_other(real.known[places], real.known).mean()) for places, _ in real.pairs]
-    measured = replace(
-        marks.real,
-        nearest_distance=mean_over_draws(distances, "grey range"),
-        nearest_ratio=mean_over_draws([one / real.nearest for one in distances], "ratio"),
-    )
+    measured = replace(marks.real, nearest_ratio=mean_over_draws([one / real.nearest for one in distances], "ratio"))
     return replace(marks, real=measured)
 
 

@@ -1,5 +1,6 @@
 """What callers hand in at the library's boundary: taken where the meaning is clear, else refused in one line."""
 
+import inspect
 import json
 import math
 from pathlib import Path
@@ -13,6 +14,8 @@ from rgm.data.images import ImageSet
 from rgm.errors import RGMError
 from rgm.export.hub import save_folder
 from rgm.loading import load_checkpoint
+from rgm.model import config as configuration
+from rgm.model.bounds import as_shape
 from rgm.model.generative import RGM
 from rgm.model.spatial import SpatialRGM
 from rgm.runtime.device import resolve_device
@@ -83,18 +86,18 @@ def test_a_folder_of_the_users_own_is_not_a_run(tmp_path: Path) -> None:
     (tmp_path / "figures").mkdir()
     (tmp_path / "figures" / "mine.png").write_bytes(b"mine")
     with pytest.raises(RGMError, match=r"holds files that are not a run's, such as figures/mine.png"):
-        own_run_folder(tmp_path)
+        own_run_folder(tmp_path, "digits")
     assert [path.name for path in tmp_path.iterdir()] == ["figures"]
     (tmp_path / FILE).write_bytes(b"an earlier version's run")
-    own_run_folder(tmp_path)
-    own_run_folder(tmp_path / "new")
-    own_run_folder(tmp_path / "new")
+    own_run_folder(tmp_path, "digits")
+    own_run_folder(tmp_path / "new", "digits")
+    own_run_folder(tmp_path / "new", "digits")
     assert (tmp_path / "new" / ".rgm").is_file()
 
 
 def test_an_export_replaces_no_readme_of_the_users_own(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text("mine")
-    with pytest.raises(RGMError, match="is not an export of rgm"):
+    with pytest.raises(RGMError, match=r"not an export's, such as README\.md"):
         save_folder(tmp_path, load_checkpoint("mnist"))
     assert (tmp_path / "README.md").read_text() == "mine"
 
@@ -141,3 +144,53 @@ def test_an_earlier_run_is_kept_aside_unless_it_is_to_be_replaced(
     train(3, overwrite=True)
     assert load_checkpoint(out).origin.seed == 3
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "run-1"]
+
+
+@pytest.mark.parametrize("image", [(28, 28), 28, None, (1, 8.0, 8), (1, 0, 8), (1, 10**6, 8), ("1", 8, 8)])
+def test_shapes_that_are_no_images(image: object) -> None:
+    with pytest.raises(RGMError, match=r"image|channels"):
+        as_shape(image)
+    assert as_shape(np.array([1, 8, 8])) == (1, 8, 8)
+
+
+@pytest.mark.parametrize("states", [-1, 0, 1, 10**9])
+def test_numbers_of_states_that_make_no_level(states: int) -> None:
+    with pytest.raises(RGMError, match="number of a level's states must"):
+        configuration.seed(states=states)
+
+
+@pytest.mark.parametrize("concept", ["0", None, [], torch.tensor([]), 0.5, torch.tensor([0.5]), 10**30, {0}])
+def test_concepts_that_are_none(shipped: SpatialRGM, concept: object) -> None:
+    with pytest.raises(RGMError, match="concepts are whole numbers, one or more, but got"):
+        inspect.unwrap(RGM._concepts)(shipped, concept)
+
+
+@pytest.mark.parametrize("generator", [5, np.random.default_rng(0), "x"])
+def test_generators_that_are_not_of_pytorch(shipped: SpatialRGM, generator: object) -> None:
+    with pytest.raises(RGMError, match=r"must be a torch\.Generator, but is"):
+        inspect.unwrap(RGM._check_drawing)(shipped, generator)
+
+
+@pytest.mark.parametrize("batch_size", [0, -1])
+def test_batches_without_size(shipped: SpatialRGM, batch_size: int) -> None:
+    with pytest.raises(RGMError, match="the batch size must"):
+        shipped.infer(torch.zeros(3, 1, 28, 28), batch_size=batch_size)
+
+
+def test_labels_beyond_signed_numbers() -> None:
+    images, labels = np.zeros((8, 8, 8), np.uint8), np.full(8, 2**64 - 1, dtype=np.uint64)
+    with pytest.raises(RGMError, match="out of proportion to 8 images"):
+        rgm.fit(SpatialRGM.from_preset("seed", image=(1, 8, 8)), images, labels)
+
+
+def test_saving_replaces_no_files_of_the_users_own(shipped: SpatialRGM, tmp_path: Path) -> None:
+    (tmp_path / FILE).write_bytes(b"mine")
+    with pytest.raises(RGMError, match=r"holds files that are not an export's, such as model\.safetensors"):
+        shipped.save_pretrained(tmp_path)
+    assert (tmp_path / FILE).read_bytes() == b"mine"
+
+
+def test_a_run_is_not_written_among_its_images(tmp_path: Path) -> None:
+    with pytest.raises(RGMError, match="is the folder of the images"):
+        own_run_folder(tmp_path, str(tmp_path))
+    assert not list(tmp_path.iterdir())

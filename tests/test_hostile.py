@@ -369,7 +369,7 @@ def test_caches(place: Path, how: list[Edit], what: list[Any], bytewise: bool) -
         for number in range(20):
             Image.fromarray(np.full((4, 4), number, dtype=np.uint8)).save(folder / f"{number}.png")
         listings = {split: _listing(folder, split) for split in ("train", "validation", "test")}
-        build_cache("made", "made here", listings, root, pixels=Pixels(channels=1))
+        build_cache(Path("made"), listings, root, pixels=Pixels(channels=1))
         (place / "whole.json").write_bytes(header.read_bytes())
     whole = (place / "whole.json").read_bytes()
     if bytewise:

@@ -5,9 +5,9 @@ import torch
 
 from rgm.data.images import to_unit
 from rgm.data.load import load_data
+from rgm.evaluation.information import code_rate_bits
 from rgm.evaluation.judge import judge_of
 from rgm.evaluation.locality import locality
-from rgm.evaluation.rates import code_rate_bits
 from rgm.loading import load_checkpoint
 from rgm.measures import accuracy, codebook_usage, needed_codes, squared_error
 from rgm.model.spatial import SpatialRGM

@@ -1,4 +1,4 @@
-"""rgm: renormalizing generative models of images.
+"""rgm: renormalizing generative models of images and films.
 
 The names below are imported on first use, so that `import rgm` is fast.
 """
@@ -8,23 +8,27 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rgm.counting.model import CountingRGM
+    from rgm.data.films import load_films
     from rgm.data.load import load_data
     from rgm.errors import RGMError
     from rgm.evaluation import judge
     from rgm.loading import load
     from rgm.model.spatial import SpatialRGM
+    from rgm.temporal.model import TemporalRGM
     from rgm.training.fit import fit
 
 _MODULES = {
     "CountingRGM": "rgm.counting.model",
     "RGMError": "rgm.errors",
     "SpatialRGM": "rgm.model.spatial",
+    "TemporalRGM": "rgm.temporal.model",
     "fit": "rgm.training.fit",
     "load": "rgm.loading",
     "load_data": "rgm.data.load",
+    "load_films": "rgm.data.films",
 }
 
-__all__ = ["CountingRGM", "RGMError", "SpatialRGM", "fit", "judge", "load", "load_data"]
+__all__ = ["CountingRGM", "RGMError", "SpatialRGM", "TemporalRGM", "fit", "judge", "load", "load_data", "load_films"]
 
 
 def __getattr__(name: str) -> Any:

@@ -14,6 +14,6 @@ class RGMError(ValueError):
 def unknown(what: str, name: str, known: Iterable[str]) -> RGMError:
     """Return the error for a name that is not among `known`, with the nearest known one."""
     names = list(known)
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}? " if near else ""
     return RGMError(f"unknown {what} {name!r}: {hint}known are {', '.join(names)}")

@@ -11,18 +11,19 @@ from rgm.counting.model import CountingRGM
 from rgm.errors import RGMError
 from rgm.model.generative import RGM
 from rgm.model.spatial import SpatialRGM
+from rgm.model.stored import StoredModel
 from rgm.storage.checkpoint import FILE, Origin, Unfinished, find_model, read_model, step_files, write_model
+from rgm.temporal.model import TemporalRGM
 
 log = logging.getLogger("rgm")
-KINDS: dict[str, type[RGM]] = {"network": SpatialRGM, "counting": CountingRGM}
+KINDS: dict[str, type[RGM | TemporalRGM]] = {"network": SpatialRGM, "counting": CountingRGM, "temporal": TemporalRGM}
 """The class of each kind of configuration."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Checkpoint:
-    """A model on the CPU with its file, its origin and, from a training's checkpoint, the state to resume from."""
+class _Saved:
+    """A saved model's file and origin and, from a training's checkpoint, the state to resume from."""
 
-    model: RGM
     file: Path
     origin: Origin
     unfinished: Unfinished | None = None
@@ -52,7 +53,21 @@ class Checkpoint:
         return file if file.is_file() else None
 
 
-def load_checkpoint(model: str | Path) -> Checkpoint:
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint(_Saved):
+    """A model of images on the CPU, with its file and its origin."""
+
+    model: RGM
+
+
+@dataclass(frozen=True, kw_only=True)
+class FilmCheckpoint(_Saved):
+    """A model of films on the CPU, with its file and its origin."""
+
+    model: TemporalRGM
+
+
+def load_any(model: str | Path) -> Checkpoint | FilmCheckpoint:
     """Return a saved model with its origin, on the CPU and in evaluation mode; see `find_model` for `model`.
 
     Of a training's checkpoints the newest intact one is loaded, with a warning of damaged ones. Raises RGMError for a
@@ -62,15 +77,33 @@ def load_checkpoint(model: str | Path) -> Checkpoint:
     return load_newest(file.parent) if Path(model).is_dir() and file.name.startswith("step-") else _loaded(file)
 
 
-def load_newest(folder: Path) -> Checkpoint:
-    """Return the newest intact checkpoint of a training in a folder; warn of each damaged one.
+def load_checkpoint(model: str | Path) -> Checkpoint:
+    """Return a saved model of images as `load_any` does; raise RGMError also for one of films."""
+    found = load_any(model)
+    if isinstance(found, FilmCheckpoint):
+        raise RGMError(
+            f"{model} is a model of films, which this does not take: rgm predict, complete, sample, evaluate, info and "
+            "experiment time do"
+        )
+    return found
 
-    Raises RGMError where none is intact.
-    """
+
+def load_film_checkpoint(model: str | Path) -> FilmCheckpoint:
+    """Return a saved model of films as `load_any` does; raise RGMError also for one of images."""
+    found = load_any(model)
+    if isinstance(found, Checkpoint):
+        raise RGMError(
+            f"{model} is a model of images, but a model of films is needed: train one with --preset film-flow"
+        )
+    return found
+
+
+def load_newest(folder: Path) -> Checkpoint:
+    """Return the newest intact checkpoint in a folder, warning of damaged ones; raise RGMError where none is intact."""
     errors = []
     for file in step_files(folder):
         try:
-            found = _loaded(file)
+            found = _of_images(_loaded(file))
         except RGMError as error:
             errors.append(error)
             continue
@@ -80,13 +113,23 @@ def load_newest(folder: Path) -> Checkpoint:
     raise RGMError(f"no checkpoint in {folder} is intact: remove the folder to start afresh; {errors[0]}")
 
 
-def load(model: str | Path) -> RGM:
+def _of_images(found: Checkpoint | FilmCheckpoint) -> Checkpoint:
+    assert isinstance(found, Checkpoint)  # films are learned without checkpoints
+    return found
+
+
+def load(model: str | Path) -> RGM | TemporalRGM:
     """Return a saved model; see `find_model` for `model`."""
-    return load_checkpoint(model).model
+    return load_any(model).model
 
 
 def save_model(
-    path: Path, model: RGM, origin: Origin, unfinished: Unfinished | None = None, *, dtype: torch.dtype = torch.float32
+    path: Path,
+    model: StoredModel,
+    origin: Origin,
+    unfinished: Unfinished | None = None,
+    *,
+    dtype: torch.dtype = torch.float32,
 ) -> None:
     """Write a model atomically; equal weights give bit-identical files. Raises RGMError where it cannot be written.
 
@@ -95,7 +138,7 @@ def save_model(
     write_model(path, asdict(model.config), model.weights(dtype), origin, unfinished)
 
 
-def _loaded(file: Path) -> Checkpoint:
+def _loaded(file: Path) -> Checkpoint | FilmCheckpoint:
     stored = read_model(file)
     if stored.kind not in KINDS:
         raise RGMError(
@@ -103,4 +146,6 @@ def _loaded(file: Path) -> Checkpoint:
             f"{', '.join(KINDS)}; update rgm"
         )
     model = KINDS[stored.kind].from_stored(stored)
+    if isinstance(model, TemporalRGM):
+        return FilmCheckpoint(model=model, file=file, origin=stored.origin, unfinished=stored.unfinished)
     return Checkpoint(model=model, file=file, origin=stored.origin, unfinished=stored.unfinished)

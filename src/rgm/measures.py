@@ -159,10 +159,7 @@ def accuracy(probabilities: Float[Tensor, "n classes"], labels: Int64[Tensor, " 
 
 
 def matching(clusters: Int64[Tensor, " n"], labels: Int64[Tensor, " n"], count: int) -> Int64[Tensor, " count"]:
-    """Return the class of each of `count` clusters, one-to-one, with the highest accuracy.
-
-    The optimal assignment (Kuhn 1955) for the contingency table of clusters and classes.
-    """
+    """Return the class of each of `count` clusters by the optimal assignment, one-to-one (Kuhn 1955)."""
     from scipy.optimize import linear_sum_assignment  # slow to import
 
     table = torch.bincount(clusters.cpu() * count + labels.cpu(), minlength=count**2).reshape(count, count)

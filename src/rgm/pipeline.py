@@ -35,7 +35,7 @@ from rgm.presets import PRESETS
 from rgm.report.figures import experiment_figures, experiment_motions, png
 from rgm.report.page import Report, write_report
 from rgm.runtime.progress import Callback, Say, Watch
-from rgm.storage.files import folder_lock, write_bytes, write_json
+from rgm.storage.files import folder_lock, own_folder, write_bytes, write_json
 from rgm.training.config import RunConfig
 from rgm.training.folder import JUDGE, own_run_folder
 from rgm.training.run import Plan, RunResult, plan_run
@@ -77,7 +77,7 @@ def run(
     start = time.perf_counter()
     say("reading the data")
     plan = plan_run(config)
-    own_run_folder(out)
+    own_run_folder(out, config.data)
     if judge is not None:
         given_judge(judge, plan.sets[0])  # refused before the training
     with folder_lock(out):
@@ -201,8 +201,7 @@ def experiment(
 ) -> Result:
     """Run one experiment on a test split.
 
-    The judge is the file `judge`, or the data set's: packaged, or kept in `folder`, the model's run folder, or else
-    trained on `train`.
+    The judge is the file `judge`, or else packaged, kept in the run's `folder`, or trained on `train`.
     """
     found = None if train.labels is None else _judge(train, judge, folder, seed, watch)
     measured = measure(model, train, test, found, seed=seed)
@@ -243,10 +242,7 @@ def claims(
     watch: Watch = lambda _: None,
     say: Say = lambda _: None,
 ) -> tuple[Measurements, Iterator[Claim]]:
-    """Return what is measured of a model, and the claims about it, and with `controls` those about the controls.
-
-    Claims are yielded as they are decided. The judge is found as in `experiment`.
-    """
+    """Return what is measured of a model, and the claims about it and the `controls`, as they are decided."""
     classifier = None if undecidable_reason(test) else _judge(train, judge, folder, seed, watch)
     measured = measure(model, train, test, classifier, seed=seed)
     found = decisions(measured, say=say)
@@ -266,6 +262,8 @@ def write_figures(result: Result | Levels, folder: Path) -> list[Path]:
     """Write a result's figures as PNG files and its animations as GIF files, and return their paths."""
     files = {f"{stem}.png": png(figure) for stem, figure in experiment_figures(result).items()}
     files |= {f"{stem}.gif": content for stem, content in experiment_motions(result).items()}
+    if not folder.exists():  # else its marker says what it is; figures are never data
+        own_folder(folder, (), lambda _: True, "figures")
     for name, content in files.items():
         write_bytes(folder / name, content)
     return [folder / name for name in files]

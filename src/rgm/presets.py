@@ -11,26 +11,29 @@ from typing import Any, Literal
 
 from rgm.errors import RGMError, unknown
 
+Kind = Literal["network", "counting", "film"]
+MODELS: dict[Kind, str] = {"network": "SpatialRGM", "counting": "CountingRGM", "film": "TemporalRGM"}
+"""The class of each kind of preset."""
+
 
 @dataclass(frozen=True)
 class Preset:
     """A model with the recipe that trains it.
 
-    `model` is a function of the image's shape and the number of classes that returns a configuration, `recipe` one that
-    returns a recipe, both as `module:name`; `kind` is the kind of model; `size` is the side in pixels that images of a
-    folder are resized to where no other is asked for, None for any.
+    `model` is a function of the image's shape and the number of classes (of tones, for films) that returns a
+    configuration, `recipe` one that returns a recipe, both as `module:name`; `kind` is the kind of model;
+    `size` is the side in pixels that images of a folder are resized to where no other is asked for, None for any.
     """
 
     help: str
     model: str
     recipe: str
-    kind: Literal["network", "counting"] = "network"
+    kind: Kind = "network"
     size: int | None = None
 
     def make_model(self) -> Callable[..., Any]:
         """Return the function that returns the model's configuration."""
-        found: Callable[..., Any] = resolve_name(self.model)
-        return found
+        return resolve_name(self.model)
 
     def make_recipe(self) -> Any:
         """Return the recipe."""
@@ -79,10 +82,27 @@ PRESETS: dict[str, Preset] = {
         "the same tree fitted better: all images, a few minutes, exact evidence and completions, no gradients",
         model="rgm.counting.config:counting", recipe="rgm.counting.learning:EMRecipe", size=28, kind="counting",
     ),
+    "exact": Preset(
+        "8-bit pixels under hidden Chow–Liu trees, fitted by expectation–maximisation: exact bits per dimension",
+        model="rgm.counting.config:exact", recipe="rgm.counting.stepwise:StepwiseRecipe", size=28, kind="counting",
+    ),
+    "film-memory": Preset(
+        "films: remembers them exactly, a tree of blocks in space and time under a chain of events; one pass",
+        model="rgm.temporal.config:film_memory", recipe="rgm.temporal.fitting:MemoryRecipe", kind="film",
+    ),
+    "film-latent": Preset(
+        "films: latent events learned by expectation–maximisation, from noisy films too",
+        model="rgm.temporal.config:film_latent", recipe="rgm.temporal.fitting:LatentRecipe", kind="film",
+    ),
+    "film-flow": Preset(
+        "films: paths as local transformations, which foretell films that were never seen",
+        model="rgm.temporal.config:film_flow", recipe="rgm.temporal.fitting:FlowRecipe", kind="film",
+    ),
 }
 # fmt: on
 NETWORKS = tuple(name for name, preset in PRESETS.items() if preset.kind == "network")
 COUNTING = tuple(name for name, preset in PRESETS.items() if preset.kind == "counting")
+FILMS = tuple(name for name, preset in PRESETS.items() if preset.kind == "film")
 
 ESTIMATORS: dict[str, str] = {
     "gumbel": "relaxed samples at a temperature: soft in training, hard afterwards (Gumbel-Softmax)",
@@ -92,16 +112,15 @@ ESTIMATORS: dict[str, str] = {
 }
 
 
-def preset_of(name: str, kind: Literal["network", "counting"] | None = None) -> Preset:
+def preset_of(name: str, kind: Kind | None = None) -> Preset:
     """Return a preset; raise RGMError for an unknown name, or one of another kind of model."""
+    among: Iterable[str] = [other for other, preset in PRESETS.items() if kind in (None, preset.kind)]
     if name not in PRESETS:
-        among: Iterable[str] = PRESETS if kind is None else NETWORKS if kind == "network" else COUNTING
         raise unknown("preset", name, among)
     found = PRESETS[name]
     if kind not in (None, found.kind):
-        other = "CountingRGM" if found.kind == "counting" else "SpatialRGM"
+        other = MODELS[found.kind]
         raise RGMError(
-            f"the preset {name} is a {other}: take {other}.from_preset({name!r}), or one of "
-            f"{', '.join(NETWORKS if kind == 'network' else COUNTING)}"
+            f"the preset {name} is a {other}: take {other}.from_preset({name!r}), or one of {', '.join(among)}"
         )
     return found

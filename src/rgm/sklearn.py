@@ -86,8 +86,7 @@ class SpatialRGMClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Tra
     def predict(self, X: Images) -> NDArray[Any]:
         """Return the most probable class of each row."""
         probabilities = self.predict_proba(X)  # refused before it is fitted, as scikit-learn asks
-        found: NDArray[Any] = self.classes_[probabilities.argmax(axis=1)]
-        return found
+        return self.classes_[probabilities.argmax(axis=1)]
 
     def transform(self, X: Images) -> NDArray[np.int64]:
         """Return the codes z₁ of each row, (n, cells), in raster order."""

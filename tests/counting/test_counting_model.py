@@ -12,13 +12,14 @@ from torch import Tensor
 from toys import Enumerated, assert_drawn_from, config, fitted, ranked, toy
 
 from rgm.counting import posterior as module
-from rgm.counting.config import CountingConfig, CountingLevel, PixelSymbols, Smoothing, counting_preset
+from rgm.counting.config import CountingConfig, PixelSymbols, Smoothing, counting_preset
 from rgm.counting.exemplars import ExemplarRecipe
 from rgm.counting.model import CountingRGM
 from rgm.counting.updating import expected_counts, partial_fit
 from rgm.errors import RGMError
 from rgm.model.generative import RGM
 from rgm.model.results import Samples
+from rgm.model.stored import Level
 
 DRAWS = 20_000
 FULL = (1.0, 0.0)
@@ -575,9 +576,9 @@ def test_every_configuration_has_the_whole_interface(
             image=(channels, grid[0] * side, grid[1] * side),
             symbols=PixelSymbols(side=side),
             levels=(
-                CountingLevel(grid=grid, states=states),
-                CountingLevel(grid=(1, 1), states=per_class * classes),
-                CountingLevel(grid=(1, 1), states=classes),
+                Level(grid=grid, states=states),
+                Level(grid=(1, 1), states=per_class * classes),
+                Level(grid=(1, 1), states=classes),
             ),
         )
     ).double()
@@ -611,8 +612,8 @@ def test_every_configuration_has_the_whole_interface(
         (lambda m: m.infer_from_codes(torch.zeros(1, 2, 3, dtype=torch.int64)), "z1 must have shape"),
         (lambda m: m.decode(torch.full((1, 2, 2), -1)), "codes must lie in 0 … 2"),
         (lambda m: m.sample(2), "concepts are 0 … 1"),
-        (lambda m: m.sample(0, 0), "at least one sample"),
-        (lambda m: m.morph(0, 1, 1), "at least 2"),
+        (lambda m: m.sample(0, 0), "number of samples must lie in 1"),
+        (lambda m: m.morph(0, 1, 1), "must lie in 2"),
         (lambda m: m.morph(0, 5, 3), "concepts are 0 … 1"),
         (lambda m: m.cell_log_probs(torch.zeros(1, 2, 2).long(), 0, 2, 0), "grid of 2 × 2"),
         (lambda m: m.cell_log_probs(torch.zeros(1, 2, 2).long(), 3, 0, 0), "concepts are 0 … 1"),
@@ -639,8 +640,8 @@ def test_ranked_symbols_are_not_completed() -> None:
         ranked().complete_pixels(torch.rand(1, 1, 28, 28), torch.ones(1, 28, 28, dtype=torch.bool))
 
 
-def _levels(*grids: tuple[int, int, int]) -> tuple[CountingLevel, ...]:
-    return tuple(CountingLevel(grid=(rows, columns), states=states) for rows, columns, states in grids)
+def _levels(*grids: tuple[int, int, int]) -> tuple[Level, ...]:
+    return tuple(Level(grid=(rows, columns), states=states) for rows, columns, states in grids)
 
 
 @pytest.mark.parametrize(
@@ -656,7 +657,7 @@ def _levels(*grids: tuple[int, int, int]) -> tuple[CountingLevel, ...]:
         (_levels((2, 2, 3), (1, 1, 4), (1, 1, 2)), {"outliers": 0.5}, "less than 1 / 2"),
     ],
 )
-def test_invalid_configurations(levels: tuple[CountingLevel, ...], options: dict[str, float], message: str) -> None:
+def test_invalid_configurations(levels: tuple[Level, ...], options: dict[str, float], message: str) -> None:
     with pytest.raises(RGMError, match=message):
         CountingRGM(
             CountingConfig(image=(1, 4, 4), symbols=PixelSymbols(side=2), levels=levels, smoothing=Smoothing(**options))
@@ -668,7 +669,7 @@ def test_presets() -> None:
     assert counting_preset("counting", (3, 32, 32), 4).levels[0].grid == (8, 8)
     with pytest.raises(RGMError, match="unknown preset 'papers': did you mean 'paper'"):
         counting_preset("papers", (1, 28, 28), 10)
-    with pytest.raises(RGMError, match="at least 2 classes"):
+    with pytest.raises(RGMError, match=r"number of classes .* must lie in 2"):
         counting_preset("paper", (1, 28, 28), 1)
     with pytest.raises(RGMError, match="resize to 32 × 28"):
         CountingRGM.from_preset("counting", image=(1, 30, 28))

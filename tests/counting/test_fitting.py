@@ -44,7 +44,7 @@ def test_recipes_are_adjusted() -> None:
 @pytest.mark.parametrize(
     ("ask", "message"),
     [
-        (lambda: adjusted(EMRecipe(), epochs=None, batch_size=0), "batch size must be at least 1"),
+        (lambda: adjusted(EMRecipe(), epochs=None, batch_size=0), "batch size must lie in 1"),
         (lambda: adjusted(ExemplarRecipe(), epochs=2.0, batch_size=None), "takes one pass over the images"),
         (lambda: adjusted(EMRecipe(), epochs=8.0, batch_size=None), "from 9 on, not 8"),
         (lambda: adjusted(EMRecipe(), epochs=9.5, batch_size=None), "whole number"),

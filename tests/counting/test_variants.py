@@ -4,7 +4,7 @@ import pytest
 import torch
 from toys import fitted
 
-from rgm.counting.config import CountingConfig, CountingLevel, PixelSymbols
+from rgm.counting.config import CountingConfig, PixelSymbols
 from rgm.counting.model import CountingRGM
 from rgm.counting.variants import Scattered, factorised
 from rgm.data.images import to_unit
@@ -12,15 +12,16 @@ from rgm.data.load import load_data
 from rgm.evaluation import controls
 from rgm.evaluation.locality import locality
 from rgm.model.receptive import Box
+from rgm.model.stored import Level
 
 DEEP = CountingConfig(
     image=(1, 16, 16),
     symbols=PixelSymbols(),
     levels=(
-        CountingLevel(grid=(4, 4), states=3),
-        CountingLevel(grid=(2, 2), states=2),
-        CountingLevel(grid=(1, 1), states=6),
-        CountingLevel(grid=(1, 1), states=3),
+        Level(grid=(4, 4), states=3),
+        Level(grid=(2, 2), states=2),
+        Level(grid=(1, 1), states=6),
+        Level(grid=(1, 1), states=3),
     ),
 )
 
@@ -70,10 +71,10 @@ def test_a_scattered_model_encodes_and_decodes_permuted_pixels() -> None:
     assert int(change[8:12, 4:8].sum()) < 8
     assert model.decoder_field(2, 1) == Box.of(0, 0, 16, 16)
     images = torch.rand(1, 1, 16, 16, generator=torch.Generator().manual_seed(2))
-    inner = model.leaves.inner
-    shuffled = images.flatten(2)[..., model.leaves.order].unflatten(2, (16, 16))
-    torch.testing.assert_close(model.symbols(images), inner.read(shuffled))
-    torch.testing.assert_close(model.leaves.decode(inner.read_pixels(shuffled)), images)
+    shuffled = images.flatten(2)[..., model.order].unflatten(2, (16, 16))
+    torch.testing.assert_close(model.symbols(images), model.leaves.read(shuffled))
+    straight = model.leaves.decode(model.tables().appearance[:, :1])[0, 0].flatten()
+    torch.testing.assert_close(model.decode(torch.zeros_like(z1[:1])).flatten()[model.order], straight)
 
 
 def test_locality_distinguishes_the_controls_of_a_tree() -> None:

@@ -8,9 +8,10 @@ import torch
 from scipy.stats import chi2
 from torch import Tensor
 
-from rgm.counting.config import CountingConfig, CountingLevel, PixelSymbols, RankedSymbols, Smoothing
+from rgm.counting.config import CountingConfig, PixelSymbols, RankedSymbols, Smoothing
 from rgm.counting.model import CountingRGM
 from rgm.counting.tree import Grid, Tree
+from rgm.model.stored import Level
 from rgm.training.fit import fit
 
 FLAT = ((2, 2), (1, 1))
@@ -131,11 +132,8 @@ def config(
         image=(channels, grids[0][0] * side, grids[0][1] * side),
         symbols=PixelSymbols(side=side, pixel_weight=weights[0], edge_weight=weights[1]),
         levels=(
-            *(
-                CountingLevel(grid=grid, states=count)
-                for grid, count in zip(grids, (states, *between, roots), strict=True)
-            ),
-            CountingLevel(grid=(1, 1), states=classes),
+            *(Level(grid=grid, states=count) for grid, count in zip(grids, (states, *between, roots), strict=True)),
+            Level(grid=(1, 1), states=classes),
         ),
         smoothing=Smoothing(**smoothing),
     )
@@ -158,8 +156,8 @@ def ranked(classes: int = 3, exemplars: int = 3) -> CountingRGM:
                 image=(1, 28, 28),
                 symbols=RankedSymbols(),
                 levels=(
-                    *(CountingLevel(grid=(side, side), states=count) for side in (4, 2, 1)),
-                    CountingLevel(grid=(1, 1), states=classes),
+                    *(Level(grid=(side, side), states=count) for side in (4, 2, 1)),
+                    Level(grid=(1, 1), states=classes),
                 ),
                 smoothing=Smoothing(symbols=1 / 16, links=1 / 16, top=1 / 128, outliers=0.0),
             )

@@ -165,7 +165,7 @@ def test_a_full_disk_is_reported_before_decoding(shards: Path, tmp_path: Path, m
     monkeypatch.setattr(caching.shutil, "disk_usage", lambda _: usage)
     with pytest.raises(RGMError, match=r"30 images of 1 × 8 × 8 need 0\.0 GB in .* 0\.0 GB free: free some"):
         cache_images(shards, tmp_path / "cache")
-    assert not list((tmp_path / "cache").iterdir())
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == [".rgm"]
 
 
 @pytest.mark.parametrize(
@@ -259,3 +259,58 @@ def test_a_class_out_of_all_proportion_is_named(tmp_path: Path) -> None:
         load_data(str(tmp_path))
     with pytest.raises(RGMError, match="the label of image 1 is 999,999,999, out of proportion to 2 images"):
         from_arrays(np.zeros((2, 8, 8), np.uint8), [0, 999_999_999])
+
+
+def labelled(root: Path, name: str, label: Callable[[int], object], count: int = 10) -> None:
+    root.mkdir(exist_ok=True)
+    files = {f"{n}.png": png(n) for n in range(count)}
+    shard(root / name, files | {f"{n}.json": json.dumps({"Label": label(n)}).encode() for n in range(count)})
+
+
+@pytest.mark.parametrize("label", [lambda n: n % 2, lambda n: str(n % 2), lambda n: float(n % 2)])
+def test_labels_in_json(tmp_path: Path, label: Callable[[int], object]) -> None:
+    labelled(tmp_path / "set", "train.tar", label)
+    assert load_data(tmp_path / "set").classes == ("0", "1")
+
+
+@pytest.mark.parametrize("label", ["cat", -1, 0.5, True, [1]])
+def test_labels_in_json_that_are_no_class(tmp_path: Path, label: object) -> None:
+    labelled(tmp_path / "set", "train.tar", lambda _: label)
+    with pytest.raises(RGMError, match=r"0\.json must hold the number of a class, from 0, but holds"):
+        load_data(tmp_path / "set")
+
+
+def test_shards_without_classes_are_said_to_be_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    shard(tmp_path / "train.tar", {f"._{n}.png": b"x" for n in range(8)} | {f"{n}.png": png(n) for n in range(8)})
+    assert load_data(tmp_path).labels is None
+    assert "hold no classes (NAME.cls, or a label in NAME.json)" in caplog.text
+
+
+def test_names_of_shards(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Splits in any letter case; a name that only begins like a split is none; what is left out is said."""
+    for name in ("Train-0.TAR", "Val_0.tar", "valley.tar"):
+        labelled(tmp_path, name, lambda n: n % 2, 6 if name == "Val_0.tar" else 10)
+    (tmp_path / "a").mkdir()
+    assert [len(load_data(tmp_path, split)) for split in ("train", "validation", "test")] == [8, 6, 2]
+    assert "1 folder, 1 further shard" in caplog.text
+
+
+def test_classes_are_those_of_the_whole_set(tmp_path: Path) -> None:
+    for name, classes in (("train.tar", 3), ("val.tar", 2), ("test.tar", 4)):
+        labelled(tmp_path, name, lambda n, classes=classes: n % classes)
+    assert load_data(tmp_path, "validation").classes == ("0", "1", "2")
+    with pytest.raises(RGMError, match=r"the test shards of .* hold class 3, but the training shards hold 0 … 2"):
+        load_data(tmp_path, "test")
+
+
+def test_a_cache_replaces_no_files_of_the_users_own(shards: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine" / "train").mkdir(parents=True)
+    (tmp_path / "mine" / "train" / "images.u8").write_bytes(b"mine")
+    with pytest.raises(RGMError, match=r"not a cache's, such as train/images\.u8"):
+        cache_images(shards, tmp_path / "mine")
+    assert (tmp_path / "mine" / "train" / "images.u8").read_bytes() == b"mine"
+    with pytest.raises(RGMError, match="is the folder of the images"):
+        cache_images(shards, shards)
+    cache_images(shards, tmp_path / "cache")
+    with pytest.raises(RGMError, match="is a cache already"):
+        cache_images(tmp_path / "cache", tmp_path / "again")

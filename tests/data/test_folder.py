@@ -232,7 +232,7 @@ def test_every_format_is_read_and_what_is_not_is_counted(tmp_path: Path, caplog:
     assert sum(map(len, parts)) == 16
     assert "1 .txt file" in caplog.text
     assert "1 folder" in caplog.text
-    assert "1 image beside the class folders (.png)" in caplog.text
+    assert "1 loose .png image" in caplog.text
     assert caplog.text.count("left out of") == 1
 
 
@@ -300,3 +300,61 @@ def test_the_ground_under_transparent_images_is_one_for_the_whole_folder(tmp_pat
         Image.fromarray(ink).save(tmp_path / f"{i:02}.png")
     for split in ("train", "validation", "test"):
         assert load_data(str(tmp_path), split).images[:, :, 4:].unique().tolist() == [255]
+
+
+@pytest.mark.parametrize("name", ["val", "valid", "Validation", "dev"])
+def test_a_validation_folder_is_never_a_class(tmp_path: Path, name: str) -> None:
+    """Neither beside images nor beside class folders."""
+    for i in range(20):
+        write(tmp_path / "flat" / f"{i}.png", i)
+        write(tmp_path / "classes" / "ab"[i % 2] / f"{i}.png", i)
+    write(tmp_path / "flat" / name / "0.png")
+    for label in ("a", "b"):
+        write(tmp_path / "classes" / name / label / "0.png")
+    for kind, classes, sizes in (("flat", (), [16, 1, 4]), ("classes", ("a", "b"), [16, 2, 4])):
+        parts = [load_data(tmp_path / kind, split) for split in ("train", "validation", "test")]
+        assert [len(part) for part in parts] == sizes
+        assert all(part.classes == classes for part in parts)
+
+
+def test_splits_in_capitals_and_what_lies_beside_them(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for split in ("Training", "Test"):
+        for label in ("a", "b"):
+            for i in range(5):
+                write(tmp_path / split / label / f"{i}.png")
+    (tmp_path / "labels.csv").touch()
+    assert [len(load_data(tmp_path, split)) for split in ("train", "test")] == [9, 10]
+    assert "1 .csv file" in caplog.text
+
+
+def test_a_test_folder_among_classes(tmp_path: Path) -> None:
+    """Of images it is a class, of folders a split."""
+    for label in ("bus", "test"):
+        for i in range(5):
+            write(tmp_path / label / f"{i}.png")
+    assert load_data(tmp_path).classes == ("bus", "test")
+    for label in ("bus", "car"):
+        write(tmp_path / "other" / label / "0.png")
+        write(tmp_path / "other" / "test" / label / "0.png")
+    assert load_data(tmp_path / "other", "test").classes == ("bus", "car")
+
+
+def test_floats_and_sixteen_bits(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for i in range(10):
+        tmp_path.joinpath("ab"[i % 2]).mkdir(exist_ok=True)
+        Image.fromarray(np.full((8, 8), 0.5, np.float32)).save(tmp_path / "ab"[i % 2] / f"{i}.tif")
+    assert load_data(tmp_path).images.unique().tolist() == [128]
+    Image.fromarray(np.full((8, 8), 70000, np.int32)).save(tmp_path / "a" / "0.tif")
+    with pytest.raises(RGMError, match=r"a/0\.tif has values of 70000 … 70000: grey values lie in 0 … 65535"):
+        load_data(tmp_path)
+    for i in range(10):
+        Image.fromarray(np.arange(64, dtype=np.uint16).reshape(8, 8) * 64).save(tmp_path / "ab"[i % 2] / f"{i}.tif")
+    caplog.clear()
+    assert load_data(tmp_path).images.max() == 15
+    assert "is above 15 of 255" in caplog.text
+
+
+def test_class_folders_a_level_deeper(tmp_path: Path) -> None:
+    write(tmp_path / "data" / "a" / "0.png")
+    with pytest.raises(RGMError, match="holds no images, but 1 folder: name the folder whose folders are the classes"):
+        load_data(tmp_path)

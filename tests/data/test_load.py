@@ -242,8 +242,8 @@ def test_digits_are_complete_and_split_once() -> None:
         ({"name": ""}, "unknown data set ''"),
         ({"name": "digits", "split": "tset"}, "did you mean 'test'"),
         ({"name": "digits", "channels": 2}, "1 or 3 channels"),
-        ({"name": "digits", "size": 2}, "4 to 4,096 pixels a side, but a size of 2 × 2"),
-        ({"name": "digits", "size": (8, 10**8)}, "4 to 4,096 pixels"),
+        ({"name": "digits", "size": 2}, "in pixels must lie in 4 … 4096, but is 2"),
+        ({"name": "digits", "size": (8, 10**8)}, "must lie in 4 … 4096"),
     ],
 )
 def test_unknown_names_suggest_the_nearest(arguments: dict[str, object], message: str) -> None:

@@ -63,8 +63,8 @@ def test_the_atlas_averages_the_patches_of_a_code(model: SpatialRGM) -> None:
     z1 = torch.zeros(2, 7, 7, dtype=torch.int64)
     z1[:, 1, 2] = 9
     atlas = code_atlas(model, images, z1)
-    torch.testing.assert_close(atlas.seen[9], torch.full((1, 4, 4), 0.75))
-    torch.testing.assert_close(atlas.seen[0], torch.zeros(1, 4, 4))
+    torch.testing.assert_close(atlas.encoded[9], torch.full((1, 4, 4), 0.75))
+    torch.testing.assert_close(atlas.encoded[0], torch.zeros(1, 4, 4))
     assert atlas.counts[9] == 2
     assert atlas.counts.sum() == 98
     everywhere = model.decode(torch.full((1, 7, 7), 9))

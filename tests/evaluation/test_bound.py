@@ -7,7 +7,7 @@ import torch.nn.functional as F
 
 from rgm.data.images import ImageSet, to_unit
 from rgm.evaluation.bound import evaluate, importance_bound
-from rgm.evaluation.rates import code_rate_bits, level_rates_bits
+from rgm.evaluation.information import code_rate_bits, level_rates_bits
 from rgm.evaluation.split import infer_split
 from rgm.model.spatial import SpatialRGM
 

@@ -78,10 +78,10 @@ def test_completions_keep_what_is_seen(found):
     assert (~quadrants.visible).flatten(1).sum(dim=1).tolist() == [196] * len(quadrants.images)
 
 
-def test_planted_cells_are_where_they_are_said_to_be(found):
+def test_replaced_cells_are_where_they_are_said_to_be(found):
     test = load_data("digits", "test")
     originals = {image.numpy().tobytes() for image in to_unit(test.images)}
-    for image, (row, column) in zip(found.surprise.images, found.surprise.planted, strict=True):
+    for image, (row, column) in zip(found.surprise.images, found.surprise.replaced, strict=True):
         assert image.numpy().tobytes() not in originals
         assert 0 <= row < 7
         assert 0 <= column < 7

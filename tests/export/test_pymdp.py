@@ -8,12 +8,13 @@ import pytest
 import torch
 from scipy.special import logsumexp, softmax
 
-from rgm.counting.config import CountingConfig, CountingLevel, PixelSymbols
+from rgm.counting.config import CountingConfig, PixelSymbols
 from rgm.counting.exemplars import ExemplarRecipe
 from rgm.counting.model import CountingRGM
 from rgm.data.images import ImageSet, to_unit
 from rgm.errors import RGMError
 from rgm.export.pymdp import PymdpArrays, pymdp_arrays, pymdp_observations, save_pymdp
+from rgm.model.stored import Level
 from rgm.training.fit import fit
 
 FLAT = (((2, 2), 3), ((1, 1), 4), ((1, 1), 2))
@@ -27,7 +28,7 @@ def tree(levels: tuple[tuple[tuple[int, int], int], ...]) -> CountingRGM:
         CountingConfig(
             image=(1, 2 * rows, 2 * columns),
             symbols=PixelSymbols(side=2),
-            levels=tuple(CountingLevel(grid=grid, states=states) for grid, states in levels),
+            levels=tuple(Level(grid=grid, states=states) for grid, states in levels),
         )
     ).double()
 

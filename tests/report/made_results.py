@@ -44,9 +44,7 @@ def made_quality(classes: int) -> Quality:
         precision=ratio,
         recall=ratio,
         recall_ratio=ratio,
-        diversity=ratio,
         diversity_ratio=ratio,
-        nearest_distance=ratio,
         nearest_ratio=ratio,
     )
     return Quality(images=4 * classes, per_concept=(4,) * classes, draws=3, samples=metrics, real=metrics)

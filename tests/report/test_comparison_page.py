@@ -6,7 +6,7 @@ from rgm.claims.claim import Claim, Finding, Measure
 from rgm.claims.comparison import Comparison, compare
 from rgm.claims.threshold import above
 from rgm.evaluation.statistics import Estimate, PerImage
-from rgm.report.comparison import write_comparison
+from rgm.report.page import write_comparison
 
 
 def made(*shares: float, undecided: str = "") -> Comparison:

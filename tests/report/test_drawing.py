@@ -70,8 +70,6 @@ def test_the_figure_of_the_levels_shows_each_level_and_cell(grids: tuple[tuple[i
     levels = [
         Level(
             name=name,
-            variables=1,
-            states=2,
             bits=PerImage.mean(torch.full((20,), 1000.0 / 9**number), "bits"),
             class_share=PerImage(parts=torch.full((20,), share), wholes=torch.ones(20), unit="share"),
             pixels_explained=PerImage.mean(torch.full((20,), 1.0 - loss * number), "share"),

@@ -13,7 +13,7 @@ from PIL import Image
 
 from rgm.claims.claim import CLAIMS, Claim, Finding, Measure
 from rgm.claims.threshold import MNIST
-from rgm.evaluation.quantities import percent
+from rgm.evaluation.quantities import meaning_of, name_of, percent, value_of
 from rgm.evaluation.statistics import Estimate, PerImage
 from rgm.report.page import Report, write_report
 from rgm.report.wording import reference_values, rows
@@ -142,9 +142,9 @@ def test_the_page_is_self_contained_and_holds_the_numbers_of_the_results(results
     cells = {cell.strip() for cell in page.cells}
     for result in results.all():
         for row in rows(result.measures(), {}):
-            assert row.name in cells
+            assert name_of(row.name) in cells
             if not results.judged:  # else some stand there with their intervals, from the claims
-                assert row.value in cells
+                assert value_of(row.name, row.found.estimate) in cells
     for word in ("ab" * 32, "12,345", "rgm run --data '<noise>' --seed 7", "rgm 0.1.0, PyTorch 2.13.0"):
         assert word in page.text
     assert ("judge" in page.text) == results.judged
@@ -194,13 +194,14 @@ def test_equal_reports_give_equal_pages(hostile: Results, tmp_path: Path) -> Non
 def test_every_measure_is_explained(grey: Results) -> None:
     for result in grey.all():
         for row in rows(result.measures(), {}):
-            assert "_" not in row.name
-            assert row.meaning.endswith(".")
+            assert "_" not in name_of(row.name)
+            assert meaning_of(row.name).endswith(".")
 
 
 def test_a_measure_without_a_text_is_still_shown() -> None:
     (row,) = rows({"mutual_information_bits": 2.71828}, {"mutual_information_bits": "at most 3.3"})
-    assert (row.name, row.value, row.reference) == ("mutual information bits", "2.718", "at most 3.3")
+    texts = name_of(row.name), value_of(row.name, row.found.estimate), row.reference
+    assert texts == ("mutual information bits", "2.718", "at most 3.3")
 
 
 def test_measures_are_compared_with_real_images_guessing_and_the_area(grey: Results) -> None:

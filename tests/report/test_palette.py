@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from rgm.evaluation.abstraction import CodeAtlas
-from rgm.report.palette import code_colours, legible_on, plain_colours
+from rgm.report.palette import code_colours, legible_on, ramp
 
 
 def atlas(levels: list[float], background: int = 0) -> CodeAtlas:
@@ -11,7 +11,7 @@ def atlas(levels: list[float], background: int = 0) -> CodeAtlas:
     painted = torch.tensor(levels)[:, None, None, None].expand(-1, 1, 4, 4).contiguous()
     counts = torch.ones(len(levels), dtype=torch.int64)
     counts[background] = 100
-    return CodeAtlas(seen=painted, decoded=painted, counts=counts)
+    return CodeAtlas(encoded=painted, decoded=painted, counts=counts)
 
 
 def lightness(colours: np.ndarray) -> np.ndarray:
@@ -28,7 +28,7 @@ def test_every_code_has_a_colour_of_its_own(states: int) -> None:
 
 
 def test_colours_of_32_codes_are_far_apart() -> None:
-    colours = 255 * plain_colours(32)
+    colours = 255 * ramp(32)
     distances = np.linalg.norm(colours[:, None] - colours[None], axis=2) + 1e9 * np.eye(32)
     assert distances.min() > 15
 
@@ -53,7 +53,7 @@ def test_numbers_stand_out_on_every_colour() -> None:
         linear = np.where(colour <= 0.04045, colour / 12.92, ((colour + 0.055) / 1.055) ** 2.4)
         return float(linear @ (0.2126, 0.7152, 0.0722))
 
-    for colour in [*plain_colours(64), *code_colours(atlas([0.0, 0.01, 0.3]))]:
+    for colour in [*ramp(64), *code_colours(atlas([0.0, 0.01, 0.3]))]:
         text = np.full(3, float(legible_on(colour) == "white"))
         low, high = sorted([luminance(text), luminance(colour)])
         assert (high + 0.05) / (low + 0.05) > 4.5

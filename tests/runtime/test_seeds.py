@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from rgm.errors import RGMError
-from rgm.runtime.seeds import as_seed
+from rgm.runtime.seeds import as_seed, positive
 
 
 @pytest.mark.parametrize("seed", [7, np.int64(7), np.uint8(7), torch.tensor(7)])
@@ -27,3 +27,14 @@ def test_whole_numbers_of_any_kind(seed: object) -> None:
 def test_others_are_refused(seed: object, message: str) -> None:
     with pytest.raises(RGMError, match=message):
         as_seed(seed)
+
+
+@pytest.mark.parametrize("number", [0.5, np.float32(0.5), torch.tensor(0.5)])
+def test_positive_numbers(number: object) -> None:
+    assert positive(number, "it") == 0.5
+
+
+@pytest.mark.parametrize("number", [0, -1, float("nan"), float("inf"), "1", None, [1], 1j, torch.ones(2)])
+def test_numbers_that_are_not_positive(number: object) -> None:
+    with pytest.raises(RGMError, match="it is a finite number above 0, but is"):
+        positive(number, "it")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from rgm.errors import RGMError
-from rgm.storage.files import folder_lock, write_bytes, write_json
+from rgm.storage.files import folder_lock, own_folder, writable_file, write_bytes, write_json
 
 HOLD = (
     "import sys, time, pathlib; from rgm.storage.files import folder_lock\nwith folder_lock(pathlib.Path(sys.argv[1])):"
@@ -110,3 +110,19 @@ def test_a_folder_is_one_process_alone_and_is_free_when_that_is_killed(tmp_path:
         assert not list((tmp_path / "checkpoints").iterdir())
     with folder_lock(tmp_path):
         pass
+
+
+def test_a_file_takes_no_devices_place(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(RGMError, match="it is no ordinary file"):
+        writable_file(tmp_path / "pipe")
+
+
+def test_a_folder_of_one_kind_is_not_of_another(tmp_path: Path) -> None:
+    folder = own_folder(tmp_path / "out", ["*.json"], lambda _: False, "a run")
+    write_json(folder / "config.json", {})
+    own_folder(folder, ["*.json"], lambda _: False, "a run")
+    with pytest.raises(RGMError, match=r"holds files that are not an export's, such as config\.json"):
+        own_folder(folder, ["*.json"], lambda _: False, "an export")
+    own_folder(folder, ["*.onnx"], lambda _: False, "an export")
+    own_folder(folder, ["*.json"], lambda _: False, "a run")

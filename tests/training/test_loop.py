@@ -239,7 +239,7 @@ def test_fit_takes_arrays(subset: ImageSet) -> None:
 
 def test_invalid_recipes_are_refused() -> None:
     for epochs in (0, -1, float("inf"), float("nan")):
-        with pytest.raises(RGMError, match="epochs must be positive and finite"):
+        with pytest.raises(RGMError, match="epochs is a finite number above 0"):
             recipe("seed").adjusted(epochs=epochs)
     with pytest.raises(RGMError, match="batch size"):
         recipe("seed").adjusted(batch_size=0)

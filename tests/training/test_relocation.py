@@ -11,9 +11,8 @@ from rgm.measures import least_needed
 from rgm.model.config import preset
 from rgm.model.estimator import CodebookHead
 from rgm.model.spatial import SpatialRGM
-from rgm.training.loop import NeuralTrainer
+from rgm.training.loop import NeuralTrainer, relocate
 from rgm.training.recipe import Recipe, Relocation, Stage, Weights
-from rgm.training.relocation import relocate
 
 
 def _model(estimator: str | None = None) -> SpatialRGM:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from rgm.claims.threshold import Threshold, Thresholds, Verdict
 from rgm.evaluation.measurements import PROPERTIES, Property
 from rgm.evaluation.statistics import Estimate, Findings, PerImage
+from rgm.evaluation.time import TimeProperty
 
 CLAIMS = PROPERTIES
 
@@ -45,9 +46,9 @@ class Claim:
     that is so.
     """
 
-    claim: Property
+    claim: Property | TimeProperty
     subject: str
-    measures: tuple[Measure, ...]
+    measures: tuple[Measure, ...] = ()
     context: tuple[Finding, ...] = ()
     undecided: str = ""
 
@@ -61,10 +62,7 @@ class Claim:
 
     @property
     def deciding(self) -> Measure | None:
-        """The measure that decides: of those with the claim's verdict, the nearest to the wrong side or deepest in it.
-
-        None where no measure could be taken.
-        """
+        """The measure with the claim's verdict that is nearest to the wrong side or deepest in it, if any."""
         alike = [measure for measure in self.measures if measure.verdict == self.verdict]
         return min(alike, key=lambda one: one.threshold.margin(one.found), default=None)
 
@@ -84,7 +82,9 @@ class Claim:
                 return f"the interval holds the threshold: {names}"
 
 
-def decide(name: Property, findings: Findings, thresholds: Thresholds, *, subject: str = "model") -> Claim:
+def decide(
+    name: Property | TimeProperty, findings: Findings, thresholds: Thresholds, *, subject: str = "model"
+) -> Claim:
     """Return a claim about a model or a control: findings with a threshold decide it, the others are its context."""
     found = [Finding.of(key, value) for key, value in findings.items()]
     return Claim(
@@ -97,8 +97,3 @@ def decide(name: Property, findings: Findings, thresholds: Thresholds, *, subjec
         ),
         context=tuple(one for one in found if one.name not in thresholds),
     )
-
-
-def undecided(name: Property, reason: str, *, subject: str = "model") -> Claim:
-    """Return a claim for which no measure could be taken."""
-    return Claim(claim=name, subject=subject, measures=(), undecided=reason)

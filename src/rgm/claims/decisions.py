@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from functools import cache, partial
 
-from rgm.claims.claim import CLAIMS, Claim, decide, undecided
+from rgm.claims.claim import CLAIMS, Claim, decide
 from rgm.claims.threshold import Thresholds, thresholds
 from rgm.data.images import ImageSet
 from rgm.errors import RGMError
@@ -24,7 +24,7 @@ def decisions(
     reason = undecidable_reason(measured.test)
     for number, name in enumerate(CLAIMS, start=1):
         if reason:
-            yield undecided(name, reason)
+            yield Claim(claim=name, subject="model", undecided=reason)
             continue
         say(f"claim {number} of {len(CLAIMS)}: {name}")
         limits = limits or _limits(measured)
@@ -39,10 +39,7 @@ def control_decisions(
     watch: Watch = lambda _: None,
     say: Say = lambda _: None,
 ) -> Iterator[Claim]:
-    """Yield the claims about the controls, on fewer images than the model's: they fail by far.
-
-    Nothing is yielded where the images allow no verdict.
-    """
+    """Yield the claims about the controls, on fewer images; none where the images allow no verdict."""
     model, seed = measured.model, measured.seed
     if undecidable_reason(measured.test) or measured.judge is None or not isinstance(model, RGM):
         return
@@ -66,5 +63,5 @@ def _decided(name: Property, measured: Measurements, limits: Thresholds, subject
     try:
         findings = measured.findings(name)
     except RGMError as error:
-        return undecided(name, str(error), subject=subject)
+        return Claim(claim=name, subject=subject, undecided=str(error))
     return decide(name, findings, limits, subject=subject)

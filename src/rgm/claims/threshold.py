@@ -64,10 +64,7 @@ class Threshold:
                 return f"{self.low:g} to {self.high:g}"
 
     def margin(self, found: Estimate) -> float:
-        """Return how far an estimate lies from the nearer bound, in half-widths of its interval; negative outside.
-
-        Infinite where there is no interval.
-        """
+        """Return an estimate's distance from the nearer bound in half-widths of its interval; negative outside."""
         inside = min(found.estimate - self.low, self.high - found.estimate)
         half = (found.high - found.low) / 2
         return inside / half if half > 0 else math.copysign(math.inf, inside)
@@ -87,6 +84,11 @@ class Threshold:
 def above(low: float) -> Threshold:
     """Return a threshold from below."""
     return Threshold(low=low)
+
+
+def below(high: float) -> Threshold:
+    """Return a threshold from above."""
+    return Threshold(high=high)
 
 
 def between(low: float, high: float) -> Threshold:

@@ -13,8 +13,10 @@ from typing import NoReturn
 from cyclopts import App, CycloptsError
 
 from rgm.cli.codes import complete, decode, encode, sample
+from rgm.cli.compress import compress, decompress
 from rgm.cli.doctor import doctor
 from rgm.cli.explore import explore
+from rgm.cli.films import predict
 from rgm.cli.measure import compare, evaluate, experiment
 from rgm.cli.models import export, info, judge, pack
 from rgm.cli.terminal import STOPPING
@@ -29,12 +31,14 @@ ENDINGS = {129: "stopped, as its terminal was closed", 143: "terminated"}
 
 app = App(
     name="rgm",
-    help="Renormalizing generative models of images: train them, test their three claims, use their codes.",
+    help="Renormalizing generative models of images and films: train them, test their three claims, use their codes.",
     version_flags=["--version"],
     help_format="markdown",
     suppress_keyboard_interrupt=False,
 )
-for command in (run, train, experiment, evaluate, compare, encode, decode, sample, complete):
+for command in (run, train, experiment, evaluate, compare, encode, decode, sample, complete, predict):
+    app.command(command)
+for command in (compress, decompress):
     app.command(command)
 for command in (info, pack, export, judge, explore, cache, doctor):
     app.command(command)
@@ -54,8 +58,6 @@ def main() -> None:
     try:
         app(sys.argv[1:], exit_on_error=False, print_error=False)
         sys.stdout.flush()
-    except PermissionError as error:
-        _leave(2, f"{error.filename}: permission denied")
     except (RGMError, CycloptsError) as error:
         _leave(2, " ".join(str(error).split()))
     except KeyboardInterrupt:
@@ -69,7 +71,9 @@ def main() -> None:
         raise SystemExit(0) from None
     except OSError as error:
         if error.errno != errno.ENOSPC:
-            raise
+            if error.filename is None:
+                raise
+            _leave(2, f"{error.filename}: {(error.strerror or str(error)).lower()}")
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         _leave(2, "no space left on the device that the output goes to: free some")
     except Exception as error:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from rgm.cli import options
+from rgm.cli.films import Mask, complete_film, is_film, sample_films
 
 if TYPE_CHECKING:
     from rgm.export.arrays import Arrays
@@ -60,6 +61,7 @@ def sample(
     out: options.ArraysFile,
     concept: Annotated[str, Parameter(help="A class by name or number, or all.")] = "all",
     count: Annotated[int, Parameter(help="Samples of each concept.")] = 10,
+    steps: Annotated[int, Parameter(help="Frames of each film, for a model of films.")] = 20,
     seed: options.Seed = 0,
     device: options.Device = "auto",
     quiet: options.Quiet = False,
@@ -68,8 +70,12 @@ def sample(
 
     Example: `rgm sample runs/first --concept 3 --count 100 --seed 0 --out threes.npz`
 
-    Arrays: `images` float32 (·, C, H, W) in [0, 1], `concept` int64 (·,), `z1` int64 (·, H, W).
+    Arrays: `images` float32 (·, C, H, W) in [0, 1], `concept` int64 (·,), `z1` int64 (·, H, W). Of a model of films:
+    `frames` float32 (N, steps, H, W) in [0, 1], `path` int64, or a GIF or WAV by the suffix.
     """
+    if is_film(model):
+        sample_films(model, out, count, steps, seed, device)
+        return
     from rgm.export import arrays
 
     checkpoint = options.load(model, device, file=out)
@@ -79,10 +85,11 @@ def sample(
 
 def complete(
     model: options.Model,
-    codes: Annotated[Path, Parameter(help="An .npz file with `z1` and `keep`.")],
+    codes: Annotated[Path, Parameter(help="An .npz file with `z1` and `keep`; or films, for a model of films.")],
     *,
     out: options.ArraysFile,
     concept: Annotated[str | None, Parameter(help="A class by name or number; else the file's own.")] = None,
+    mask: Mask = None,
     seed: options.Seed = 0,
     device: options.Device = "auto",
     quiet: options.Quiet = False,
@@ -92,8 +99,12 @@ def complete(
     Example: `rgm complete runs/first half.npz --concept 3 --out completed.npz`
 
     Reads `z1` (N, H, W), `keep` true where a cell is kept, (N, H, W) or (H, W), and, without --concept, `concept` as
-    `rgm encode` or `rgm sample` write it; writes `images`, `concept` and `z1`, as `rgm sample` does.
+    `rgm encode` or `rgm sample` write it; writes `images`, `concept` and `z1`, as `rgm sample` does. A model of films
+    takes films and a --mask of visible pixels, and writes `frames`, their hidden pixels drawn given the visible ones.
     """
+    if is_film(model):
+        complete_film(model, codes, mask, out, seed, device)
+        return
     from rgm.export import arrays
 
     checkpoint = options.load(model, device, file=out)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from rgm.cli import options
+from rgm.cli.films import evaluate_film, experiment_films, is_film
 from rgm.cli.terminal import progress, show, show_measures
 from rgm.errors import RGMError
 
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
 
 def experiment(
     name: Annotated[
-        Literal["abstraction", "instantiation", "locality", "exactness"],
-        Parameter(help="Which experiment; exactness is for counting models (presets counting and paper)."),
+        Literal["abstraction", "instantiation", "locality", "exactness", "time"],
+        Parameter(help="Which experiment; exactness is for counting models, time for models of films."),
     ],
     model: options.Model,
     *,
@@ -34,6 +35,9 @@ def experiment(
 
     Example: `rgm experiment locality runs/first --out figures`
     """
+    if is_film(model) or name == "time":
+        experiment_films(name, model, data, data_dir, out, seed, device, quiet=quiet)
+        return
     from rgm import pipeline
 
     checkpoint = options.load(model, device, folder=out)
@@ -78,6 +82,15 @@ def evaluate(
     from rgm.evaluation.split import infer_split
     from rgm.storage.files import write_json
 
+    if is_film(model):
+        if claims or controls:
+            raise RGMError(
+                "the claims over time are tested by `rgm experiment time`: leave --claims and --controls out"
+            )
+        table = evaluate_film(model, data, split, data_dir, out, device)
+        if not quiet:
+            show(table)
+        return
     if samples < 1:
         raise RGMError(f"the importance-weighted bound needs at least one sample, but --samples is {samples}")
     checkpoint = options.load(model, device, folder=out)
@@ -135,7 +148,7 @@ def compare(
     from rgm import pipeline
     from rgm.claims.comparison import compare as compared
     from rgm.cli.tables import comparison_table
-    from rgm.report.comparison import write_comparison
+    from rgm.report.page import write_comparison
     from rgm.storage.files import write_json
 
     if len(set(models)) != len(models) or len(models) < 2:

@@ -6,6 +6,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from rgm.cli import options
+from rgm.cli.films import film_info, is_film
 from rgm.cli.terminal import progress, show, show_measures
 from rgm.errors import RGMError
 
@@ -15,6 +16,9 @@ def info(model: options.Model, *, quiet: options.Quiet = False) -> None:
 
     Example: `rgm info runs/first`. With `--quiet` a model is only checked.
     """
+    if is_film(model):
+        film_info(model)
+        return
     from rgm.cli.tables import plain_table
     from rgm.model.config import LevelConfig
 
@@ -68,20 +72,23 @@ def export(
     Hub: `model.safetensors`, `config.json`, and `README.md`: the model card, with the evidence where there is some.
 
     pymdp, for counting models: `levels`, and of each level ℓ = 1 … an agent's `A_ℓ`, `A_dependencies_ℓ`, `B_ℓ`, `D_ℓ`;
-    `reading` and `own`, what each symbol counts.
+    `weighted` and `likelihood`, the weights of each symbol.
     """
     from rgm.counting.model import CountingRGM
     from rgm.export.hub import save_folder
     from rgm.export.onnx import export as exported
     from rgm.export.pymdp import pymdp_arrays, save_pymdp
-    from rgm.storage.files import writable_file, writable_folder
+    from rgm.model.stored import own_export
+    from rgm.storage.files import writable_file
 
     if onnx is None and hub is None and pymdp is None:
         raise RGMError("nothing to write: name a folder with --onnx DIR or --hub DIR, or a file with --pymdp FILE.npz")
     checkpoint, written = options.load(model, "cpu"), []
     if onnx is not None:
         written.append(
-            ", ".join(map(str, exported(options.networks(model, checkpoint, "take --hub"), writable_folder(onnx))))
+            ", ".join(
+                map(str, exported(options.networks(model, checkpoint, "take --hub"), own_export(onnx, ["*.onnx"])))
+            )
         )
     if hub is not None:
         written.append(f"{save_folder(hub, checkpoint)}; upload it with: hf upload OWNER/NAME {hub}")

@@ -20,6 +20,7 @@ from rgm.runtime.seeds import SEEDS
 from rgm.training.config import RunConfig
 
 if TYPE_CHECKING:
+    from rgm.counting.model import CountingRGM
     from rgm.data.images import ImageSet, Split
     from rgm.loading import Checkpoint
     from rgm.model.spatial import SpatialRGM
@@ -81,6 +82,15 @@ def networks(model: str, checkpoint: "Checkpoint", instead: str) -> "SpatialRGM"
             f"{model} is a counting model (a tree of categorical variables fitted in closed form), which has no "
             f"networks to export: {instead}"
         )
+    return checkpoint.model
+
+
+def counted(model: str, checkpoint: "Checkpoint", instead: str) -> "CountingRGM":
+    """Return a counting model; raise RGMError for a model of neural networks, with what to do instead."""
+    from rgm.counting.model import CountingRGM
+
+    if not isinstance(checkpoint.model, CountingRGM):
+        raise RGMError(f"{model} is a model of neural networks, whose probability of an image is a bound: {instead}")
     return checkpoint.model
 
 

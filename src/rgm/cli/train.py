@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from rgm.cli import options
+from rgm.cli.films import train_film
 from rgm.cli.terminal import progress, show, show_measures
 from rgm.errors import RGMError
-from rgm.presets import ESTIMATORS, PRESETS
+from rgm.presets import ESTIMATORS, PRESETS, preset_of
 
 if TYPE_CHECKING:
     from rgm.runtime.progress import Callback
@@ -46,6 +47,11 @@ def run(
     from rgm.cli.tables import short_table, verdict_lines
     from rgm.runtime.distributed import started_together
 
+    if preset_of(config.preset).kind == "film":
+        raise RGMError(
+            f"`rgm run` is for models of images: train films with `rgm train --preset {config.preset}`, then "
+            "`rgm experiment time`"
+        )
     if started_together():
         raise RGMError("`rgm run` is for one process: train with `torchrun … -m rgm train`, then `rgm run --resume`")
     options.either(resume, overwrite)
@@ -85,6 +91,11 @@ def train(
 
     Example: `rgm train --preset seed --data mnist --out runs/seed`
     """
+    if preset_of(config.preset).kind == "film":
+        if resume:
+            raise RGMError("films are learned in one piece, without checkpoints: leave --resume out")
+        train_film(config, out, overwrite=overwrite, quiet=quiet)
+        return
     from rgm.runtime.distributed import joined
     from rgm.training.run import plan_run
 

@@ -1,12 +1,14 @@
 """Configuration of a counting model: its image, its symbols, its levels. Presets are functions that return one."""
 
+import math
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from pydantic import Discriminator, Field
 
 from rgm.errors import RGMError
-from rgm.model.bounds import Positive, Share, Size
+from rgm.model.bounds import Positive, Share, Size, as_classes, as_shape
+from rgm.model.stored import Configuration, Level
 from rgm.presets import preset_of
 
 Shape = tuple[int, int, int]
@@ -34,20 +36,24 @@ class RankedSymbols:
     kind: Literal["ranked"] = "ranked"
 
 
-SymbolConfig = Annotated[PixelSymbols | RankedSymbols, Discriminator("kind")]
-
-
 @dataclass(frozen=True, kw_only=True)
-class CountingLevel:
-    """One level: its grid and its number of states."""
+class PixelValues:
+    """Every pixel of every channel as one of `values` grey values: 256 for 8-bit pixels, 2 for black and white.
 
-    grid: tuple[Size, Size]
-    states: Size
+    Cells of z_1 share the image evenly; its grid need not divide it (`rgm.counting.values`).
+    """
 
-    @property
-    def shape(self) -> Shape:
-        """States, height and width of the level's field."""
-        return (self.states, *self.grid)
+    kind: Literal["values"] = "values"
+    values: Annotated[int, Field(ge=2, le=256)] = 256
+
+
+SymbolConfig = Annotated[PixelSymbols | RankedSymbols | PixelValues, Discriminator("kind")]
+Structure = Literal["blocks", "chow-liu"]
+"""How cells depend on each other: each on the nearest cell of the grid above, or z_1 as a tree of its own.
+
+In a Chow–Liu tree (Chow and Liu 1968) a cell of z_1 depends on another cell of z_1 and on the root's state; the edges
+are those of most mutual information, learned from the images. The levels are then z_1, the root and the concept.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,14 +72,15 @@ class Smoothing:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CountingConfig:
+class CountingConfig(Configuration):
     """A whole model. `image` is (channels, height, width); the last two levels are the root and the concept."""
 
     kind: Literal["counting"] = "counting"
     image: Shape
     symbols: SymbolConfig
-    levels: Annotated[tuple[CountingLevel, ...], Field(min_length=3, max_length=16)]
+    levels: Annotated[tuple[Level, ...], Field(min_length=3, max_length=16)]
     smoothing: Smoothing = Smoothing()
+    structure: Structure = "blocks"
 
     def __post_init__(self) -> None:
         """Raise RGMError for levels that do not form a tree."""
@@ -82,14 +89,17 @@ class CountingConfig:
         for name, level in (("root", self.levels[-2]), ("concept", self.levels[-1])):
             if level.grid != (1, 1):
                 raise RGMError(f"the {name} is one variable, a grid of (1, 1), but it is {level.grid}")
-        for lower, upper in zip(self.levels, self.levels[1:], strict=False):
-            if upper.grid[0] > lower.grid[0] or upper.grid[1] > lower.grid[1]:
-                raise RGMError(f"a parent's grid of {upper.grid} is larger than its child's {lower.grid}")
+        self.check_grids()
         if self.levels[0].grid == (1, 1):
             _, height, width = self.image
             raise RGMError(
                 f"images of {height} × {width} are too small for this preset: a single group has no spatial structure; "
                 "enlarge them (--size 28)"
+            )
+        if self.structure == "chow-liu" and (len(self.levels) > 3 or not isinstance(self.symbols, PixelValues)):
+            raise RGMError(
+                f"a Chow–Liu tree has the levels z1, root and concept over pixel values, but {len(self.levels)} levels "
+                f"over {self.symbols.kind} were requested: use the structure blocks"
             )
         if self.levels[-2].states % self.levels[-1].states:
             raise RGMError(
@@ -108,36 +118,48 @@ def paper(
     return CountingConfig(
         image=image,
         symbols=RankedSymbols(),
-        levels=(
-            *(CountingLevel(grid=(side, side), states=states) for side in (4, 2, 1)),
-            CountingLevel(grid=(1, 1), states=classes),
-        ),
+        levels=(*(Level(grid=(side, side), states=states) for side in (4, 2, 1)), Level(grid=(1, 1), states=classes)),
         smoothing=Smoothing(symbols=1 / 16, links=1 / 16, top=1 / 128, outliers=0.0),
     )
 
 
 def counting(image: Shape = (1, 28, 28), classes: int = 10, images: int | None = None) -> CountingConfig:
-    """Return cells of 4 × 4 pixels of 128 states each, under 300 prototypes per class.
-
-    With `images` given, at most one prototype for every ten of them.
-    """
+    """Return cells of 4 × 4 pixels with 128 states, and 300 prototypes a class: of `images`, at most a tenth."""
     prototypes = 300 if images is None else min(300, max(1, images // (10 * classes)))
     symbols = PixelSymbols()
     return CountingConfig(
         image=image,
         symbols=symbols,
         levels=(
-            CountingLevel(grid=(image[1] // symbols.side, image[2] // symbols.side), states=128),
-            CountingLevel(grid=(1, 1), states=prototypes * classes),
-            CountingLevel(grid=(1, 1), states=classes),
+            Level(grid=(image[1] // symbols.side, image[2] // symbols.side), states=128),
+            Level(grid=(1, 1), states=prototypes * classes),
+            Level(grid=(1, 1), states=classes),
         ),
+    )
+
+
+def exact(image: Shape = (1, 28, 28), classes: int = 10, images: int | None = None) -> CountingConfig:
+    """Return a hidden Chow–Liu tree over the 8-bit pixels for each class, all of the same edges and leaves.
+
+    A cell is a pixel, or 2 × 2 pixels of images of more than 32 × 32. It has 64 states, or fewer with fewer `images`.
+    """
+    _, height, width = image
+    side = max(1, math.ceil(max(height, width) / 32))
+    states = 64 if images is None or images >= 20_000 else 32 if images >= 5_000 else 16
+    return CountingConfig(
+        image=image,
+        symbols=PixelValues(),
+        structure="chow-liu",
+        levels=(
+            Level(grid=(math.ceil(height / side), math.ceil(width / side)), states=states),
+            Level(grid=(1, 1), states=classes),
+            Level(grid=(1, 1), states=classes),
+        ),
+        smoothing=Smoothing(symbols=10.0, links=5.0, top=0.5, outliers=0.0),
     )
 
 
 def counting_preset(name: str, image: Shape, classes: int, images: int | None = None) -> CountingConfig:
     """Return the counting model of a named preset; raise RGMError for an invalid combination."""
     maker = preset_of(name, "counting").make_model()
-    if classes < 2:
-        raise RGMError(f"a concept needs at least 2 classes to choose from, but the data have {classes}")
-    found: CountingConfig = maker(image, classes, images)
-    return found
+    return maker(as_shape(image), as_classes(classes), images)

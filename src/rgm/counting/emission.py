@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 Counts = Float[Tensor, "cells states variates levels"]
@@ -66,3 +66,45 @@ def expected_symbols(
     above = torch.bmm(states.transpose(1, 2), symbols).unflatten(2, (-1, levels - 1))
     first = states.sum(dim=1)[:, :, None, None] - above.sum(dim=3, keepdim=True)
     return torch.cat([first.clamp_min(0), above], dim=3)
+
+
+class ValueEmission(NamedTuple):
+    """log p(symbols | state) of categorical symbols that are given as numbers, one row of `table` for each value."""
+
+    table: Float[Tensor, "cells variates levels states"]
+
+    @property
+    def impossible(self) -> Bool[Tensor, "cells states"]:
+        """Which states have no counts at all: none, since all are smoothed."""
+        cells, _, _, states = self.table.shape
+        return torch.zeros(cells, states, dtype=torch.bool, device=self.table.device)
+
+    def log_prob(
+        self, symbols: Int64[Tensor, "cells n variates"], visible: Float[Tensor, "cells n variates"] | None = None
+    ) -> Float[Tensor, "cells n states"]:
+        """Return log p(visible symbols | state) in nats; by default all are visible."""
+        cells, variates, levels, states = self.table.shape
+        rows = self.table.view(-1, states)
+        total: Tensor | None = None
+        for variate in range(variates):
+            start = (torch.arange(cells, device=rows.device) * variates + variate) * levels
+            place = (start[:, None] + symbols[:, :, variate]).flatten()
+            log = rows.index_select(0, place).view(cells, -1, states)
+            if visible is not None:
+                log = log * visible[:, :, variate, None].to(log)
+            total = log if total is None else total + log
+        assert total is not None
+        return total
+
+
+def add_expected_values(
+    total: Float[Tensor, "variates cells levels states"],
+    states: Float[Tensor, "cells n states"],
+    symbols: Int64[Tensor, "cells n variates"],
+) -> None:
+    """Add the expected counts of (value, state) of each variate to a total, for every cell."""
+    _, cells, levels, count = total.shape
+    start = torch.arange(cells, device=states.device)[:, None] * levels
+    for variate, rows in enumerate(total):
+        place = (start + symbols[:, :, variate]).flatten()
+        rows.view(-1, count).index_add_(0, place, states.reshape(-1, count))

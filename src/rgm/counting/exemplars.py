@@ -10,6 +10,7 @@ from torch import Tensor
 from rgm.counting.learning import Labels, Pixels, members
 from rgm.counting.model import CountingRGM
 from rgm.counting.online import Sequential
+from rgm.counting.tree import parents
 from rgm.counting.updating import update
 from rgm.data.images import to_unit
 from rgm.errors import RGMError
@@ -39,6 +40,9 @@ class ExemplarRecipe:
 
 class PaperLearner:
     """The steps of the paper's learning: the structure, then images in their order. The counts are its only state."""
+
+    probe = 200
+    """Number of training images for the loss of a step, their evidence."""
 
     def __init__(
         self, model: CountingRGM, recipe: ExemplarRecipe, images: Pixels, labels: Labels, *, basis: Pixels | None = None
@@ -88,7 +92,7 @@ class PaperLearner:
         """Make every distinct group of symbols a state, level by level, and link the root's states to their classes."""
         model, smoothing = self.model, self.model.config.smoothing
         leaves, device = model.leaves, model.device
-        leaves.fit(to_unit(self.basis.to(device)))
+        model.fit_symbols(to_unit(self.basis.to(device)))
         chosen = torch.cat([places[: self.recipe.exemplars] for places in self.members])
         read = model.symbols(to_unit(self.images[chosen].to(device)))
         above = read.unflatten(2, (leaves.variates, leaves.levels - 1))
@@ -98,13 +102,13 @@ class PaperLearner:
         for counts, group, state in zip(model.counts[0], shown, states, strict=True):
             counts[state] = group + smoothing.symbols
         for level in range(len(model.grids) - 1):
-            parents = model.tables().tree.parents(level).tolist()
+            places = parents(model.grids[level], model.grids[level + 1]).tolist()
             groups = [
-                torch.stack([state for state, parent in zip(states, parents, strict=True) if parent == number], dim=1)
-                for number in range(max(parents) + 1)
+                torch.stack([state for state, parent in zip(states, places, strict=True) if parent == number], dim=1)
+                for number in range(max(places) + 1)
             ]
             upper = _distinct(groups)
-            for counts, state, parent in zip(model.link_counts(level).zero_(), states, parents, strict=True):
+            for counts, state, parent in zip(model.link_counts(level).zero_(), states, places, strict=True):
                 counts[: int(upper[parent].max()) + 1, : int(state.max()) + 1] = smoothing.links
                 counts[upper[parent], state] = 1 + smoothing.links
             states = upper

@@ -1,15 +1,17 @@
-"""The two learning algorithms of counting models behind one interface."""
+"""The learning algorithms of counting models behind one interface."""
 
 from dataclasses import replace
 
-from rgm.counting.config import CountingConfig, RankedSymbols
+from rgm.counting.config import CountingConfig, PixelValues, RankedSymbols
 from rgm.counting.exemplars import ExemplarRecipe, PaperLearner
 from rgm.counting.learning import EMRecipe, Labels, Learner, Pixels
 from rgm.counting.model import CountingRGM
+from rgm.counting.stepwise import StepwiseLearner, StepwiseRecipe
 from rgm.errors import RGMError
+from rgm.runtime.seeds import whole
 
-Recipe = ExemplarRecipe | EMRecipe
-Steps = PaperLearner | Learner
+Recipe = ExemplarRecipe | EMRecipe | StepwiseRecipe
+Steps = PaperLearner | Learner | StepwiseLearner
 """Learning in steps. The model's counts are its only state, so that it can resume after any step.
 
 `stages` are the stages of the steps, in order; after a stage's last step the model can be evaluated.
@@ -18,18 +20,19 @@ Steps = PaperLearner | Learner
 
 def default_recipe(config: CountingConfig) -> Recipe:
     """Return the default recipe for a model's symbols: exemplars for the paper's, else expectation–maximisation."""
-    return ExemplarRecipe() if isinstance(config.symbols, RankedSymbols) else EMRecipe()
+    match config.symbols:
+        case RankedSymbols():
+            return ExemplarRecipe()
+        case PixelValues():
+            return StepwiseRecipe()
+        case _:
+            return EMRecipe()
 
 
 def adjusted(recipe: Recipe, *, epochs: float | None, batch_size: int | None) -> Recipe:
-    """Return a recipe with another number of passes (`epochs`, a whole number) and another batch size.
-
-    The paper's takes one pass. Raises RGMError for invalid numbers.
-    """
+    """Return a recipe with another number of passes, `epochs`, and batch size; raise RGMError for invalid numbers."""
     if batch_size is not None:
-        if batch_size < 1:
-            raise RGMError(f"the batch size must be at least 1, but is {batch_size}")
-        recipe = replace(recipe, batch_size=batch_size)
+        recipe = replace(recipe, batch_size=whole(batch_size, "the batch size"))
     if epochs is None:
         return recipe
     if isinstance(recipe, ExemplarRecipe):
@@ -38,6 +41,13 @@ def adjusted(recipe: Recipe, *, epochs: float | None, batch_size: int | None) ->
                 f"the preset paper takes one pass over the images: leave --epochs out, or give 1, not {epochs:g}"
             )
         return recipe
+    if isinstance(recipe, StepwiseRecipe):
+        if epochs < 2 or not float(epochs).is_integer():
+            raise RGMError(
+                f"the preset exact takes one pass to start and further ones: --epochs is a whole number from 2 on, not "
+                f"{epochs:g}"
+            )
+        return replace(recipe, passes=int(epochs) - 1)
     least = replace(recipe, passes=0).epochs
     if epochs < least or not float(epochs).is_integer():
         raise RGMError(
@@ -51,6 +61,13 @@ def learner(
     model: CountingRGM, recipe: Recipe, images: Pixels, labels: Labels, *, seed: int, basis: Pixels | None = None
 ) -> Steps:
     """Return the steps of a recipe; raise RGMError for labels that leave a class without images."""
+    if isinstance(recipe, StepwiseRecipe) != isinstance(model.config.symbols, PixelValues):
+        raise RGMError(
+            f"trees over pixel values are fitted by StepwiseRecipe, and no others, but {type(recipe).__name__} was "
+            f"requested for symbols of the kind {model.config.symbols.kind}: leave `recipe` out"
+        )
     if isinstance(recipe, ExemplarRecipe):
         return PaperLearner(model, recipe, images, labels, basis=basis)
+    if isinstance(recipe, StepwiseRecipe):
+        return StepwiseLearner(model, recipe, images, labels, seed=seed)
     return Learner(model, recipe, images, labels, seed=seed)

@@ -48,6 +48,9 @@ class EMRecipe:
 class Learner:
     """The steps of expectation–maximisation. The model's counts are its only state."""
 
+    probe = 200
+    """Number of training images for the loss of a step, their evidence."""
+
     def __init__(self, model: CountingRGM, recipe: EMRecipe, images: Pixels, labels: Labels, *, seed: int) -> None:
         """Raise RGMError for labels that leave a class without images, or grids between z_1 and the root."""
         if len(model.grids) != 2:
@@ -81,12 +84,12 @@ class Learner:
 
         Until links are learned, they hold the states' frequencies in their group.
         """
-        model, leaves = self.model, self.model.leaves
+        model = self.model
         order = torch.randperm(len(self.images), generator=self._generator())[: self.recipe.sample]
         shares = model.link_counts(0)
-        fit = self._fit(leaves.weights())
+        fit = self._fit(model.leaves.weights())
         if number == 0:
-            leaves.fit(to_unit(self.images[order].to(model.device)))
+            model.fit_symbols(to_unit(self.images[order].to(model.device)))
             first = order[torch.arange(model.config.levels[0].states) % len(order)]
             starts = torch.cat(list(self._symbols(first)), dim=1)
             found = fit.start(starts, partial(self._symbols, order))

@@ -17,7 +17,7 @@ class Leaves(nn.Module, ABC):
     grid: tuple[int, int]
     variates: int
     levels: int
-    disjoint = False
+    disjoint: bool = False
     """Whether groups decode to disjoint pixels."""
 
     def weights(self) -> Float[Tensor, " variates"]:

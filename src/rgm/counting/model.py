@@ -2,17 +2,20 @@
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Float
 from torch import Tensor
 
-from rgm.counting.config import CountingConfig, PixelSymbols, counting_preset
-from rgm.counting.posterior import TreePosterior, Visible, safe_log, sample_states
-from rgm.counting.tree import Upward
-from rgm.distributions.noise import bernoulli
+from rgm.counting import queries
+from rgm.counting.config import CountingConfig, PixelSymbols, PixelValues, counting_preset
+from rgm.counting.posterior import TreePosterior, Visible, sample_states
+from rgm.counting.queries import Explanation
+from rgm.counting.tree import Upward, safe_log
 from rgm.errors import RGMError
 from rgm.model.generative import CELL_BATCH_SIZE, Codes, Images, Parents
+from rgm.model.likelihood import Bernoulli, Categorical
 from rgm.model.receptive import Box
 from rgm.model.results import FreeEnergy, Inference, Samples, concatenate
 
@@ -73,15 +76,8 @@ class CountingRGM(TreePosterior):
             parts.append([*codes, by_concept.argmax(dim=1)[:, None, None]])
         return [torch.cat(level) for level in zip(*parts, strict=True)]
 
-    @torch.no_grad()
-    def infer_from_codes(self, z1: Codes) -> Inference:
-        """Return `infer`'s result for given codes: the levels above inferred from them, and their reconstruction.
-
-        Raises RGMError for a grid of another shape or codes out of range.
-        """
-        self._check_codes(z1)
-        parts = self.chunks(z1.to(self.device))
-        return concatenate([self._inference(self._known(part), part) for (part,) in parts])
+    def _infer_from_codes(self, z1: Codes) -> Inference:
+        return concatenate([self._inference(self._known(part), part) for (part,) in self.chunks(z1)])
 
     @torch.no_grad()
     def cell_logits(self, images: Images) -> Float[Tensor, "n states height width"]:
@@ -127,7 +123,7 @@ class CountingRGM(TreePosterior):
         self, z: Codes, level: int, *, generator: torch.Generator | None = None, temperature: float = 1.0
     ) -> list[Tensor]:
         """Return codes of every level below z_ℓ, sampled top-down given it, finest first; levels count from 1."""
-        self._check_temperature(temperature)
+        self._check_drawing(generator, temperature)
         tables = self.tables()
         if level < self.depth:
             return tables.tree.descend(z, generator, temperature=temperature, level=level - 1)
@@ -142,34 +138,17 @@ class CountingRGM(TreePosterior):
         below = self.tables().tree.descend(root, generator, temperature=temperature, messages=messages)
         return [*below, root[:, None, None]]
 
-    @torch.no_grad()
-    def complete(
-        self,
-        z1: Codes,
-        keep: Bool[Tensor, "#n height width"],
-        concept: int | Int64[Tensor, " #n"],
-        *,
-        generator: torch.Generator | None = None,
-        temperature: float = 1.0,
-    ) -> Samples:
-        """Return images whose cells in `keep` have the codes of `z1`, the rest sampled given them and a concept.
-
-        Samples are from the exact posterior: the root first, given all kept cells. Raises RGMError for codes or
-        concepts that the model does not have, or a mask of another shape than the grid.
-        """
-        self._check_codes(z1)
-        self._check_keep(keep, z1)
-        self._check_temperature(temperature)
-        z1, keep = z1.to(self.device), keep.to(self.device).expand_as(z1)
-        concepts = self._concept_of_each(concept, len(z1))
+    def _complete(
+        self, z1: Codes, keep: Tensor, concepts: Tensor, generator: torch.Generator | None, temperature: float
+    ) -> list[Tensor]:
+        """Return samples from the exact posterior: the root first, given all kept cells."""
         parts = []
         for chunk, kept, labels in self.chunks(z1, keep, concepts):
             upward = self._known(chunk, kept)
             drawn = self._below(upward.root + self.tables().log_top[labels], generator, temperature, upward)
             drawn[0] = torch.where(kept, chunk, drawn[0])
             parts.append(drawn)
-        codes = tuple(torch.cat(level) for level in zip(*parts, strict=True))
-        return Samples(images=self.decode(codes[0]), concept=concepts, codes=codes)
+        return [torch.cat(level) for level in zip(*parts, strict=True)]
 
     @torch.no_grad()
     def complete_pixels(self, images: Images, visible: Visible, *, generator: torch.Generator | None = None) -> Samples:
@@ -179,14 +158,7 @@ class CountingRGM(TreePosterior):
         pixels are unchanged, hidden ones become the mean of p(x | z_1). Raises RGMError for images or masks of another
         shape, or a model with symbols of the whole image.
         """
-        self._check_images(images)
-        shape = (len(images), *images.shape[2:])
-        if visible.dtype != torch.bool or visible.shape[1:] != shape[1:] or len(visible) not in (1, len(images)):
-            raise RGMError(
-                f"visible must be a mask of shape {shape} (or one for all, (1, …)), true for visible pixels, but is "
-                f"{visible.dtype} of shape {tuple(visible.shape)}"
-            )
-        images, visible = images.to(self.device), visible.to(self.device).expand(shape)
+        images, visible = self._observed(images, visible)
         parts, sampled = [], []
         for chunk, mask in self.chunks(images, visible):
             upward = self.upward(chunk * mask[:, None], likelihood=True, visible=mask)
@@ -199,24 +171,69 @@ class CountingRGM(TreePosterior):
         completed = torch.where(visible[:, None], images, self.decode(codes[0]))
         return Samples(images=completed, concept=torch.cat(sampled), codes=codes)
 
+    # Single pixels, exact: for models of pixel values
+
+    @torch.no_grad()
+    def log_prob(self, images: Images, visible: Visible | None = None) -> Float[Tensor, " n"]:
+        """Return log p(visible pixels) in nats, exact: hidden pixels and the class are summed out.
+
+        `visible` is true for visible pixels, (n, rows, columns) or one mask for all, (1, rows, columns); by default all
+        are. Raises RGMError for images or masks of another shape, or a model whose symbols are not pixel values.
+        """
+        return queries.log_prob(self, *self._observed(images, visible))
+
+    @torch.no_grad()
+    def marginals(
+        self, images: Images, visible: Visible | None = None
+    ) -> Float[Tensor, "n channels rows columns values"]:
+        """Return p(x_i = v | visible pixels other than x_i) of every pixel and value, exact.
+
+        For a hidden pixel it is its posterior; for a visible one, what the others say of it. Raises as `log_prob`.
+        """
+        return queries.marginals(self, *self._observed(images, visible))
+
+    @torch.no_grad()
+    def posterior_mean(self, images: Images, visible: Visible | None = None, *, noise: float | None = None) -> Images:
+        """Return E[x | observed pixels], exact: the completion, or with `noise` the denoised image, of least error.
+
+        With `noise`, visible pixels are observed with Gaussian noise of this standard deviation, in units of the grey
+        range, and `images` are to be clamped to [0, 1]. Raises as `log_prob`, and for a `noise` that is not positive.
+        """
+        if noise is not None and not 0 < noise < math.inf:
+            raise RGMError(f"noise is a standard deviation above 0, in units of the grey range, but is {noise:g}")
+        return queries.posterior_mean(self, *self._observed(images, visible), noise)
+
+    @torch.no_grad()
+    def sample_given(self, images: Images, visible: Visible, *, generator: torch.Generator | None = None) -> Samples:
+        """Return images with hidden pixels drawn from p(hidden | visible), exact: class, codes and values.
+
+        `complete_pixels` shows means of p(x | z_1) instead of values. Raises as `log_prob`.
+        """
+        queries.pixel_leaves(self)
+        done = self.complete_pixels(images, visible, generator=generator)
+        images, mask = self._observed(images, visible)
+        values = queries.drawn_values(self, done.codes[0], generator).to(images)
+        return replace(done, images=torch.where(mask[:, None], images, values))
+
+    @torch.no_grad()
+    def most_probable(self, images: Images, visible: Visible) -> Explanation:
+        """Return arg max p(concept, codes, hidden pixels | visible pixels), of all together, by max–product (MPE).
+
+        Raises as `log_prob`.
+        """
+        return queries.most_probable(self, *self._observed(images, visible))
+
+    def _observed(self, images: Images, visible: Visible | None) -> tuple[Images, Visible]:
+        self._check_images(images)
+        return images.to(self.device), queries.mask_of(images, visible).to(self.device)
+
     def _between(
         self, start: int, end: int, share: float, generator: torch.Generator, temperature: float
     ) -> list[Tensor]:
         ends = self.tables().top[self._concepts(torch.tensor([start, end]))]
         return self._below(torch.lerp(ends[:1], ends[1:], share).log(), generator, temperature)
 
-    @torch.no_grad()
-    def cell_log_probs(
-        self, z1: Codes, concept: int | Int64[Tensor, " n"], row: int, column: int
-    ) -> Float[Tensor, "n states"]:
-        """Return log p(z_1,ij = k | all other cells, concept) in nats, for the cell (i, j) and every code k.
-
-        Raises RGMError for codes, concepts or cells that the model does not have.
-        """
-        self._check_codes(z1)
-        self._check_cell(row, column)
-        z1 = z1.to(self.device)
-        concepts = self._concept_of_each(concept, len(z1))
+    def _cell_log_probs(self, z1: Codes, concepts: Tensor, row: int, column: int) -> Tensor:
         others = torch.ones_like(z1, dtype=torch.bool)
         others[:, row, column] = False
         place = row * self.grids[0][1] + column
@@ -253,32 +270,25 @@ class CountingRGM(TreePosterior):
         for (part,) in self.chunks(images.to(self.device)):
             leaves = tables.likelihood.log_prob(self.symbols(part))
             pairs = self.posterior(tables.tree.up(leaves))[2]
-            cavity = torch.bmm(pairs.shares[0], tables.tree.links[0]).sum(dim=2)
+            cavity = tables.tree.cavity(pairs).sum(dim=2)
             parts.append((cavity.log() - leaves.amax(dim=2)).T.unflatten(1, self.grids[0]))
         return torch.cat(parts)
 
-    @torch.no_grad()
-    def free_energy(
-        self,
-        images: Images,
-        labels: Int64[Tensor, " n"] | None = None,
-        *,
-        generator: torch.Generator | None = None,  # noqa: ARG002 - nothing is sampled
-    ) -> FreeEnergy:
-        """Return F(x) = −log p(x), or with `labels` −log p(x, c), in nats per image: the posterior is exact.
+    def _free_energy(self, images: Images, labels: Tensor | None, generator: torch.Generator | None) -> FreeEnergy:
+        """Return F(x) = −log p(x), or with `labels` −log p(x, c): the posterior is exact, and nothing is sampled.
 
         Its terms are expectations over it: −E[log p(x | z_1)], and for each level E[log p(z_ℓ | z_{ℓ+1}, x) − log p(z_ℓ
-        | z_{ℓ+1})]. Nothing is sampled.
+        | z_{ℓ+1})].
         """
-        self._check_images(images)
-        known = () if labels is None else (self._labels(labels, len(images)),)
-        parts = [self._free_energy(*part) for part in self.chunks(images.to(self.device), *known)]
+        del generator
+        known = () if labels is None else (labels,)
+        parts = [self._expectations(*part) for part in self.chunks(images, *known)]
         return FreeEnergy(
             distortion_nats=torch.cat([part.distortion_nats for part in parts]),
             rate_nats=torch.cat([part.rate_nats for part in parts]),
         )
 
-    def _free_energy(self, images: Images, labels: Tensor | None = None) -> FreeEnergy:
+    def _expectations(self, images: Images, labels: Tensor | None = None) -> FreeEnergy:
         tables = self.tables()
         leaves = tables.likelihood.log_prob(self.symbols(images))
         upward = tables.tree.up(leaves)
@@ -287,12 +297,7 @@ class CountingRGM(TreePosterior):
         evidence = by_concept if labels is None else by_concept.gather(1, labels[:, None])
         total = math.log(classes) - evidence.logsumexp(dim=1)
         distortion = -(pairs.marginals[0] * leaves.clamp_min(torch.finfo(leaves.dtype).min)).sum(dim=(0, 2))
-        rates = []
-        for level, states in enumerate([*pairs.marginals[1:], root[None]]):
-            message = upward.messages[level]
-            here = (pairs.marginals[level] * safe_log(message.here)).sum(dim=(0, 2))
-            above = (states[tables.tree.parents(level)] * safe_log(message.above)).sum(dim=(0, 2))
-            rates.append(here - above)
+        rates = tables.tree.rates(upward, pairs, root, distortion)
         concept = torch.log_softmax(by_concept, dim=1)
         if labels is None:
             top = (concept.exp() * concept).sum(dim=1) + math.log(classes)
@@ -301,29 +306,26 @@ class CountingRGM(TreePosterior):
         rates.append(total - distortion - sum(rates, torch.zeros_like(total)) - top)  # the root's, given the concept
         return FreeEnergy(distortion_nats=distortion, rate_nats=torch.stack([*rates, top], dim=1))
 
-    @torch.no_grad()
-    def log_weight(
-        self,
-        images: Images,
-        *,
-        generator: torch.Generator | None = None,  # noqa: ARG002 - nothing is sampled
-    ) -> Float[Tensor, " n"]:
-        """Return log p(x) in nats: the weight of every sample, since the posterior is exact."""
+    def _log_weight(self, images: Images, generator: torch.Generator | None) -> Tensor:
+        """Return log p(x): the log-weight of every sample, since the posterior is exact."""
+        del generator
         return self.log_evidence(images).logsumexp(dim=1) - math.log(self.num_classes)
 
-    def observe(self, images: Images, generator: torch.Generator | None = None) -> Images:
-        """Return grey images binarised at random, or unchanged where the symbols are not pixels."""
-        return bernoulli(images, generator) if self.is_density else images
+    @property
+    def is_eight_bit(self) -> bool:
+        """Whether p(x) is a probability of 8-bit pixels, so that its bits per dimension compare with the literature."""
+        return isinstance(self.config.symbols, PixelValues) and self.config.symbols.values == 256
 
     @property
-    def is_density(self) -> bool:
-        """Whether p(x | z_1) is a probability of what `observe` returns: true for pixels, false for other symbols."""
-        return isinstance(self.config.symbols, PixelSymbols)
-
-    @property
-    def pixels_kind(self) -> str:
-        """The name of the distribution of the observations."""
-        return "bernoulli" if self.is_density else "ranked symbols"
+    def pixels(self) -> Bernoulli | Categorical | None:
+        """The distribution of a pixel; None where the symbols are not pixels."""
+        match self.config.symbols:
+            case PixelSymbols():
+                return Bernoulli()
+            case PixelValues(values=values):
+                return Categorical(values=values)
+            case _:
+                return None
 
     # Fields
 

@@ -10,8 +10,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from rgm.counting.config import CountingConfig
-from rgm.counting.emission import Emission, emission
+from rgm.counting.config import CountingConfig, PixelValues
+from rgm.counting.emission import Emission, ValueEmission, emission
+from rgm.counting.forest import Forest, Layers
+from rgm.counting.smoothing import smoothed_forest, smoothed_links, smoothed_values
 from rgm.counting.symbols import leaves
 from rgm.counting.tree import Pairs, Tree, Upward
 from rgm.distributions.noise import exponential
@@ -31,10 +33,10 @@ class Tables:
     `weighted` has the weights of symbols for inference of codes and classes, `likelihood` those in p(image).
     """
 
-    tree: Tree
+    tree: Tree | Forest
     log_top: Float[Tensor, "classes roots"]
-    weighted: Emission
-    likelihood: Emission
+    weighted: Emission | ValueEmission
+    likelihood: Emission | ValueEmission
     appearance: Float[Tensor, "groups states features"]
 
     @cached_property
@@ -49,14 +51,14 @@ class TreePosterior(RGM):
     config: CountingConfig
     kind = "counting"
     config_type = CountingConfig
-    exact_weights = ("leaves.",)  # rounding them would change symbols
+    exact_weights = ("leaves.", "parents")  # rounding them would change symbols and edges
     packed_type = torch.bfloat16  # counts exceed float16's range
 
     def __init__(self, config: CountingConfig) -> None:
         super().__init__()
         self.config = config
-        self.leaves = leaves(config.symbols, config.image)
         grids = [level.grid for level in config.levels[:-1]]
+        self.leaves = leaves(config.symbols, config.image, grids[0])
         states = [level.states for level in config.levels[:-1]]
         if self.leaves.grid != grids[0]:
             raise RGMError(
@@ -70,10 +72,15 @@ class TreePosterior(RGM):
         self.grids = tuple(grids)
         groups = [rows * columns for rows, columns in grids]
         self._count("symbol_counts", groups[0], states[0], self.leaves.variates, self.leaves.levels)
-        for level in range(len(grids) - 1):
-            self._count(f"link_counts_{level + 1}", groups[level], states[level + 1], states[level])
+        if config.structure == "chow-liu":
+            self._count("link_counts_1", states[1], groups[0], states[0], states[0])
+            self.register_buffer("parents", comb(*grids[0]))
+        else:
+            for level in range(len(grids) - 1):
+                self._count(f"link_counts_{level + 1}", groups[level], states[level + 1], states[level])
         self._count("top_counts", config.levels[-1].states, states[-1])
         self._derived: tuple[list[Tensor], list[int], Tables] | None = None
+        self._layers: tuple[Tensor, int, Layers] | None = None
 
     def _count(self, name: str, *shape: int) -> None:
         self.register_buffer(name, torch.empty(shape).exponential_())
@@ -89,19 +96,36 @@ class TreePosterior(RGM):
         """Number of counts, all levels together."""
         return sum(counts.numel() for counts in self.counts)
 
-    def link_counts(self, level: int) -> Float[Tensor, "cells parents states"]:
-        """Return the counts of p(z_ℓ | z_{ℓ+1}); levels count from 0 here, as in `Tree`."""
+    def link_counts(self, level: int) -> Float[Tensor, "*trees cells parents states"]:
+        """Return the counts of p(z_ℓ | z_{ℓ+1}); levels count from 0 here, as in `Tree`.
+
+        In a Chow–Liu tree they are (roots, cells, parent's states, states), with the top cell's own in its row 0.
+        """
         return self.get_buffer(f"link_counts_{level + 1}")
+
+    @property
+    def has_values(self) -> bool:
+        """Whether the leaves are pixel values."""
+        return isinstance(self.config.symbols, PixelValues)
+
+    def layers(self) -> Layers:
+        """Return the layers of a Chow–Liu tree, by the buffer `parents`."""
+        parents = self.get_buffer("parents")
+        if self._layers is None or self._layers[0] is not parents or self._layers[1] != parents._version:
+            self._layers = (parents, parents._version, Layers.of(parents.cpu()).to(parents.device))
+        return self._layers[2]
 
     def tables(self) -> Tables:
         """Return the quantities derived from the current counts."""
         counts = self.counts
+        if self.config.structure == "chow-liu":
+            counts = [*counts, self.get_buffer("parents")]
         versions = [array._version for array in counts]
         if self._derived is not None:
             known, then, tables = self._derived  # the tensors, since ids are reused
             if then == versions and all(map(operator.is_, known, counts)):
                 return tables
-        self._derived = (counts, versions, self._derive(*counts))
+        self._derived = (counts, versions, self._smoothed() if self.has_values else self._derive(*counts))
         return self._derived[2]
 
     def _derive(self, symbols: Tensor, *rest: Tensor) -> Tables:
@@ -117,9 +141,35 @@ class TreePosterior(RGM):
             appearance=self.leaves.appearance(symbols / symbols.sum(dim=3, keepdim=True).clamp_min(tiny)),
         )
 
-    def symbols(self, images: Images) -> Float[Tensor, "groups n symbols"]:
-        """Return the symbols of images, in the type of the counts."""
-        return self.leaves.read(images).to(self.counts[0].dtype)
+    def _smoothed(self) -> Tables:
+        """Return the tables of pixel values, whose counts are smoothed here (`rgm.counting.smoothing`)."""
+        symbols, *links, top = self.counts
+        smoothing = self.config.smoothing
+        shares = smoothed_values(symbols, smoothing.symbols, self.leaves.exists().to(symbols.device))
+        likelihood = ValueEmission(shares.permute(0, 2, 3, 1).log().contiguous())
+        tree: Tree | Forest
+        if self.config.structure == "chow-liu":
+            layers = self.layers()
+            tree = Forest(self.grids, [smoothed_forest(links[0][:, layers.order], smoothing.links)], layers)
+        else:
+            tree = Tree(self.grids, [smoothed_links(link, smoothing.links) for link in links])
+        owned = top + smoothing.top * own_roots(*top.shape).to(top)
+        return Tables(
+            tree=tree,
+            log_top=(owned / owned.sum(dim=1, keepdim=True).clamp_min(torch.finfo(top.dtype).tiny)).log(),
+            weighted=likelihood,
+            likelihood=likelihood,
+            appearance=self.leaves.appearance(shares),
+        )
+
+    def fit_symbols(self, images: Images) -> None:
+        """Fit the parameters of the symbols, if there are any."""
+        self.leaves.fit(images)
+
+    def symbols(self, images: Images) -> Tensor:
+        """Return the symbols of images: (groups, n, symbols) in the type of the counts, or numbers of values."""
+        read = self.leaves.read(images)
+        return read if self.has_values else read.to(self.counts[0].dtype)
 
     def chunks(self, *batch: Tensor) -> Iterator[tuple[Tensor, ...]]:
         """Yield chunks of a batch, of tensors of equal length, with messages of bounded size."""
@@ -137,7 +187,7 @@ class TreePosterior(RGM):
         symbols = self.symbols(images)
         mask = None
         if visible is not None:
-            mask = self.leaves.visible_symbols(visible.expand(len(images), -1, -1)).to(symbols)
+            mask = self.leaves.visible_symbols(visible.expand(len(images), -1, -1)).to(self.counts[0])
         return tables.tree.up((tables.likelihood if likelihood else tables.weighted).log_prob(symbols, mask))
 
     def posterior(self, upward: Upward, labels: Tensor | None = None) -> tuple[Tensor, Tensor, Pairs]:
@@ -152,10 +202,7 @@ class TreePosterior(RGM):
         return by_concept, root, tables.tree.down(upward, root)
 
     def _known(self, z1: Codes, keep: Tensor | None = None) -> Upward:
-        """Return the upward pass of given codes, all or those in `keep`.
-
-        A code without counts in its group is ignored: no state above leads to it.
-        """
+        """Return the upward pass of given codes, all or those in `keep`; a code without counts is ignored."""
         tables = self.tables()
         leaves = torch.full(
             (z1[0].numel(), len(z1), self.latent_dim), -torch.inf, device=z1.device, dtype=self.counts[0].dtype
@@ -169,9 +216,15 @@ class TreePosterior(RGM):
         return tables.tree.up(leaves)
 
 
-def safe_log(values: Tensor) -> Tensor:
-    """Return log values, finite for 0."""
-    return values.clamp_min(torch.finfo(values.dtype).tiny).log()
+def comb(rows: int, columns: int) -> Tensor:
+    """Return the parents of a tree that no images were seen for: the first column, and from it every row."""
+    cells = torch.arange(rows * columns)
+    return torch.where(cells % columns > 0, cells - 1, (cells - columns).clamp_min(-1))
+
+
+def own_roots(classes: int, roots: int) -> Bool[Tensor, "classes roots"]:
+    """Return which root states are each class's own: as many for each, in the order of the classes."""
+    return torch.arange(roots) // (roots // classes) == torch.arange(classes)[:, None]
 
 
 def sample_states(log: Float[Tensor, "n states"], generator: torch.Generator | None, temperature: float) -> Tensor:

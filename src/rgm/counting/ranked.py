@@ -1,8 +1,6 @@
 """Ranked pixels and their patches: the closed-form model's symbols of images, and their decoding."""
 
 import math
-from dataclasses import dataclass
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -10,11 +8,24 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from rgm.errors import RGMError
-from rgm.model.bounds import Positive, Size
+from rgm.model.receptive import Box
 
-SIDE = 32
-"""Rows and columns of the ranked image."""
-PIXELS = SIDE * SIDE
+SIDE, PIXELS = 32, 1024
+"""Rows (and columns) and pixels of the ranked image."""
+STRIDE, TILES = 4, 8
+"""Ranked pixels between tiles, each centred in its own block of so many, and tiles along a side."""
+RADIUS, WINDOW, MARGIN = 8, 16, 6
+"""Radius and side of a tile's window, and how far windows reach beyond the image, in ranked pixels."""
+MODES, LEVELS = 16, 7
+"""Most singular vectors that a tile keeps, and levels of a variate."""
+THRESHOLD = 1 / 24
+"""A tile keeps the singular vectors with λ_i · columns / Σλ above this, with λ the eigenvalues of the Gram matrix.
+
+It is the paper's 1/8 divided by three, since its authors copy grey to three channels and so count three times the
+columns. Measured on the first 10,000 MNIST images, of 16 · 64 = 1,024 variates remain 1,024 at 1/24 and 973 at 1/8,
+where the paper reports about 1,020; were λ the singular values themselves, even 1/8 would pass 3,739 modes, and only
+the limit of 16 would apply.
+"""
 GREY = 255.0
 """The ranked value of an image's brightest pixel."""
 WIDTH = 24.0
@@ -32,36 +43,6 @@ CUBIC = 2
 
 Images = Float[Tensor, "n channels rows columns"]
 Ranked = Float[Tensor, "n 32 32"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class RankedConfig:
-    """How patches become symbols; the defaults are the paper's (Friston et al., arXiv 2407.20292).
-
-    Tiles are `stride` ranked pixels apart, each centred in its own stride × stride block, with a window of `radius`
-    pixels. A tile keeps at most `modes` singular vectors, those with λ_i · columns / Σλ > `threshold`; each variate has
-    `levels` levels.
-
-    `threshold` is the paper's 1/8 divided by three, since its authors copy grey to three channels and so count three
-    times the columns. λ are eigenvalues of the Gram matrix (squared singular values). Measured on the first 10,000
-    MNIST images, of 16 · 64 = 1,024 variates remain 1,024 at 1/24 and 973 at 1/8, where the paper reports about 1,020;
-    were λ the singular values themselves, even 1/8 would pass 3,739 modes, and only the limit of 16 would apply.
-    """
-
-    stride: Literal[2, 4, 8, 16] = 4
-    radius: Size = 8
-    modes: Size = 16
-    levels: Size = 7
-    threshold: Positive = 1 / 24
-
-    def __post_init__(self) -> None:
-        """Raise RGMError for tiles that do not cover all pixels, or fewer than two levels."""
-        if not self.stride <= self.radius <= SIDE // 2:
-            raise RGMError(
-                f"tiles {self.stride} pixels apart need a radius of {self.stride} to {SIDE // 2}, not {self.radius}"
-            )
-        if self.levels < 2:
-            raise RGMError(f"a variate needs at least two levels, but {self.levels} were requested")
 
 
 def rank(images: Images) -> Ranked:
@@ -93,18 +74,14 @@ class RankedPatches(nn.Module):
     greys: Tensor
     weights: Tensor
 
-    def __init__(self, image: tuple[int, int, int], config: RankedConfig | None = None) -> None:
+    def __init__(self, image: tuple[int, int, int]) -> None:
         super().__init__()
         self.image = image
-        self.config = config = RankedConfig() if config is None else config
-        self.tiles = SIDE // config.stride
-        self.window = 2 * config.radius
-        self.margin = config.radius - config.stride // 2
-        variates = (self.tiles, self.tiles, config.modes)
-        self.register_buffer("basis", torch.zeros(*variates, self.window**2))
+        variates = (TILES, TILES, MODES)
+        self.register_buffer("basis", torch.zeros(*variates, WINDOW**2))
         self.register_buffer("largest", torch.zeros(variates))
         self.register_buffer("greys", torch.zeros(PIXELS))
-        self.register_buffer("weights", self._weights(), persistent=False)
+        self.register_buffer("weights", _weights(), persistent=False)
 
     @property
     def exists(self) -> Bool[Tensor, "tile_rows tile_columns modes"]:
@@ -114,8 +91,8 @@ class RankedPatches(nn.Module):
     @property
     def values(self) -> Float[Tensor, "tile_rows tile_columns modes levels"]:
         """The variate u of each level."""
-        middle = (self.config.levels - 1) / 2
-        steps = torch.arange(self.config.levels, device=self.largest.device) - middle  # exactly symmetric
+        middle = (LEVELS - 1) / 2
+        steps = torch.arange(LEVELS, device=self.largest.device) - middle  # exactly symmetric
         return self.largest[..., None] * (steps / middle)
 
     @torch.no_grad()
@@ -151,7 +128,7 @@ class RankedPatches(nn.Module):
         window. Raises RGMError for images of another shape.
         """
         self._check(images)
-        top = self.config.levels - 1
+        top = LEVELS - 1
         scale = torch.where(self.exists, top / 2 / self.largest, 0)
         levels = [
             (self.project(rank(batch)) * scale + top / 2).round_().clamp_(0, top).long()
@@ -163,19 +140,18 @@ class RankedPatches(nn.Module):
 
     def project(self, ranked: Ranked) -> Float[Tensor, "n tile_rows tile_columns modes"]:
         """Return the variates u = (w · x) V of ranked images."""
-        margin = self.margin
-        padded = F.pad(ranked[:, None].to(self.basis.dtype), (margin, margin, margin, margin))
-        windows = F.unfold(padded, self.window, stride=self.config.stride)
+        padded = F.pad(ranked[:, None].to(self.basis.dtype), (MARGIN, MARGIN, MARGIN, MARGIN))
+        windows = F.unfold(padded, WINDOW, stride=STRIDE)
         projection = self.weights[:, None] * self.basis.flatten(0, 1)
         variates = torch.einsum("nwt,tmw->ntm", windows, projection)
-        return variates.unflatten(1, (self.tiles, self.tiles))
+        return variates.unflatten(1, (TILES, TILES))
 
     def assemble(self, expected: Float[Tensor, "n tile_rows tile_columns modes"]) -> Ranked:
         """Return the ranked images of (expected) variates, Σ_tiles V E[u]; not clamped to 0 … 255."""
         windows = torch.einsum("ntm,tmw->nwt", expected.to(self.basis.dtype).flatten(1, 2), self.basis.flatten(0, 1))
-        margin, side = self.margin, SIDE + 2 * self.margin
-        padded = F.fold(windows, (side, side), self.window, stride=self.config.stride)
-        return padded[:, 0, margin : margin + SIDE, margin : margin + SIDE]
+        side = SIDE + 2 * MARGIN
+        padded = F.fold(windows, (side, side), WINDOW, stride=STRIDE)
+        return padded[:, 0, MARGIN : MARGIN + SIDE, MARGIN : MARGIN + SIDE]
 
     def decode(self, expected: Float[Tensor, "n tile_rows tile_columns modes"]) -> Images:
         """Return the images in [0, 1] of (expected) variates, all channels alike.
@@ -196,52 +172,32 @@ class RankedPatches(nn.Module):
         channels, rows, columns = self.image
         return _resize(grey[:, None], (rows, columns)).clamp(0, 1).expand(-1, channels, -1, -1)
 
-    def field(self, row: int, column: int) -> tuple[int, int, int, int]:
-        """Return the receptive field (top, bottom, left, right) of a tile, in the image's pixels.
+    def field(self, row: int, column: int, tiles: int = 1) -> Box:
+        """Return the receptive field of a square of tiles with this upper left one, in the image's pixels.
 
-        Rows `top … bottom − 1`, columns `left … right − 1`: the tile's pixels, grown by the radius of blur and
-        resizing. Decoding changes no pixel outside it. For encoding it only bounds the pixels that enter the tile
-        directly: by ranking, every symbol depends on the whole image.
+        It holds the tiles' pixels, grown by the radius of blur and resizing. Decoding changes no pixel outside it. For
+        encoding it only bounds the pixels that enter the tiles directly: by ranking, every symbol depends on the whole
+        image.
         """
-        _, rows, columns = self.image
-        return *self._span(row, rows), *self._span(column, columns)
-
-    def _span(self, tile: int, size: int) -> tuple[int, int]:
-        start = tile * self.config.stride - self.margin
-        first, last = max(0, start - REACH), min(SIDE, start + self.window + REACH) - 1
-        scale = size / SIDE
-        reach = 0.0 if size == SIDE else CUBIC * max(1.0, scale)
-        low, high = (first + 0.5) * scale - 0.5 - reach, (last + 0.5) * scale - 0.5 + reach
-        return max(0, math.ceil(low)), min(size, math.floor(high) + 1)
-
-    def _weights(self) -> Float[Tensor, "tiles window"]:
-        """Return every tile's weights over its window, zero outside the radius and outside the image."""
-        margin, stride = self.margin, self.config.stride
-        places = torch.arange(self.window, dtype=torch.float64) + 0.5 - self.config.radius
-        distance = places[:, None].square() + places.square()
-        bump = torch.where(distance <= self.config.radius**2, torch.exp(-distance / 8), 0).flatten()
-        bumps = bump[None, :, None].expand(1, -1, self.tiles**2)
-        side = SIDE + 2 * margin
-        total = F.fold(bumps.contiguous(), (side, side), self.window, stride=stride)
-        inside = total[..., margin : margin + SIDE, margin : margin + SIDE]
-        share = F.unfold(F.pad(1 / inside, (margin, margin, margin, margin)), self.window, stride=stride)
-        return (bumps * share)[0].T.float()
+        (top, bottom), (left, right) = (
+            _span(first, first + tiles - 1, size) for first, size in zip((row, column), self.image[1:], strict=True)
+        )
+        return Box(top=top, bottom=bottom, left=left, right=right)
 
     def _vectors(self, gram: Float[Tensor, "pixels pixels"]) -> Tensor:
         """Return the kept right singular vectors of every tile, from the Gram matrix of the ranked pixels."""
-        margin, stride, window = self.margin, self.config.stride, self.window
-        padded = F.pad(gram.view(SIDE, SIDE, SIDE, SIDE), (margin, margin) * 4)
+        padded = F.pad(gram.view(SIDE, SIDE, SIDE, SIDE), (MARGIN, MARGIN) * 4)
         basis = torch.zeros_like(self.basis, device="cpu")
         for tile, weights in enumerate(self.weights.cpu().double()):
-            rows, columns = (slice(stride * corner, stride * corner + window) for corner in divmod(tile, self.tiles))
+            rows, columns = (slice(STRIDE * corner, STRIDE * corner + WINDOW) for corner in divmod(tile, TILES))
             inside = weights > 0
-            part = padded[rows, columns, rows, columns].reshape(window**2, window**2)[inside][:, inside]
+            part = padded[rows, columns, rows, columns].reshape(WINDOW**2, WINDOW**2)[inside][:, inside]
             spectrum, vectors = torch.linalg.eigh(part * weights[inside, None] * weights[inside])
             spectrum, vectors = spectrum.flip(0).clamp(min=0), vectors.flip(1)
-            kept = spectrum * len(spectrum) > self.config.threshold * spectrum.sum()
-            vectors = vectors[:, : self.config.modes][:, kept[: self.config.modes]]
+            kept = spectrum * len(spectrum) > THRESHOLD * spectrum.sum()
+            vectors = vectors[:, :MODES][:, kept[:MODES]]
             largest = vectors.gather(0, vectors.abs().argmax(dim=0, keepdim=True))
-            modes = basis[tile // self.tiles, tile % self.tiles, : vectors.shape[1]]
+            modes = basis[tile // TILES, tile % TILES, : vectors.shape[1]]
             modes[:, inside] = (vectors * largest.sign()).T.to(basis.dtype)
         return basis
 
@@ -249,6 +205,29 @@ class RankedPatches(nn.Module):
         if tuple(images.shape[1:]) != self.image:
             expected, given = (" × ".join(map(str, shape)) for shape in (self.image, images.shape[1:]))
             raise RGMError(f"the patches are of images of {expected}, but got {given}")
+
+
+def _span(tile: int, other: int, size: int) -> tuple[int, int]:
+    """Return the first pixel and the one after the last that tiles `tile` … `other` can change, along an axis."""
+    first = max(0, tile * STRIDE - MARGIN - REACH)
+    last = min(SIDE, other * STRIDE - MARGIN + WINDOW + REACH) - 1
+    scale = size / SIDE
+    reach = 0.0 if size == SIDE else CUBIC * max(1.0, scale)
+    low, high = (first + 0.5) * scale - 0.5 - reach, (last + 0.5) * scale - 0.5 + reach
+    return max(0, math.ceil(low)), min(size, math.floor(high) + 1)
+
+
+def _weights() -> Float[Tensor, "tiles window"]:
+    """Return every tile's weights over its window, zero outside the radius and outside the image."""
+    places = torch.arange(WINDOW, dtype=torch.float64) + 0.5 - RADIUS
+    distance = places[:, None].square() + places.square()
+    bump = torch.where(distance <= RADIUS**2, torch.exp(-distance / 8), 0).flatten()
+    bumps = bump[None, :, None].expand(1, -1, TILES**2)
+    side = SIDE + 2 * MARGIN
+    total = F.fold(bumps.contiguous(), (side, side), WINDOW, stride=STRIDE)
+    inside = total[..., MARGIN : MARGIN + SIDE, MARGIN : MARGIN + SIDE]
+    share = F.unfold(F.pad(1 / inside, (MARGIN, MARGIN, MARGIN, MARGIN)), WINDOW, stride=STRIDE)
+    return (bumps * share)[0].T.float()
 
 
 def _curve() -> Float[Tensor, " ranks"]:

@@ -3,10 +3,12 @@
 import torch
 from torch import Tensor
 
-from rgm.counting.config import RankedSymbols, Shape, SymbolConfig
+from rgm.counting.config import PixelValues, RankedSymbols, Shape, SymbolConfig
 from rgm.counting.edges import PixelsAndEdges
 from rgm.counting.leaves import Images, Leaves
-from rgm.counting.ranked import RankedPatches
+from rgm.counting.ranked import LEVELS, MODES, TILES, RankedPatches
+from rgm.counting.tree import Grid
+from rgm.counting.values import PixelLeaves
 from rgm.errors import RGMError
 from rgm.model.receptive import Box
 
@@ -17,9 +19,7 @@ class _RankedLeaves(Leaves):
     def __init__(self, image: Shape) -> None:
         super().__init__()
         self.patches = RankedPatches(image)
-        tiles, _, modes, levels = self.patches.values.shape
-        self.grid, self.levels = (tiles // 2, tiles // 2), levels
-        self.variates = 4 * modes
+        self.grid, self.variates, self.levels = (TILES // 2, TILES // 2), 4 * MODES, LEVELS
 
     def exists(self) -> Tensor:
         return _grouped(self.patches.exists[None])[:, 0]
@@ -43,22 +43,22 @@ class _RankedLeaves(Leaves):
         return torch.einsum("gkvl,glv->gkv", shares, values.to(shares.dtype))
 
     def decode(self, appearance: Tensor) -> Tensor:
-        rows, columns = self.grid
-        modes = self.variates // 4
-        tiles = appearance.unflatten(2, (2, 2, modes)).unflatten(0, (rows, columns))
-        return self.patches.decode(tiles.permute(2, 0, 3, 1, 4, 5).reshape(-1, 2 * rows, 2 * columns, modes))
+        tiles = appearance.unflatten(2, (2, 2, MODES)).unflatten(0, self.grid)
+        return self.patches.decode(tiles.permute(2, 0, 3, 1, 4, 5).reshape(-1, TILES, TILES, MODES))
 
     def field(self, row: int, column: int) -> Box:
-        corners = [self.patches.field(2 * row + down, 2 * column + across) for down in (0, 1) for across in (0, 1)]
-        tops, bottoms, lefts, rights = zip(*corners, strict=True)
-        return Box(top=min(tops), bottom=max(bottoms), left=min(lefts), right=max(rights))
+        return self.patches.field(2 * row, 2 * column, tiles=2)
 
 
-def leaves(config: SymbolConfig, image: Shape) -> Leaves:
-    """Return the leaves of a configuration."""
-    if isinstance(config, RankedSymbols):
-        return _RankedLeaves(image)
-    return PixelsAndEdges(image, config.side, pixel_weight=config.pixel_weight, edge_weight=config.edge_weight)
+def leaves(config: SymbolConfig, image: Shape, grid: Grid) -> Leaves:
+    """Return the leaves of a configuration; `grid` is that of z_1, which pixel values are divided among."""
+    match config:
+        case RankedSymbols():
+            return _RankedLeaves(image)
+        case PixelValues():
+            return PixelLeaves(image, grid, config.values)
+        case _:
+            return PixelsAndEdges(image, config.side, pixel_weight=config.pixel_weight, edge_weight=config.edge_weight)
 
 
 def _grouped(tiles: Tensor) -> Tensor:

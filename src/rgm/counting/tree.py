@@ -43,6 +43,14 @@ class Pairs(NamedTuple):
     shares: list[Float[Tensor, "cells n parents"]]
 
 
+class Expected(NamedTuple):
+    """Expected counts of a batch: p(root | x) and p(z_1 | x) of every image, and each link's pairs of states."""
+
+    root: Float[Tensor, "n roots"]
+    first: Float[Tensor, "cells n states"]
+    links: list[Tensor]
+
+
 @dataclass(frozen=True)
 class Tree:
     """p(z_ℓ | z_{ℓ+1}) of every cell below the root, `links[ℓ−1][child, parent state, child state]`.
@@ -80,6 +88,55 @@ class Tree:
             shares.insert(0, share)
             marginals.insert(0, above)
         return Pairs(marginals, shares)
+
+    def cavity(self, pairs: Pairs) -> Float[Tensor, "cells n states"]:
+        """Return p(z_1 = k | all other leaves) / p(leaf | all other leaves) of every cell, up to the leaf's scale."""
+        return torch.bmm(pairs.shares[0], self.links[0])
+
+    def expected(self, leaves: Log, log_roots: Float[Tensor, " roots"], roots: slice = EVERY) -> Expected:
+        """Return the expected counts of a batch given its leaves and log p(root): one pass up and one down."""
+        upward = self.up(leaves, roots)
+        root = (upward.root + log_roots).softmax(dim=1)
+        pairs = self.down(upward, root, roots)
+        links = [
+            expected_pairs(message, share, self._link(level, link, roots))
+            for level, (message, share, link) in enumerate(zip(upward.messages, pairs.shares, self.links, strict=True))
+        ]
+        return Expected(root, pairs.marginals[0], links)
+
+    def rates(
+        self,
+        upward: Upward,
+        pairs: Pairs,
+        root: Float[Tensor, "n roots"],
+        distortion: Float[Tensor, " n"],  # noqa: ARG002 - as for a forest
+    ) -> list[Float[Tensor, " n"]]:
+        """Return E[log p(z_ℓ | z_{ℓ+1}, x) − log p(z_ℓ | z_{ℓ+1})] of every level below the root, in nats."""
+        rates = []
+        for level, states in enumerate([*pairs.marginals[1:], root[None]]):
+            message = upward.messages[level]
+            here = (pairs.marginals[level] * safe_log(message.here)).sum(dim=(0, 2))
+            above = (states[self.parents(level)] * safe_log(message.above)).sum(dim=(0, 2))
+            rates.append(here - above)
+        return rates
+
+    def most_probable(
+        self, leaves: Log, log_roots: Float[Tensor, "#n roots"]
+    ) -> tuple[list[Int64[Tensor, "n _ _"]], Int64[Tensor, " n"], Float[Tensor, " n"]]:
+        """Return the most probable codes below the root, the root, and log max p(root, z, leaves): max–product."""
+        log, choices = leaves, []
+        for level, link in enumerate(self.links):
+            sent, choice = max_product(log, safe_log(link))
+            choices.append(choice)
+            log = sent.new_zeros(math.prod(self.grids[level + 1]), *sent.shape[1:])
+            log.index_add_(0, self.parents(level), sent)
+        found, root = (log[0] + log_roots).max(dim=1)
+        above = root[None]
+        codes: list[Tensor] = []
+        for level in range(len(self.links) - 1, -1, -1):
+            above = choices[level].gather(2, above[self.parents(level)][..., None])[..., 0]
+            codes.insert(0, above.T.contiguous().unflatten(1, self.grids[level]))
+        return codes, root, found
 
     def descend(
         self,
@@ -146,3 +203,16 @@ def parents(below: Grid, above: Grid) -> Int64[Tensor, " cells"]:
 def expected_pairs(message: Message, share: Tensor, link: Link) -> Link:
     """Return the expected counts of (parent state, child state) over a batch, for every cell; each cell's sum is n."""
     return torch.bmm(share.transpose(1, 2), message.here) * link
+
+
+def max_product(
+    log: Float[Tensor, "cells n states"], log_link: Float[Tensor, "cells parents states"]
+) -> tuple[Float[Tensor, "cells n parents"], Int64[Tensor, "cells n parents"]]:
+    """Return max_k (log_k + log p(k | parent)) for every state of the parent, and which k it is."""
+    found = [(log + log_link[:, state, None]).max(dim=2) for state in range(log_link.shape[1])]
+    return torch.stack([one.values for one in found], dim=2), torch.stack([one.indices for one in found], dim=2)
+
+
+def safe_log(values: Tensor) -> Tensor:
+    """Return log values, finite for 0."""
+    return values.clamp_min(torch.finfo(values.dtype).tiny).log()

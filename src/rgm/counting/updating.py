@@ -6,11 +6,13 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from rgm.counting.emission import expected_symbols
+from rgm.counting.emission import Emission, expected_symbols
 from rgm.counting.model import CountingRGM
-from rgm.counting.tree import expected_pairs
+from rgm.counting.stepwise import expected_totals
+from rgm.counting.tree import Tree, expected_pairs
 from rgm.data.images import to_unit
 from rgm.data.load import arrays_for
+from rgm.errors import RGMError
 
 PRECISION = 512.0
 """Precision β of the paper's rule, and the number of images its counts remember."""
@@ -23,7 +25,10 @@ def expected_counts(
 
     Each image adds one to each variate of each group, to each link and to the top: counts are conserved.
     """
-    tables, total = model.tables(), [torch.zeros_like(counts) for counts in model.counts]
+    tables = model.tables()
+    if not isinstance(tables.tree, Tree) or not isinstance(tables.weighted, Emission):
+        return expected_totals(model, images, labels)
+    total = [torch.zeros_like(counts) for counts in model.counts]
     symbols, *links, top = total
     for chunk, known in model.chunks(images, labels):
         read = model.symbols(chunk)
@@ -74,7 +79,12 @@ def selective_update(
 def update(
     model: CountingRGM, images: Float[Tensor, "n channels rows columns"], labels: Int64[Tensor, " n"], *, select: bool
 ) -> None:
-    """Add the expected counts of labelled images to a model's; with `select`, by `selective_update`."""
+    """Add the expected counts of labelled images to a model's; with `select`, by `selective_update`.
+
+    Raises RGMError for `select` with a model of pixel values, whose counts are smoothed together.
+    """
+    if select and model.has_values:
+        raise RGMError("the paper's rule selects counts of symbols, not of pixel values: leave `select` out")
     for counts, more in zip(model.counts, expected_counts(model, images, labels), strict=True):
         if not select:
             counts += more

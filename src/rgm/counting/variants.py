@@ -5,10 +5,17 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from rgm.counting.config import CountingConfig, CountingLevel
-from rgm.counting.leaves import Images, Leaves
+from rgm.counting.config import CountingConfig
+from rgm.counting.forest import Forest
 from rgm.counting.model import CountingRGM
+from rgm.counting.posterior import Visible
+from rgm.counting.tree import Tree, Upward
+from rgm.model.generative import Codes, Images
 from rgm.model.receptive import Box
+from rgm.model.stored import Level
+
+FIRM = 1e6
+"""Counts of a marginal that smoothing leaves as it is."""
 
 
 def factorised(model: CountingRGM) -> CountingRGM:
@@ -19,67 +26,55 @@ def factorised(model: CountingRGM) -> CountingRGM:
     """
     tables, classes = model.tables(), model.num_classes
     share = tables.top[None]  # p(state | class) on a level: (cells, classes, states)
-    for level in range(len(model.grids) - 2, -1, -1):
-        link = tables.tree.links[level]
-        share = torch.bmm(share[tables.tree.parents(level)], link)
+    match tables.tree:
+        case Forest():
+            share = share @ tables.tree.marginals()
+        case Tree():
+            for level in range(len(model.grids) - 2, -1, -1):
+                link = tables.tree.links[level]
+                share = torch.bmm(share[tables.tree.parents(level)], link)
     first, *_, concept = model.config.levels
-    root = CountingLevel(grid=(1, 1), states=classes)
-    found = CountingRGM(replace(model.config, levels=(first, root, concept))).to(share)
+    root = Level(grid=(1, 1), states=classes)
+    found = CountingRGM(replace(model.config, levels=(first, root, concept), structure="blocks")).to(share)
     found.leaves.load_state_dict(model.leaves.state_dict())
     symbols, links, top = found.counts
     symbols.copy_(model.counts[0])
-    links.copy_(share)
-    top.copy_(torch.eye(classes))
+    links.copy_(share * (FIRM if model.has_values else 1))
+    top.copy_(torch.eye(classes) * (FIRM if model.has_values else 1))
     return found.eval()
 
 
 class Scattered(CountingRGM):
     """A model of images with one fixed permutation of pixels: as many codes and bits, without spatial structure."""
 
+    order: Tensor
+
     def __init__(self, config: CountingConfig, *, seed: int) -> None:
         super().__init__(config)
         pixels = config.image[1] * config.image[2]
-        order = torch.randperm(pixels, generator=torch.Generator().manual_seed(seed))
-        self.leaves = _Shuffled(self.leaves, order, config.image)
+        self.register_buffer("order", torch.randperm(pixels, generator=torch.Generator().manual_seed(seed)))
+        self.leaves.disjoint = False
+
+    def fit_symbols(self, images: Images) -> None:
+        """Fit the parameters of the symbols, if there are any."""
+        super().fit_symbols(_permuted(images, self.order))
+
+    def symbols(self, images: Images) -> Tensor:
+        """Return the symbols of permuted images."""
+        return super().symbols(_permuted(images, self.order))
+
+    def upward(self, images: Images, *, likelihood: bool = False, visible: Visible | None = None) -> Upward:
+        """Return the upward pass of one batch."""
+        mask = None if visible is None else _permuted(visible, self.order)
+        return super().upward(images, likelihood=likelihood, visible=mask)
+
+    def decoder_field(self, row: int, column: int) -> Box:
+        """Return the pixels that a cell of z_1 can change: they may be anywhere."""
+        return self.encoder_field(row, column)
+
+    def _decode(self, z1: Codes) -> Images:
+        return _permuted(super()._decode(z1), self.order.argsort())
 
 
-class _Shuffled(Leaves):
-    """Leaves of images with permuted pixels."""
-
-    def __init__(self, inner: Leaves, order: Tensor, image: tuple[int, int, int]) -> None:
-        super().__init__()
-        self.inner, self.image = inner, image
-        self.grid, self.variates, self.levels = inner.grid, inner.variates, inner.levels
-        self.register_buffer("order", order)
-        self.register_buffer("back", order.argsort())
-
-    def weights(self) -> Tensor:
-        return self.inner.weights()
-
-    def likelihood_weights(self) -> Tensor:
-        return self.inner.likelihood_weights()
-
-    def exists(self) -> Tensor:
-        return self.inner.exists()
-
-    def fit(self, images: Images) -> None:
-        self.inner.fit(self._permuted(images, "order"))
-
-    def read(self, images: Images) -> Tensor:
-        return self.inner.read(self._permuted(images, "order"))
-
-    def visible_symbols(self, visible: Tensor) -> Tensor:
-        return self.inner.visible_symbols(self._permuted(visible, "order"))
-
-    def appearance(self, shares: Tensor) -> Tensor:
-        return self.inner.appearance(shares)
-
-    def decode(self, appearance: Tensor) -> Tensor:
-        return self._permuted(self.inner.decode(appearance), "back")
-
-    def field(self, row: int, column: int) -> Box:  # noqa: ARG002 - anywhere
-        _, rows, columns = self.image
-        return Box.of(0, 0, rows, columns)
-
-    def _permuted(self, images: Tensor, order: str) -> Tensor:
-        return images.flatten(-2)[..., getattr(self, order)].unflatten(-1, images.shape[-2:])
+def _permuted(images: Tensor, order: Tensor) -> Tensor:
+    return images.flatten(-2)[..., order].unflatten(-1, images.shape[-2:])

@@ -23,7 +23,7 @@ from rgm.data.folder import File, Listing, Pixels, image_size, read_images
 from rgm.data.images import ImageSet, Split
 from rgm.errors import RGMError
 from rgm.runtime.progress import StepRecord, Watch
-from rgm.storage.files import writable_folder, write_json
+from rgm.storage.files import own_folder, write_json
 
 log = logging.getLogger("rgm")
 
@@ -73,10 +73,7 @@ def is_cache(folder: Path) -> bool:
 
 
 def open_cache(folder: Path, split: Split) -> ImageSet:
-    """Return a split of a cache, with its pixels read from disk on access.
-
-    Raises RGMError where it is incomplete.
-    """
+    """Return a split of a cache, its pixels read from disk on access; raise RGMError where it is incomplete."""
     part = _header(folder / split / HEADER)
     if part.sha256 is None:
         raise RGMError(f"{folder} is incomplete: resume it with the same `rgm cache … --out {folder}`")
@@ -102,8 +99,7 @@ def open_cache(folder: Path, split: Split) -> ImageSet:
 
 
 def build_cache(
-    name: str,
-    source: str,
+    root: Path,
     listings: dict[Split, Listing],
     out: Path,
     *,
@@ -112,7 +108,7 @@ def build_cache(
     skip_damaged: bool = False,
     watch: Watch = lambda _: None,
 ) -> None:
-    """Decode images into a cache, block by block; an interrupted cache is verified and resumed.
+    """Decode a folder's images into a cache, block by block; an interrupted cache is verified and resumed.
 
     `size` and `pixels` as in `rgm.data.folder.read_images`. Raises RGMError where disk space does not suffice, before
     any work, and for an image that cannot be read, with its name; `skip_damaged` skips such images.
@@ -120,7 +116,8 @@ def build_cache(
     height, width = size or image_size(listings["train"].paths[0])
     shape = (pixels.channels, height, width)
     count = sum(len(listing.paths) for listing in listings.values())
-    writable_folder(out)
+    names = [f"{split}/{file}" for split in listings for file in (HEADER, "images.u8", "labels.i64")]
+    own_folder(out, names, lambda out: any(out.glob(f"*/{HEADER}")), "a cache")
     done = sum(path.stat().st_size for path in out.glob("*/images.u8"))
     needed, free = count * (math.prod(shape) + 8) - done, shutil.disk_usage(out).free
     if needed > free:
@@ -133,8 +130,8 @@ def build_cache(
     for split, listing in listings.items():
         fresh = Part(
             version=VERSION,
-            name=name,
-            source=source,
+            name=root.resolve().name,
+            source=f"the folder {root}",
             listing=hashlib.sha256("\n".join(map(str, listing.paths)).encode()).hexdigest(),
             shape=shape,
             classes=listing.classes,

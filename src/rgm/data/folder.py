@@ -1,12 +1,14 @@
 """A folder of images: one subfolder per class, optionally under `train/` and `test/`, or images without classes."""
 
 import io
+import logging
 import warnings
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Protocol, get_args, runtime_checkable
 
@@ -20,10 +22,17 @@ from rgm.data.images import Split
 from rgm.data.split import stratified
 from rgm.errors import RGMError
 
+log = logging.getLogger("rgm")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 FORMATS = "PNG, JPEG, WebP, BMP, TIFF and GIF (its first frame) are read"
-ALIASES = {"val": "validation", "valid": "validation", "dev": "validation"}
-"""Other names of the folder of a split."""
+SPLITS: dict[str, Split] = {
+    "train": "train",
+    "training": "train",
+    "test": "test",
+    "testing": "test",
+    **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
+}
+"""Splits by the names of their folders and shards, in any letter case."""
 MARKERS = (".rgm", "model.safetensors", "store.json")
 """Files by which a folder that rgm wrote is known: it holds no data."""
 GROUND_SAMPLE, DARK = 1000, 64.0
@@ -59,38 +68,46 @@ def list_split(root: Path, split: Split, *, seed: int) -> Listing:
     in their classes.
     """
     own = _splits(root)
-    train = _list(own.pop("train", root))
+    place, aside = own.pop("train", root), own.values()
+    train = _list(place, aside)
+    if place != root:
+        missed = Counter[str]()
+        loose = _images((path for path in _visible(root) if path not in (place, *aside)), missed)
+        train = replace(train, ignored=in_words(missed + _loose(loose)) or train.ignored)
     if split not in own:
         return divided(train, own, split, seed)
     found = _list(own[split])
     if found.classes != train.classes:
         odd = sorted(set(found.classes) ^ set(train.classes))
-        raise RGMError(f"{own[split]} and {root / 'train'} differ in their classes: {', '.join(odd)}")
+        raise RGMError(f"{own[split]} and {place} differ in their classes: {', '.join(odd)}")
     return found
 
 
 def every_image(root: Path) -> Iterator[File]:
     """Yield the images of all splits, as far as they can be listed."""
-    for place in {"train": root, **_splits(root)}.values():
+    own = _splits(root)
+    for place in {"train": root, **own}.values():
         with suppress(RGMError):
-            yield from _list(place).paths
+            yield from _list(place, own.values()).paths
 
 
 def _splits(root: Path) -> dict[Split, Path]:
-    """Return the folders of splits by name; none where `train/` is a class (as in bus, car, train), or absent.
+    """Return the folders of splits; among classes (as in bus, car, train) neither `train/` nor a `test/` of images.
 
     Raises RGMError for two folders of one split.
     """
-    inside = {path.name: path for path in root.iterdir() if path.is_dir() and not _is_passed_over(path)}
-    splits = [name for name in inside if ALIASES.get(name, name) in get_args(Split)]
-    if "train" not in inside or not ("test" in inside or len(splits) == len(inside)):
-        return {}
+    inside = [path for path in _visible(root) if path.is_dir() and not _is_passed_over(path)]
     found: dict[Split, Path] = {}
-    for name in splits:
-        split: Split = ALIASES.get(name, name)  # type: ignore[assignment]
+    for path in inside:
+        split = SPLITS.get(path.name.lower())
         if split in found:
-            raise RGMError(f"{found[split]} and {inside[name]} are both the {split} split: keep one of them")
-        found[split] = inside[name]
+            raise RGMError(f"{found[split]} and {path} are both the {split} split: keep one of them")
+        if split:
+            found[split] = path
+    if len(inside) > len(found) and not {"train", "test"} <= found.keys():
+        found.pop("train", None)
+        if "test" in found and not any(path.is_dir() for path in found["test"].iterdir()):
+            del found["test"]
     return found
 
 
@@ -105,31 +122,35 @@ def _is_ours(folder: Path) -> bool:
     return folder.is_dir() and any((folder / name).is_file() for name in MARKERS)
 
 
-def _list(folder: Path) -> Listing:
-    visible = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+def _visible(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+
+
+def _list(folder: Path, aside: Collection[Path] = ()) -> Listing:
+    """Return the images of a folder, without those of the folders `aside`."""
+    visible = [path for path in _visible(folder) if path not in aside]
     classes = [path for path in visible if path.is_dir() and not _is_passed_over(path)]
     ignored = Counter[str]()
     if not classes:
         images = _images(visible, ignored)
         if not images:
             raise RGMError(f"{folder} holds no images, and no folders of them{_instead(ignored)}")
-        return Listing(paths=images, labels=None, classes=(), ignored=_in_words(ignored))
+        return Listing(paths=images, labels=None, classes=(), ignored=in_words(ignored))
     if all(path.name.isdecimal() for path in classes):
         classes.sort(key=lambda path: (int(path.name), path.name))
-    loose = [path for path in visible if not path.is_dir()]
-    ignored.update(f"image beside the class folders ({path.suffix})" for path in _images(loose, ignored))
+    ignored += _loose(_images((path for path in visible if not path.is_dir()), ignored))
     paths: list[Path] = []
     labels: list[int] = []
     for label, place in enumerate(classes):
         missed = Counter[str]()
-        inside = _images(sorted(path for path in place.iterdir() if not path.name.startswith(".")), missed)
+        inside = _images(_visible(place), missed)
         if not inside:
             raise RGMError(f"the class folder {place} holds no images{_instead(missed)}")
         paths += inside
         labels += [label] * len(inside)
         ignored += missed
     names = tuple(path.name for path in classes)
-    return Listing(paths=tuple(paths), labels=tuple(labels), classes=names, ignored=_in_words(ignored))
+    return Listing(paths=tuple(paths), labels=tuple(labels), classes=names, ignored=in_words(ignored))
 
 
 def _images(paths: Iterable[Path], ignored: Counter[str]) -> tuple[Path, ...]:
@@ -147,13 +168,27 @@ def _images(paths: Iterable[Path], ignored: Counter[str]) -> tuple[Path, ...]:
     return tuple(found)
 
 
-def _in_words(ignored: Counter[str]) -> str:
+def _loose(images: Iterable[Path]) -> Counter[str]:
+    """Count images that are in no class folder, where there are some."""
+    return Counter(f"loose {path.suffix} image" for path in images)
+
+
+@lru_cache(maxsize=256)
+def warn_once(message: str) -> None:
+    """Log a warning, but not again for every split."""
+    log.warning("%s", message)
+
+
+def in_words(ignored: Counter[str]) -> str:
+    """Return what was left out, by its kinds."""
     return ", ".join(f"{count:,} {kind}{'s' if count > 1 else ''}" for kind, count in sorted(ignored.items()) if count)
 
 
 def _instead(ignored: Counter[str]) -> str:
     """Return what a folder without images holds, and what to do about it."""
-    found = _in_words(ignored)
+    found = in_words(ignored)
+    if ignored["folder"]:
+        return f", but {found}: name the folder whose folders are the classes"
     return f", but {found}: {FORMATS}, convert the others" if found else f": fill it, or remove it ({FORMATS})"
 
 
@@ -248,6 +283,8 @@ def _open(path: File) -> Iterator[Image.Image]:
     try:
         with Image.open(io.BytesIO(path.read_bytes())) as image:
             yield image
+    except RGMError:
+        raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise RGMError(f"{path} claims to be larger than an image should be: {error}") from error
     except (OSError, ValueError, SyntaxError, EOFError) as error:
@@ -260,7 +297,7 @@ def _is_transparent(image: Image.Image) -> bool:
 
 def _is_grey(path: File) -> bool:
     with _open(path) as image:
-        return image.mode in ("1", "L", "LA", "I;16", "I")
+        return image.mode in ("1", "L", "LA", "F") or image.mode.startswith("I")
 
 
 def _ink(path: File) -> float | None:
@@ -275,11 +312,19 @@ def _ink(path: File) -> float | None:
     return None
 
 
+def _as_bytes(values: np.ndarray, path: File) -> np.ndarray:
+    """Return 16-bit grey values, of which the upper byte is kept, or floats in [0, 1] as bytes."""
+    low, high, most = float(values.min()), float(values.max()), 1 if values.dtype.kind == "f" else 65535
+    if not (low >= 0 and high <= most):
+        raise RGMError(f"{path} has values of {low:g} … {high:g}: grey values lie in 0 … 65535, floats in 0 … 1")
+    return (values // 256 if most > 1 else (255 * values).round()).astype(np.uint8)
+
+
 def _decode(path: File, size: tuple[int, int] | None, pixels: Pixels) -> np.ndarray:
     with _open(path) as opened:
         image: Image.Image = ImageOps.exif_transpose(opened)
-        if image.mode.startswith("I"):  # 16-bit grey: keep the upper byte
-            image = Image.fromarray((np.asarray(image) // 256).astype(np.uint8))
+        if image.mode[0] in "IF":
+            image = Image.fromarray(_as_bytes(np.asarray(image), path))
         if _is_transparent(image):
             layer, ground = image.convert("RGBA"), pixels.ground
             image = Image.alpha_composite(Image.new("RGBA", layer.size, (ground, ground, ground, 255)), layer)

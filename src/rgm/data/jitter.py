@@ -15,10 +15,7 @@ Pose = Float[Tensor, "batch 4"]
 
 
 def jitter(images: Images, generator: Source, *, strength: float = 1.0) -> Images:
-    """Return each image rotated by up to 12°, scaled by up to 12 %, and shifted by up to 8 % of its side.
-
-    `strength` multiplies all three.
-    """
+    """Return each image rotated by up to 12°, scaled by 12 % and shifted by 8 % of its side, all times `strength`."""
     return affine(images, strength * random_affine(len(images), generator, images.device))
 
 

@@ -21,18 +21,20 @@ from rgm.data.names import DATA_NAMES
 from rgm.data.split import held_out, largest_label, stratified
 from rgm.errors import RGMError, unknown
 from rgm.runtime.progress import Watch
-from rgm.runtime.seeds import as_seed
+from rgm.runtime.seeds import as_seed, whole
 
 log = logging.getLogger("rgm")
 
 LARGEST = 4096
 """Maximum side of resized images, in pixels."""
+DARKEST = 32
+"""Images without a brighter pixel are said to be so: 12 bits of 16, or 0 and 1."""
 DIGITS_SHARES = (0.7, 0.1, 0.2)
 """The embedded digits' shares of training, validation and test."""
 
 
 def load_data(
-    name: str = "auto",
+    name: str | Path = "auto",
     split: Split = "train",
     *,
     data_dir: str | Path | None = None,
@@ -51,10 +53,10 @@ def load_data(
         raise unknown("split", split, get_args(Split))
     if channels not in (None, 1, 3):
         raise RGMError(f"images have 1 or 3 channels, but {channels} were requested")
-    shape = (size, size) if isinstance(size, int) else size
-    if shape is not None and not 4 <= min(shape) <= max(shape) <= LARGEST:
-        requested = " × ".join(map(str, shape))
-        raise RGMError(f"images need 4 to {LARGEST:,} pixels a side, but a size of {requested} was requested")
+    shape = (
+        None if size is None else _sides(*size) if isinstance(size, tuple) and len(size) == 2 else _sides(size, size)
+    )
+    name = str(name)
     place, divided_by = None if data_dir is None else Path(data_dir), as_seed(seed)
     if name == "auto":
         place = _automatic(place, os.environ.get("RGM_DATA_DIR"), str(cache_dir("mnist")))
@@ -68,6 +70,11 @@ def load_data(
     else:
         raise unknown("data set", name, [*DATA_NAMES, "a folder of images"])
     return _fitted(found, shape, channels)
+
+
+def _sides(*sides: Any) -> tuple[int, int]:
+    height, width = (whole(side, "the side of an image in pixels", 4, LARGEST) for side in sides)
+    return height, width
 
 
 def natural_size(data: str, preset: str, side: int | None) -> int | None:
@@ -137,13 +144,21 @@ def _folder(root: Path, split: Split, size: tuple[int, int] | None, channels: in
             )
         return cached
     listing = listed(root, split, seed=seed)
-    kind = shards if any(root.glob("*.tar")) else folder
+    kind = shards if shards.tars(root) else folder
     pixels = folder.pixels_of(kind.every_image(root), channels)  # of the whole folder, not of a split
     images = folder.read_images(listing.paths, size=size, pixels=pixels)
     if len(images) > 1 and bool((images == images[:, :, :1, :1]).all()):
         log.warning("every image of %s (%s) is of one flat colour: is their transparency what shows them?", root, split)
+    elif (brightest := int(images.max())) < DARKEST:
+        log.warning("no pixel of %s (%s) is above %d of 255: are its values of another range?", root, split, brightest)
     labels = None if listing.labels is None else torch.tensor(listing.labels)
     return image_set(root.resolve().name, split, images, labels, listing.classes, f"the folder {root}")
+
+
+def apart(data: str | Path, out: Path) -> None:
+    """Raise RGMError for an output folder that is the data's own: what is written there would be read as data."""
+    if str(data) not in DATA_NAMES and Path(data).exists() and out.exists() and out.samefile(data):
+        raise RGMError(f"{out} is the folder of the images: give another with --out, such as {out / 'rgm'}")
 
 
 def listed(root: Path, split: Split, *, seed: int = 0, skip_damaged: bool = False) -> folder.Listing:
@@ -151,20 +166,15 @@ def listed(root: Path, split: Split, *, seed: int = 0, skip_damaged: bool = Fals
     if not root.is_dir():
         raise RGMError(f"no folder of images at {root}")
     try:
-        if any(root.glob("*.tar")):
+        if shards.tars(root):
             found = shards.list_shards(root, split, seed=seed, skip_damaged=skip_damaged)
         else:
             found = folder.list_split(root, split, seed=seed)
         if found.ignored:
-            _warn_once(f"left out of {root}: {found.ignored} ({folder.FORMATS})")
+            folder.warn_once(f"left out of {root}: {found.ignored} ({folder.FORMATS})")
         return found
     except OSError as error:
         raise RGMError(f"cannot read the folder {error.filename or root}: {error.strerror or error}") from error
-
-
-@lru_cache(maxsize=256)
-def _warn_once(message: str) -> None:
-    log.warning("%s", message)
 
 
 def cache_images(
@@ -180,22 +190,15 @@ def cache_images(
 
     Raises RGMError as `load_data` does, and where disk space does not suffice.
     """
-    if size is not None and not 4 <= size <= LARGEST:
-        raise RGMError(f"images need 4 to {LARGEST:,} pixels a side, but a size of {size} was requested")
+    shape = None if size is None else _sides(size, size)
+    if is_cache(root):
+        raise RGMError(f"{root} is a cache already: every --data takes it")
+    apart(root, out)
     listings: dict[Split, folder.Listing] = {
         split: listed(root, split, skip_damaged=skip_damaged) for split in get_args(Split)
     }
     pixels = folder.pixels_of((path for listing in listings.values() for path in listing.paths), channels)
-    build_cache(
-        root.resolve().name,
-        f"the folder {root}",
-        listings,
-        out,
-        size=None if size is None else (size, size),
-        pixels=pixels,
-        skip_damaged=skip_damaged,
-        watch=watch,
-    )
+    build_cache(root, listings, out, size=shape, pixels=pixels, skip_damaged=skip_damaged, watch=watch)
 
 
 def _fitted(data: ImageSet, size: tuple[int, int] | None, channels: int | None) -> ImageSet:
@@ -243,7 +246,7 @@ def from_arrays(images: Any, labels: Any = None, *, name: str = "arrays", split:
     `images`: (n, height, width) or (n, channels, height, width), uint8 or floats in [0, 1]; `labels`: (n,) integers
     from 0. Bytes are shared with the caller's array where possible. Raises RGMError for anything else.
     """
-    pixels = _tensor(images, "images")
+    pixels = as_tensor(images, "images")
     if pixels.ndim == 3:
         pixels = pixels[:, None]
     if pixels.ndim != 4 or pixels.numel() == 0 or pixels.shape[1] not in (1, 3):
@@ -252,6 +255,7 @@ def from_arrays(images: Any, labels: Any = None, *, name: str = "arrays", split:
             f"no axis empty, but have {tuple(pixels.shape)}"
         )
     if pixels.is_floating_point():
+        pixels = pixels.float()
         low, high = float(pixels.min()), float(pixels.max())
         if not (low >= 0 and high <= 1):
             raise RGMError(f"images of floats must lie in [0, 1], but range over {low:g} … {high:g}")
@@ -260,25 +264,23 @@ def from_arrays(images: Any, labels: Any = None, *, name: str = "arrays", split:
         raise RGMError(f"images must be uint8 or floats in [0, 1], but are {pixels.dtype}")
     if labels is None:
         return image_set(name, split, pixels, None, (), "the user's own arrays")
-    targets = _tensor(labels, "labels")
+    targets = as_tensor(labels, "labels")
     if targets.is_floating_point() or targets.is_complex() or targets.shape != (len(pixels),):
         raise RGMError(
             f"labels must be {len(pixels)} whole numbers, one per image, but are {targets.dtype} of shape "
             f"{tuple(targets.shape)}"
         )
-    targets = targets.long()  # the unsigned types have no minimum
-    if int(targets.min()) < HIDDEN:
-        raise RGMError(
-            f"labels count from 0, or are {HIDDEN} where they are not known, but the least is {int(targets.min())}"
-        )
+    low, high = int(targets.numpy().min()), int(targets.numpy().max())  # PyTorch's unsigned types have no minimum
+    if low < HIDDEN:
+        raise RGMError(f"labels count from 0, or are {HIDDEN} where they are not known, but the least is {low}")
     most = largest_label(len(pixels))
-    if int(targets.max()) > most:
+    if high > most:
         raise RGMError(
-            f"the label of image {int(targets.argmax())} is {int(targets.max()):,}, out of proportion to "
+            f"the label of image {int(targets.numpy().argmax())} is {high:,}, out of proportion to "
             f"{len(pixels):,} images: labels are class numbers from 0, here up to {most:,}"
         )
-    classes = tuple(str(label) for label in range(int(targets.max()) + 1))
-    return image_set(name, split, pixels, targets, classes, "the user's own arrays")
+    classes = tuple(str(label) for label in range(high + 1))
+    return image_set(name, split, pixels, targets.long(), classes, "the user's own arrays")
 
 
 def arrays_for(
@@ -301,9 +303,10 @@ def arrays_for(
     return data
 
 
-def _tensor(values: Any, what: str) -> Tensor:
+def as_tensor(values: Any, what: str) -> Tensor:
+    """Return the user's own tensor or array as a tensor on the CPU; raise RGMError for anything else."""
     if isinstance(values, Tensor):
-        return values.detach().cpu()
+        return values.detach().cpu().to_dense()
     try:
         array = np.asarray(values)
         # PyTorch takes neither foreign byte orders nor reversed axes, and warns of read-only arrays.

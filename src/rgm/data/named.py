@@ -195,10 +195,7 @@ def _short(error: Exception) -> str:
 def read_files(
     known: NamedSet, folder: Path, *, test: bool
 ) -> tuple[UInt8[Tensor, "n 1 height width"], Int64[Tensor, " n"]]:
-    """Return the images and labels of the training or the test files.
-
-    Raises RGMError for damaged files, or images and labels that disagree.
-    """
+    """Return the images and labels of the training or test files; raise RGMError for damaged or mismatched files."""
     stems = _STEMS[2:] if test else _STEMS[:2]
     paths = [found for stem in stems if (found := _file(folder, stem))]
     images, labels = read_idx(paths[0]), read_idx(paths[1])

@@ -17,11 +17,11 @@ from rgm.model.results import Inference
 class CodeAtlas:
     """The patches of each code, in [0, 1].
 
-    `seen` is the mean of the patches that were given the code (blank where `counts` is 0); `decoded` is the
-    middle patch of an image whose every cell has the code.
+    `encoded` is the mean of the patches that are encoded as it (blank where `counts` is 0); `decoded` is the middle
+    patch of an image whose every cell has the code.
     """
 
-    seen: Float[Tensor, "states channels side_y side_x"]
+    encoded: Float[Tensor, "states channels side_y side_x"]
     decoded: Float[Tensor, "states channels side_y side_x"]
     counts: Int64[Tensor, " states"]
 
@@ -68,11 +68,7 @@ def abstraction(split: SplitInference) -> Abstraction:
         split=split,
         images=images[examples],
         labels=None if data.labels is None else data.labels[examples],
-        inference=Inference(
-            codes=tuple(codes[examples] for codes in inference.codes),
-            concept=inference.concept[examples],
-            reconstruction=inference.reconstruction[examples],
-        ),
+        inference=inference.map(lambda values: values[examples]),
         atlas=code_atlas(split.model, images, inference.z1),
     )
 
@@ -91,8 +87,8 @@ def code_atlas(
     )
     counts = torch.bincount(z1.flatten(), minlength=model.latent_dim)
     sums = torch.zeros(model.latent_dim, patches.shape[1]).index_add_(0, z1.flatten(), patches)
-    seen = (sums / counts.clamp_min(1)[:, None]).reshape(-1, channels, side_y, side_x)
-    return CodeAtlas(seen=seen, decoded=decoded_codes(model), counts=counts)
+    encoded = (sums / counts.clamp_min(1)[:, None]).reshape(-1, channels, side_y, side_x)
+    return CodeAtlas(encoded=encoded, decoded=decoded_codes(model), counts=counts)
 
 
 def decoded_codes(model: RGM) -> Float[Tensor, "states channels side_y side_x"]:

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from rgm.counting.model import CountingRGM
 from rgm.data.images import ImageSet
-from rgm.evaluation.rates import BATCH, code_rate_bits
+from rgm.evaluation.information import BATCH, code_rate_bits
 from rgm.evaluation.split import SplitInference
 from rgm.evaluation.statistics import Estimate, PerImage, bootstrap_mean
 from rgm.model.generative import RGM
@@ -22,7 +23,8 @@ class Evaluation:
     the first `importance_images` images. Nats are those of the model's likelihood, which `pixels` names: with a
     Gaussian, of a density over grey values in [0, 1]; with a Bernoulli, of a probability of images that were made
     black and white once, at random. Where it took grey values as they are, the bound's unit says that it is a loss.
-    Everything but the bound is of the grey images. `rate_bits` is the cost of z_1 under the prior, its hard codes and
+    Everything but the bound is of the grey images; `negative_log_likelihood_nats` is of exact models of 8-bit pixels.
+    `rate_bits` is the cost of z_1 under the prior, its hard codes and
     the concept that the model reads; `rate_ratio` that of this split over that of as many training images.
     """
 
@@ -35,6 +37,7 @@ class Evaluation:
     importance_images: int
     samples: int
     bits_per_dimension: Estimate
+    negative_log_likelihood_nats: Estimate | None
     squared_error: Estimate
     rate_bits: Estimate
     rate_ratio: Estimate
@@ -74,6 +77,7 @@ def evaluate(
         bits_per_dimension=bootstrap_mean(
             totals / (math.log(2) * few[0].numel()), unit.replace("nats", "bits per dimension")
         ),
+        negative_log_likelihood_nats=bootstrap_mean(totals, "nats") if _is_exact(model) else None,
         squared_error=split.squared_error.estimate(),
         rate_bits=bootstrap_mean(bits, "bits"),
         rate_ratio=PerImage(parts=bits[: len(compared)], wholes=compared, unit="ratio").estimate(),
@@ -84,6 +88,11 @@ def evaluate(
         concept_accuracy=None if split.concept_right is None else split.concept_right.estimate(),
         calibration_error=split.calibration_error,
     )
+
+
+def _is_exact(model: RGM) -> bool:
+    """Return whether the free energy of a model is −log p(x) of 8-bit pixels itself."""
+    return isinstance(model, CountingRGM) and model.is_eight_bit
 
 
 @torch.no_grad()

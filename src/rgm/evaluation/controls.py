@@ -5,8 +5,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Int64
-from torch import Tensor
 
 from rgm.counting import variants as trees
 from rgm.counting.config import CountingConfig
@@ -14,9 +12,10 @@ from rgm.counting.fitting import Recipe as CountingRecipe
 from rgm.counting.fitting import default_recipe, learner
 from rgm.counting.learning import EMRecipe
 from rgm.counting.model import CountingRGM
+from rgm.counting.stepwise import StepwiseRecipe
 from rgm.data.images import ImageSet, to_unit
 from rgm.evaluation.measurements import PROPERTIES, Property, SampleSizes
-from rgm.evaluation.sample_quality import Sampler
+from rgm.evaluation.sample_quality import Labels, Sampler
 from rgm.model.config import ModelConfig
 from rgm.model.decoder import DenseDecoder
 from rgm.model.estimator import Gumbel, VectorQuantised
@@ -27,49 +26,34 @@ from rgm.model.results import Samples
 from rgm.model.spatial import SpatialRGM
 from rgm.runtime.progress import Watch
 from rgm.training.loop import train as trained
-from rgm.training.recipe import Recipe, Stage, Weights
+from rgm.training.recipe import PRIOR, Recipe, Stage, codes_stage
 
 TEST_IMAGES, SIZES = 2_000, SampleSizes(samples=600, cells=64, concepts=512)
 """Test images, samples and changes on which a control is judged: at most so many."""
 FLAT_IMAGES = 5_000
 """Training images of the counted model without a grid, which is learned again: at most so many."""
-Concepts = int | Int64[Tensor, " n"]
 
 
 @dataclass(frozen=True)
-class Shuffled:
+class Shuffled(Sampler):
     """A model that samples the next concept: its samples are as good, but not of the requested concept."""
 
-    model: RGM
-
-    @property
-    def device(self) -> torch.device:
-        """Where the model draws."""
-        return self.model.device
-
-    def sample(self, concept: Concepts, count: int = 1, *, generator: torch.Generator | None = None) -> Samples:
+    def sample(self, concept: Labels, count: int = 1, *, generator: torch.Generator | None = None) -> Samples:
         """Return samples of the next concepts under the names of those requested."""
-        requested = torch.as_tensor(concept).reshape(-1)
-        drawn = self.model.sample((requested + 1) % self.model.num_classes, count, generator=generator)
-        return replace(drawn, concept=requested.repeat_interleave(count))
+        drawn = self.model.sample((concept + 1) % self.model.num_classes, count, generator=generator)
+        return replace(drawn, concept=concept.repeat_interleave(count))
 
 
 @dataclass(frozen=True)
-class Memoriser:
+class Memoriser(Sampler):
     """A model that replays the codes of training images: they are recognised, and nothing about them is new."""
 
-    model: RGM
     train: ImageSet
 
-    @property
-    def device(self) -> torch.device:
-        """Where the model decodes."""
-        return self.model.device
-
-    def sample(self, concept: Concepts, count: int = 1, *, generator: torch.Generator | None = None) -> Samples:
+    def sample(self, concept: Labels, count: int = 1, *, generator: torch.Generator | None = None) -> Samples:
         """Return training images of each concept, decoded from their codes."""
         assert self.train.labels is not None
-        requested = torch.as_tensor(concept).reshape(-1).cpu().repeat_interleave(count)
+        requested = concept.cpu().repeat_interleave(count)
         picked = torch.empty_like(requested)
         for label in requested.unique():
             places = (self.train.labels == label).nonzero().flatten()
@@ -82,73 +66,45 @@ class Memoriser:
 
 def untrained(model: RGM, *, seed: int) -> RGM:
     """Return a model of the same configuration that has learned nothing."""
-    match model:
-        case SpatialRGM():
-            return _fresh(model.config, seed).eval()
-        case CountingRGM():
-            with _seeded(seed):
-                return CountingRGM.from_config(model.config).eval()
-        case _:
-            raise _no_control("untrained", model)
+    with _seeded(seed):
+        return type(model).from_config(model.config).eval()
 
 
 def factorised(model: RGM, train: ImageSet, *, seed: int, watch: Watch = lambda _: None) -> RGM:
     """Return the model with a prior over z_{L−1} that draws every cell on its own, trained on the model's codes."""
-    match model:
-        case SpatialRGM():
-            *grids, coarsest, concept = model.config.levels
-            levels = (*grids, replace(coarsest, prior=DensePrior(width=64)), concept)
-            other = _fresh(replace(model.config, levels=levels), seed)
-            own = f"priors.{len(model.priors) - 1}."
-            kept = {name: value for name, value in model.state_dict().items() if not name.startswith(own)}
-            other.load_state_dict(other.state_dict() | kept)
-            stage = Stage(
-                name="factorised",
-                epochs=0.5,
-                least_steps=300,
-                learning_rate=3e-3,
-                schedule="one-cycle",
-                trains="prior",
-                weights=Weights(reconstruction=0.0, prior=1.0),
-            )
-            return _trained(other.to(model.device), train, stage, seed, watch)
-        case CountingRGM():  # summed, not learned
-            return trees.factorised(model)
-        case _:
-            raise _no_control("factorised", model)
+    if isinstance(model, CountingRGM):  # summed, not learned
+        return trees.factorised(model)
+    assert isinstance(model, SpatialRGM)
+    *grids, coarsest, concept = model.config.levels
+    levels = (*grids, replace(coarsest, prior=DensePrior(width=64)), concept)
+    other = _fresh(replace(model.config, levels=levels), seed)
+    own = f"priors.{len(model.priors) - 1}."
+    kept = {name: value for name, value in model.state_dict().items() if not name.startswith(own)}
+    other.load_state_dict(other.state_dict() | kept)
+    stage = replace(PRIOR, name="factorised", epochs=0.5, least_steps=300, muon=0.0)
+    return _trained(other.to(model.device), train, stage, seed, watch)
 
 
 def flat(model: RGM, train: ImageSet, *, seed: int, watch: Watch = lambda _: None) -> RGM:
     """Return a model with as many latent bits but no grid: every code depends on and changes all pixels."""
-    match model:
-        case SpatialRGM():
-            first, *_, concept = model.config.levels
-            z1 = replace(
-                first, recognition=DenseRecognition(width=256, estimator=VectorQuantised()), prior=DensePrior(width=64)
-            )
-            top = replace(concept, recognition=DenseRecognition(width=64, estimator=Gumbel()))
-            config = replace(model.config, levels=(z1, top), decoder=DenseDecoder(width=256))
-            stage = Stage(
-                name="flat",
-                epochs=0.75,
-                least_steps=600,
-                learning_rate=1e-3,
-                schedule="one-cycle",
-                weights=Weights(reconstruction=10.0, concept=0.3, codebook=1.0, usage=0.005, prior=0.1),
-            )
-            return _trained(_fresh(config, seed).to(model.device), train, stage, seed, watch)
-        case CountingRGM():
-            assert train.labels is not None
-            with _seeded(seed):
-                scattered = trees.Scattered(model.config, seed=seed).to(model.device)
-            share = max(1, FLAT_IMAGES // model.num_classes)
-            few = torch.cat([(train.labels == label).nonzero().flatten()[:share] for label in range(model.num_classes)])
-            steps = learner(scattered, _short(model.config), train.images[few], train.labels[few], seed=seed)
-            for number in range(len(steps.stages)):
-                steps.step(number)
-            return scattered.eval()
-        case _:
-            raise _no_control("flat", model)
+    if isinstance(model, CountingRGM):
+        assert train.labels is not None
+        with _seeded(seed):
+            scattered = trees.Scattered(model.config, seed=seed).to(model.device)
+        share = max(1, FLAT_IMAGES // model.num_classes)
+        few = torch.cat([(train.labels == label).nonzero().flatten()[:share] for label in range(model.num_classes)])
+        steps = learner(scattered, _short(model.config), train.images[few], train.labels[few], seed=seed)
+        for number in range(len(steps.stages)):
+            steps.step(number)
+        return scattered.eval()
+    assert isinstance(model, SpatialRGM)
+    first, *_, concept = model.config.levels
+    codes = DenseRecognition(width=256, estimator=VectorQuantised())
+    z1 = replace(first, recognition=codes, prior=DensePrior(width=64))
+    top = replace(concept, recognition=DenseRecognition(width=64, estimator=Gumbel()))
+    config = replace(model.config, levels=(z1, top), decoder=DenseDecoder(width=256))
+    stage = replace(codes_stage(prior=0.1), name="flat", epochs=0.75, least_steps=600, learning_rate=1e-3, shift=0)
+    return _trained(_fresh(config, seed).to(model.device), train, stage, seed, watch)
 
 
 def few_of(data: ImageSet, count: int, seed: int) -> ImageSet:
@@ -188,13 +144,11 @@ def _short(config: CountingConfig) -> CountingRecipe:
     usually = default_recipe(config)
     if isinstance(usually, EMRecipe):
         return replace(usually, sample=2_000, state_passes=4, prototype_passes=4)
+    if isinstance(usually, StepwiseRecipe):
+        return replace(usually, windows=10_000, cluster_passes=4, passes=1)
     return replace(usually, batch_size=100)
 
 
 def _trained(model: SpatialRGM, train: ImageSet, stage: Stage, seed: int, watch: Watch) -> SpatialRGM:
     trained(model, train, Recipe(stages=(stage,)), seed=seed, watch=watch)
     return model
-
-
-def _no_control(name: str, model: RGM) -> TypeError:
-    return TypeError(f"there is no {name} {type(model).__name__} yet: add its case")

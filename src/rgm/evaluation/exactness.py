@@ -9,58 +9,57 @@ from jaxtyping import Bool, Float, Int64, UInt8
 from scipy.stats import norm, rankdata
 from torch import Tensor
 
-from rgm.counting.config import PixelSymbols
+from rgm.counting.config import RankedSymbols
 from rgm.counting.model import CountingRGM
 from rgm.data.images import ImageSet, one_of_each, to_unit
 from rgm.errors import RGMError
 from rgm.evaluation.judge import Classifier
 from rgm.evaluation.statistics import Estimate, PerImage
 
-COMPLETED, PLANTED = 1000, 1000
-"""Test images of which a quadrant is hidden, and into which a foreign cell is planted: at most so many."""
-QUADRANTS = ("upper left", "upper right", "lower left", "lower right")
+COMPLETED, REPLACED = 1000, 1000
+"""Test images of which a quadrant is hidden, and of which a cell is replaced: at most so many."""
+OF_PIXELS = ("bernoulli", "categorical")
+"""Distributions of pixels, whose bits per dimension are those of an image; other symbols determine no image."""
 SHOWN, VARIANTS = 8, 3
 """Images in each figure, and completions of each."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Quadrants:
-    """Images with one quadrant hidden, drawn from the exact conditional, p(hidden | visible).
+    """Images with one quadrant hidden and sampled from the exact conditional, p(hidden | visible).
 
-    `completed[i, j]` is the j-th completion of the i-th example, of which `visible` pixels were seen. `recognised` is
-    how many of more images' completions, one each, the judge takes for their true class; by quadrant in `by_quadrant`.
+    `completed[i, j]` is the j-th completion of the i-th example, given its `visible` pixels. `recognised` is the share
+    of more images' completions, one each, that the judge assigns to their true class.
     """
 
     images: Float[Tensor, "examples channels rows columns"]
     visible: Bool[Tensor, "examples rows columns"]
     completed: Float[Tensor, "examples variants channels rows columns"]
     recognised: PerImage | None
-    by_quadrant: tuple[PerImage, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Surprise:
-    """Where the model is surprised: −log p(cell | all other cells) in nats.
+    """The surprise at each cell: −log p(cell | all other cells) in nats.
 
-    `maps[i]` is of `images[i]`, into which a cell of another image was planted at `planted[i]`. `found` is how often,
-    over more images, the planted cell is the most surprising of all.
+    `maps[i]` is of `images[i]`, whose cell `replaced[i]` (row, column) is that of another image. `found` is the share
+    of more images in which the replaced cell is the most surprising of all.
     """
 
     images: Float[Tensor, "examples channels rows columns"]
     maps: Float[Tensor, "examples height width"]
-    planted: tuple[tuple[int, int], ...]
+    replaced: tuple[tuple[int, int], ...]
     found: PerImage
 
 
 @dataclass(frozen=True, kw_only=True)
 class OutOfDistribution:
-    """Images of another kind: some of them, their −log p(x) in nats, and how well it separates them from test images.
+    """Images of another kind: their −log p(x) in nats, and how well it separates them from test images.
 
     `auroc` is the chance that one of them is less probable than a test image, with DeLong's interval (1988).
     """
 
     name: str
-    images: Float[Tensor, "examples channels rows columns"]
     nats: Float[Tensor, " n"]
     auroc: Estimate
 
@@ -79,7 +78,6 @@ class Exactness:
     nats: Float[Tensor, " n"]
     margin: Float[Tensor, " n"]
     right: Bool[Tensor, " n"]
-    likelihood: PerImage
     bits_per_dimension: PerImage
     surprise: Surprise
     completion: Quadrants | None
@@ -93,8 +91,8 @@ class Exactness:
         """Return the numbers by name, each with its 95 % interval."""
         half = self.answered(self.nats.neg(), 0.5)
         found = {
-            "negative_log_likelihood": self.likelihood.estimate(),
-            **({"bits_per_dimension": self.bits_per_dimension.estimate()} if self.observed == "bernoulli" else {}),
+            "negative_log_likelihood": PerImage.mean(self.nats, "nats").estimate(),
+            **({"bits_per_dimension": self.bits_per_dimension.estimate()} if self.observed in OF_PIXELS else {}),
             "answered_right": PerImage.mean(self.right, "share").estimate(),
             "answered_right_likelier_half": half.estimate(),
             "selective_accuracy_90": self.answered(self.margin, 0.9).estimate(),
@@ -122,10 +120,7 @@ def exactness(
     *,
     seed: int = 0,
 ) -> Exactness:
-    """Return what exact evidence is worth; `others` are images of other kinds, by name.
-
-    Raises RGMError for a split without labels.
-    """
+    """Return what exact evidence is worth; `others` are images of other kinds. Raises RGMError without labels."""
     if test.labels is None:
         raise RGMError(f"what is answered rightly needs labels, but {test.source} has none")
     generator = torch.Generator(model.device).manual_seed(seed)
@@ -137,9 +132,8 @@ def exactness(
     completion = _completion(model, judge, images, test.labels, examples, generator)
     strange = []
     for name, some in others.items():
-        other = to_unit(some)
-        found = _nats(model, other, generator)
-        strange.append(OutOfDistribution(name=name, images=other[:SHOWN], nats=found, auroc=auroc(nats, found)))
+        found = _nats(model, to_unit(some), generator)
+        strange.append(OutOfDistribution(name=name, nats=found, auroc=auroc(nats, found)))
     return Exactness(
         data=test.name,
         count=len(test),
@@ -147,7 +141,6 @@ def exactness(
         nats=nats,
         margin=largest[:, 0] - largest[:, 1],
         right=evidence.argmax(dim=1) == test.labels,
-        likelihood=PerImage.mean(nats, "nats"),
         bits_per_dimension=PerImage.mean(nats / (math.log(2) * images[0].numel()), "bits"),
         surprise=_surprise(model, images, examples, seed),
         completion=completion,
@@ -174,28 +167,25 @@ def auroc(usual: Float[Tensor, " n"], strange: Float[Tensor, " m"]) -> Estimate:
 
 
 def _surprise(model: CountingRGM, images: Tensor, examples: Tensor, seed: int) -> Surprise:
-    """Plant, in each image, the cell of another image at the same place, one of those where the two differ most."""
-    some = torch.cat([examples, torch.arange(min(PLANTED, len(images)))])
+    """Replace, in each image, a cell by another image's at the same place, one of those where the two differ most."""
+    some = torch.cat([examples, torch.arange(min(REPLACED, len(images)))])
     draw = torch.Generator().manual_seed(seed)
     own, other = images[some], images[(some + 1) % len(images)]
-    height, width = model.config.levels[0].grid
-    boxes = {(row, column): model.patch(row, column) for row in range(height) for column in range(width)}
-    change = torch.stack(
-        [(own - other)[..., *box.slices].square().flatten(1).sum(dim=1) for box in boxes.values()], dim=1
-    )
+    boxes = [model.patch(*cell) for cell in model.cells]
+    change = torch.stack([(own - other)[..., *box.slices].square().flatten(1).sum(dim=1) for box in boxes], dim=1)
     rank = torch.randint(max(1, len(boxes) // 10), (len(some), 1), generator=draw)
     cell = change.argsort(dim=1, descending=True).gather(1, rank)[:, 0]
-    planted = own.clone()
-    for number, box in enumerate(boxes.values()):
+    mixed = own.clone()
+    for number, box in enumerate(boxes):
         here = (cell == number)[:, None, None, None]
-        planted[..., *box.slices] = torch.where(here, other[..., *box.slices], own[..., *box.slices])
-    maps = model.surprise(planted).cpu()
+        mixed[..., *box.slices] = torch.where(here, other[..., *box.slices], own[..., *box.slices])
+    maps = model.surprise(mixed).cpu()
     found = maps.flatten(1).argmax(dim=1) == cell
     shown = len(examples)
     return Surprise(
-        images=planted[:shown],
+        images=mixed[:shown],
         maps=maps[:shown],
-        planted=tuple(divmod(place, width) for place in cell[:shown].tolist()),
+        replaced=tuple(model.cells[place] for place in cell[:shown].tolist()),
         found=PerImage.mean(found[shown:], "share"),
     )
 
@@ -209,31 +199,24 @@ def _completion(
     generator: torch.Generator,
 ) -> Quadrants | None:
     """Hide a quadrant of each image, each in turn, and resample it; nothing where symbols need the whole image."""
-    if not isinstance(model.config.symbols, PixelSymbols):
+    if isinstance(model.config.symbols, RankedSymbols):
         return None
     visible = _quadrants(*images.shape[2:])
     turn = torch.arange(len(examples)) % len(visible)
-    drawn = torch.stack(
-        [
-            model.complete_pixels(images[examples], visible[turn], generator=generator).images.cpu()
-            for _ in range(VARIANTS)
-        ],
-        dim=1,
-    )
-    recognised, by_quadrant = None, tuple[PerImage, ...]()
+
+    def completed(some: Tensor) -> Tensor:
+        hidden = visible[torch.arange(len(some)) % len(visible)]
+        return model.complete_pixels(some, hidden, generator=generator).images.cpu()
+
+    variants = torch.stack([completed(images[examples]) for _ in range(VARIANTS)], dim=1)
+    recognised = None
     if judge is not None:
-        some = images[:COMPLETED]
-        which = torch.arange(len(some)) % len(visible)
-        said = judge.predict(model.complete_pixels(some, visible[which], generator=generator).images.cpu()).label
-        right = said == labels[:COMPLETED]
-        recognised = PerImage.mean(right, "share")
-        by_quadrant = tuple(PerImage.mean(right[which == one], "share") for one in range(len(visible)))
-    return Quadrants(
-        images=images[examples], visible=visible[turn], completed=drawn, recognised=recognised, by_quadrant=by_quadrant
-    )
+        predicted = judge.predict(completed(images[:COMPLETED])).label
+        recognised = PerImage.mean(predicted == labels[:COMPLETED], "share")
+    return Quadrants(images=images[examples], visible=visible[turn], completed=variants, recognised=recognised)
 
 
 def _quadrants(rows: int, columns: int) -> Bool[Tensor, "quadrants rows columns"]:
-    """Return what is visible where each of `QUADRANTS` is hidden."""
+    """Return what is visible with each quadrant hidden: upper left, upper right, lower left, lower right."""
     upper, left = torch.arange(rows)[:, None] < rows // 2, torch.arange(columns) < columns // 2
     return torch.stack([~(upper & left), ~(upper & ~left), ~(~upper & left), ~(~upper & ~left)])

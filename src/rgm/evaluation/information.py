@@ -1,19 +1,24 @@
-"""How much of the class and of the pixels each level keeps, in bits."""
+"""How much of the class and of the pixels each level keeps, and what codes cost under the prior, in bits."""
 
 import io
 import lzma
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from jaxtyping import Float, Int64
 from PIL import Image
 from torch import Tensor
 
-from rgm.data.images import ImageSet
+from rgm.data.images import ImageSet, to_unit
 from rgm.errors import RGMError
 from rgm.evaluation.statistics import PerImage
+from rgm.model.generative import RGM
 
+BATCH = 100
+"""Images whose rates are computed at once: the prior's activations of more do not fit a CPU's caches."""
 _SIDE, _WEBP = 64, 16_000
 """Images along a side of the sheets that are coded without loss, and the most pixels that such a side may have."""
 
@@ -102,3 +107,23 @@ def lossless_bits(data: ImageSet) -> float:
         picture.save(buffer, format="WEBP", lossless=True, method=4)
         sheets += len(buffer.getvalue())
     return 8 * min(packed, sheets) / count
+
+
+@torch.no_grad()
+def code_rate_bits(model: RGM, data: ImageSet, *, count: int | None = None) -> Float[Tensor, " n"]:
+    """Return −log₂ p(z_1 | z_2) of the most probable codes of (the first `count`) images, in bits per image."""
+    rates = []
+    for batch in to_unit(data.images[:count]).split(BATCH):
+        z1, z2, *_ = model.read(batch.to(model.device))
+        rates.append(-model.log_prob_given(1, z1, z2) / math.log(2))
+    return torch.cat(rates)
+
+
+@torch.no_grad()
+def level_rates_bits(model: RGM, codes: Sequence[Tensor]) -> Float[Tensor, "n levels"]:
+    """Return −log₂ p(z_ℓ | z_{ℓ+1}) of every level's codes, the concept's last, in bits per image."""
+    levels = []
+    for level, (child, parent) in enumerate(pairwise(codes), start=1):
+        parts = zip(child.split(BATCH), parent.split(BATCH), strict=True)
+        levels.append(torch.cat([-model.log_prob_given(level, *part) / math.log(2) for part in parts]))
+    return torch.stack([*levels, torch.full_like(levels[0], math.log2(model.num_classes))], dim=1)

@@ -78,8 +78,7 @@ class Judge(nn.Module):
 
     def forward(self, images: Images) -> Float[Tensor, "n classes"]:
         """Return logits."""
-        logits: Tensor = self.head(self.body(images))
-        return logits
+        return self.head(self.body(images))
 
     @torch.no_grad()
     def predict(self, images: Images, *, batch_size: int = 100) -> Prediction:
@@ -89,12 +88,7 @@ class Judge(nn.Module):
 
 
 def train_judge(
-    train: ImageSet,
-    *,
-    epochs: int | None = None,
-    seed: int = 0,
-    device: torch.device = CPU,
-    watch: Watch = lambda _: None,
+    train: ImageSet, *, epochs: int = 10, seed: int = 0, device: torch.device = CPU, watch: Watch = lambda _: None
 ) -> Judge:
     """Return a judge trained on a labelled split, with small random rotations, scalings and shifts.
 
@@ -104,7 +98,6 @@ def train_judge(
     if train.labels is None:
         raise RGMError(f"a judge learns from labels, but {train.source} has none")
     count = len(train)
-    epochs = epochs or 10
     batch_size = min(128 if count > 5_000 else 32, count)
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)  # the layers' initial weights have no other way to be seeded

@@ -1,6 +1,5 @@
 """What each level keeps, of the class and of the pixels, and what it costs: abstraction as information."""
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -31,8 +30,6 @@ class Level:
     """
 
     name: str
-    variables: int
-    states: int
     bits: PerImage
     class_share: PerImage
     pixels_explained: PerImage
@@ -84,11 +81,9 @@ def levels(split: SplitInference, judge: Classifier, *, seed: int = 0) -> Levels
     spread = (images - images.mean(dim=0)).square().flatten(1).sum(dim=1).double()
     lost = split.squared_error.parts * images[0].numel()
 
-    def level(name: str, grid: tuple[int, ...], states: int, bits: Tensor, predicted: Tensor, missed: Tensor) -> Level:
+    def level(name: str, bits: Tensor, predicted: Tensor, missed: Tensor) -> Level:
         return Level(
             name=name,
-            variables=math.prod(grid),
-            states=states,
             bits=PerImage.mean(bits, "bits"),
             class_share=class_share(predicted, labels[: len(predicted)], classes),
             pixels_explained=PerImage(parts=spread[: len(missed)] - missed, wholes=spread[: len(missed)], unit="share"),
@@ -96,15 +91,14 @@ def levels(split: SplitInference, judge: Classifier, *, seed: int = 0) -> Levels
 
     whole = torch.full_like(spread, lossless_bits(data))
     levels = [
-        level("pixels", data.shape, 256, whole, split.originals.label, torch.zeros_like(lost)),
-        level("z1", codes[0].shape[1:], model.latent_dim, above[:, 0], split.reconstructions.label, lost),
+        level("pixels", whole, split.originals.label, torch.zeros_like(lost)),
+        level("z1", above[:, 0], split.reconstructions.label, lost),
     ]
     for number, z in enumerate(codes[1:], start=2):
         predicted, missed = _beneath(model, judge, z[:SOME], number, images, generator)
-        states = model.config.levels[number - 1].states
-        levels.append(level(f"z{number}", z.shape[1:], states, above[:, number - 1], predicted, missed))
+        levels.append(level(f"z{number}", above[:, number - 1], predicted, missed))
     missed = _by_concept(model, concept, images, generator)
-    levels.append(level("concept", (1,), model.num_classes, above[:, -1], concept, missed))
+    levels.append(level("concept", above[:, -1], concept, missed))
     return Levels(
         levels=tuple(levels),
         cells=tuple(

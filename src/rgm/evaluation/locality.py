@@ -131,10 +131,7 @@ class Locality:
 def locality(
     model: RGM, data: ImageSet, judge: Classifier | None, *, count: int = 256, concepts: int = 2_048, seed: int = 0
 ) -> Locality:
-    """Change every cell of the split's first `count` images to every other code, and the concept of `concepts` images.
-
-    The concept of `count` images is changed at least.
-    """
+    """Change every cell of the first `count` images to every other code, and the concept of `concepts` (or more)."""
     images = to_unit(data.images[: max(count, concepts)]).to(model.device)
     inference = model.infer(images)
     images, z1, base = images[:count], inference.z1[:count], inference.reconstruction[:count]
@@ -145,9 +142,8 @@ def locality(
     own, near, field, total, visible = sums = torch.zeros(5, count, dtype=torch.float64)
     kept = torch.zeros(count, dtype=torch.float64)
     centres = torch.zeros(count, height, width, 2, dtype=torch.float64)
-    cells = [(row, column) for row in range(height) for column in range(width)]
     logits = model.cell_logits(images)
-    for cell in cells:
+    for cell in model.cells:
         changes, squared = _change_cell(model, z1, base, cell)
         sums += changes
         kept += _read_alone(model, images, logits, cell)
@@ -163,7 +159,7 @@ def locality(
     displacement, correlation = _topology(centres, tall, wide)
 
     def area(field_of: Callable[[int, int], Box]) -> float:
-        return sum(field_of(*cell).area for cell in cells) / (len(cells) * rows * columns)
+        return sum(field_of(*cell).area for cell in model.cells) / (len(model.cells) * rows * columns)
 
     return Locality(
         classes=data.classes,
@@ -179,9 +175,9 @@ def locality(
         patch_size=(tall, wide),
         displacement_px=displacement,
         rank_correlation=correlation,
-        local_extent=visible / len(cells),
+        local_extent=visible / len(model.cells),
         global_extent=_visible(changed[:count] - base).double().mean(dim=(1, 2)).cpu(),
-        encoded_locally=kept / len(cells),
+        encoded_locally=kept / len(model.cells),
         decoder_area=area(model.decoder_field),
         encoder_area=area(model.encoder_field),
         recognised_as_new=None if judge is None else judge.predict(changed.cpu()).label == new.cpu(),
@@ -219,10 +215,7 @@ def _change_cell(
 
 
 def _leaked(model: RGM, z1: Codes, base: Tensor, cell: tuple[int, int], field: Box) -> Float[Tensor, " n"]:
-    """Return the squared change that one other code in a cell makes outside its field, with the whole image decoded.
-
-    Another code for each cell and image, all of them in turn.
-    """
+    """Return the squared change that one other code in a cell, another for each image, makes outside its field."""
     row, column = cell
     turn = torch.arange(len(z1), device=z1.device) + 7 * row + column
     codes = z1.clone()
@@ -286,8 +279,7 @@ def _example(
     model: RGM, z1: Tensor, base: Tensor, changed: Tensor, old: Int64[Tensor, " n"], new: Int64[Tensor, " n"]
 ) -> Example:
     """Return the first image with the code of its most varied cell exchanged; ties go to the first cell and code."""
-    height, width = z1.shape[1:]
-    boxes = {(row, column): model.patch(row, column) for row in range(height) for column in range(width)}
+    boxes = {cell: model.patch(*cell) for cell in model.cells}
     cell, box = max(boxes.items(), key=lambda item: float(base[0][..., *item[1].slices].var(correction=0)))
     before = int(z1[0][cell])
     codes = z1[:1].repeat(model.latent_dim, 1, 1)

@@ -96,10 +96,7 @@ class Measurements:
         return instantiation(self._whole, self.test, self.judge, quality, seed=self.seed)
 
     def findings(self, name: Property) -> Findings:
-        """Return the numbers that a claim is decided by, and those reported with them.
-
-        Raises RGMError where they cannot be measured.
-        """
+        """Return the numbers of a claim and its context; raise RGMError where they cannot be measured."""
         match name:
             case "abstraction":
                 return self.abstraction.findings() | self.levels.findings()

@@ -1,16 +1,13 @@
-"""The table of measures: of each its label, unit, format, meaning, direction and source.
+"""The table of measures: of each its label, unit, format and meaning.
 
-Terminal, report, files and documents read it; nothing about a measure stands anywhere else.
+Terminal, report and files read it; `docs/measures.md` has the definitions and their sources.
 """
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 from rgm.evaluation.locality import MARGIN, VISIBLE
-
-Direction = Literal["higher", "lower", "neither"]
 
 
 def percent(value: float) -> str:
@@ -32,17 +29,12 @@ def _bits(value: float) -> str:
 
 @dataclass(frozen=True)
 class Quantity:
-    """A measure: how it is called, in which unit it is stored, how it is written, and what it says.
-
-    `better` is the direction in which it is better; `source` the paper, where there is one.
-    """
+    """A measure: how it is called, in which unit it is stored, how it is written, and what it says."""
 
     label: str
     unit: str
     form: Callable[[float], str]
     meaning: str
-    better: Direction = "higher"
-    source: str = ""
 
 
 _VISIBLY = f"move by more than {100 * VISIBLE:.0f} % of the grey range"
@@ -50,41 +42,38 @@ _AUROC = "Probability that such an image has less evidence than a test image (AU
 
 
 def _separated(kind: str) -> Quantity:
-    label = f"{kind} detected as out-of-distribution (AUROC)"
-    return Quantity(label, "share", percent, _AUROC, source="DeLong et al. 1988 (interval)")
+    return Quantity(f"{kind} detected as out-of-distribution (AUROC)", "share", percent, _AUROC)
 
 
-# A table: label, unit and format; what the measure says; the direction in which it is better; the source.
+# A table: label, unit and format; what the measure says.
 # fmt: off
 QUANTITIES: dict[str, Quantity] = {
     "concept_accuracy": Quantity("concept accuracy", "share", percent,
         "Test images whose most probable concept is their true class."),
     "concept_information": Quantity("class information in the concept", "share", _fixed(3),
-        "Mutual information of the concept with the true class, over the entropy of the class.",
-        source="Miller 1955; Panzeri and Treves 1996"),
+        "Mutual information of the concept with the true class, over the entropy of the class."),
     "compression": Quantity("compression of the pixels by the codes", "ratio", _fixed(1, " ×"),
         "Bits of the pixels, coded without loss, over bits of the codes."),
     "calibration_error": Quantity("calibration error of the concept", "share", percent,
-        "Mean difference between the probability of the concept and how often it is right.", better="lower",
-        source="Guo et al. 2017, equation 3"),
+        "Mean difference between the probability of the concept and how often it is right."),
     "squared_error": Quantity("squared error", "grey range squared", _fixed(4),
-        "Mean squared error of reconstructions per pixel, black 0 and white 1.", better="lower"),
+        "Mean squared error of reconstructions per pixel, black 0 and white 1."),
     "reconstructions_recognised": Quantity("reconstructions recognised", "share", percent,
         "Images reconstructed from their codes that the judge assigns to their true class."),
     "codes_in_use": Quantity("codes in use", "codes", _fixed(0),
-        "Codes that occur at all among the test images.", better="neither"),
+        "Codes that occur at all among the test images."),
     "perplexity": Quantity("codebook perplexity", "codes", _fixed(1),
-        "Number of equally used codes that would be as varied; duplicate codes raise it.", better="neither"),
+        "Number of equally used codes that would be as varied; duplicate codes raise it."),
     "needed_codes": Quantity("codes needed", "codes", _fixed(0),
         "Codes that no other code can replace everywhere at a negligible cost in squared error."),
     "needed_perplexity": Quantity("perplexity of the codes needed", "codes", _fixed(1),
-        "Perplexity after every code that is not needed has been merged with its replacement.", better="neither"),
+        "Perplexity after every code that is not needed has been merged with its replacement."),
     "pixels_bits": Quantity("bits of an image's pixels", "bits", _bits,
-        "The better of two lossless coders, many images coded together.", better="neither"),
+        "The better of two lossless coders, many images coded together."),
     "bits": Quantity("bits of an image's codes", "bits", _bits,
-        "Cost of the codes under the model's own probabilities.", better="lower"),
+        "Cost of the codes under the model's own probabilities."),
     "concept_bits": Quantity("bits of an image's concept", "bits", _bits,
-        "Cost of naming one of the concepts, all equally probable.", better="neither"),
+        "Cost of naming one of the concepts, all equally probable."),
     "class_information": Quantity("class information in the codes", "share", percent,
         "The same of the class that the judge predicts from the reconstruction."),
     "pixels_explained": Quantity("variance of the pixels explained", "share", percent,
@@ -98,24 +87,19 @@ QUANTITIES: dict[str, Quantity] = {
     "completions_recognised": Quantity("completions recognised", "share", percent,
         "Images with their lower half resampled that the judge assigns to their true class."),
     "recall_ratio": Quantity("recall relative to real images", "ratio", _fixed(2),
-        "How much of the variety of real images the samples cover; as many training images give 1.",
-        source="Kynkäänniemi et al. 2019, equation 2"),
+        "How much of the variety of real images the samples cover; as many training images give 1."),
     "diversity_ratio": Quantity("diversity relative to real images", "ratio", _fixed(2),
-        "Distance of two samples of a concept over that of two test images of a class.", better="neither"),
+        "Distance of two samples of a concept over that of two test images of a class."),
     "nearest_ratio": Quantity("nearest-training-image distance relative to real images", "ratio", _fixed(2),
-        "Near 0 for copies of training images, 1 for real images that are new.", better="neither"),
+        "Near 0 for copies of training images, 1 for real images that are new."),
     "precision": Quantity("precision", "share", percent,
-        "Samples that lie among the real images, in the judge's features.",
-        source="Kynkäänniemi et al. 2019, equation 1"),
+        "Samples that lie among the real images, in the judge's features."),
     "recall": Quantity("recall", "share", percent,
-        "Real images that lie among the samples, in the judge's features.",
-        source="Kynkäänniemi et al. 2019, equation 2"),
+        "Real images that lie among the samples, in the judge's features."),
     "frechet_ratio": Quantity("Fréchet distance relative to real images", "ratio", _fixed(2),
-        "Fréchet distance of the samples over that of as many training images.", better="lower",
-        source="Heusel et al. 2017, equation 6"),
+        "Fréchet distance of the samples over that of as many training images."),
     "frechet_distance": Quantity("Fréchet distance", "squared feature units", _fixed(4),
-        "Between the judge's features of samples and of test images.", better="lower",
-        source="Heusel et al. 2017, equation 6"),
+        "Between the judge's features of samples and of test images."),
     "own_patch_share": Quantity("change inside the cell's own patch", "share", percent,
         "Share of a changed cell's squared change that stays in the pixels under it."),
     "patch_plus_2_share": Quantity(f"change inside the patch + {MARGIN} pixels", "share", percent,
@@ -127,26 +111,43 @@ QUANTITIES: dict[str, Quantity] = {
     "own_patch_concentration": Quantity("change inside the own patch, relative to its area", "ratio", _fixed(1, " ×"),
         "1 where a cell changes all of the image alike."),
     "rank_correlation": Quantity("rank correlation of distances", "correlation", _fixed(3),
-        "Cells that are far apart change places that are far apart: Spearman's correlation, at most 1.",
-        source="Spearman 1904"),
+        "Cells that are far apart change places that are far apart: Spearman's correlation, at most 1."),
     "displacement_px": Quantity("distance of a change from its cell", "pixels", _fixed(2, " px"),
-        "From the centre of mass of a cell's change to the centre of its patch.", better="lower"),
+        "From the centre of mass of a cell's change to the centre of its patch."),
     "global_over_local": Quantity("pixels changed by a concept, relative to a cell", "ratio", _fixed(1, " ×"),
         "How many times more pixels a concept changes than one cell."),
     "local_extent": Quantity("pixels changed by one other code", "share", percent,
-        f"Pixels that {_VISIBLY} when one cell's code is exchanged.", better="lower"),
+        f"Pixels that {_VISIBLY} when one cell's code is exchanged."),
     "global_extent": Quantity("pixels changed by another concept", "share", percent,
         f"Pixels that {_VISIBLY} when the whole concept is exchanged."),
     "changed_concept_recognised": Quantity("changed concept recognised", "share", percent,
         "Images with an exchanged concept that the judge assigns to the new one."),
     "decoder_area": Quantity("receptive field of the decoder", "share", percent,
-        "Share of the image that a cell can change at all.", better="lower"),
+        "Share of the image that a cell can change at all."),
     "encoder_area": Quantity("receptive field of the encoder", "share", percent,
-        "Share of the image that a cell's code can depend on at all.", better="lower"),
+        "Share of the image that a cell's code can depend on at all."),
+    "time_compression": Quantity("bits of a film's frames over those of its path", "ratio", _fixed(1, " ×"),
+        "Frames are coded as repetitions of the last, pixel by pixel; the path given the frames before."),
+    "motion_kept": Quantity("change from frame to frame that the path tells", "share", percent,
+        "Squared error of the frames that the path tells, relative to repeating the last frame."),
+    "path_recognised": Quantity("paths read again from another film that follows them", "share", percent,
+        "Steps of films that follow a path from another film's frame, whose most probable path is that one."),
+    "instances_apart": Quantity("distance of two films of one path, relative to two films", "ratio", _fixed(2),
+        "Near 0 if a path always told the same film."),
+    "field_share": Quantity("change inside the field in space and time", "share", percent,
+        "Must be 100 %: what an exchanged pixel or state changes lies in its reach, or its block and frames."),
+    "next_frame_over_repeat": Quantity("next frame's nats over those of repeating", "ratio", _fixed(2),
+        "−log p of unseen films' next frames over that of a pixel given itself one frame before."),
+    "next_frame_over_nearest": Quantity("next frame's nats over those of the nearest frame", "ratio", _fixed(2),
+        "The same over what followed the nearest training frame."),
+    "next_frame_over_soft_memory": Quantity("next frame's nats over those of a soft memory", "ratio", _fixed(2),
+        "The same over a mean of what followed all training frames, the nearer the more."),
     "negative_log_likelihood": Quantity("−log p of a test image", "nats", _fixed(1, " nats"),
-        "Exact, not a bound: of the images as the model observes them.", better="lower"),
+        "Exact, not a bound: of the images as the model observes them."),
+    "negative_log_likelihood_nats": Quantity("−log p of an 8-bit test image", "nats", _fixed(1, " nats"),
+        "Exact, not a bound: of the 256 grey values of every pixel."),
     "bits_per_dimension": Quantity("bits per dimension", "bits", _fixed(3, " bits"),
-        "The same for each pixel of a channel: what an ideal coder with this model needs.", better="lower"),
+        "The same for each pixel of a channel: what an ideal coder with this model needs."),
     "answered_right": Quantity("concept accuracy, all answered", "share", percent,
         "Test images whose most probable concept is their true class."),
     "answered_right_likelier_half": Quantity("concept accuracy, half with the higher evidence", "share", percent,
@@ -169,15 +170,13 @@ QUANTITIES: dict[str, Quantity] = {
 
 def quantity(name: str) -> Quantity | None:
     """Return a measure by its name in the files, without level (`z2_`) or number of images (`_2000`); or None."""
-    rest = _split(name)[1]
-    return QUANTITIES.get(rest)
+    return QUANTITIES.get(_split(name)[1])
 
 
 def name_of(name: str) -> str:
     """Return a measure's label; that of a level or a number of images says which."""
     level, rest, images = _split(name)
-    found = QUANTITIES.get(rest)
-    label = found.label if found else rest.replace("_", " ")
+    label = QUANTITIES[rest].label if rest in QUANTITIES else rest.replace("_", " ")
     if images:
         label += f", {int(images):,} samples"
     return f"{label}, z{subscript(int(level))}" if level else label

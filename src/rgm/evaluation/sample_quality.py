@@ -1,8 +1,8 @@
 """How good a model's samples are, compared with real images in their place."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -21,25 +21,26 @@ from rgm.evaluation.image_sets import (
 )
 from rgm.evaluation.judge import Classifier
 from rgm.evaluation.statistics import Estimate, Findings, bootstrap_mean, mean_over_draws
+from rgm.model.generative import RGM
 from rgm.model.results import Samples
 
 Labels = Int64[Tensor, " n"]
 
 
-@runtime_checkable
-class Sampler(Protocol):
-    """Whatever samples images of concepts: a model, or a control in its place."""
+@dataclass(frozen=True)
+class Sampler(ABC):
+    """A control that samples images of concepts in the place of a model."""
+
+    model: RGM
 
     @property
     def device(self) -> torch.device:
         """Where it samples."""
-        ...
+        return self.model.device
 
-    def sample(
-        self, concept: int | Int64[Tensor, " n"], count: int = 1, *, generator: torch.Generator | None = None
-    ) -> Samples:
+    @abstractmethod
+    def sample(self, concept: Labels, count: int = 1, *, generator: torch.Generator | None = None) -> Samples:
         """Return `count` images of each concept."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +49,7 @@ class SampleMetrics:
 
     Intervals are over images for what the judge recognises, over sets for the rest. Ratios are over what real images
     give: the Fréchet distance and recall over those of as many training images, diversity and the distance to the
-    nearest training image over those of the test images. The latter is None for training images themselves.
+    nearest training image over those of the test images. The last is None for training images themselves.
     """
 
     recognised: Estimate
@@ -58,9 +59,7 @@ class SampleMetrics:
     precision: Estimate
     recall: Estimate
     recall_ratio: Estimate
-    diversity: Estimate
     diversity_ratio: Estimate
-    nearest_distance: Estimate | None
     nearest_ratio: Estimate | None
 
     @property
@@ -147,9 +146,7 @@ class Reference:
             precision=mean_over_draws([one.coverage.precision for one in found], "share"),
             recall=mean_over_draws([one.coverage.recall for one in found], "share"),
             recall_ratio=mean_over_draws([a.coverage.recall / b.coverage.recall for a, b in pairs], "ratio"),
-            diversity=mean_over_draws([one.diversity for one in found], "grey range"),
             diversity_ratio=mean_over_draws([one.diversity / self.diversity for one in found], "ratio"),
-            nearest_distance=mean_over_draws(distances, "grey range") if distances else None,
             nearest_ratio=mean_over_draws([one / self.nearest for one in distances], "ratio") if distances else None,
         )
 
@@ -194,7 +191,7 @@ def reference(
     )
 
 
-def quality(model: Sampler, against: Reference) -> Quality:
+def quality(model: RGM | Sampler, against: Reference) -> Quality:
     """Return the metrics of a model's samples, as many sets as there are of training images, and of those.
 
     Samples are ancestral, temperature 1, none rejected.
@@ -214,7 +211,9 @@ def quality(model: Sampler, against: Reference) -> Quality:
     )
 
 
-def sampled(model: Sampler, counts: Int64[Tensor, " classes"], generator: torch.Generator) -> tuple[Images, Labels]:
+def sampled(
+    model: RGM | Sampler, counts: Int64[Tensor, " classes"], generator: torch.Generator
+) -> tuple[Images, Labels]:
     """Return `counts[c]` samples of every concept c, on the CPU, a batch at a time."""
     concepts = torch.arange(len(counts)).repeat_interleave(counts)
     images = [model.sample(batch.to(model.device), generator=generator).images.cpu() for batch in concepts.split(BATCH)]

@@ -8,9 +8,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rgm.data.images import ImageSet, to_unit
-from rgm.evaluation.information import class_share
+from rgm.evaluation.information import class_share, level_rates_bits
 from rgm.evaluation.judge import Classifier, Prediction
-from rgm.evaluation.rates import level_rates_bits
 from rgm.evaluation.statistics import Estimate, PerImage, calibration_error
 from rgm.measures import CodebookUsage, NeededCodes, codebook_usage
 from rgm.model.generative import RGM
@@ -104,12 +103,7 @@ def infer_split(
 ) -> SplitInference:
     """Return what a model and the judge infer of a split; `needed` where it is known already."""
     images = to_unit(data.images)
-    found = model.infer(images.to(model.device))
-    inference = Inference(
-        codes=tuple(codes.cpu() for codes in found.codes),
-        concept=found.concept.cpu(),
-        reconstruction=found.reconstruction.cpu(),
-    )
+    inference = model.infer(images.to(model.device)).map(Tensor.cpu)
     judged = judge is not None and data.labels is not None
     return SplitInference(
         model=model,

@@ -66,10 +66,7 @@ class PerImage:
         return float(self.parts.double().sum() / self.wholes.double().sum().clamp_min(tiny))
 
     def minus(self, other: "PerImage") -> Estimate:
-        """Return the difference from the same ratio of something else on the same images, paired: resampled together.
-
-        Raises RGMError where the numbers of images differ.
-        """
+        """Return the paired difference from the same ratio on the same images; raise RGMError where they are not."""
         if len(self.parts) != len(other.parts):
             raise RGMError(
                 f"what is paired must be of the same images, but there are {len(self.parts)} and {len(other.parts)}"

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import closing
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from pydantic import BaseModel, ValidationError
 from starlette.applications import Starlette
@@ -19,16 +19,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from rgm.errors import RGMError
-from rgm.explorer.service import (
-    CompleteRequest,
-    DecodeRequest,
-    EncodeRequest,
-    Explorer,
-    MorphRequest,
-    PaletteRequest,
-    SampleRequest,
-    TestImageRequest,
-)
+from rgm.explorer.service import Explorer
 
 HOST = "127.0.0.1"
 PAGE = Path(str(resources.files("rgm.explorer") / "page"))
@@ -75,7 +66,9 @@ class _Guard(BaseHTTPMiddleware):
 def application(explorer: Explorer, allowed: tuple[str, ...] = ()) -> Starlette:
     """Return the web application that serves the page and its requests; `allowed` are other origins of the page."""
 
-    def answers(form: type[BaseModel], answer: Callable[[Any], dict[str, Any]]) -> Callable[[Request], Any]:
+    def answers(answer: Callable[[Any], dict[str, Any]]) -> Callable[[Request], Any]:
+        form: type[BaseModel] = get_type_hints(answer)["request"]
+
         async def endpoint(request: Request) -> Response:
             content = await _body(request, LARGEST)
             try:
@@ -91,20 +84,20 @@ def application(explorer: Explorer, allowed: tuple[str, ...] = ()) -> Starlette:
     async def about(_: Request) -> Response:
         return JSONResponse(await run_in_threadpool(explorer.about))
 
-    posts = {
-        "encode": answers(EncodeRequest, explorer.encode),
-        "test-image": answers(TestImageRequest, explorer.test_image),
-        "decode": answers(DecodeRequest, explorer.decode),
-        "palette": answers(PaletteRequest, explorer.palette),
-        "sample": answers(SampleRequest, explorer.sample),
-        "morph": answers(MorphRequest, explorer.morph),
-        "complete": answers(CompleteRequest, explorer.complete),
+    posts: dict[str, Callable[[Any], dict[str, Any]]] = {
+        "encode": explorer.encode,
+        "test-image": explorer.test_image,
+        "decode": explorer.decode,
+        "palette": explorer.palette,
+        "sample": explorer.sample,
+        "morph": explorer.morph,
+        "complete": explorer.complete,
     }
     return Starlette(
         routes=[
             *(Route(f"/{path}", _file(name)) for path, name in _PAGE.items()),
             Route("/api/about", about),
-            *(Route(f"/api/{name}", endpoint, methods=["POST"]) for name, endpoint in posts.items()),
+            *(Route(f"/api/{name}", answers(answer), methods=["POST"]) for name, answer in posts.items()),
         ],
         middleware=[Middleware(_Guard, allowed=allowed)],
         exception_handlers={RGMError: _invalid, ClientDisconnect: _disconnected, Exception: _failed},
@@ -148,10 +141,7 @@ async def _failed(_: Request, error: Exception) -> Response:
 
 
 def free_port(port: int) -> int:
-    """Return a port to listen on: the given one, or any free one for 0.
-
-    Raises RGMError if the port is in use or not allowed; the message names a free one.
-    """
+    """Return a port to listen on, any free one for 0; raise RGMError, which names a free one, if it is taken."""
     with closing(socket.socket()) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -162,8 +152,7 @@ def free_port(port: int) -> int:
                 raise RGMError(
                     f"port {port} is in use or not allowed: use another, such as --port {other.getsockname()[1]}"
                 ) from None
-        found: int = probe.getsockname()[1]
-        return found
+        return int(probe.getsockname()[1])
 
 
 def serve(explorer: Explorer, port: int, *, started: Callable[[str], None], allowed: tuple[str, ...] = ()) -> None:

@@ -100,9 +100,8 @@ class Explorer:
         """Return a description of the model: sizes, names, receptive fields of cells and decoded patches of codes."""
         model = self.model
         height, width = model.config.levels[0].grid
-        cells = [(row, column) for row in range(height) for column in range(width)]
         own = model.patch(height // 2, width // 2)
-        fields = [model.decoder_field(*cell) for cell in cells]
+        fields = [model.decoder_field(*cell) for cell in model.cells]
         return {
             "name": self.name,
             "image": list(model.config.image),

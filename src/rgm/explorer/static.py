@@ -13,7 +13,7 @@ from rgm.explorer.service import Explorer, as_text
 from rgm.export.onnx import export
 from rgm.model.spatial import SpatialRGM
 from rgm.model.transformer import TransformerPrior
-from rgm.storage.files import writable_folder, write_bytes
+from rgm.storage.files import own_folder, write_bytes
 
 RUNTIME = ("ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm")
 """ONNX Runtime Web's files: the JavaScript module and the WebAssembly binary that it loads."""
@@ -35,9 +35,8 @@ def write_page(explorer: Explorer, folder: Path, runtime: Path | None = None) ->
             "leave out --export to use the local server"
         )
     kernels = find_runtime(runtime)
-    if (folder / "index.html").is_file() and not (folder / "model.json").is_file():
-        raise RGMError(f"{folder / 'index.html'} is not a page of rgm: name another folder, or move it away")
-    writable_folder(folder)
+    names = (*SHARED, *RUNTIME, "engine.js", "model.json", "*.onnx")
+    own_folder(folder, names, lambda folder: (folder / "model.json").is_file(), "a page")
     graphs = export(model, folder)
     for name in SHARED:
         write_bytes(folder / name, (PAGE / name).read_bytes())

@@ -9,7 +9,7 @@ from zipfile import ZIP_STORED, BadZipFile
 
 import numpy as np
 import torch
-from jaxtyping import Int64
+from jaxtyping import Int64, UInt8
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -55,10 +55,7 @@ def sampled(model: RGM, concepts: list[int], count: int, seed: int) -> Arrays:
 
 
 def concepts_named(name: str, classes: tuple[str, ...]) -> list[int]:
-    """Return the concepts of a name: `all`, a class's name, or its number.
-
-    Raises RGMError for any other, with the nearest known name.
-    """
+    """Return the concepts of a name (`all`, a class's name, or its number); raise RGMError for any other."""
     if name == "all":
         return list(range(len(classes)))
     if name in classes:
@@ -152,3 +149,14 @@ def read_codes(path: Path) -> Int64[Tensor, "n height width"]:
             f"`z1` in {path} must be whole numbers of shape (n, height, width), but is {z1.dtype} of shape {z1.shape}"
         )
     return torch.from_numpy(z1.astype(np.int64))
+
+
+def read_images(path: Path) -> UInt8[Tensor, "n channels height width"]:
+    """Return the 8-bit `images` of an .npz file; raise RGMError for a file without any."""
+    images = _array(path, "images")
+    if images.dtype != np.uint8 or images.ndim != 4 or not len(images):
+        raise RGMError(
+            f"`images` in {path} must be 8-bit, uint8 of shape (n, channels, height, width) with n ≥ 1, but is "
+            f"{images.dtype} of shape {images.shape}"
+        )
+    return torch.from_numpy(images)

@@ -1,15 +1,15 @@
 """Models for the Hugging Face Hub: a folder with weights, configuration, evidence and a model card."""
 
-from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from rgm.claims.record import EvidenceRecord, read_evidence
 from rgm.errors import RGMError
-from rgm.loading import Checkpoint, load_checkpoint, save_model
+from rgm.loading import Checkpoint, load_checkpoint
 from rgm.model.generative import RGM
-from rgm.storage.checkpoint import FILE, hub_library
-from rgm.storage.files import writable_folder, write_bytes, write_json, write_text
+from rgm.model.stored import EXPORTED, own_export
+from rgm.storage.checkpoint import hub_library
+from rgm.storage.files import MARKER, write_bytes, write_text
 
 EVIDENCE = "evidence.json"
 
@@ -19,17 +19,11 @@ def save_folder(folder: Path, checkpoint: Checkpoint) -> Path:
 
     Raises RGMError for evidence that cannot be read, or a folder that cannot be written.
     """
-    for name, ours in (("README.md", "library_name: rgm"), ("config.json", '"library": "rgm"')):
-        path = folder / name
-        if path.is_file() and ours not in path.read_text(errors="replace"):
-            raise RGMError(f"{path} is not an export of rgm: name another folder, or move it away")
     evidence = checkpoint.evidence
     text = card(checkpoint, read_evidence(evidence) if evidence else None)
     content = evidence.read_bytes() if evidence else None
-    writable_folder(folder)
-    save_model(folder / FILE, checkpoint.model, checkpoint.origin)
-    config = {"model": asdict(checkpoint.model.config), "origin": asdict(checkpoint.origin)}
-    write_json(folder / "config.json", {"version": 1, "library": "rgm", **config})
+    own_export(folder, EXPORTED)
+    checkpoint.model.save_pretrained(folder)
     if content is None:
         (folder / EVIDENCE).unlink(missing_ok=True)  # an earlier model's
     else:
@@ -47,7 +41,9 @@ def push(folder: Path, repository: str, *, private: bool = False, token: str | N
     api = hub.HfApi(token=token)
     try:
         address = api.create_repo(repository, private=private, exist_ok=True)
-        api.upload_folder(repo_id=repository, folder_path=folder, commit_message="A model of rgm")
+        api.upload_folder(
+            repo_id=repository, folder_path=folder, ignore_patterns=[MARKER], commit_message="A model of rgm"
+        )
     except (hub.errors.HfHubHTTPError, hub.errors.HFValidationError, OSError) as error:
         raise RGMError(f"{repository} could not be written on the Hub: {' '.join(str(error).split())}") from error
     return str(address)
@@ -60,7 +56,9 @@ def push_to_hub(model: RGM, repository: str, *, private: bool = False, token: st
     """
     with TemporaryDirectory() as name:
         folder = model.save_pretrained(name)
-        return push(save_folder(folder, load_checkpoint(folder)), repository, private=private, token=token)
+        save_folder(folder, load_checkpoint(folder))
+        (folder / MARKER).unlink()
+        return push(folder, repository, private=private, token=token)
 
 
 def card(checkpoint: Checkpoint, evidence: EvidenceRecord | None = None) -> str:

@@ -22,12 +22,16 @@ OPSET = 20
 Codes = Int64[Tensor, "n height width"]
 
 
-class RecognitionGraph(nn.Module):
-    """The level below (images in [0, 1], or codes) to a level's most probable codes and their probabilities."""
+class _Graph(nn.Module):
+    """A function of a level's tensors as a module, which `torch.onnx.export` takes."""
 
-    def __init__(self, model: SpatialRGM, level: int) -> None:
+    def __init__(self, model: SpatialRGM, level: int = 1) -> None:
         super().__init__()
         self.model, self.level = model, level
+
+
+class RecognitionGraph(_Graph):
+    """The level below (images in [0, 1], or codes) to a level's most probable codes and their probabilities."""
 
     def forward(self, below: Tensor) -> tuple[Codes, Float[Tensor, "n states height width"]]:
         """Return argmax and probabilities of q(z_ℓ | z_{ℓ−1})."""
@@ -38,40 +42,29 @@ class RecognitionGraph(nn.Module):
         return field.mode(), field.probs()
 
 
-class DecoderGraph(nn.Module):
+class DecoderGraph(_Graph):
     """Codes to mean images in [0, 1]."""
-
-    def __init__(self, model: SpatialRGM) -> None:
-        super().__init__()
-        self.model = model
 
     def forward(self, z1: Codes) -> Float[Tensor, "n channels rows columns"]:
         """Return the mean of p(x | z_1)."""
         return self.model.mean_image(_field(z1, self.model.latent_dim))
 
 
-class FactorisedGraph(nn.Module):
+class FactorisedGraph(_Graph):
     """A parent's field (one-hot or a mixture) to the logits of every cell of its child."""
-
-    def __init__(self, model: SpatialRGM, level: int) -> None:
-        super().__init__()
-        self.read, self.prior = model.recognition(level + 1), model.prior(level)
 
     def forward(self, parent: Float[Tensor, "n parents h w"]) -> Float[Tensor, "n states height width"]:
         """Return log p(z_ij = k | parent), up to a constant of each cell."""
-        assert isinstance(self.prior, FactorisedPrior)
-        return self.prior.field(self.read.read(parent)).logits
+        prior = self.model.prior(self.level)
+        assert isinstance(prior, FactorisedPrior)
+        return prior.field(self.model.recognition(self.level + 1).read(parent)).logits
 
 
-class OrderedGraph(nn.Module):
+class OrderedGraph(_Graph):
     """A parent's field, cells, and the keys and values of those before, to the logits of the next cells.
 
     See `TransformerPrior.extend`.
     """
-
-    def __init__(self, model: SpatialRGM, level: int) -> None:
-        super().__init__()
-        self.read, self.prior = model.recognition(level + 1), model.prior(level)
 
     def forward(
         self,
@@ -83,8 +76,9 @@ class OrderedGraph(nn.Module):
         values: Past,
     ) -> tuple[Float[Tensor, "n cells states"], Kept, Kept]:
         """Return logits, keys and values."""
-        assert isinstance(self.prior, TransformerPrior)
-        return self.prior.extend(self.read.read(parent), code, here, following, keys, values)
+        prior = self.model.prior(self.level)
+        assert isinstance(prior, TransformerPrior)
+        return prior.extend(self.model.recognition(self.level + 1).read(parent), code, here, following, keys, values)
 
 
 def export(model: SpatialRGM, folder: Path) -> list[Path]:
@@ -105,10 +99,8 @@ def graphs(model: SpatialRGM) -> Iterator[tuple[str, bytes]]:
     codes = model.read(images)
     below: list[Tensor] = [images, *codes]
     for level in range(1, model.depth + 1):
-        yield (
-            f"recognition-{level}",
-            _graph(RecognitionGraph(model, level), {"below": below[level - 1]}, ("codes", "probabilities")),
-        )
+        inputs = {"below": below[level - 1]}
+        yield f"recognition-{level}", _graph(RecognitionGraph(model, level), inputs, ("codes", "probabilities"))
     yield "decoder", _graph(DecoderGraph(model), {"z1": codes[0]}, ("image",))
     for level in range(1, model.depth):
         parent = _field(codes[level], model.config.levels[level].states)

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Int64
 from numpy.typing import NDArray
 from torch import Tensor
 
+from rgm.counting.config import PixelValues
 from rgm.counting.emission import emission
 from rgm.counting.model import CountingRGM
 from rgm.counting.tree import parents
@@ -68,6 +69,11 @@ def pymdp_arrays(model: CountingRGM) -> PymdpArrays:
     Symbols that do not exist in a group are omitted. A state without counts has uniform likelihoods and D = 0. Raises
     RGMError where such a state has prior probability.
     """
+    if isinstance(model.config.symbols, PixelValues):
+        raise RGMError(
+            "pymdp's arrays are of trees over binary or ranked symbols, but this model is of pixel values: train one "
+            "with --preset counting"
+        )
     top, lacking = _columns(model.counts[-1][None])
     stack = [_symbols(model), *_links(model), (top, torch.zeros(1, dtype=torch.int64), lacking)]
     kind, classes = model.counts[0].dtype, model.num_classes
@@ -103,8 +109,7 @@ def pymdp_observations(
     symbols = model.symbols(images.to(model.device)).cpu()
     above = symbols.unflatten(2, (model.leaves.variates, model.leaves.levels - 1))
     shown = torch.cat([1 - above.sum(dim=3, keepdim=True), above], dim=3).transpose(1, 2)[exists]
-    weighted: Real = (shown * _weights(model, likelihood).to(shown)[:, None, None]).transpose(0, 1).numpy()
-    return weighted
+    return (shown * _weights(model, likelihood).to(shown)[:, None, None]).transpose(0, 1).numpy()
 
 
 def save_pymdp(path: Path, arrays: PymdpArrays) -> None:

@@ -6,38 +6,37 @@ from typing import Annotated, Literal
 from pydantic import Discriminator, Field
 
 from rgm.errors import RGMError
-from rgm.model.bounds import Size
+from rgm.model.bounds import MOST_STATES, as_classes, as_shape
 from rgm.model.decoder import BlendedDecoder, DecoderConfig, PatchDecoder, TransposedDecoder
 from rgm.model.estimator import Gumbel, StraightThrough, VectorQuantised, named_estimator
 from rgm.model.factorised import DensePrior, LocalPrior
 from rgm.model.likelihood import Bernoulli, Gaussian, PixelConfig
 from rgm.model.recognition import ConvRecognition, DenseRecognition, PooledRecognition, RecognitionConfig, Shape
+from rgm.model.stored import Configuration, Level
 from rgm.model.transformer import OrderedPrior
 from rgm.presets import preset_of
+from rgm.runtime.seeds import whole
 
 PriorConfig = Annotated[DensePrior | LocalPrior | OrderedPrior, Discriminator("kind")]
 
 
 @dataclass(frozen=True, kw_only=True)
-class LevelConfig:
-    """One level: its grid, its number of states, its recognition from the level below, its prior given the level above.
+class LevelConfig(Level):
+    """A level with its recognition from the level below and its prior given the level above.
 
     The top level has a grid of (1, 1), one state for each concept, and no prior: p(z_L) is uniform.
     """
 
-    grid: tuple[Size, Size]
-    states: Size
     recognition: RecognitionConfig
     prior: PriorConfig | None
 
-    @property
-    def shape(self) -> Shape:
-        """States, height and width of the level's field."""
-        return (self.states, *self.grid)
+    def __post_init__(self) -> None:
+        """Raise RGMError for a number of states out of range."""
+        object.__setattr__(self, "states", whole(self.states, "the number of a level's states", 2, MOST_STATES))
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelConfig:
+class ModelConfig(Configuration):
     """A whole model. `image` is (channels, height, width); `pixels` is the distribution of a pixel."""
 
     image: Shape
@@ -52,15 +51,11 @@ class ModelConfig:
         if self.image[0] not in (1, 3):
             raise RGMError(f"images have 1 or 3 channels, but the configuration has {self.image[0]}")
         for number, level in enumerate(self.levels, start=1):
-            if level.states < 2:
-                raise RGMError(f"level {number} needs at least 2 states, but the configuration has {level.states}")
             if (level.prior is None) != (number == len(self.levels)):
                 raise RGMError(f"every level but the top has a prior, and the top has none: fix level {number}")
         if self.levels[-1].grid != (1, 1):
             raise RGMError(f"the top level is one concept, a grid of (1, 1), but it is {self.levels[-1].grid}")
-        for lower, upper in zip(self.levels, self.levels[1:], strict=False):
-            if upper.grid[0] > lower.grid[0] or upper.grid[1] > lower.grid[1]:
-                raise RGMError(f"a parent's grid of {upper.grid} is larger than its child's {lower.grid}")
+        self.check_grids()
 
 
 def seed(image: Shape = (1, 28, 28), classes: int = 10, *, states: int = 32) -> ModelConfig:
@@ -105,10 +100,7 @@ def quick(image: Shape = (1, 28, 28), classes: int = 10) -> ModelConfig:
 
 
 def pretrained(image: Shape = (1, 28, 28), classes: int = 10) -> ModelConfig:
-    """Return `standard` with a larger prior and a decoder that reaches at most half a patch beyond a cell.
-
-    The prior is trained mostly in raster order, the order in which it samples.
-    """
+    """Return `standard` with a larger prior, and a decoder that reaches at most half a patch beyond a cell."""
     config = standard(image, classes)
     grid, concept = config.levels
     recognition = ConvRecognition(widths=(32, 64), refine=2, estimator=VectorQuantised())
@@ -208,13 +200,7 @@ def preset(
     RGMError for an invalid combination.
     """
     maker = preset_of(name, "network").make_model()
-    if image[0] not in (1, 3) and image[2] in (1, 3):
-        raise RGMError(
-            f"an image is (channels, height, width), channels first: ({image[2]}, {image[0]}, {image[1]}), not {image}"
-        )
-    if classes < 2:
-        raise RGMError(f"a concept needs at least 2 classes to choose from, but the data have {classes}")
-    config: ModelConfig = maker(image, classes)
+    config: ModelConfig = maker(as_shape(image), as_classes(classes))
     if estimator is not None:
         chosen, (*grids, concept) = named_estimator(estimator), config.levels  # the concept keeps its own
         grids = [replace(grid, recognition=replace(grid.recognition, estimator=chosen)) for grid in grids]

@@ -93,8 +93,7 @@ class LogitsHead(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Return logits."""
-        logits: Tensor = self.project(features)
-        return logits
+        return self.project(features)
 
     def read(self, z: Tensor) -> Tensor:
         """Return `z` unchanged: without a codebook, the states are the channels."""

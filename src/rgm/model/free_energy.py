@@ -9,6 +9,7 @@ from torch import Tensor
 
 from rgm.distributions.categorical import CategoricalField
 from rgm.model.generative import Images
+from rgm.model.likelihood import PixelConfig
 from rgm.model.networks import Networks
 from rgm.model.results import FreeEnergy
 
@@ -17,23 +18,17 @@ NEGLIGIBLE = 1e-6
 
 
 class VariationalBound(Networks):
-    """F(x) and its terms, for given samples or for samples from q."""
+    """F(x) and its terms, for given samples or for samples from q, the top level summed exactly.
 
-    @torch.no_grad()
-    def free_energy(
-        self, images: Images, labels: Int64[Tensor, " n"] | None = None, *, generator: torch.Generator | None = None
-    ) -> FreeEnergy:
-        """Return F(x) in nats per image, its codes sampled from q and its top level summed exactly.
+    F(x) = −log p(x | z_1) + Σ_{ℓ<L} [ log q(z_ℓ | z_{ℓ−1}) − log p(z_ℓ | z_{ℓ+1}) ] + KL(q(z_L | ·) ‖ p(z_L)), with
+    each z_ℓ sampled bottom-up from q(z_ℓ | z_{ℓ−1}), and the expectation over z_L a sum over concepts. With labels the
+    concept is known and F bounds −log p(x, y).
+    """
 
-        F(x) = −log p(x | z_1) + Σ_{ℓ<L} [ log q(z_ℓ | z_{ℓ−1}) − log p(z_ℓ | z_{ℓ+1}) ] + KL(q(z_L | ·) ‖ p(z_L)), with
-        each z_ℓ sampled bottom-up from q(z_ℓ | z_{ℓ−1}), and the expectation over z_L a sum over concepts. With
-        `labels` the concept is known and F bounds −log p(x, y). Images are used as given: see `Likelihood.observe`.
-        """
-        self._check_images(images)
+    def _free_energy(self, images: Images, labels: Tensor | None, generator: torch.Generator | None) -> FreeEnergy:
         images = images.to(self.dtype)
         fields, drawn = self._draw(images, generator)
-        known = None if labels is None else self._labels(labels, len(images))
-        return self.bound(images, fields, drawn, known, negligible=NEGLIGIBLE)
+        return self.bound(images, fields, drawn, labels, negligible=NEGLIGIBLE)
 
     def bound(
         self,
@@ -68,10 +63,8 @@ class VariationalBound(Networks):
         distortion = -self.likelihood.log_prob(images, self.recognition(1).read(samples[0]))
         return FreeEnergy(distortion_nats=distortion, rate_nats=torch.stack([*rates, last, top], dim=1))
 
-    @torch.no_grad()
-    def log_weight(self, images: Images, *, generator: torch.Generator | None = None) -> Float[Tensor, " n"]:
-        """Return log p(x, z) − log q(z | x) in nats, z_1 … z_{L−1} sampled from q and the concept summed out."""
-        self._check_images(images)
+    def _log_weight(self, images: Images, generator: torch.Generator | None) -> Float[Tensor, " n"]:
+        """Return the log-weight of samples of z_1 … z_{L−1} from q, with the concept summed out."""
         images = images.to(self.dtype)
         fields, drawn = self._draw(images, generator)
         joint = self.log_prob_by_concept(drawn[-1]) - math.log(self.num_classes)
@@ -82,6 +75,7 @@ class VariationalBound(Networks):
 
     def _draw(self, images: Images, generator: torch.Generator | None) -> tuple[list[CategoricalField], list[Tensor]]:
         """Return every level's q(z_ℓ | z_{ℓ−1}), and one-hot samples of all but the top."""
+        self._check_drawing(generator)
         below, fields, drawn = images, [], []
         for level in range(1, self.depth):
             fields.append(self.recognition(level).field(below))
@@ -105,16 +99,7 @@ class VariationalBound(Networks):
             columns.append(prior.log_prob(z, self._embed(parent, self.depth)))
         return torch.stack(columns, dim=1)
 
-    def observe(self, images: Images, generator: torch.Generator | None = None) -> Images:
-        """Return grey images as observations: see `Likelihood.observe`."""
-        return self.likelihood.observe(images, generator)
-
     @property
-    def is_density(self) -> bool:
-        """Whether the likelihood is a probability (or density) of what `observe` returns."""
-        return self.likelihood.is_density
-
-    @property
-    def pixels_kind(self) -> str:
-        """The name of the distribution of a pixel."""
-        return self.config.pixels.kind
+    def pixels(self) -> PixelConfig:
+        """The distribution of a pixel."""
+        return self.config.pixels

@@ -1,6 +1,5 @@
 """The interface of every renormalizing generative model."""
 
-import math
 from abc import abstractmethod
 from collections.abc import Iterator
 
@@ -8,10 +7,13 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
+from rgm.distributions.noise import Source, bernoulli
 from rgm.errors import RGMError
+from rgm.model.likelihood import Bernoulli, Categorical, PixelConfig
 from rgm.model.receptive import Box
 from rgm.model.results import FreeEnergy, Inference, Samples, concatenate
 from rgm.model.stored import StoredModel
+from rgm.runtime.seeds import positive, whole
 
 BATCH_SIZE, CELL_BATCH_SIZE = 512, 64
 """Images encoded or decoded at once; images for which every code of a cell is decoded at once."""
@@ -37,7 +39,8 @@ class RGM(StoredModel):
         Raises RGMError for images of another shape.
         """
         self._check_images(images)
-        return concatenate([self._infer(batch.to(self.device)) for batch in images.split(batch_size)])
+        batches = images.split(whole(batch_size, "the batch size"))
+        return concatenate([self._infer(batch.to(self.device)) for batch in batches])
 
     @abstractmethod
     def _infer(self, images: Images) -> Inference: ...
@@ -46,12 +49,17 @@ class RGM(StoredModel):
     def read(self, images: Images) -> list[Codes]:
         """Return the most probable codes of every level, the concept's last, without decoding them."""
 
-    @abstractmethod
+    @torch.no_grad()
     def infer_from_codes(self, z1: Codes) -> Inference:
         """Return `infer`'s result for given codes: the levels above inferred from them, and their reconstruction.
 
         Raises RGMError for a grid of another shape or codes out of range.
         """
+        self._check_codes(z1)
+        return self._infer_from_codes(z1.to(self.device))
+
+    @abstractmethod
+    def _infer_from_codes(self, z1: Codes) -> Inference: ...
 
     @abstractmethod
     def cell_logits(self, images: Images) -> Float[Tensor, "n states height width"]:
@@ -61,12 +69,10 @@ class RGM(StoredModel):
 
     @torch.no_grad()
     def decode(self, z1: Codes, *, batch_size: int = BATCH_SIZE) -> Images:
-        """Return the mean images of hard codes, in [0, 1].
-
-        Raises RGMError for a grid of another shape or codes out of range.
-        """
+        """Return the mean images of hard codes, in [0, 1]; raise RGMError for codes that the model does not have."""
         self._check_codes(z1)
-        return torch.cat([self._decode(batch.to(self.device)) for batch in z1.split(batch_size)])
+        batches = z1.split(whole(batch_size, "the batch size"))
+        return torch.cat([self._decode(batch.to(self.device)) for batch in batches])
 
     @abstractmethod
     def _decode(self, z1: Codes) -> Images: ...
@@ -92,14 +98,9 @@ class RGM(StoredModel):
         generator: torch.Generator | None = None,
         temperature: float = 1.0,
     ) -> Samples:
-        """Return `count` images of each concept by ancestral sampling, none rejected.
-
-        Raises RGMError for a concept that the model does not have.
-        """
-        self._check_temperature(temperature)
-        if count < 1:
-            raise RGMError(f"at least one sample must be requested, but {count} were")
-        concepts = self._concepts(concept).repeat_interleave(count)
+        """Return `count` ancestral samples of each concept, none rejected; raise RGMError for an unknown concept."""
+        self._check_drawing(generator, temperature)
+        concepts = self._concepts(concept).repeat_interleave(whole(count, "the number of samples"))
         drawn = self.sample_below(concepts[:, None, None], self.depth, generator=generator, temperature=temperature)
         return Samples(images=self.decode(drawn[0]), concept=concepts, codes=tuple(drawn))
 
@@ -109,7 +110,7 @@ class RGM(StoredModel):
     ) -> list[Tensor]:
         """Return codes of every level below z_ℓ, sampled top-down given it, finest first."""
 
-    @abstractmethod
+    @torch.no_grad()
     def complete(
         self,
         z1: Codes,
@@ -121,9 +122,22 @@ class RGM(StoredModel):
     ) -> Samples:
         """Return images whose cells in `keep` have the codes of `z1`, the rest sampled given them and a concept.
 
-        Codes outside `keep` are ignored. Raises RGMError for codes or concepts that the model does not
-        have, or a mask of another shape than the grid.
+        Codes outside `keep` are ignored. Raises RGMError for codes or concepts that the model does not have, or a mask
+        of another shape than the grid.
         """
+        self._check_codes(z1)
+        self._check_keep(keep, z1)
+        self._check_drawing(generator, temperature)
+        z1, keep = z1.to(self.device), keep.to(self.device).expand_as(z1)
+        concepts = self._concept_of_each(concept, len(z1))
+        codes = self._complete(z1, keep, concepts, generator, temperature)
+        return Samples(images=self.decode(codes[0]), concept=concepts, codes=tuple(codes))
+
+    @abstractmethod
+    def _complete(
+        self, z1: Codes, keep: Tensor, concepts: Tensor, generator: torch.Generator | None, temperature: float
+    ) -> list[Tensor]:
+        """Return the codes of every level below the concept, finest first."""
 
     @torch.no_grad()
     def morph(
@@ -132,12 +146,10 @@ class RGM(StoredModel):
         """Return `count` images from one concept to another, conditioned on mixtures of both from 1 : 0 to 0 : 1.
 
         All share the same noise, so that neighbours differ by the mixture alone. `concept` is the one with the larger
-        share. Raises RGMError for concepts that the model does
-        not have, or fewer than two images.
+        share. Raises RGMError for concepts that the model does not have, or fewer than two images.
         """
-        self._check_temperature(temperature)
-        if count < 2:
-            raise RGMError(f"a morph has a first and a last image, so at least 2, but {count} were requested")
+        self._check_drawing(generator, temperature)
+        count, start, end = whole(count, "the number of a morph's images", 2), *map(int, self._concepts([start, end]))
         if generator is None:
             generator = torch.Generator(self.device)
             generator.seed()
@@ -153,14 +165,23 @@ class RGM(StoredModel):
     ) -> list[Tensor]:
         """Return codes of every level below the concept, given a mixture of two concepts, `share` of the end's."""
 
-    @abstractmethod
+    @torch.no_grad()
     def cell_log_probs(
         self, z1: Codes, concept: int | Int64[Tensor, " n"], row: int, column: int
     ) -> Float[Tensor, "n states"]:
         """Return log p(z_1,ij = k | all other cells, parent) in nats, for the cell (i, j) and every code k.
 
-        Raises RGMError for codes, concepts or cells that the model does not have.
+        The parent is the concept or, in a deeper network, the grid inferred from `z1`. Raises RGMError for codes,
+        concepts or cells that the model does not have.
         """
+        self._check_codes(z1)
+        height, width = self.config.levels[0].grid
+        whole(row, f"the row of a cell in a grid of {height} × {width}", 0, height - 1)
+        whole(column, f"the column of a cell in a grid of {height} × {width}", 0, width - 1)
+        return self._cell_log_probs(z1.to(self.device), self._concept_of_each(concept, len(z1)), row, column)
+
+    @abstractmethod
+    def _cell_log_probs(self, z1: Codes, concepts: Tensor, row: int, column: int) -> Tensor: ...
 
     @abstractmethod
     def log_prob_given(self, level: int, child: Codes, parent: Parents) -> Float[Tensor, " n"]:
@@ -168,7 +189,7 @@ class RGM(StoredModel):
 
     # The bound
 
-    @abstractmethod
+    @torch.no_grad()
     def free_energy(
         self, images: Images, labels: Int64[Tensor, " n"] | None = None, *, generator: torch.Generator | None = None
     ) -> FreeEnergy:
@@ -176,26 +197,49 @@ class RGM(StoredModel):
 
         Images are used as given: see `observe`.
         """
+        self._check_images(images)
+        known = None if labels is None else self._labels(labels, len(images))
+        return self._free_energy(images.to(self.device), known, generator)
 
     @abstractmethod
+    def _free_energy(self, images: Images, labels: Tensor | None, generator: torch.Generator | None) -> FreeEnergy: ...
+
+    @torch.no_grad()
     def log_weight(self, images: Images, *, generator: torch.Generator | None = None) -> Float[Tensor, " n"]:
         """Return log p(x, z) − log q(z | x) in nats, z sampled from q: exp of it estimates p(x) without bias."""
+        self._check_images(images)
+        return self._log_weight(images.to(self.device), generator)
 
     @abstractmethod
-    def observe(self, images: Images, generator: torch.Generator | None = None) -> Images:
-        """Return grey images as observations: binarised at random for Bernoulli pixels, else unchanged."""
+    def _log_weight(self, images: Images, generator: torch.Generator | None) -> Tensor: ...
 
     @property
     @abstractmethod
+    def pixels(self) -> PixelConfig | Categorical | None:
+        """The distribution of a pixel; None where the observations are symbols of the whole image."""
+
+    def observe(self, images: Images, generator: Source = None) -> Images:
+        """Return grey images as observations: binarised at random for `dynamic` Bernoulli pixels, else unchanged."""
+        binary = isinstance(self.pixels, Bernoulli) and self.pixels.binarise == "dynamic"
+        return bernoulli(images, generator) if binary else images
+
+    @property
     def is_density(self) -> bool:
         """Whether p(x | z_1) is a probability (or density) of what `observe` returns, rather than another loss."""
+        return self.pixels is not None and self.pixels != Bernoulli(binarise="none")
 
     @property
-    @abstractmethod
     def pixels_kind(self) -> str:
-        """The name of the distribution of a pixel: `gaussian`, `bernoulli`."""
+        """The name of the distribution of a pixel: `gaussian`, `bernoulli`, `categorical`, or `ranked symbols`."""
+        return "ranked symbols" if self.pixels is None else self.pixels.kind
 
     # Fields
+
+    @property
+    def cells(self) -> list[tuple[int, int]]:
+        """Row and column of every cell of z_1, in raster order."""
+        height, width = self.config.levels[0].grid
+        return [divmod(cell, width) for cell in range(height * width)]
 
     def patch(self, row: int, column: int) -> Box:
         """Return a cell's own patch: the image divided evenly among the cells of z_1."""
@@ -216,7 +260,8 @@ class RGM(StoredModel):
         expected = self.config.image
         if not isinstance(images, Tensor) or not images.is_floating_point():
             kind = images.dtype if isinstance(images, Tensor) else type(images).__name__
-            raise RGMError(f"the model takes a tensor of floats in [0, 1], but got {kind}: divide bytes by 255")
+            hint = "divide bytes by 255" if isinstance(images, Tensor) else "torch.as_tensor converts arrays"
+            raise RGMError(f"the model takes a tensor of floats in [0, 1], but got {kind}: {hint}")
         if images.ndim != 4 or tuple(images.shape[1:]) != expected or len(images) == 0:
             raise RGMError(
                 f"the model takes images of shape (n, {', '.join(map(str, expected))}) with n ≥ 1, "
@@ -226,9 +271,15 @@ class RGM(StoredModel):
         if not (low >= 0 and high <= 1):
             raise RGMError(f"the model takes images in [0, 1], but these range over {float(low):g} … {float(high):g}")
 
-    def _check_temperature(self, temperature: float) -> None:
-        if not 0 < temperature < math.inf:
-            raise RGMError(f"a temperature is a finite number above 0, but is {temperature}")
+    def _check_drawing(self, generator: torch.Generator | None, temperature: float = 1.0) -> None:
+        positive(temperature, "a temperature")
+        if generator is not None and not isinstance(generator, torch.Generator):
+            raise RGMError(
+                f"generator must be a torch.Generator, but is {type(generator).__name__}: "
+                "torch.Generator().manual_seed(0) makes one"
+            )
+        if generator is not None and generator.device.type != self.device.type:
+            raise RGMError(f"the generator is on {generator.device}, but the model on {self.device}: make one there")
 
     def _check_codes(self, z1: Tensor) -> None:
         states, height, width = self.config.levels[0].shape
@@ -242,16 +293,13 @@ class RGM(StoredModel):
             raise RGMError(f"codes must lie in 0 … {states - 1}, but range over {low} … {high}")
 
     def _check_keep(self, keep: Tensor, z1: Tensor) -> None:
+        if not isinstance(keep, Tensor):
+            raise RGMError(f"keep must be a tensor, torch.bool, but is {type(keep).__name__}")
         if keep.dtype != torch.bool or keep.shape[1:] != z1.shape[1:] or len(keep) not in (1, len(z1)):
             raise RGMError(
                 f"keep must be a mask of shape {tuple(z1.shape)} (or one for all, (1, …)), true where a cell is kept, "
                 f"but is {keep.dtype} of shape {tuple(keep.shape)}"
             )
-
-    def _check_cell(self, row: int, column: int) -> None:
-        height, width = self.config.levels[0].grid
-        if not (0 <= row < height and 0 <= column < width):
-            raise RGMError(f"cells lie in a grid of {height} × {width}, but ({row}, {column}) was requested")
 
     def _labels(self, labels: Tensor, count: int) -> Int64[Tensor, " n"]:
         known = self._concepts(labels)
@@ -259,8 +307,15 @@ class RGM(StoredModel):
             raise RGMError(f"a label is needed for each of {count} images, but got {len(known)}")
         return known
 
-    def _concepts(self, concept: int | Tensor) -> Int64[Tensor, " n"]:
-        concepts = torch.as_tensor(concept, dtype=torch.int64, device=self.device).reshape(-1)
+    def _concepts(self, concept: int | list[int] | Tensor) -> Int64[Tensor, " n"]:
+        try:
+            concepts = torch.as_tensor(concept, device=self.device).reshape(-1)
+        except (TypeError, ValueError, RuntimeError, OverflowError):
+            concepts = torch.empty(0)
+        if not len(concepts) or concepts.is_floating_point() or concepts.is_complex():
+            given = f"{concept.dtype} of shape {tuple(concept.shape)}" if isinstance(concept, Tensor) else repr(concept)
+            raise RGMError(f"concepts are whole numbers, one or more, but got {' '.join(given.split())}")
+        concepts = concepts.long()
         low, high = int(concepts.min()), int(concepts.max())
         if low < 0 or high >= self.num_classes:
             raise RGMError(

@@ -10,8 +10,7 @@ from jaxtyping import Float
 from pydantic import Discriminator
 from torch import Tensor, nn
 
-from rgm.distributions.noise import Source, bernoulli
-from rgm.model.bounds import Positive
+from rgm.model.bounds import Positive, Size
 from rgm.model.decoder import DecoderConfig, decoder
 from rgm.model.recognition import Shape
 
@@ -40,6 +39,17 @@ class Bernoulli:
     binarise: Literal["dynamic", "none"] = "dynamic"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Categorical:
+    """One of `values` evenly spaced grey values for every pixel of every channel, each with a probability of its own.
+
+    The pixels of exact models (`rgm.counting`); networks have none.
+    """
+
+    kind: Literal["categorical"] = "categorical"
+    values: Size = 256
+
+
 PixelConfig = Annotated[Gaussian | Bernoulli, Discriminator("kind")]
 
 
@@ -48,7 +58,7 @@ class Likelihood(nn.Module):
 
     def __init__(self, config: DecoderConfig, pixels: PixelConfig, z1: Shape, image: Shape) -> None:
         super().__init__()
-        self.z1, self.image, self.pixels = z1, image, pixels
+        self.pixels = pixels
         self.net = decoder(config, z1, image)
 
     def mean(self, z1: Z1) -> Images:
@@ -65,13 +75,3 @@ class Likelihood(nn.Module):
             case Bernoulli():
                 cost = F.binary_cross_entropy_with_logits(self.net(z1), images, reduction="none")
                 return -cost.flatten(1).sum(dim=1)
-
-    def observe(self, images: Images, generator: Source = None) -> Images:
-        """Return grey images as observations: binarised at random for `dynamic`, else unchanged."""
-        binary = isinstance(self.pixels, Bernoulli) and self.pixels.binarise == "dynamic"
-        return bernoulli(images, generator) if binary else images
-
-    @property
-    def is_density(self) -> bool:
-        """Whether `log_prob` is a log-probability (or density) of what `observe` returns."""
-        return not (isinstance(self.pixels, Bernoulli) and self.pixels.binarise == "none")

@@ -57,10 +57,7 @@ class Networks(RGM):
 
     @torch.no_grad()
     def rename_concepts(self, classes: Int64[Tensor, " classes"]) -> None:
-        """Renumber concept k as `classes[k]`, in recognition and generation.
-
-        Raises RGMError where `classes` is not a permutation.
-        """
+        """Renumber concept k as `classes[k]` everywhere; raise RGMError where `classes` is no permutation."""
         if sorted(classes.tolist()) != list(range(self.num_classes)):
             raise RGMError(f"concepts are renamed by a permutation of 0 … {self.num_classes - 1}, not {classes}")
         order = classes.argsort().to(self.device)

@@ -184,8 +184,7 @@ class Residual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return x + f(x)."""
-        result: Tensor = x + self.inner(x)
-        return result
+        return x + self.inner(x)
 
 
 def residual_blocks(channels: int, count: int) -> list[nn.Module]:
@@ -199,11 +198,11 @@ def flattened(layers: Iterable[nn.Module]) -> list[nn.Module]:
 
 
 def _pooled(config: PooledRecognition, below: Shape) -> nn.Sequential:
-    layers: list[nn.Module] = []
-    channels = below[0]
-    for index in range(config.convolutions):
-        stride = 2 if index >= config.convolutions - config.halvings else 1
-        layers += [nn.Conv2d(channels, config.width, 3, stride=stride, padding=1), nn.ReLU()]
-        channels = config.width
-    layers += [nn.AdaptiveAvgPool2d(1), nn.Conv2d(channels, config.width, 1), nn.ReLU()]
-    return nn.Sequential(*layers)
+    strided = min(config.halvings, config.convolutions)
+    plain, width = config.convolutions - strided, config.width
+    return nn.Sequential(
+        *convolutions(below[0], [width] * plain, 3),
+        *convolutions(width if plain else below[0], [width] * strided, 3, stride=2),
+        nn.AdaptiveAvgPool2d(1),
+        *convolutions(width if config.convolutions else below[0], [width], 1),
+    )

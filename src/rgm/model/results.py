@@ -1,5 +1,6 @@
 """Results of a model's methods, with their shapes and units."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -23,6 +24,11 @@ class Inference:
     def z1(self) -> Int64[Tensor, "n height width"]:
         """The finest codes."""
         return self.codes[0]
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> "Inference":
+        """Return the result with every tensor changed in the same way, such as moved or indexed by images."""
+        codes = tuple(map(change, self.codes))
+        return Inference(codes=codes, concept=change(self.concept), reconstruction=change(self.reconstruction))
 
 
 @dataclass(frozen=True, kw_only=True)

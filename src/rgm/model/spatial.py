@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Float
 from torch import Tensor
 
 from rgm.distributions.categorical import CategoricalField
@@ -15,7 +15,7 @@ from rgm.model.generative import BATCH_SIZE, CELL_BATCH_SIZE, Codes, Images, Par
 from rgm.model.notebook import NotebookNames
 from rgm.model.receptive import Box, needed, reached
 from rgm.model.recognition import Relaxed, Shape
-from rgm.model.results import Inference, Samples
+from rgm.model.results import Inference
 
 
 class SpatialRGM(VariationalBound, NotebookNames):
@@ -87,11 +87,8 @@ class SpatialRGM(VariationalBound, NotebookNames):
         z1 = self.recognition(1).field(images.to(self.dtype)).mode()
         return [z1, *(field.mode() for field in self._fields_above(z1, self.depth - 1))]
 
-    @torch.no_grad()
-    def infer_from_codes(self, z1: Codes) -> Inference:
-        """Return `infer`'s result for given codes; see `RGM.infer_from_codes`."""
-        self._check_codes(z1)
-        return self._inference(z1.to(self.device), self._fields_above(z1.to(self.device), self.depth))
+    def _infer_from_codes(self, z1: Codes) -> Inference:
+        return self._inference(z1, self._fields_above(z1, self.depth))
 
     @torch.no_grad()
     def cell_logits(self, images: Images) -> Float[Tensor, "n states height width"]:
@@ -134,34 +131,20 @@ class SpatialRGM(VariationalBound, NotebookNames):
         self, z: Codes, level: int, *, generator: torch.Generator | None = None, temperature: float = 1.0
     ) -> list[Tensor]:
         """Return codes of every level below z_ℓ, sampled top-down given it, finest first; levels count from 1."""
-        self._check_temperature(temperature)
+        self._check_drawing(generator, temperature)
         drawn: list[Tensor] = []
         for below in range(level - 1, 0, -1):
             z = self.prior(below).sample(self._embed(z, below + 1), generator, temperature=temperature)
             drawn.insert(0, z)
         return drawn
 
-    @torch.no_grad()
-    def complete(
-        self,
-        z1: Codes,
-        keep: Bool[Tensor, "#n height width"],
-        concept: int | Int64[Tensor, " #n"],
-        *,
-        generator: torch.Generator | None = None,
-        temperature: float = 1.0,
-    ) -> Samples:
-        """Return images with the codes of `z1` in `keep`, the rest sampled; see `RGM.complete`.
-
-        A cell of a grid between z_1 and the concept keeps its inferred code where all cells that it depends on are
-        kept, and is resampled elsewhere.
-        """
-        self._check_codes(z1)
-        self._check_keep(keep, z1)
-        self._check_temperature(temperature)
-        concepts = self._concept_of_each(concept, len(z1))
+    def _complete(
+        self, z1: Codes, keep: Tensor, concepts: Tensor, generator: torch.Generator | None, temperature: float
+    ) -> list[Tensor]:
+        # A cell of a grid between z_1 and the concept keeps its inferred code where all cells that it depends on are
+        # kept, and is resampled elsewhere.
         codes = [z1, *(field.mode() for field in self._fields_above(z1, self.depth - 1))]
-        kept = [keep.expand_as(z1)]
+        kept = [keep]
         for level in range(2, self.depth):
             kept.append(~self.recognition(level).unsure(~kept[-1]))
         drawn: list[Tensor] = []
@@ -171,7 +154,7 @@ class SpatialRGM(VariationalBound, NotebookNames):
             z = self.prior(level).complete(codes[below], kept[below], parent, generator, temperature=temperature)
             drawn.insert(0, z)
             parent = self._embed(z, level)
-        return Samples(images=self.decode(drawn[0]), concept=concepts, codes=tuple(drawn))
+        return drawn
 
     def _between(
         self, start: int, end: int, share: float, generator: torch.Generator, temperature: float
@@ -181,22 +164,15 @@ class SpatialRGM(VariationalBound, NotebookNames):
         top = self.prior(self.depth - 1).sample(parent, generator, temperature=temperature)
         return [*self.sample_below(top, self.depth - 1, generator=generator, temperature=temperature), top]
 
-    @torch.no_grad()
-    def cell_log_probs(
-        self, z1: Codes, concept: int | Int64[Tensor, " n"], row: int, column: int
-    ) -> Float[Tensor, "n states"]:
-        """Return log p(z_1,ij = k | …), the parent the concept or, in a deeper model, the grid inferred from `z1`."""
-        self._check_codes(z1)
-        self._check_cell(row, column)
-        z1, concepts = z1.to(self.device), self._concepts(concept)
-        parent = self._fields_above(z1, 2)[0].mode() if self.depth > 2 else concepts.expand(len(z1))[:, None, None]
+    def _cell_log_probs(self, z1: Codes, concepts: Tensor, row: int, column: int) -> Tensor:
+        parent = self._fields_above(z1, 2)[0].mode() if self.depth > 2 else concepts[:, None, None]
         return self.prior(1).cell_log_probs(self._one_hot(z1, 1), self._embed(parent, 2), row, column)
 
     @torch.no_grad()
     def log_prob_given(self, level: int, child: Codes, parent: Parents) -> Float[Tensor, " n"]:
         """Return log p(z_ℓ | z_{ℓ+1}) in nats, for the codes of a level and of the level above."""
-        z, embedded = (self._one_hot(child.to(self.device), level), self._embed(parent.to(self.device), level + 1))
-        return self.prior(level).log_prob(z, embedded)
+        embedded = self._embed(parent.to(self.device), level + 1)
+        return self.prior(level).log_prob(self._one_hot(child.to(self.device), level), embedded)
 
     # Fields
 

@@ -2,62 +2,73 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import asdict
-from itertools import chain
+from dataclasses import asdict, dataclass
+from itertools import chain, pairwise
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from pydantic import ConfigDict, ValidationError, create_model
 from torch import Tensor, nn
 
 from rgm.errors import RGMError
+from rgm.model.bounds import Size
 from rgm.storage.checkpoint import FILE, Origin, Stored, find_model, read_model, unreadable, write_model
-from rgm.storage.files import writable_folder, write_json
+from rgm.storage.files import own_folder, write_json
 from rgm.storage.tensors import misfits
 
+EXPORTED = (FILE, "config.json", "README.md", "evidence.json")
+"""The files of a model for others."""
 M = TypeVar("M", bound="StoredModel")
 _STRICT = ConfigDict(extra="forbid")
 LARGEST_TABLES = 2**28
 """Maximum bytes of a model's buffers that are derived from its configuration and not stored."""
 
 
-@runtime_checkable
-class Level(Protocol):
-    """A grid of categorical variables."""
+@dataclass(frozen=True, kw_only=True)
+class Level:
+    """A grid of categorical variables: its height and width, and the number of states of a cell."""
 
-    @property
-    def grid(self) -> tuple[int, int]:
-        """Height and width."""
-
-    @property
-    def states(self) -> int:
-        """Number of states of a cell."""
+    grid: tuple[Size, Size]
+    states: Size
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """States, height and width."""
+        """States, height and width of the level's field."""
+        return (self.states, *self.grid)
 
 
-@runtime_checkable
-class Levels(Protocol):
-    """The fields that every model's configuration, a frozen dataclass, has."""
+class Configuration:
+    """The base of every model's configuration, a frozen dataclass.
+
+    `image` is (channels, height, width); `levels` are the grids, finest first, and the concept, a grid of (1, 1), last.
+    """
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
+    image: tuple[int, int, int]
+    levels: tuple[Level, ...]
 
-    @property
-    def image(self) -> tuple[int, int, int]:
-        """Channels, height and width."""
+    def check_grids(self) -> None:
+        """Raise RGMError for a grid that is larger than the one below it."""
+        for lower, upper in pairwise(self.levels):
+            if upper.grid[0] > lower.grid[0] or upper.grid[1] > lower.grid[1]:
+                raise RGMError(f"a parent's grid of {upper.grid} is larger than its child's {lower.grid}")
 
-    @property
-    def levels(self) -> Sequence[Level]:
-        """The grids, finest first, and the concept, a grid of (1, 1), last."""
+
+def own_export(folder: Path, names: Sequence[str]) -> Path:
+    """Return a folder for a model's files; raise RGMError where it holds others of these names."""
+
+    def earlier(folder: Path) -> bool:
+        file = folder / "config.json"
+        return file.is_file() and '"library": "rgm"' in file.read_text(errors="replace")
+
+    return own_folder(folder, names, earlier, "an export")
 
 
 class StoredModel(nn.Module, ABC):
     """A model with a configuration, saved to and loaded from files."""
 
-    config: Levels
+    config: Configuration
     kind: ClassVar[str]
     """The kind of model in a file's header."""
     config_type: ClassVar[Any]
@@ -161,7 +172,7 @@ class StoredModel(nn.Module, ABC):
 
         `rgm.export.hub` adds a model card with the evidence, and uploads it.
         """
-        folder = writable_folder(Path(folder))
+        folder = own_export(Path(folder), EXPORTED[:2])
         classes = tuple(map(str, range(self.num_classes)))
         origin = self.origin or Origin(preset="own", data="own images", classes=classes, seed=0)
         config = asdict(self.config)

@@ -169,8 +169,7 @@ class TransformerPrior(Prior):
             x = x + (pose @ self.pose.T)[:, None]
         for block in self.blocks:
             x = block(x)
-        logits: Tensor = self.head(self.norm(x))
-        return logits
+        return self.head(self.norm(x))
 
     def _target(self, parent: Parent, order: Order) -> Tokens:
         """Return, in order, the embedding of the next cell's position and parent."""
@@ -217,8 +216,7 @@ class _Block(nn.Module):
 
     def _merge(self, x: Tokens, attended: Tensor) -> Tokens:
         x = x + self.output(attended.movedim(1, 2).flatten(2))
-        result: Tensor = x + self.mlp(x)
-        return result
+        return x + self.mlp(x)
 
     def forward(self, x: Tokens) -> Tokens:
         q, k, v = self._split(x)

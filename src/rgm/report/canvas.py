@@ -34,9 +34,18 @@ def new_figure(height: float, width: float = WIDTH) -> Figure:
 
 def show(axes: Axes, image: Image, title: str = "") -> None:
     """Draw an image without ticks, in grey or in colour."""
-    pixels = image.clamp(0, 1).permute(1, 2, 0).numpy()
-    axes.imshow(pixels if pixels.shape[2] == 3 else pixels[:, :, 0], cmap="gray", vmin=0, vmax=1)
+    draw(axes, pixels_of(image))
     bare(axes, title)
+
+
+def draw(axes: Axes, pixels: NDArray[np.float32], **style: Any) -> None:
+    """Draw pixels, (rows, columns, channels) in [0, 1], in grey or in colour."""
+    axes.imshow(pixels if pixels.shape[2] == 3 else pixels[:, :, 0], cmap="gray", vmin=0, vmax=1, **style)
+
+
+def pixels_of(image: Image) -> NDArray[np.float32]:
+    """Return an image as pixels, (rows, columns, channels) in [0, 1]."""
+    return image.clamp(0, 1).permute(1, 2, 0).numpy()
 
 
 def bare(axes: Axes, title: str = "") -> None:
@@ -90,8 +99,7 @@ def mosaic(tiles: Float[Tensor, "down across channels rows columns"], gap: int) 
     for i in range(down):
         for j in range(across):
             top, left = i * (rows + gap), j * (columns + gap)
-            tile = tiles[i, j].clamp(0, 1).permute(1, 2, 0)
-            canvas[top : top + rows, left : left + columns] = tile.numpy()
+            canvas[top : top + rows, left : left + columns] = pixels_of(tiles[i, j])
     return canvas
 
 
@@ -113,7 +121,7 @@ def show_rows(
     width = min(WIDTH - margin, widest * tiles.shape[1])
     figure = new_figure(width * canvas.shape[0] / canvas.shape[1] + room, width + margin)
     axes = figure.subplots()
-    axes.imshow(canvas if canvas.shape[2] == 3 else canvas[:, :, 0], cmap="gray", vmin=0, vmax=1)
+    draw(axes, canvas)
     bare(axes)
     middles = [row * (rows + gap) + rows / 2 - 0.5 for row in range(len(tiles))]
     axes.set_yticks(middles, names, fontsize=TITLE, color=INK)

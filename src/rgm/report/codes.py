@@ -9,7 +9,21 @@ from numpy.typing import NDArray
 
 from rgm.evaluation.abstraction import Abstraction
 from rgm.evaluation.quantities import subscript
-from rgm.report.canvas import LABEL, SMALL, TITLE, WIDTH, bare, drawable, new_figure, plain, show, verbatim, write
+from rgm.report.canvas import (
+    LABEL,
+    SMALL,
+    TITLE,
+    WIDTH,
+    bare,
+    draw,
+    drawable,
+    new_figure,
+    pixels_of,
+    plain,
+    show,
+    verbatim,
+    write,
+)
 from rgm.report.palette import ACCENT, INK, QUIET, RULE, SECOND, code_colours, grid_colours, ink, legible_on
 
 NUMBERED = 100
@@ -99,7 +113,7 @@ def atlas_figure(result: Abstraction) -> Figure:
     across = 8 if len(listed) <= 40 else 12
     down = -(-len(listed) // across)
     colours, total = code_colours(atlas), max(1, int(atlas.counts.sum()))
-    tall, wide = atlas.seen.shape[2:]
+    tall, wide = atlas.encoded.shape[2:]
     aspect = tall / wide
     height = aspect + 0.85  # a patch of width 1, the line of text above it, and room beneath
     cell = (WIDTH - 0.1) / (across * 2.5)
@@ -107,20 +121,12 @@ def atlas_figure(result: Abstraction) -> Figure:
     axes = figure.subplots()
     for place, code in enumerate(listed):
         left, top = 2.5 * (place % across), height * (place // across) + 0.5
-        for offset, patches in enumerate((atlas.seen, atlas.decoded)):
-            pixels = patches[code].clamp(0, 1).permute(1, 2, 0).numpy()
-            used = offset == 1 or int(atlas.counts[code]) > 0
-            if used:
-                axes.imshow(
-                    pixels if pixels.shape[2] == 3 else pixels[:, :, 0],
-                    cmap="gray",
-                    vmin=0,
-                    vmax=1,
-                    extent=(left + 1.06 * offset, left + 1.06 * offset + 1, top + aspect, top),
-                    interpolation="nearest",
-                )
-            corner = (left + 1.06 * offset, top)
-            axes.add_patch(Rectangle(corner, 1, aspect, fill=False, edgecolor=RULE, linewidth=0.5))
+        for offset, patches in enumerate((atlas.encoded, atlas.decoded)):
+            x = left + 1.06 * offset
+            if offset == 1 or int(atlas.counts[code]) > 0:
+                extent = (x, x + 1, top + aspect, top)
+                draw(axes, pixels_of(patches[code]), extent=extent, interpolation="nearest")
+            axes.add_patch(Rectangle((x, top), 1, aspect, fill=False, edgecolor=RULE, linewidth=0.5))
         tag = Rectangle((left, top - 0.44), 0.9, 0.4, facecolor=colours[code], edgecolor=RULE, linewidth=0.5)
         axes.add_patch(tag)
         size = SMALL if across == 8 else 5.0

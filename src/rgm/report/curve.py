@@ -16,10 +16,7 @@ _DECADES = 30
 
 
 def curve_figure(history: tuple[EpochRecord, ...]) -> Figure:
-    """Return each stage's loss by epoch, and the squared error on validation images where it was measured.
-
-    Each stage has its own panel, since losses of different stages are different quantities.
-    """
+    """Return each stage's loss by epoch, in a panel of its own, and the squared error on validation images."""
     stages = [(name, list(records)) for name, records in groupby(history, key=lambda record: record.stage)]
     errors = [(n, r.validation[_VALIDATED]) for n, r in enumerate(history, start=1) if _VALIDATED in r.validation]
     panels = len(stages) + bool(errors)

@@ -105,7 +105,7 @@ def surprise_figure(result: Surprise) -> Figure:
         axes[1, number].imshow(result.maps[number].numpy(), cmap=CHANGE, vmin=0, vmax=top, interpolation="nearest")
         bare(axes[1, number])
         framed(axes[1, number])
-        row, column = result.planted[number]
+        row, column = result.replaced[number]
         tall, wide = rows // height, columns // width
         outline(axes[0, number], Box.of(row, column, tall, wide), edgecolor=SECOND, linewidth=1.2)
         outline(axes[1, number], Box.of(row, column), edgecolor=SECOND, linewidth=1.2)

@@ -11,7 +11,7 @@ from torch import Tensor
 from rgm.evaluation.instantiation import Instantiation
 from rgm.evaluation.locality import Locality
 from rgm.model.receptive import Box
-from rgm.report.canvas import mosaic
+from rgm.report.canvas import mosaic, pixels_of
 from rgm.report.palette import CHANGE, SECOND
 
 STEP_MS = 400
@@ -59,7 +59,7 @@ def concepts_gif(result: Instantiation) -> bytes:
 
 
 def _pixels(image: Float[Tensor, "channels rows columns"]) -> Frame:
-    pixels = (image.clamp(0, 1).permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
+    pixels = (pixels_of(image) * 255).round().astype(np.uint8)
     return np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
 
 

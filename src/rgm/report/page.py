@@ -1,4 +1,4 @@
-"""The report: one self-contained page, made from results alone."""
+"""The report of a run and the comparison of models: self-contained pages, made from results alone."""
 
 import base64
 import struct
@@ -10,13 +10,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from matplotlib.figure import Figure
 
 from rgm.claims.claim import CLAIMS, Claim
+from rgm.claims.comparison import Comparison
 from rgm.evaluation.abstraction import Abstraction
 from rgm.evaluation.exactness import Exactness
 from rgm.evaluation.instantiation import Instantiation
 from rgm.evaluation.levels import Levels
 from rgm.evaluation.locality import Locality
-from rgm.evaluation.measurements import Property
-from rgm.evaluation.quantities import subscript
+from rgm.evaluation.quantities import interval_of, meaning_of, name_of, subscript, value_of
 from rgm.report.canvas import drawable
 from rgm.report.curve import curve_figure
 from rgm.report.figures import experiment_figures, png
@@ -64,11 +64,7 @@ class Picture:
     uri: str
     width: int
     height: int
-
-    @property
-    def widest(self) -> int:
-        """Three fifths of its pixels: a full width fills the page's column."""
-        return round(0.6 * self.width)
+    widest: int
 
 
 def template(name: str) -> Template:
@@ -81,6 +77,9 @@ def template(name: str) -> Template:
         lstrip_blocks=True,
     )
     environment.filters["subscript"] = subscript
+    environment.globals.update(
+        {function.__name__: function for function in (name_of, value_of, interval_of, meaning_of)}
+    )
     return environment.get_template(name)
 
 
@@ -88,30 +87,29 @@ def picture(figure: Figure) -> Picture:
     """Return a figure as the page embeds it."""
     content = png(figure)
     width, height = struct.unpack(">II", content[16:24])  # the first chunk of every PNG
-    return Picture(uri="data:image/png;base64," + base64.b64encode(content).decode(), width=width, height=height)
+    uri = "data:image/png;base64," + base64.b64encode(content).decode()
+    return Picture(uri=uri, width=width, height=height, widest=round(0.6 * width))  # a full width fills the column
+
+
+def write_comparison(path: Path, result: Comparison, *, command: str) -> Path:
+    """Write the page that compares models as one file, and return its path; raise RGMError where that fails."""
+    write_text(path, template("comparison.html.jinja").render(comparison=result, command=command))
+    return path
 
 
 def write_report(path: Path, report: Report) -> Path:
-    """Write the page as one file that needs no network, and return its path.
-
-    Raises RGMError where the folder cannot be written.
-    """
+    """Write the page as one file that needs no network, and return its path; raise RGMError where that fails."""
     results = (report.abstraction, report.instantiation, report.locality)
     held = reference_values(*results, report.judge_accuracy)
-    measured: dict[Property, dict[str, float]] = {
-        "abstraction": report.abstraction.measures(),
-        "instantiation": report.instantiation.measures(),
-        "locality": report.locality.measures(),
+    measured = (report.abstraction.measures(), report.instantiation.measures(), report.locality.measures())
+    tables = {
+        name: evidence_rows(report.claims, name, measures, held)
+        for name, measures in zip(CLAIMS, measured, strict=True)
     }
-    tables = {name: evidence_rows(report.claims, name, numbers, held) for name, numbers in measured.items()}
     mine = of_the_model(report.claims)
     figures = {
         stem.replace("-", "_"): picture(figure)
-        for result in (
-            *results,
-            *([report.levels] if report.levels else []),
-            *([report.exactness] if report.exactness else []),
-        )
+        for result in filter(None, (*results, report.levels, report.exactness))
         for stem, figure in experiment_figures(result).items()
     }
     concepts = len(report.instantiation.sheet)

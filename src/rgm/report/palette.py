@@ -22,14 +22,10 @@ _GOLDEN = 0.618034
 
 
 def ink(atlas: CodeAtlas) -> NDArray[np.float64]:
-    """Return how much each code's decoded patch differs from an empty one, (states,).
-
-    The difference is the mean absolute one from the mean colour of the most common code's patch.
-    """
+    """Return the mean absolute difference of each code's decoded patch from the commonest code's colour, (states,)."""
     patches = atlas.decoded.double()
     empty = patches[int(atlas.counts.argmax())].mean(dim=(1, 2))
-    difference: NDArray[np.float64] = (patches - empty[:, None, None]).abs().mean(dim=(1, 2, 3)).numpy()
-    return difference
+    return (patches - empty[:, None, None]).abs().mean(dim=(1, 2, 3)).numpy()
 
 
 def code_colours(atlas: CodeAtlas) -> NDArray[np.float64]:
@@ -43,22 +39,18 @@ def code_colours(atlas: CodeAtlas) -> NDArray[np.float64]:
     blank = int((amount < _BLANK).sum())
     colours = np.empty((len(amount), 3))
     colours[order[:blank]] = np.linspace(0.965, 0.86, blank)[:, None]
-    colours[order[blank:]] = _ramp(len(amount) - blank)
+    colours[order[blank:]] = ramp(len(amount) - blank)
     return colours
-
-
-def plain_colours(states: int) -> NDArray[np.float64]:
-    """Return a colour for each code of a grid above z_1, which has no decoded patch: (states, 3) in [0, 1]."""
-    return _ramp(states)
 
 
 def grid_colours(result: Abstraction) -> list[NDArray[np.float64]]:
     """Return the colours of every grid's codes, the finest grid first."""
-    above = [plain_colours(int(codes.max()) + 1) for codes in result.inference.codes[1:]]
+    above = [ramp(int(codes.max()) + 1) for codes in result.inference.codes[1:]]
     return [code_colours(result.atlas), *above]
 
 
-def _ramp(count: int) -> NDArray[np.float64]:
+def ramp(count: int) -> NDArray[np.float64]:
+    """Return colours of falling lightness, each of another hue: (count, 3) in [0, 1]."""
     lightness = np.linspace(0.86, 0.40, count)
     return np.array([_oklch(light, 0.115, 0.62 + k * _GOLDEN) for k, light in enumerate(lightness)]).reshape(-1, 3)
 

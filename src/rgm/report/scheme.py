@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from rgm.evaluation.abstraction import Abstraction
 from rgm.evaluation.quantities import subscript
-from rgm.report.canvas import LABEL, SMALL, TITLE, WIDTH, drawable, new_figure, verbatim, write
+from rgm.report.canvas import LABEL, SMALL, TITLE, WIDTH, drawable, new_figure, pixels_of, verbatim, write
 from rgm.report.palette import ACCENT, INK, QUIET, RULE, SECOND, grid_colours
 
 _SLANT, _DEPTH, _RISE = 0.42, 0.36, 0.92
@@ -25,7 +25,7 @@ def scheme_figure(result: Abstraction, *, example: int | None = None) -> Figure:
     image, or the last if there are fewer.
     """
     chosen = min(3, len(result.images) - 1) if example is None else example
-    pixels = result.images[chosen].clamp(0, 1).permute(1, 2, 0).numpy().astype(np.float64)
+    pixels = pixels_of(result.images[chosen]).astype(np.float64)
     image = np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
     codes = [grid[chosen].numpy() for grid in result.inference.codes]
     grids = [colours[grid] for colours, grid in zip(grid_colours(result), codes, strict=True)]

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 
 from rgm.claims.claim import CLAIMS, Claim, Finding, Measure
 from rgm.claims.threshold import Verdict
-from rgm.evaluation.measurements import Property
 from rgm.evaluation.quantities import interval_of, name_of, value_of
-from rgm.report.wording import Row, row, rows
+from rgm.report.wording import Row, rows
 
 CONTROLS: dict[str, str] = {
     "untrained": "the same network before it has learned anything",
@@ -27,7 +26,7 @@ class Control:
     verdicts: tuple[Verdict | None, ...]
 
 
-def of_the_model(claims: Sequence[Claim]) -> dict[Property, Claim]:
+def of_the_model(claims: Sequence[Claim]) -> dict[str, Claim]:
     """Return the claims about the model by name."""
     return {claim.claim: claim for claim in claims if claim.subject == "model"}
 
@@ -59,7 +58,7 @@ def reason_of(claim: Claim) -> str:
 
 
 def evidence_rows(
-    claims: Sequence[Claim], name: Property, measured: Mapping[str, float], held: Mapping[str, str]
+    claims: Sequence[Claim], name: str, measured: Mapping[str, float], held: Mapping[str, str]
 ) -> list[Row]:
     """Return a claim's findings as lines, those that decide first, and what else an experiment measured."""
     found = of_the_model(claims).get(name)
@@ -79,7 +78,8 @@ def _row(finding: Finding, others: Sequence[Claim], held: Mapping[str, str]) -> 
             if one.name == finding.name and one.verdict == "not supported"
         ]
     threshold, verdict = (threshold_of(finding), finding.verdict) if isinstance(finding, Measure) else ("", "")
-    return row(finding.name, finding.found, "; ".join(references), threshold, verdict)
+    reference = "; ".join(references)
+    return Row(name=finding.name, found=finding.found, reference=reference, threshold=threshold, verdict=verdict)
 
 
 def shown(finding: Finding) -> str:

@@ -8,43 +8,39 @@ from rgm.evaluation.abstraction import Abstraction
 from rgm.evaluation.instantiation import Instantiation
 from rgm.evaluation.locality import MARGIN, Locality
 from rgm.evaluation.measurements import Property
-from rgm.evaluation.quantities import interval_of, meaning_of, name_of, percent, value_of
+from rgm.evaluation.quantities import interval_of, percent
 from rgm.evaluation.statistics import Estimate, exactly
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """A line of a table: a measure, its value, what to compare it with (or nothing), and what it says.
+    """A line of a table: a measure, and what to compare it with (or nothing).
 
-    `interval`, `threshold` and `verdict` are of a measure that a claim is decided by, or of its context; else nothing.
+    `threshold` and `verdict` are of a measure that a claim is decided by; else nothing.
     """
 
     name: str
-    value: str
-    reference: str
-    meaning: str
-    interval: str = ""
+    found: Estimate
+    reference: str = ""
     threshold: str = ""
     verdict: str = ""
+
+    @property
+    def interval(self) -> str:
+        """The interval as people read it."""
+        return interval_of(self.name, self.found.low, self.found.high)
 
 
 def rows(measures: Mapping[str, float | Estimate], references: Mapping[str, str]) -> list[Row]:
     """Return measures as lines for people, in their own order; `references` says what to compare some of them with."""
-    return [row(name, found, references.get(name, "")) for name, found in measures.items()]
-
-
-def row(name: str, found: float | Estimate, reference: str = "", threshold: str = "", verdict: str = "") -> Row:
-    """Return a measure as a line for people."""
-    one = found if isinstance(found, Estimate) else exactly(found, "")
-    return Row(
-        name=name_of(name),
-        value=value_of(name, one.estimate),
-        reference=reference,
-        meaning=meaning_of(name),
-        interval=interval_of(name, one.low, one.high),
-        threshold=threshold,
-        verdict=verdict,
-    )
+    return [
+        Row(
+            name=name,
+            found=found if isinstance(found, Estimate) else exactly(found, ""),
+            reference=references.get(name, ""),
+        )
+        for name, found in measures.items()
+    ]
 
 
 def reference_values(

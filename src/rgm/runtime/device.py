@@ -26,10 +26,7 @@ def hold_memory() -> None:
 
 
 def resolve_device(device: str | torch.device = "auto") -> torch.device:
-    """Return a device by its name; `auto` selects CUDA, then MPS, then the CPU.
-
-    Raises RGMError for an unknown name or a device that this machine lacks.
-    """
+    """Return a device by its name, `auto` for CUDA, MPS or CPU in this order; raise RGMError where there is none."""
     name, _, index = str(device).partition(":")
     if name not in DEVICES or (index and (name in ("auto", "cpu") or not index.isdecimal())):
         raise unknown("device", str(device), DEVICES)

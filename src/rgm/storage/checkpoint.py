@@ -1,5 +1,8 @@
 """Model files: how to find, read and write them, without building the model."""
 
+import ssl
+import urllib.error
+import urllib.request
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from importlib import resources
@@ -117,9 +120,12 @@ def find_model(model: str | Path, *, revision: str | None = None, token: str | N
     An existing path comes first: a run folder, a checkpoint folder or a file. Then the name of packaged weights, then
     `owner/name`, a repository of the Hugging Face Hub, downloaded once. Raises RGMError where there is none.
     """
-    name, path = str(model), Path(model)
-    if path.is_file():
-        return path
+    name, path = str(model), Path(str(model))
+    try:
+        if path.is_file():
+            return path
+    except OSError as error:  # such as a name too long
+        raise RGMError(f"no model at {path}: {error.strerror}") from error
     for candidate in (path / FILE, *step_files(path / CHECKPOINTS), *step_files(path)):
         if candidate.is_file():
             return candidate
@@ -152,9 +158,22 @@ def hub_library(purpose: str) -> Any:
 
 def _fetch(repository: str, revision: str | None, token: str | None) -> Path:
     hub = hub_library(f"no model at {repository}, and a repository of the Hugging Face Hub of that name")
+    address = hub.constants.ENDPOINT
+    absent = not _answers(address)  # else it would be asked again and again, for half a minute
     try:
-        return Path(hub.hf_hub_download(repository, FILE, revision=revision, token=token))
+        return Path(hub.hf_hub_download(repository, FILE, revision=revision, token=token, local_files_only=absent))
     except (hub.errors.HfHubHTTPError, hub.errors.HFValidationError, OSError) as error:
-        raise RGMError(
-            f"no model at {repository}, and it could not be downloaded from the Hub: {' '.join(str(error).split())}"
-        ) from error
+        unknown = absent and isinstance(error, hub.errors.LocalEntryNotFoundError)
+        reason = f"{address} does not answer" if unknown else " ".join(str(error).split())
+        raise RGMError(f"no model at {repository}, and it could not be downloaded from the Hub: {reason}") from error
+
+
+def _answers(address: str) -> bool:
+    """Return whether a server answers, whatever it says."""
+    try:
+        with urllib.request.urlopen(urllib.request.Request(address, method="HEAD"), timeout=10):
+            return True
+    except urllib.error.HTTPError:
+        return True
+    except OSError as error:
+        return isinstance(getattr(error, "reason", None), ssl.SSLError)

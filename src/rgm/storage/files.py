@@ -21,10 +21,7 @@ _UNFINISHED = ".rgm-"
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file atomically: a temporary file, flushed to disk, renamed over it, the folder flushed.
-
-    Raises RGMError where the folder cannot be written.
-    """
+    """Write a file atomically, flushed to disk; raise RGMError where the folder cannot be written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=_UNFINISHED)
@@ -76,13 +73,18 @@ def folder_lock(folder: Path) -> Iterator[None]:
         ) from None
 
 
-def own_folder(folder: Path, names: Iterable[str], earlier: Callable[[Path], bool], what: str) -> None:
-    """Make a folder this program's own, or keep it so: its marker says that what lies there may be replaced.
+def own_folder(folder: Path, names: Iterable[str], earlier: Callable[[Path], bool], what: str) -> Path:
+    """Make a folder this program's own, or keep it so, and return it: its marker says what there may be replaced.
 
-    `names` (patterns) are of files that will be written or removed; `earlier` says whether an unmarked folder is output
-    of an earlier version. Raises RGMError for a folder that holds files of these names, but is none of ours.
+    `names` (patterns) are of files that will be written or removed; `earlier` says whether a folder without a marker of
+    `what` is output of an earlier version. Raises RGMError for a folder that holds files of these names, but is none of
+    ours.
     """
-    if not (folder / MARKER).is_file() and folder.is_dir() and not earlier(folder):
+    marker, line = folder / MARKER, f"{what} of rgm: its files may be replaced by rgm\n"
+    marked = marker.read_text(errors="replace") if marker.is_file() else ""
+    if line in marked:
+        return writable_folder(folder)
+    if folder.is_dir() and not earlier(folder):
         foreign = next((path for name in names for path in folder.glob(name)), None)
         if foreign is not None:
             raise RGMError(
@@ -90,8 +92,8 @@ def own_folder(folder: Path, names: Iterable[str], earlier: Callable[[Path], boo
                 "folder with --out, or move them away"
             )
     writable_folder(folder)
-    if not (folder / MARKER).is_file():
-        write_text(folder / MARKER, f"{what} of rgm: its files may be replaced by rgm\n")
+    write_text(marker, marked + line)
+    return folder
 
 
 def write_text(path: Path, content: str) -> None:
@@ -119,6 +121,8 @@ def writable_file(path: Path) -> Path:
     """Return a path that a file can be written to, creating its folder where needed; raise RGMError otherwise."""
     if path.is_dir():
         raise RGMError(f"cannot write {path}: it is a folder; give a file in it with --out")
+    if path.exists() and not path.is_file():  # such as /dev/null, which a file would take the place of
+        raise RGMError(f"cannot write {path}: it is no ordinary file; give another place with --out")
     writable_folder(path.parent)
     return path
 

@@ -131,7 +131,7 @@ class Batches:
         return to_unit(self.images[index.to(self.images.device)].to(self.device)).to(self.dtype)
 
     def _observed(self, images: Tensor, generator: Source) -> Tensor:
-        return self.model.likelihood.observe(images, generator).contiguous(memory_format=torch.channels_last)
+        return self.model.observe(images, generator).contiguous(memory_format=torch.channels_last)
 
 
 def shifted(

@@ -15,9 +15,6 @@ from rgm.training.optimisers import another_training
 from rgm.training.summary import summary
 from rgm.training.trainer import Records, Trainer, restored
 
-PROBE = 200
-"""Number of training images for the loss of a step, their evidence."""
-
 
 class CountingTrainer(Trainer):
     """The steps of `rgm.counting.fitting` as a trainer.
@@ -50,7 +47,8 @@ class CountingTrainer(Trainer):
         self.device = model.device
         self.steps = learner(model, recipe, train.images, train.labels, seed=seed)
         self.images = len(train) if not hasattr(recipe, "images") else min(recipe.images, len(train))
-        self.probe = to_unit(train.images[:: max(1, len(train) // PROBE)][:PROBE])
+        few = self.steps.probe
+        self.probe = to_unit(train.images[:: max(1, len(train) // few)][:few])
         self.history = []
 
     def records(self) -> Records:

@@ -1,7 +1,9 @@
 """Training on tensors or arrays."""
 
+import time
 from collections.abc import Sequence
-from typing import Any, SupportsIndex
+from dataclasses import dataclass
+from typing import Any, SupportsIndex, overload
 
 import torch
 
@@ -15,8 +17,11 @@ from rgm.errors import RGMError
 from rgm.model.generative import RGM
 from rgm.model.spatial import SpatialRGM
 from rgm.runtime.device import resolve_device
-from rgm.runtime.progress import Callback, Watch
+from rgm.runtime.progress import Callback, StepRecord, Watch
 from rgm.runtime.seeds import as_seed
+from rgm.temporal.fitting import Recipe as FilmRecipe
+from rgm.temporal.fitting import film_recipe, learn
+from rgm.temporal.model import TemporalRGM
 from rgm.training.counting import CountingTrainer
 from rgm.training.loop import NeuralTrainer
 from rgm.training.recipe import Recipe
@@ -24,6 +29,29 @@ from rgm.training.recipe import recipe as named_recipe
 from rgm.training.trainer import FitResult, Trainer, finished
 
 
+@dataclass(frozen=True, kw_only=True)
+class FilmFit:
+    """A model of films after learning (the given one), and how long it took."""
+
+    model: TemporalRGM
+    elapsed_s: float
+
+
+@overload
+def fit(
+    model: TemporalRGM,
+    images: Any,
+    labels: None = None,
+    *,
+    recipe: FilmRecipe | None = None,
+    seed: SupportsIndex = 0,
+    device: str | torch.device = "auto",
+    validation: Any = None,
+    watch: Watch = ...,
+) -> FilmFit: ...
+
+
+@overload
 def fit(
     model: RGM,
     images: Any,
@@ -35,9 +63,25 @@ def fit(
     seed: SupportsIndex = 0,
     device: str | torch.device = "auto",
     validation: tuple[Any, Any] | None = None,
+    watch: Watch = ...,
+    callbacks: Sequence[Callback] = (),
+) -> FitResult: ...
+
+
+def fit(
+    model: RGM | TemporalRGM,
+    images: Any,
+    labels: Any = None,
+    *,
+    recipe: str | Recipe | CountingRecipe | FilmRecipe | None = None,
+    epochs: int | float | None = None,
+    batch_size: int | None = None,
+    seed: SupportsIndex = 0,
+    device: str | torch.device = "auto",
+    validation: Any = None,
     watch: Watch = lambda _: None,
     callbacks: Sequence[Callback] = (),
-) -> FitResult:
+) -> FitResult | FilmFit:
     """Train a model in place on tensors or arrays, and return it with its history.
 
     `images`: (n, channels, height, width) or (n, height, width), uint8 or floats in [0, 1]; `labels`: (n,) integers
@@ -47,13 +91,25 @@ def fit(
     measures; `callbacks` are called after every step and epoch (`rgm.runtime.progress.Callback`). The model stays on
     the training device. Raises RGMError for invalid images, images or labels that do not fit the model, or a loss that
     is not finite.
+
+    A `TemporalRGM` takes films in the place of images, without labels, and films alone as `validation`
+    (`rgm.temporal.fitting`); it is learned in one piece, from scratch.
     """
+    number = as_seed(seed)
+    if isinstance(model, TemporalRGM):
+        if labels is not None or epochs is not None or batch_size is not None:
+            raise RGMError("films are learned without labels, epochs or batches: leave them out, or give a recipe")
+        return fit_films(model, images, recipe, validation=validation, seed=number, device=device, watch=watch)
+
+    if not isinstance(model, RGM):
+        raise RGMError(f"fit trains a SpatialRGM or a CountingRGM, not {type(model).__name__}")
+    if validation is not None and not (isinstance(validation, tuple | list) and len(validation) == 2):
+        raise RGMError(f"`validation` must be images and labels, a pair, but is {type(validation).__name__}")
 
     def checked(images: Any, labels: Any) -> ImageSet:
         labelled = isinstance(model, CountingRGM)
         return arrays_for(images, labels, shape=model.config.image, classes=model.num_classes, labelled=labelled)
 
-    number = as_seed(seed)
     data = checked(images, labels)
     held_out = None if validation is None else checked(*validation)
     model.to(resolve_device(device))
@@ -69,10 +125,34 @@ def fit(
             chosen = chosen.adjusted(epochs=epochs, batch_size=batch_size)
             trainer = NeuralTrainer(model, data, held_out, chosen, seed=number)
         case CountingRGM():
-            if isinstance(recipe, str | Recipe):
+            if isinstance(recipe, str | Recipe | FilmRecipe):
                 raise RGMError("a CountingRGM is fitted by EMRecipe(…) or ExemplarRecipe(…): leave `recipe` out")
             counts = adjusted(recipe or default_recipe(model.config), epochs=epochs, batch_size=batch_size)
             trainer = CountingTrainer(model, data, held_out, counts, seed=number)
         case _:
             raise RGMError(f"there is no trainer for a {type(model).__name__}")
     return finished(trainer, watch, callbacks)
+
+
+def fit_films(
+    model: TemporalRGM,
+    frames: Any,
+    recipe: Any = None,
+    *,
+    validation: Any = None,
+    seed: int = 0,
+    device: str | torch.device = "auto",
+    watch: Watch = lambda _: None,
+) -> FilmFit:
+    """Learn a model of films in place; see `fit`. Films are learned on the CPU, and the model goes to `device` then."""
+
+    def report(stage: str, step: int, steps: int, value: float) -> None:
+        watch(StepRecord(stage=stage, step=step, steps=steps, images=len(frames), loss=value, terms={}))
+
+    chosen = film_recipe(model, recipe)
+    target = resolve_device(device)
+    start = time.perf_counter()
+    model.cpu()
+    learn(model, frames, chosen, validation=validation, seed=seed, report=report)
+    model.to(target).eval()
+    return FilmFit(model=model, elapsed_s=time.perf_counter() - start)

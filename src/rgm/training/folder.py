@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from rgm.data.images import ImageSet
+from rgm.data.load import apart
 from rgm.errors import RGMError
 from rgm.loading import load_newest, save_model
 from rgm.runtime.progress import EpochRecord
@@ -31,16 +32,11 @@ CHECKPOINTS_SAVED = 3
 """Number of checkpoints to keep, in case the newest is damaged."""
 RENAMED = {"looks": "second_view_strength", "posed": "augment_share"}
 """Former names of a stage's options, up to version 0.1."""
+EXPERIMENTS = ("abstraction", "instantiation", "locality", "exactness")
 RESULTS = (
     FILE,
-    "metrics.json",
     "report.html",
-    "evidence.json",
-    "evaluation.json",
-    "abstraction.json",
-    "instantiation.json",
-    "locality.json",
-    "exactness.json",
+    *(f"{name}.json" for name in ("metrics", "evidence", "evaluation", *EXPERIMENTS)),
     "figures/*.png",
     "figures/*.gif",
 )
@@ -49,9 +45,9 @@ WRITTEN = (*RESULTS, "config.json", "metrics.jsonl", "timing.jsonl")
 """What a run writes, or takes away of an earlier one."""
 
 
-def own_run_folder(out: Path) -> None:
-    """Raise RGMError for a folder that holds files which a run would replace and no run has written."""
-
+def own_run_folder(out: Path, data: str) -> None:
+    """Raise RGMError for the data's folder, or one with files which a run would replace and no run has written."""
+    apart(data, out)
     own_folder(out, WRITTEN, holds_run, WHAT)
 
 
@@ -156,10 +152,7 @@ class RunFolder:
         self._write_history(training)
 
     def restore(self, training: Trainer) -> None:
-        """Restore a training from the newest intact checkpoint, if there is one.
-
-        Raises RGMError for a checkpoint of another run, or where no checkpoint is intact.
-        """
+        """Restore a training from its newest intact checkpoint, if there is any; raise RGMError for another run's."""
         files = step_files(self.checkpoints)
         if not files:
             return

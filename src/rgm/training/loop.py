@@ -6,11 +6,13 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from rgm.data.images import ImageSet
 from rgm.errors import RGMError
+from rgm.measures import least_needed
 from rgm.model.estimator import CodebookHead
 from rgm.model.spatial import SpatialRGM
 from rgm.runtime.device import hold_memory
@@ -21,9 +23,11 @@ from rgm.training.engine import Engine
 from rgm.training.objective import Loss, loss
 from rgm.training.optimisers import Optimisers, another_training
 from rgm.training.recipe import Recipe, Stage
-from rgm.training.relocation import IMAGES, relocate
 from rgm.training.summary import summary
 from rgm.training.trainer import FitResult, Records, Trainer, finished, restored
+
+RELOCATION_IMAGES = 128
+"""Number of training images for the estimate of the least needed code."""
 
 
 class _Objective(nn.Module):
@@ -154,7 +158,7 @@ class NeuralTrainer(Trainer):
         self.position.step += 1
         self.position.batches += 1
         if relocation and relocation.due(self.position.step, steps):
-            images = self.batches.random(IMAGES, self._generator(self.position.stage, self.position.step, 2))
+            images = self.batches.random(RELOCATION_IMAGES, self._generator(self.position.stage, self.position.step, 2))
             self.model.eval()
             relocate(self.model, images, relocation.need)
             self.model.train()
@@ -238,3 +242,15 @@ def train(
 ) -> FitResult:
     """Train a model by a recipe, in memory; see `rgm.training.run` for training with a run folder."""
     return finished(NeuralTrainer(model, images, validation, recipe, seed=seed), watch, callbacks)
+
+
+@torch.no_grad()
+def relocate(model: SpatialRGM, images: Float[Tensor, "n channels rows columns"], need: float) -> int | None:
+    """Mark the least needed code as unused, if it is hardly needed, and return it; the next step moves it."""
+    head = model.recognition(1).head
+    assert isinstance(head, CodebookHead)
+    code, cost = least_needed(model.decode, model.read(images)[0], images, model.latent_dim)
+    if cost >= need / (3 * model.latent_dim):
+        return None
+    head.usage[code] = 0.0
+    return code

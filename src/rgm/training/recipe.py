@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from rgm.errors import RGMError
 from rgm.presets import preset_of
+from rgm.runtime.seeds import positive, whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,20 +135,14 @@ class Recipe:
         return round(sum(stage.epochs for stage in self.stages), 9)
 
     def adjusted(self, *, epochs: int | float | None = None, batch_size: int | None = None) -> "Recipe":
-        """Return the recipe with another number of epochs, shared in proportion, and another batch size.
-
-        Raises RGMError where either is not positive and finite.
-        """
-        if epochs is not None and not 0 < epochs < math.inf:
-            raise RGMError(f"the number of epochs must be positive and finite, but is {epochs:g}")
-        if batch_size is not None and batch_size < 1:
-            raise RGMError(f"the batch size must be at least 1, but is {batch_size}")
+        """Return the recipe with other epochs, in proportion, and batch size; raise RGMError for invalid ones."""
         stages = self.stages
         if epochs is not None:
-            factor = epochs / self.epochs
+            factor = positive(epochs, "the number of epochs") / self.epochs
             stages = tuple(replace(stage, epochs=stage.epochs * factor, least_steps=1) for stage in stages)
         if batch_size is not None:
-            stages = tuple(replace(stage, batch_size=batch_size) for stage in stages)
+            size = whole(batch_size, "the batch size")
+            stages = tuple(replace(stage, batch_size=size) for stage in stages)
         return replace(self, stages=stages)
 
     def with_hidden_labels(self) -> "Recipe":
@@ -174,7 +169,7 @@ def seed() -> Recipe:
     return Recipe(stages=(Stage(name="seed", epochs=3, weights=weights),), with_validation=True)
 
 
-_PRIOR = Stage(
+PRIOR = Stage(
     name="prior",
     epochs=0.85,
     least_steps=400,
@@ -198,7 +193,7 @@ _CONCEPT = Stage(
 """The concept alone, from trained codes."""
 
 
-def _codes(**weights: float) -> Stage:
+def codes_stage(**weights: float) -> Stage:
     """Return a stage that learns codes and concept together, with these weights."""
     usual = Weights(reconstruction=10.0, concept=0.3, codebook=1.0, usage=0.005)
     return Stage(
@@ -221,17 +216,17 @@ def _robust(prior: Stage, outliers: float, **options: Any) -> Stage:
 def standard() -> Recipe:
     """Return the default recipe: codes and concept, then the prior, then the prior with the outlier-robust loss."""
     codes = replace(
-        _codes(concept=0.5, locality=12.0), epochs=3, least_steps=700, batch_size=32, relocation=Relocation()
+        codes_stage(concept=0.5, locality=12.0), epochs=3, least_steps=700, batch_size=32, relocation=Relocation()
     )
-    prior = replace(_PRIOR, least_steps=250)
+    prior = replace(PRIOR, least_steps=250)
     return Recipe(stages=(codes, prior, _robust(prior, 0.02, epochs=0.2, least_steps=60)))
 
 
 def quick() -> Recipe:
     """Return the recipe for a quick result: codes at a high learning rate, then the concept, then a short prior."""
-    codes = replace(_codes(usage=0.05), epochs=0.4, least_steps=400, learning_rate=6e-3, shift=0)
+    codes = replace(codes_stage(usage=0.05), epochs=0.4, least_steps=400, learning_rate=6e-3, shift=0)
     concept = replace(_CONCEPT, least_steps=400, learning_rate=4e-3)
-    return Recipe(stages=(codes, concept, replace(_PRIOR, epochs=0.5)))
+    return Recipe(stages=(codes, concept, replace(PRIOR, epochs=0.5)))
 
 
 def pretrained() -> Recipe:
@@ -241,8 +236,8 @@ def pretrained() -> Recipe:
     conditioned on the augmentation; the prior with the outlier-robust loss; and the concept once more, from the trained
     codes.
     """
-    codes = replace(_codes(locality=5.0), epochs=12)
-    prior = replace(_PRIOR, epochs=14, batch_size=128, augment_share=0.8)
+    codes = replace(codes_stage(locality=5.0), epochs=12)
+    prior = replace(PRIOR, epochs=14, batch_size=128, augment_share=0.8)
     weights = Weights(reconstruction=0.0, concept=0.5, pseudo_label=0.5)
     concept = replace(_CONCEPT, epochs=6, learning_rate=1e-3, shift=1, second_view_strength=1.0, weights=weights)
     return Recipe(stages=(codes, prior, _robust(prior, 0.005, epochs=0.5, least_steps=100), concept))
@@ -250,8 +245,8 @@ def pretrained() -> Recipe:
 
 def pyramid() -> Recipe:
     """Return the recipe of models with several grids: all codes and the concept, then the priors over them."""
-    codes = _codes(children=0.3, usage=0.0, locality=10.0)
-    return Recipe(stages=(codes, replace(_PRIOR, epochs=1.5)))
+    codes = codes_stage(children=0.3, usage=0.0, locality=10.0)
+    return Recipe(stages=(codes, replace(PRIOR, epochs=1.5)))
 
 
 def likelihood() -> Recipe:
@@ -259,19 +254,11 @@ def likelihood() -> Recipe:
 
     The concept is trained at the end on fixed codes: its loss would change them, at a cost in nats.
     """
-    bound = Stage(
-        name="bound",
-        epochs=16,
-        least_steps=800,
-        learning_rate=3e-3,
-        schedule="one-cycle",
-        warm_up=0.3,
-        weights=Weights(reconstruction=0.0, free_energy=1.0),
-    )
+    weights = Weights(reconstruction=0.0, free_energy=1.0)
+    bound = replace(codes_stage(), name="bound", epochs=16, shift=0, warm_up=0.3, weights=weights)
     return Recipe(stages=(bound, _CONCEPT))
 
 
 def recipe(name: str) -> Recipe:
     """Return the recipe of a named preset; raise RGMError for an unknown one."""
-    found: Recipe = preset_of(name, "network").make_recipe()
-    return found
+    return preset_of(name, "network").make_recipe()

@@ -91,7 +91,7 @@ class Plan:
         training, model, (_, validation, test) = self.training, self.training.model, self.sets
         first = training.processes.first
         if first:
-            own_run_folder(out)
+            own_run_folder(out, self.config.data)
         with folder_lock(out) if first else nullcontext():
             folder = RunFolder(out, self.origin, self.config, training, self.sets, overwrite=overwrite)
             if resume:

@@ -1,8 +1,12 @@
 """Measures of a model on a split after every epoch, and the codes that it needs."""
 
+import math
+
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
+from rgm.counting.model import CountingRGM
 from rgm.data.images import ImageSet, to_unit
 from rgm.measures import NeededCodes, accuracy, codebook_usage, matching, needed_codes, squared_error
 from rgm.model.generative import RGM
@@ -13,10 +17,7 @@ NEEDED_IMAGES = 2_000
 
 
 def summary(model: RGM, images: ImageSet, *, clusters: bool = False) -> dict[str, float]:
-    """Return the measures that training records, by name, on a split, with hard codes.
-
-    `clusters`: the concepts are unnamed clusters, scored by the optimal matching with the classes.
-    """
+    """Return a split's measures by name, with hard codes; `clusters`: concepts are matched with the classes."""
     processes, dtype = current(), model.dtype
     z1, concepts, error = list[Tensor](), list[Tensor](), 0.0
     for batch in images.images.tensor_split(processes.count)[processes.rank].split(4096):
@@ -38,7 +39,17 @@ def summary(model: RGM, images: ImageSet, *, clusters: bool = False) -> dict[str
             classes = matching(concept.argmax(dim=1), images.labels, model.num_classes)
             concept = torch.zeros_like(concept).index_copy_(1, classes, concept)
         measures["concept_accuracy"] = accuracy(concept, images.labels)
+    if isinstance(model, CountingRGM) and model.is_eight_bit:
+        nats = evidence_nats(model, images)
+        measures["negative_log_likelihood_nats"] = float(nats.mean())
+        measures["bits_per_dimension"] = float(nats.mean()) / (math.log(2) * math.prod(images.shape))
     return measures
+
+
+def evidence_nats(model: CountingRGM, images: ImageSet) -> Float[Tensor, " n"]:
+    """Return −log p(x) of 8-bit images in nats, exact."""
+    parts = images.images.split(4096)
+    return -torch.cat([model.log_prob(to_unit(part).to(model.dtype)) for part in parts]).cpu().double()
 
 
 @torch.no_grad()

@@ -1,0 +1,314 @@
+"""Trees over the cells of one grid, one for every state of the root: exact sum–product, a layer of cells at a time."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from rgm.counting.tree import EVERY, Expected, Grid, Log, Message, Pairs, Upward, max_product, safe_log
+from rgm.distributions.noise import Source, exponential
+from rgm.errors import RGMError
+
+NEGLIGIBLE = 1e-9
+"""Posterior probability of a tree below which its marginals are left out of a mixture's."""
+
+
+class Passed(NamedTuple):
+    """The upward pass of one tree, cells in the order of its layers.
+
+    `inner` is the product of the messages of a cell's children, each scaled to a maximum of 1; `outer` the message that
+    the cell sends to its parent, not scaled.
+    """
+
+    evidence: Float[Tensor, " n"]
+    inner: Float[Tensor, "cells n states"]
+    outer: Float[Tensor, "cells n states"]
+    top: Float[Tensor, "n states"]
+
+
+@dataclass(frozen=True)
+class Layers:
+    """The cells of a tree from its top down: `order` lists them, `parent` is each one's parent in this order.
+
+    A layer holds the cells of one depth, `bounds` says from where to where; the cells of a layer whose parents are
+    pairwise different form a round, so that messages of a round are multiplied into the parents at once.
+    """
+
+    order: Int64[Tensor, " cells"]
+    parent: Int64[Tensor, " cells"]
+    bounds: tuple[tuple[int, int], ...]
+    rounds: tuple[tuple[Int64[Tensor, " _"], ...], ...]
+
+    @classmethod
+    def of(cls, parents: Int64[Tensor, " cells"]) -> "Layers":
+        """Return the layers of a tree, each cell's parent given, −1 for the top.
+
+        Raises RGMError for parents that do not form one tree.
+        """
+        known = parents.tolist()
+        children: list[list[int]] = [[] for _ in known]
+        tops = [cell for cell, parent in enumerate(known) if parent == -1]
+        for cell, parent in enumerate(known):
+            if not -1 <= parent < len(known):
+                raise RGMError(f"cell {cell} has the parent {parent}, but the cells are 0 … {len(known) - 1}")
+            if parent >= 0:
+                children[parent].append(cell)
+        layers = [tops]
+        while layers[-1]:
+            layers.append([child for cell in layers[-1] for child in children[cell]])
+        order = [cell for layer in layers for cell in layer]
+        if len(tops) != 1 or len(order) != len(known):
+            raise RGMError(
+                f"parents form one tree, but these have {len(tops)} tops and reach {len(order)} of {len(known)} cells"
+            )
+        place = {cell: number for number, cell in enumerate(order)}
+        bounds, rounds, start = [], [], 0
+        for layer in layers[:-1]:
+            ranks = [children[known[cell]].index(cell) if known[cell] >= 0 else 0 for cell in layer]
+            rank = torch.tensor(ranks)
+            rounds.append(tuple((rank == number).nonzero().flatten() for number in range(max(ranks) + 1)))
+            bounds.append((start, start + len(layer)))
+            start += len(layer)
+        parent = torch.tensor([place[known[cell]] if known[cell] >= 0 else 0 for cell in order])
+        return cls(torch.tensor(order), parent, tuple(bounds), tuple(rounds))
+
+    def to(self, device: torch.device) -> "Layers":
+        """Return the layers on a device."""
+        rounds = tuple(tuple(some.to(device) for some in layer) for layer in self.rounds)
+        return Layers(self.order.to(device), self.parent.to(device), self.bounds, rounds)
+
+
+@dataclass(frozen=True)
+class Forest:
+    """p(z_1 | root) = p(z_top | root) · Π_cells p(z_i | z_parent(i), root): a mixture of trees over one grid.
+
+    `links[0][root, cell, parent's state, own state]` are the tables, with cells in the order of the `layers`; row 0 of
+    the top cell, the first, is p(z_top | root). All trees of the mixture have the same edges. The interface is that of
+    `rgm.counting.tree.Tree` with one level below the root: leaves enter as log p(leaf | z_1), 0 for hidden ones, with
+    cells in raster order.
+    """
+
+    grids: tuple[Grid, ...]
+    links: Sequence[Float[Tensor, "roots cells states states"]]
+    layers: Layers
+
+    @property
+    def trees(self) -> int:
+        """Number of trees, the states of the root."""
+        return len(self.links[0])
+
+    @cached_property
+    def place(self) -> Int64[Tensor, " cells"]:
+        """The place of each cell of the grid in the order of the layers."""
+        return self.layers.order.argsort()
+
+    def up(self, leaves: Log, roots: slice = EVERY) -> Upward:
+        """Return log p(leaves | root) for every root state, and the leaves' likelihoods scaled to a maximum of 1."""
+        likelihood, scale = self._likelihood(leaves), leaves.amax(dim=2).sum(dim=0)
+        evidence = [self.passed(likelihood, root, keep=False).evidence + scale for root in self._chosen(roots)]
+        return Upward([Message(likelihood, likelihood)], torch.stack(evidence, dim=1))
+
+    def down(self, upward: Upward, root: Float[Tensor, "n roots"], roots: slice = EVERY) -> Pairs:
+        """Return every cell's posterior given the root's, and p(z_1 | all other leaves) over p(leaf | other leaves)."""
+        likelihood = upward.messages[0].here
+        marginal, rest = torch.zeros_like(likelihood), torch.zeros_like(likelihood)
+        for tree, weight, some in self._mixture(root, roots):
+            part = likelihood[:, some]
+            passed = self.passed(part, tree)
+            posterior = torch.empty_like(part)
+            for (start, end), _, above in self._downward(passed, part, tree, weight, posterior):
+                rest[start:end, some] += above * passed.inner[start:end]
+            marginal[:, some] += posterior
+        return Pairs([marginal[self.place]], [rest[self.place]])
+
+    def cavity(self, pairs: Pairs) -> Float[Tensor, "cells n states"]:
+        """Return p(z_1 = k | all other leaves) / p(leaf | all other leaves) of every cell, up to the leaf's scale."""
+        return pairs.shares[0]
+
+    def expected(self, leaves: Log, log_roots: Float[Tensor, " roots"], roots: slice = EVERY) -> Expected:
+        """Return the expected counts of a batch given its leaves and log p(root): one pass up and one down a tree."""
+        likelihood = self._likelihood(leaves)
+        passed = [self.passed(likelihood, tree) for tree in self._chosen(roots)]
+        root = (torch.stack([one.evidence for one in passed], dim=1) + log_roots).softmax(dim=1)
+        first: Tensor | None = None
+        counts = torch.empty_like(self.links[0][roots])
+        counts[:, 0] = 0
+        for number, (tree, one) in enumerate(zip(self._chosen(roots), passed, strict=True)):
+            posterior = torch.empty_like(likelihood)
+            for (start, end), share, _ in self._downward(one, likelihood, tree, root[:, number], posterior):
+                if start:
+                    message = one.inner[start:end] * likelihood[start:end]
+                    pairs = torch.bmm(share.transpose(1, 2), message)
+                    torch.mul(pairs, self.links[0][tree, start:end], out=counts[number, start:end])
+                else:
+                    counts[number, 0, 0] = posterior[0].sum(dim=0)
+            first = posterior if first is None else first.add_(posterior)
+        assert first is not None
+        return Expected(root, first.index_select(0, self.place), [counts.index_select(1, self.place)])
+
+    def rates(
+        self,
+        upward: Upward,
+        pairs: Pairs,  # noqa: ARG002 - as for a tree
+        root: Float[Tensor, "n roots"],
+        distortion: Float[Tensor, " n"],
+    ) -> list[Float[Tensor, " n"]]:
+        """Return E[log p(z_1 | root, x) / p(z_1 | root)] = −E[log p(x | root)] + E[log p(x | z_1)] in nats."""
+        likely = torch.where(root > 0, root * upward.root, 0.0).sum(dim=1)
+        return [-likely - distortion]
+
+    def descend(
+        self,
+        root: Int64[Tensor, "n ..."],
+        generator: Source,
+        *,
+        temperature: float = 1.0,
+        level: int | None = None,
+        messages: Sequence[Message] | None = None,
+        fixed: Callable[[int], Tensor | None] = lambda _: None,
+    ) -> list[Int64[Tensor, "n _ _"]]:
+        """Return codes of z_1, sampled from each tree's top down; see `Tree.descend`."""
+        if level == 0:
+            return []
+        trees = root.flatten()
+        given = fixed(0)
+        known = None if given is None else given.flatten(1)[:, self.layers.order].T
+        inner = None
+        if messages is not None:
+            inner = torch.empty_like(messages[0].here)
+            for tree in trees.unique().tolist():
+                some = (trees == tree).nonzero().flatten()
+                part = messages[0].here[:, some]
+                inner[:, some] = self.passed(part, tree).inner * part
+        codes = torch.empty(len(self.layers.order), len(trees), dtype=torch.int64, device=trees.device)
+        for start, end in self.layers.bounds:
+            cells = torch.arange(start, end, device=trees.device)[:, None]
+            above = codes[self.layers.parent[start:end]] if start else torch.zeros_like(codes[:1])
+            probs = self.links[0][trees[None], cells, above]
+            if inner is not None:
+                probs = probs * inner[start:end]
+            noise = exponential(probs, generator)
+            drawn = (probs.log() / temperature - noise.log()).argmax(dim=2)
+            if known is not None:
+                drawn = torch.where(known[start:end] >= 0, known[start:end], drawn)
+            codes[start:end] = drawn
+        return [codes[self.place].T.contiguous().unflatten(1, self.grids[0])]
+
+    def most_probable(
+        self, leaves: Log, log_roots: Float[Tensor, "#n roots"]
+    ) -> tuple[list[Int64[Tensor, "n _ _"]], Int64[Tensor, " n"], Float[Tensor, " n"]]:
+        """Return the most probable codes and root given leaves, and log max p(root, z_1, leaves): max–product."""
+        log = leaves.index_select(0, self.layers.order)
+        best, chosen, found = None, None, None
+        for tree in range(self.trees):
+            links = safe_log(self.links[0][tree])
+            total, choices = log.clone(), []
+            for (start, end), rounds in zip(reversed(self.layers.bounds), reversed(self.layers.rounds), strict=True):
+                if not start:
+                    break
+                sent, choice = max_product(total[start:end], links[start:end])
+                choices.append(choice)
+                for some in rounds:
+                    total[self.layers.parent[start:end][some]] += sent[some]
+            top, first = (total[0] + links[0, 0]).max(dim=1)
+            value = top + log_roots[..., tree]
+            codes = torch.empty(len(total), len(value), dtype=torch.int64, device=value.device)
+            codes[0] = first
+            for (start, end), choice in zip(self.layers.bounds[1:], reversed(choices), strict=True):
+                above = codes[self.layers.parent[start:end]]
+                codes[start:end] = choice.gather(2, above[..., None])[..., 0]
+            if best is None or chosen is None or found is None:
+                best, chosen, found = codes, torch.zeros_like(first), value
+                continue
+            better = value > found
+            best, found = torch.where(better, codes, best), torch.where(better, value, found)
+            chosen = torch.where(better, tree, chosen)
+        assert best is not None
+        assert chosen is not None
+        assert found is not None
+        return [best[self.place].T.contiguous().unflatten(1, self.grids[0])], chosen, found
+
+    def log_prob(self, level: int, child: Int64[Tensor, "n cells"], above: Int64[Tensor, "n 1"]) -> Float[Tensor, " n"]:
+        """Return log p(z_1 | root) of codes in nats."""
+        assert level == 0
+        codes = child[:, self.layers.order].T
+        parents = codes[self.layers.parent]
+        parents[0] = 0
+        cells = torch.arange(len(codes), device=codes.device)[:, None]
+        return safe_log(self.links[0][above.flatten()[None], cells, parents, codes]).sum(dim=0)
+
+    def marginals(self) -> Float[Tensor, "cells roots states"]:
+        """Return p(z_1 = k | root) of every cell."""
+        found = torch.empty_like(self.links[0][:, :, 0])
+        found[:, 0] = self.links[0][:, 0, 0]
+        for start, end in self.layers.bounds[1:]:
+            above = found[:, self.layers.parent[start:end]]
+            found[:, start:end] = torch.einsum("rcp,rcpk->rck", above, self.links[0][:, start:end])
+        return found[:, self.place].transpose(0, 1)
+
+    def passed(self, likelihood: Float[Tensor, "cells n states"], tree: int, *, keep: bool = True) -> Passed:
+        """Return the upward pass of one tree; without `keep` only its evidence is of use."""
+        links, layers = self.links[0][tree], self.layers
+        inner = torch.ones_like(likelihood)
+        outer = torch.empty_like(likelihood) if keep else likelihood
+        evidence = likelihood.new_zeros(likelihood.shape[1])
+        tiny = torch.finfo(likelihood.dtype).tiny
+        for (start, end), rounds in zip(reversed(layers.bounds), reversed(layers.rounds), strict=True):
+            here = inner[start:end] * likelihood[start:end]
+            if not start:
+                break
+            sent = torch.bmm(here, links[start:end].transpose(1, 2))
+            if keep:
+                outer[start:end] = sent
+            largest = sent.amax(dim=2, keepdim=True).clamp_min(tiny)
+            sent /= largest
+            evidence += largest.log().sum(dim=(0, 2))
+            parent = layers.parent[start:end]
+            for some in rounds:
+                ours, theirs = (sent, parent) if len(some) == end - start else (sent[some], parent[some])
+                inner.index_copy_(0, theirs, inner.index_select(0, theirs).mul_(ours))
+        top = here[0] * links[0, 0]
+        total = top.sum(dim=1)
+        return Passed(evidence + total.log(), inner, outer, top / total[:, None].clamp_min(tiny))
+
+    def _downward(
+        self, passed: Passed, likelihood: Tensor, tree: int, weight: Float[Tensor, " n"], posterior: Tensor
+    ) -> Iterator[tuple[tuple[int, int], Tensor, Tensor]]:
+        """Yield each layer's bounds, its parents' posterior over the messages to them, and what that sends down.
+
+        `posterior`, of the shape of the likelihood, is filled layer by layer.
+        """
+        links, layers = self.links[0][tree], self.layers
+        tiny = torch.finfo(likelihood.dtype).tiny
+        total = (likelihood[0] * passed.inner[0] * links[0, 0]).sum(dim=1).clamp_min(tiny)
+        above = links[0, :1] * (weight / total)[:, None]
+        for start, end in layers.bounds:
+            if start:
+                share = posterior.index_select(0, layers.parent[start:end])
+                share /= passed.outer[start:end].clamp_min(tiny)
+                above = torch.bmm(share, links[start:end])
+            else:
+                share, above = above[None], above[None]
+            torch.mul(above, passed.inner[start:end], out=posterior[start:end])
+            posterior[start:end] *= likelihood[start:end]
+            yield (start, end), share, above
+
+    def _likelihood(self, leaves: Log) -> Float[Tensor, "cells n states"]:
+        """Return the leaves' likelihoods in the order of the layers, scaled to a maximum of 1."""
+        ordered = leaves.index_select(0, self.layers.order)
+        return ordered.sub_(ordered.amax(dim=2, keepdim=True)).exp_()
+
+    def _mixture(self, root: Float[Tensor, "n roots"], roots: slice) -> Iterator[tuple[int, Tensor, Tensor]]:
+        """Yield each tree, the posterior of it, and the images for which it is more than negligible."""
+        for number, tree in enumerate(self._chosen(roots)):
+            weight = root[:, number]
+            some = (weight > NEGLIGIBLE).nonzero().flatten()
+            if len(some):
+                yield tree, weight[some], some
+
+    def _chosen(self, roots: slice) -> range:
+        return range(self.trees)[roots]

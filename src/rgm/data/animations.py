@@ -1,0 +1,96 @@
+"""Animated pictures (GIF, APNG, WebP) and folders of numbered pictures as films, and films as GIF files."""
+
+import io
+import re
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from PIL import Image, ImageSequence, UnidentifiedImageError
+from torch import Tensor
+
+from rgm.data.folder import SUFFIXES
+from rgm.errors import RGMError
+
+ANIMATIONS = (".gif", ".png", ".apng", ".webp")
+MOST_BYTES = 2**31
+"""Most bytes that the frames of one file may take once decoded."""
+
+
+def read_animation(path: Path) -> UInt8[Tensor, "frames height width *colour"]:
+    """Return all frames of an animated picture, grey where every pixel is.
+
+    Raises RGMError for a file that is missing, cut short, no picture, or has one frame alone.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise RGMError(f"cannot read {path}: {error.strerror or error}") from error
+    if _is_short(content):
+        raise RGMError(f"{path} is cut short: its end is missing; fetch or make it again")
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            count = getattr(image, "n_frames", 1)
+            if count < 2:
+                raise RGMError(f"{path} has one frame alone: a film needs at least two")
+            width, height = image.size
+            if count * width * height * 3 > MOST_BYTES:
+                raise RGMError(f"{path} has {count:,} frames of {height} × {width} pixels: too many to hold in memory")
+            frames = [np.asarray(frame.convert("RGB")) for frame in ImageSequence.Iterator(image)]
+    except RGMError:
+        raise
+    except (OSError, EOFError, SyntaxError, ValueError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+        raise RGMError(f"{path} is damaged or no picture: {' '.join(str(error).split())}") from error
+    return _grey_if_grey(torch.from_numpy(np.stack(frames)))
+
+
+def read_pictures(folder: Path) -> UInt8[Tensor, "frames height width *colour"]:
+    """Return the pictures of a folder as one film, in the order of the numbers in their names.
+
+    Raises RGMError for a folder with fewer than two pictures, or with pictures of several sizes.
+    """
+    paths = [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")]
+    if len(paths) < 2:
+        raise RGMError(f"{folder} holds {len(paths) or 'no'} pictures: a film is at least two, with numbers as names")
+    paths.sort(key=lambda path: [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", path.name)])
+    frames = []
+    for path in paths:
+        try:
+            with Image.open(path) as image:
+                frames.append(np.asarray(image.convert("RGB")))
+        except (OSError, EOFError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            raise RGMError(f"{path} is damaged or no picture: {' '.join(str(error).split())}") from error
+        if frames[-1].shape != frames[0].shape:
+            (height, width), (first_height, first_width) = frames[-1].shape[:2], frames[0].shape[:2]
+            raise RGMError(
+                f"{path} has {height} × {width} pixels, but {paths[0].name} has {first_height} × {first_width}: the "
+                "frames of a film have one size"
+            )
+    return _grey_if_grey(torch.from_numpy(np.stack(frames)))
+
+
+def gif(frames: UInt8[Tensor, "frames height width *colour"], *, enlarge: int = 1, milliseconds: int = 80) -> bytes:
+    """Return a film as a looping GIF, each pixel `enlarge` pixels a side."""
+    large = frames.repeat_interleave(enlarge, dim=1).repeat_interleave(enlarge, dim=2)
+    pictures = [Image.fromarray(frame.numpy()) for frame in large]
+    content = io.BytesIO()
+    pictures[0].save(
+        content, format="GIF", save_all=True, append_images=pictures[1:], duration=milliseconds, loop=0, optimize=False
+    )
+    return content.getvalue()
+
+
+def _grey_if_grey(frames: Tensor) -> Tensor:
+    return frames[..., 0].clone() if bool((frames == frames[..., :1]).all()) else frames
+
+
+def _is_short(content: bytes) -> bool:
+    """Return whether an animated picture lacks its end: Pillow reads the frames before it without a word."""
+    if content.startswith((b"GIF87a", b"GIF89a")):
+        return not content.rstrip(b"\0").endswith(b";")
+    if content.startswith(b"\x89PNG"):
+        return b"IEND" not in content[-16:]
+    if content.startswith(b"RIFF"):
+        return int.from_bytes(content[4:8], "little") + 8 > len(content)
+    return False

@@ -1,0 +1,208 @@
+"""Films by name, from a file or a folder, or from the user's own arrays."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+from rgm.data.animations import ANIMATIONS, read_animation, read_pictures
+from rgm.data.images import Split
+from rgm.data.load import as_tensor
+from rgm.data.made_films import MADE
+from rgm.data.names import FILM_NAMES
+from rgm.data.sound import read_sound
+from rgm.errors import RGMError, unknown
+
+Frames = UInt8[Tensor, "_ _ height width *colour"]
+"""Films of one length: (films, frames, rows, columns), with a last axis of 3 for colour."""
+
+SHORTEST, WIDEST = 2, 4096
+"""Least number of frames of a film; largest side of a frame in pixels."""
+SHARES = {"validation": 0.1, "test": 0.2}
+"""Shares of a file's films that are held out, where it holds `DIVIDED` or more."""
+DIVIDED = 5
+_SHAPES = "(frames, rows, columns) or (films, frames, rows, columns), with a last axis of 3 for colour"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FilmSet:
+    """Films of one split and one length as one uint8 tensor.
+
+    `frames` has the shape (films, frames, rows, columns), with a last axis of 3 for colour; `source` describes their
+    origin, `sha256` identifies the exact pixels. `held_out` is false where there are too few films to hold any out, so
+    that every split is the same: figures on them are of memory, not of generalisation. `sample_rate` is that of a
+    sound, in Hz.
+    """
+
+    name: str
+    split: Split
+    frames: Frames
+    source: str
+    sha256: str
+    held_out: bool = True
+    sample_rate: int | None = None
+
+    def __len__(self) -> int:
+        """Return the number of films."""
+        return len(self.frames)
+
+    @property
+    def image(self) -> tuple[int, int, int]:
+        """Channels, height and width of a frame."""
+        return image_of(self.frames)
+
+
+def image_of(frames: Frames) -> tuple[int, int, int]:
+    """Return channels, height and width of the frames of films."""
+    height, width, *colour = frames.shape[2:]
+    return (3 if colour else 1, height, width)
+
+
+def load_films(
+    name: str, split: Split = "train", *, data_dir: str | Path | None = None, image: tuple[int, int, int] | None = None
+) -> FilmSet:
+    """Return one split of films as uint8 tensors.
+
+    `name`: `balls`, `lorenz`, `moving-mnist`, `two-moving-mnist`, `rotating-mnist`; a `.npz` (with `frames`) or `.npy`
+    file, a GIF, APNG or WebP, a WAV; a folder of numbered pictures, or one with `train`, `validation` and `test` as
+    such files or folders. `data_dir` holds MNIST for the films of digits, without which those embedded in scikit-learn
+    move. `image`: the (channels, height, width) that the frames must have. A file of fewer than five films is every
+    split at once. Raises RGMError for anything else.
+    """
+    if split not in get_args(Split):
+        raise unknown("split", split, get_args(Split))
+    path = Path(name)
+    if name in MADE:
+        made = MADE[name](split, None if data_dir is None else Path(data_dir))
+        found = film_set(name, split, made.frames, made.source, held_out=made.held_out)
+    elif path.exists():
+        found = _stored(path, split)
+    else:
+        raise unknown(
+            "films", name, [*FILM_NAMES, "a .npz or .npy file, a GIF, APNG, WebP or WAV, or a folder of pictures"]
+        )
+    if image is not None and found.image != image:
+        expected, given = (" × ".join(map(str, shape)) for shape in (image, found.image))
+        raise RGMError(
+            f"the model's frames are {expected} (channels × rows × columns), but those of {name} are {given}"
+        )
+    return found
+
+
+def film_set(
+    name: str, split: Split, frames: Frames, source: str, *, held_out: bool = True, sample_rate: int | None = None
+) -> FilmSet:
+    """Return a set with the checksum of its pixels."""
+    digest = hashlib.sha256(repr(tuple(frames.shape)).encode() + frames.contiguous().numpy().tobytes()).hexdigest()
+    return FilmSet(
+        name=name, split=split, frames=frames, source=source, sha256=digest, held_out=held_out, sample_rate=sample_rate
+    )
+
+
+def films_of(frames: Any, *, what: str = "frames", shortest: int = SHORTEST) -> Frames:
+    """Return the user's own films as (films, frames, rows, columns), with a last axis of 3 for colour, uint8.
+
+    `frames`: `_SHAPES`, uint8, or floats or booleans in [0, 1]. Raises RGMError for anything else: no film or frame, a
+    single frame, or other numbers.
+    """
+    pixels = as_tensor(frames, what)
+    if pixels.ndim == 3 or (pixels.ndim == 4 and pixels.shape[-1] == 3 and pixels.shape[-2] != 3):
+        pixels = pixels[None]
+    if pixels.ndim not in (4, 5) or (pixels.ndim == 5 and pixels.shape[-1] != 3) or pixels.numel() == 0:
+        raise RGMError(f"{what} must have the shape {_SHAPES}, but have {tuple(pixels.shape)}")
+    if pixels.shape[1] < shortest:
+        raise RGMError(f"a film needs at least {shortest} frames, but {what} of shape {tuple(pixels.shape)} have one")
+    if max(pixels.shape[2:4]) > WIDEST:
+        raise RGMError(f"frames have at most {WIDEST:,} pixels a side, but {what} have {tuple(pixels.shape[2:4])}")
+    if pixels.dtype == torch.bool:
+        return pixels.to(torch.uint8) * 255
+    if pixels.is_floating_point():
+        low, high = float(pixels.min()), float(pixels.max())
+        if not (low >= 0 and high <= 1):
+            raise RGMError(f"{what} of floats must lie in [0, 1], but range over {low:g} … {high:g}")
+        return pixels.mul(255).round().to(torch.uint8)
+    if pixels.dtype != torch.uint8:
+        raise RGMError(f"{what} must be uint8, or floats in [0, 1], but are {pixels.dtype}")
+    return pixels
+
+
+def read_films(path: Path) -> tuple[Frames, int | None]:
+    """Return the films of a file or a folder of numbered pictures, and a sound's rate in Hz.
+
+    Raises RGMError for what is missing, damaged or of another format.
+    """
+    if path.is_dir():
+        return films_of(read_pictures(path), what=f"the pictures in {path}"), None
+    suffix = path.suffix.lower()
+    if suffix in (".npz", ".npy"):
+        return films_of(_array(path, "frames"), what=f"frames in {path}"), None
+    if suffix == ".wav":
+        return read_sound(path)
+    if suffix in ANIMATIONS:
+        return films_of(read_animation(path), what=f"the frames of {path}"), None
+    raise RGMError(
+        f"{path} is no film: .npz or .npy files of `frames`, {', '.join(ANIMATIONS)}, .wav, and folders of numbered "
+        "pictures are read"
+    )
+
+
+def read_mask(path: Path) -> Tensor:
+    """Return a mask of visible pixels, true or not 0 where one is visible: `mask` of a .npz file, or a .npy file."""
+    mask = torch.from_numpy(np.ascontiguousarray(_array(path, "mask")))
+    return mask if mask.dtype == torch.bool else mask != 0
+
+
+def _array(path: Path, key: str) -> Any:
+    if not path.is_file():
+        raise RGMError(f"no file at {path}")
+    try:
+        content = np.load(path, allow_pickle=False)
+        if path.suffix.lower() == ".npy":
+            return content
+        with content:
+            if key not in content:
+                raise RGMError(f"{path} has no array `{key}`: it has {', '.join(content.files) or 'none'}")
+            return content[key]
+    except RGMError:
+        raise
+    except Exception as error:  # NumPy raises many kinds for a damaged file
+        raise RGMError(
+            f"{path} is not a whole {path.suffix} file of numbers: {' '.join(str(error).split())}"
+        ) from error
+
+
+def _stored(path: Path, split: Split) -> FilmSet:
+    """Return a split of a file or a folder: its own, or a share of the films, or all of them where they are few."""
+    own = _own_split(path, split) if path.is_dir() else None
+    frames, rate = read_films(own or path)
+    name, source = path.resolve().stem, f"the {'folder' if path.is_dir() else 'file'} {own or path}"
+    if own is not None:
+        return film_set(name, split, frames, source, sample_rate=rate)
+    if len(frames) < DIVIDED:
+        return film_set(name, split, frames, source, held_out=False, sample_rate=rate)
+    order = torch.randperm(len(frames), generator=torch.Generator().manual_seed(0))
+    validation, test = (max(1, round(share * len(frames))) for share in SHARES.values())
+    parts: dict[Split, Tensor] = {
+        "validation": order[:validation],
+        "test": order[validation : validation + test],
+        "train": order[validation + test :],
+    }
+    return film_set(name, split, frames[parts[split].sort().values], source, sample_rate=rate)
+
+
+def _own_split(root: Path, split: Split) -> Path | None:
+    """Return a split's own file or folder, where the folder has `train` and `test`; raise RGMError for one missing."""
+    found = {part: _one(root, part) for part in get_args(Split)}
+    if found["train"] is None or found["test"] is None:
+        return None
+    return found[split] or found["train"]
+
+
+def _one(root: Path, stem: str) -> Path | None:
+    suffixes = ("", ".npz", ".npy", ".wav", *ANIMATIONS)
+    return next((place for suffix in suffixes if (place := root / f"{stem}{suffix}").exists()), None)

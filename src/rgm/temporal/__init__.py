@@ -1,0 +1,1 @@
+"""Models of films: states and paths over space and time."""

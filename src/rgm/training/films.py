@@ -1,0 +1,102 @@
+"""Training of models of films with a run folder: configuration, metrics, model."""
+
+import logging
+import platform
+import time
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from rgm.data.films import FilmSet, load_films
+from rgm.errors import RGMError
+from rgm.loading import save_model
+from rgm.presets import preset_of
+from rgm.runtime.device import resolve_device
+from rgm.runtime.progress import Watch
+from rgm.storage.checkpoint import FILE, Origin
+from rgm.storage.files import folder_lock, write_json
+from rgm.temporal.model import TemporalRGM, tones_in
+from rgm.training.config import RunConfig
+from rgm.training.fit import fit_films
+from rgm.training.folder import RESULTS, VERSION, holds_run, keep_aside, own_run_folder
+
+log = logging.getLogger("rgm")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FilmRun:
+    """A finished training: its folder, its model, its films (training, validation, test), and its origin."""
+
+    folder: Path
+    model: TemporalRGM
+    origin: Origin
+    films: tuple[FilmSet, FilmSet, FilmSet]
+    elapsed_s: float
+
+
+def film_data(data: str) -> str:
+    """Return the films' name, an absolute path where it is one, so that they are found again from anywhere."""
+    if data == "auto":
+        return "moving-mnist"
+    return str(Path(data).resolve()) if Path(data).exists() else data
+
+
+def train_films(config: RunConfig, out: Path, *, overwrite: bool = False, watch: Watch = lambda _: None) -> FilmRun:
+    """Train the preset of a configuration on films, and write a run folder.
+
+    The films that are held out for validation choose what the learner chooses. Raises RGMError for options that are of
+    models of images, or films that cannot be read or hold nothing to learn.
+    """
+    given = {
+        "--size": config.size is not None,
+        "--epochs": config.epochs is not None,
+        "--batch-size": config.batch_size is not None,
+        "--estimator": config.estimator is not None,
+        "--binarise": config.binarise is not None,
+        "--precision": config.precision != "float32",
+        "--compile": config.compile,
+        "--labels": config.labels is not None,
+    }
+    wrong = [name for name, value in given.items() if value]
+    if wrong:
+        raise RGMError(f"{', '.join(wrong)} is for models of images: leave it out for the preset {config.preset}")
+    preset, device = preset_of(config.preset, "film"), resolve_device(config.device)
+    data = film_data(config.data)
+    train, validation, test = (
+        load_films(data, split, data_dir=config.data_dir) for split in ("train", "validation", "test")
+    )
+    for other in (validation, test):
+        if other.image != train.image:
+            raise RGMError(f"the films of {data} have frames of {train.image} and, to test, of {other.image}")
+    model = TemporalRGM.from_preset(config.preset, image=train.image, tones=tones_in(train.frames))
+    origin = Origin(preset=config.preset, data=data, classes=(), seed=config.seed)
+    own_run_folder(out, data)
+    with folder_lock(out):
+        start = time.perf_counter()
+        recipe = preset.make_recipe()
+        held_out = validation.frames if validation.held_out else None
+        fit_films(model, train.frames, recipe, validation=held_out, seed=config.seed, device=device, watch=watch)
+        elapsed = time.perf_counter() - start
+        model.origin = origin
+        if not overwrite and holds_run(out):
+            log.warning("the earlier run in %s is kept in %s; --overwrite replaces it", out, keep_aside(out))
+        for stale in [path for name in RESULTS for path in out.glob(name)]:
+            stale.unlink(missing_ok=True)
+        save_model(out / FILE, model, origin)
+        sets = (train, validation, test)
+        write_json(
+            out / "config.json",
+            {
+                "version": VERSION,
+                "run": {name: value for name, value in asdict(config).items() if name != "data_dir"},
+                "data": [{"name": s.name, "split": s.split, "films": len(s), "sha256": s.sha256} for s in sets],
+                "model": asdict(model.config),
+                "recipe": asdict(recipe),
+                "device": str(device),
+                "versions": {"rgm": version("rgm"), "torch": torch.__version__, "python": platform.python_version()},
+            },
+        )
+        write_json(out / "timing.json", {"train_s": round(elapsed, 3)})
+    return FilmRun(folder=out, model=model, origin=origin, films=sets, elapsed_s=elapsed)

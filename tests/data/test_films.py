@@ -1,0 +1,180 @@
+"""Films in every format that is read, and one clear line for every bad one."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from scipy.io import wavfile
+
+from rgm.data.animations import gif
+from rgm.data.films import FilmSet, films_of, load_films, read_films, read_mask
+from rgm.data.made_films import bouncing_balls, lorenz_ball, moving_digits
+from rgm.data.sound import BANDS, RATE, read_sound, to_sound
+from rgm.errors import RGMError
+
+
+@pytest.fixture
+def film() -> torch.Tensor:
+    return bouncing_balls(12, ((1, 2),), height=10, width=8, radius=1.5)
+
+
+def animated(film: torch.Tensor, kind: str) -> bytes:
+    pictures = [Image.fromarray(frame.numpy()) for frame in film]
+    content = io.BytesIO()
+    options = {"lossless": True} if kind == "WEBP" else {}
+    pictures[0].save(content, format=kind, save_all=True, append_images=pictures[1:], **options)
+    return content.getvalue()
+
+
+@pytest.mark.parametrize("name", ["film.npz", "film.npy", "film.gif", "film.png", "film.webp", "folder"])
+def test_every_format_gives_the_same_film(name: str, film: torch.Tensor, tmp_path: Path) -> None:
+    path = tmp_path / name
+    match path.suffix:
+        case ".npz":
+            np.savez(path, frames=film.numpy())
+        case ".npy":
+            np.save(path, film.numpy())
+        case "":
+            path.mkdir()
+            for number, frame in enumerate(film):
+                Image.fromarray(frame.numpy()).save(path / f"frame {number}.png")
+        case suffix:
+            path.write_bytes(animated(film, {".gif": "GIF", ".png": "PNG", ".webp": "WEBP"}[suffix]))
+    assert torch.equal(read_films(path)[0], film[None])
+    found = load_films(str(path), "test")
+    assert torch.equal(found.frames, film[None])
+    assert not found.held_out
+    assert found.image == (1, 10, 8)
+
+
+def test_our_own_gif_is_read_back(film: torch.Tensor, tmp_path: Path) -> None:
+    (tmp_path / "film.gif").write_bytes(gif(film, enlarge=2))
+    assert torch.equal(read_films(tmp_path / "film.gif")[0][0, :, ::2, ::2], film)
+
+
+def test_films_are_divided_and_splits_of_a_folder_are_its_own(tmp_path: Path) -> None:
+    films = np.random.default_rng(0).integers(0, 255, size=(10, 3, 4, 5), dtype=np.uint8)
+    np.savez(tmp_path / "ten.npz", frames=films)
+    parts = [load_films(str(tmp_path / "ten.npz"), split) for split in ("train", "validation", "test")]
+    assert [len(part) for part in parts] == [7, 1, 2]
+    together = np.concatenate([part.frames.numpy() for part in parts])
+    assert sorted(map(bytes, together)) == sorted(map(bytes, films))
+    own = tmp_path / "own"
+    own.mkdir()
+    np.savez(own / "train.npz", frames=films[:4])
+    np.savez(own / "test.npz", frames=films[4:])
+    assert len(load_films(str(own), "test")) == 6
+    assert len(load_films(str(own), "validation")) == 4
+
+
+def test_made_films_are_seeded_and_of_their_size() -> None:
+    for name, shape in (("balls", (1, 1024, 24, 24)), ("lorenz", (1, 1024, 24, 24))):
+        first, second = load_films(name), load_films(name, "test")
+        assert isinstance(first, FilmSet)
+        assert first.frames.shape == shape
+        assert first.sha256 == second.sha256
+    film = bouncing_balls(64, ((2, 3), (5, 1)))
+    assert set(film.unique().tolist()) == {0, 255}
+    assert torch.equal(lorenz_ball(20), lorenz_ball(40)[:20])
+
+
+def test_digits_move_by_whole_pixels_and_stay_inside() -> None:
+    small = torch.ones(5, 1, 3, 3)
+    films = moving_digits(small, np.random.default_rng(0), frames=30, canvas=9)
+    assert films.shape == (5, 30, 9, 9)
+    assert (films > 0).sum(dim=(2, 3)).eq(9).all()
+
+
+@pytest.mark.mnist
+def test_digits_are_of_their_split() -> None:
+    train, again, test = (load_films("moving-mnist", split) for split in ("train", "train", "test"))
+    assert train.frames.shape == (300, 20, 24, 24)
+    assert train.sha256 == again.sha256 != test.sha256
+    assert train.held_out
+
+
+def test_a_sound_comes_back(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    time = np.arange(RATE) / RATE
+    tone = np.sin(2 * np.pi * (500 + 500 * time) * time)
+    stereo = np.stack([tone, tone], axis=1)
+    wavfile.write(tmp_path / "tone.wav", 2 * RATE, (np.repeat(stereo, 2, axis=0) * 20000).astype(np.int16))
+    frames, rate = read_sound(tmp_path / "tone.wav")
+    assert rate == RATE
+    assert frames.shape[2:] == (BANDS, 1)
+    assert "2 channels" in caplog.text
+    assert "resampled from 16,000" in caplog.text
+    (tmp_path / "back.wav").write_bytes(to_sound(frames[0].float() / 255))
+    back, _ = read_sound(tmp_path / "back.wav")
+    loudest = [one[0, :, :, 0].int().argmax(dim=1)[:50] for one in (frames, back)]
+    assert (loudest[0] - loudest[1]).abs().float().mean() < 1
+
+
+def truncated(film: torch.Tensor, kind: str) -> bytes:
+    return animated(film, kind)[:-40]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("cut.gif", lambda film: truncated(film, "GIF"), "cut short"),
+        ("cut.png", lambda film: truncated(film, "PNG"), "cut short"),
+        ("cut.webp", lambda film: truncated(film, "WEBP"), "cut short"),
+        ("one.gif", lambda film: animated(film[:1], "GIF"), "one frame alone"),
+        ("none.gif", lambda _: b"GIF89a nothing;", "damaged or no picture"),
+        ("none.npz", lambda _: b"PK nothing", "not a whole .npz"),
+        ("none.wav", lambda _: b"RIFF nothing", "not a whole WAV"),
+        ("film.txt", lambda _: b"text", "is no film"),
+    ],
+)
+def test_damaged_files_are_told_in_a_line(
+    name: str, content: object, message: str, film: torch.Tensor, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_bytes(content(film))  # type: ignore[operator]
+    with pytest.raises(RGMError, match=message) as told:
+        read_films(tmp_path / name)
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("frames", "message"),
+    [
+        (np.zeros((1, 4, 4), dtype=np.uint8), "at least 2 frames"),
+        (np.zeros((0, 4, 4), dtype=np.uint8), "must have the shape"),
+        (np.zeros((4, 4), dtype=np.uint8), "must have the shape"),
+        (np.zeros((2, 3, 4, 4, 4), dtype=np.uint8), "must have the shape"),
+        (np.zeros((3, 4, 4), dtype=np.int64), "must be uint8"),
+        (np.full((3, 4, 4), 2.0), "must lie in"),
+        ("a film", "tensor or an array"),
+    ],
+)
+def test_arrays_that_are_no_films_are_told(frames: object, message: str) -> None:
+    with pytest.raises(RGMError, match=message):
+        films_of(frames)
+
+
+def test_pictures_of_several_sizes_and_silence_are_told(tmp_path: Path) -> None:
+    for number, side in enumerate((8, 9)):
+        Image.new("L", (side, 8)).save(tmp_path / f"{number}.png")
+    with pytest.raises(RGMError, match="of a film have one size"):
+        read_films(tmp_path)
+    wavfile.write(tmp_path / "silent.wav", RATE, np.zeros(RATE, dtype=np.int16))
+    with pytest.raises(RGMError, match="silent"):
+        read_films(tmp_path / "silent.wav")
+    wavfile.write(tmp_path / "short.wav", RATE, np.ones(100, dtype=np.int16))
+    with pytest.raises(RGMError, match="two frames"):
+        read_films(tmp_path / "short.wav")
+
+
+def test_masks_and_unknown_names_are_told(tmp_path: Path) -> None:
+    np.savez(tmp_path / "mask.npz", mask=np.eye(3, dtype=np.uint8))
+    assert read_mask(tmp_path / "mask.npz").dtype == torch.bool
+    np.savez(tmp_path / "other.npz", visible=np.eye(3))
+    with pytest.raises(RGMError, match="no array `mask`: it has visible"):
+        read_mask(tmp_path / "other.npz")
+    with pytest.raises(RGMError, match="did you mean 'moving-mnist'"):
+        load_films("moving-mnst")
+    with pytest.raises(RGMError, match="frames are 1 × 9 × 9"):
+        load_films("balls", image=(1, 9, 9))
