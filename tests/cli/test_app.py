@@ -79,7 +79,7 @@ def test_help_shows_an_example_and_imports_no_torch(helps: dict[str, str], comma
         (("train", "--data", "digits", "--preset", "standart"), "did you mean 'standard'"),
         (("train", "--data", "digits", "--estimator", "reimax"), "did you mean 'reinmax'"),
         (("train", "--data", "digits", "--device", "cdua"), "did you mean 'cuda'"),
-        (("train", "--data", "digits", "--epochs", "-1"), "epochs must be positive"),
+        (("train", "--data", "digits", "--epochs", "-1"), "the number of epochs is a finite number above 0, but is -1"),
         (("train", "--data", "digits", "--epochs", "inf"), "epochs must be finite"),
         (("train", "--data", "digits", "--batch-size", "0"), "batch size"),
         (("train", "--data", "digits", "--seed", "-1"), "a seed must lie in 0 … 9223372036854775807, but is -1"),

@@ -97,9 +97,16 @@ def moving_balls(count: int, seed: int) -> torch.Tensor:
     return torch.stack([ball(one, height=14, width=14, radius=1.5) for one in centres])
 
 
-def test_motion_that_was_never_seen_there_is_foretold() -> None:
+@pytest.fixture(scope="module")
+def model() -> TemporalRGM:
+    """A flow that has seen a ball move by one pixel."""
     model = TemporalRGM(TemporalConfig(image=(1, 14, 14), dynamics=FlowConfig(paths=6, reach=1, sight=0)))
-    fit(model, moving_balls(30, 0), recipe=FlowRecipe(trial=12, passes=16, starts=2), device="cpu", seed=0)
+    recipe = FlowRecipe(trial=12, passes=16, starts=2, own_paths=0)
+    fit(model, moving_balls(30, 0), recipe=recipe, device="cpu", seed=0)
+    return model
+
+
+def test_motion_that_was_never_seen_there_is_foretold(model: TemporalRGM) -> None:
     unseen = torch.zeros(1, 5, 14, 14, dtype=torch.uint8)
     for time in range(5):
         unseen[0, time, 3 + time : 6 + time, 4] = 255  # a bar, not a ball
@@ -118,9 +125,7 @@ def test_options_of_another_learner_are_refused() -> None:
         fit(model, moving_balls(2, 0), recipe=FlowRecipe(), device="cpu")
 
 
-def test_two_things_that_move_apart_are_foretold_by_neighbourhoods() -> None:
-    model = TemporalRGM(TemporalConfig(image=(1, 14, 14), dynamics=FlowConfig(paths=6, reach=1, sight=0)))
-    fit(model, moving_balls(30, 0), recipe=FlowRecipe(trial=12, passes=16, starts=2), device="cpu", seed=0)
+def test_two_things_that_move_apart_are_foretold_by_neighbourhoods(model: TemporalRGM) -> None:
     unseen = torch.zeros(1, 6, 14, 14, dtype=torch.uint8)
     for time in range(6):
         unseen[0, time, 2:4, 2 + time : 4 + time] = 255
@@ -133,3 +138,17 @@ def test_two_things_that_move_apart_are_foretold_by_neighbourhoods() -> None:
     assert float(near.log_prob(unseen)) < 0
     with pytest.raises(RGMError, match="odd number"):
         model.by_neighbourhoods(4)
+
+
+def test_kernels_of_each_place_are_chosen_where_they_foretell_better() -> None:
+    """The left half moves down and the right half up: no shared kernel tells it."""
+    generator = torch.Generator().manual_seed(0)
+    first = (torch.rand(24, 8, 8, generator=generator) < 0.3).to(torch.uint8) * 255
+    left, right = first[:, :, :4], first[:, :, 4:]
+    films = torch.stack([torch.cat([left.roll(t, 1), right.roll(-t, 1)], dim=2) for t in range(4)], dim=1)
+    model = TemporalRGM(TemporalConfig(image=(1, 8, 8), dynamics=FlowConfig(paths=2, reach=1, sight=0)))
+    recipe = FlowRecipe(trial=25, passes=30, starts=1, own_paths=2, own_reach=1)
+    fit(model, films, recipe=recipe, device="cpu", seed=0)
+    assert model.config.dynamics.places == "each"
+    inner = model.predict(films[:, :2], 1).frames[:, 2, 1:-1]
+    assert float(((inner > 0.5) == (films[:, 2, 1:-1] > 0)).float().mean()) > 0.95

@@ -22,6 +22,8 @@ from rgm.model.generative import RGM, Codes, Images
 
 LARGEST = 2**24
 """Maximum numbers in a message of a chunk of a batch."""
+PASSES = 4
+"""Messages of that size that a forest holds at once; larger ones would be allocated anew each time."""
 
 Visible = Bool[Tensor, "#n rows columns"]
 
@@ -178,6 +180,8 @@ class TreePosterior(RGM):
             for (rows, columns), (here, above) in zip(self.grids, pairwise(self.config.levels), strict=True)
         )
         largest = max(cells, self.num_classes * self.config.levels[-2].states)
+        if self.has_values:
+            largest *= PASSES
         parts = [tensor.split(max(1, LARGEST // largest)) for tensor in batch]
         yield from zip(*parts, strict=True)
 

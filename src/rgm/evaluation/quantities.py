@@ -137,7 +137,7 @@ QUANTITIES: dict[str, Quantity] = {
     "field_share": Quantity("change inside the field in space and time", "share", percent,
         "Must be 100 %: what an exchanged pixel or state changes lies in its reach, or its block and frames."),
     "next_frame_over_repeat": Quantity("next frame's nats over those of repeating", "ratio", _fixed(2),
-        "−log p of unseen films' next frames over that of a pixel given itself one frame before."),
+        "Ratio of −log p of unseen films' next frames to that of a pixel given itself one frame before."),
     "next_frame_over_nearest": Quantity("next frame's nats over those of the nearest frame", "ratio", _fixed(2),
         "The same over what followed the nearest training frame."),
     "next_frame_over_soft_memory": Quantity("next frame's nats over those of a soft memory", "ratio", _fixed(2),

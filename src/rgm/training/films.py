@@ -1,5 +1,6 @@
 """Training of models of films with a run folder: configuration, metrics, model."""
 
+import json
 import logging
 import platform
 import time
@@ -14,9 +15,9 @@ from rgm.errors import RGMError
 from rgm.loading import save_model
 from rgm.presets import preset_of
 from rgm.runtime.device import resolve_device
-from rgm.runtime.progress import Watch
+from rgm.runtime.progress import StepRecord, Watch
 from rgm.storage.checkpoint import FILE, Origin
-from rgm.storage.files import folder_lock, write_json
+from rgm.storage.files import folder_lock, write_json, write_text
 from rgm.temporal.model import TemporalRGM, tones_in
 from rgm.training.config import RunConfig
 from rgm.training.fit import fit_films
@@ -74,10 +75,15 @@ def train_films(config: RunConfig, out: Path, *, overwrite: bool = False, watch:
     origin = Origin(preset=config.preset, data=data, classes=(), seed=config.seed)
     own_run_folder(out, data)
     with folder_lock(out):
-        start = time.perf_counter()
+        start, history = time.perf_counter(), list[StepRecord]()
+
+        def watched(record: StepRecord) -> None:
+            history.append(record)
+            watch(record)
+
         recipe = preset.make_recipe()
         held_out = validation.frames if validation.held_out else None
-        fit_films(model, train.frames, recipe, validation=held_out, seed=config.seed, device=device, watch=watch)
+        fit_films(model, train.frames, recipe, validation=held_out, seed=config.seed, device=device, watch=watched)
         elapsed = time.perf_counter() - start
         model.origin = origin
         if not overwrite and holds_run(out):
@@ -98,5 +104,7 @@ def train_films(config: RunConfig, out: Path, *, overwrite: bool = False, watch:
                 "versions": {"rgm": version("rgm"), "torch": torch.__version__, "python": platform.python_version()},
             },
         )
-        write_json(out / "timing.json", {"train_s": round(elapsed, 3)})
+        lines = (json.dumps({"stage": one.stage, "step": one.step, "loss": one.loss}) for one in history)
+        write_text(out / "metrics.jsonl", "".join(f"{line}\n" for line in lines))
+        write_text(out / "timing.jsonl", json.dumps({"stage": "all", "elapsed_s": round(elapsed, 3)}) + "\n")
     return FilmRun(folder=out, model=model, origin=origin, films=sets, elapsed_s=elapsed)
