@@ -5,12 +5,12 @@ from typing import SupportsIndex
 import numpy as np
 
 from rgm.errors import RGMError
+from rgm.planning.belief import Belief, Filter
 from rgm.planning.environments import Frame
 from rgm.planning.experience import Experience
-from rgm.planning.belief import Belief, Filter
 from rgm.planning.graph import Graph, graph_of
 from rgm.planning.latent import denoised
-from rgm.planning.values import Planner, Values, expected_rewards
+from rgm.planning.values import Planner, expected_rewards
 from rgm.runtime.seeds import as_seed
 
 START, UNKNOWN = -1, -2
@@ -40,7 +40,8 @@ class Agent:
         self.experience = Experience()
         self.graph: Graph | None = None
         self._random = np.random.default_rng(as_seed(seed))
-        self._restart()
+        self._before, self._state, self._action = START, UNKNOWN, 0
+        self._belief: Belief | None = None
 
     # Learning
 
@@ -107,4 +108,4 @@ class Agent:
     def _restart(self) -> None:
         """Forget the frames before."""
         self._before, self._state, self._action = START, UNKNOWN, 0
-        self._belief: Belief | None = None
+        self._belief = None

@@ -5,15 +5,15 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Integer
 from numpy import ndarray
 
 from rgm.errors import RGMError, unknown
 
-Frame = Int[ndarray, "rows columns"]
+Frame = Integer[ndarray, "rows columns"]
 LARGEST_FRAME = 4096
 """Cells of a frame, at most."""
-LARGEST_SYMBOL = 255
+LARGEST_SYMBOL = 2**15 - 1
 
 
 @runtime_checkable
@@ -24,7 +24,10 @@ class Environment(Protocol):
     has ended, whether it was cut short, and further information.
     """
 
-    actions: int
+    @property
+    def actions(self) -> int:
+        """The number of actions, which are 0 … actions − 1."""
+        ...
 
     def reset(self, *, seed: int | None = None) -> tuple[Frame, dict[str, Any]]:
         """Begin an episode; a seed makes it and those after it reproducible."""
@@ -245,8 +248,10 @@ def make(name: str) -> Environment:
 
 @dataclass
 class Disturbed:
-    """A game whose frames are seen badly: cells replaced by another symbol with probability `flip`, hidden (−1) with
-    probability `hide`."""
+    """A game whose frames are seen badly.
+
+    A cell shows another symbol with probability `flip`, and is hidden (−1) with probability `hide`.
+    """
 
     inner: Environment
     flip: float = 0.0
@@ -269,8 +274,8 @@ class Disturbed:
 
     def step(self, action: int) -> tuple[Frame, float, bool, bool, dict[str, Any]]:
         """Take an action."""
-        frame, *rest = self.inner.step(action)
-        return (self._seen(frame), *rest)  # type: ignore[return-value]
+        frame, reward, terminated, truncated, info = self.inner.step(action)
+        return self._seen(frame), reward, terminated, truncated, info
 
     def _seen(self, frame: Frame) -> Frame:
         if self.flip:

@@ -38,11 +38,6 @@ class Record:
         """The symbols that occur."""
         return tuple(int(symbol) for symbol in np.unique(self.frames))
 
-    def until(self, step: int) -> "Record":
-        """Return the first steps."""
-        parts = {name: getattr(self, name)[:step] for name in ("before", "action", "after", "reward", "ended", "follows")}
-        return Record(frames=self.frames, **parts)
-
     def renamed(self, numbers: Int[ndarray, " distinct"], frames: Int[ndarray, "fewer cells"]) -> "Record":
         """Return the steps with frame i taken for row `numbers[i]` of other frames."""
         return Record(
@@ -114,7 +109,7 @@ class Experience:
         return self.numbers.setdefault(key, len(self.numbers))
 
     @staticmethod
-    def _checked(frame: Frame) -> tuple[int, ...]:
+    def _checked(frame: ndarray) -> tuple[int, ...]:
         if frame.ndim != 2 or not 0 < frame.size <= LARGEST_FRAME or not np.issubdtype(frame.dtype, np.integer):
             raise RGMError(
                 f"a frame is an array of integers (rows, columns), at most {LARGEST_FRAME:,} of them, but got "

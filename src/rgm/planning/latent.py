@@ -95,7 +95,7 @@ class _Stream:
 def _noise(
     patterns: Int[ndarray, "distinct cells"], occurrences: Int[ndarray, " distinct"], often: Int[ndarray, " often"]
 ) -> float:
-    """Return the share of cells that show the opposite: from the patterns that are one cell from a far more common one."""
+    """Return the share of cells that show the opposite, from the patterns one cell from a far more common one."""
     if not len(often):
         return 0.0
     probed = np.linspace(0, len(patterns) - 1, min(PROBED, len(patterns))).astype(int)
@@ -120,9 +120,7 @@ def _true(
     return found
 
 
-def _differing(
-    frames: Int[ndarray, "some cells"], others: Int[ndarray, "more cells"]
-) -> Float[ndarray, "some more"]:
+def _differing(frames: Int[ndarray, "some cells"], others: Int[ndarray, "more cells"]) -> Float[ndarray, "some more"]:
     """Return the number of cells in which two frames differ, for all pairs."""
     symbols = np.unique(others)
     one, two = ((part[:, :, None] == symbols).reshape(len(part), -1).astype(np.float32) for part in (frames, others))
@@ -159,7 +157,11 @@ class _Shares:
     """How often each frame came after each context, on the steps of a path that are counted."""
 
     def __init__(
-        self, context: Int[ndarray, " steps"], after: Int[ndarray, " steps"], counted: Bool[ndarray, " steps"], size: int
+        self,
+        context: Int[ndarray, " steps"],
+        after: Int[ndarray, " steps"],
+        counted: Bool[ndarray, " steps"],
+        size: int,
     ) -> None:
         self.size, self.context, self.after, self.counted = size, context, after, counted
         self.keys, self.counts = np.unique(np.append((context * size + after)[counted], -1), return_counts=True)
@@ -214,7 +216,11 @@ def _viterbi(
         one, two = chosen[here.start - 1 : here.stop - 1], chosen[here]
         steps_here = slice(here.start - 1, here.stop - 1)
         did = action[steps_here, None]
-        shares = by_action(steps_here, one * actions + did, two) + by_frame(steps_here, one, two) + frequency[two][:, None, :]
+        shares = (
+            by_action(steps_here, one * actions + did, two)
+            + by_frame(steps_here, one, two)
+            + frequency[two][:, None, :]
+        )
         log = np.log(shares / 3)
         log[begins[here]] = 0.0
         for offset in range(here.stop - here.start):

@@ -1,6 +1,6 @@
 """What each state and action is worth: backward induction over a graph of transitions."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
@@ -12,6 +12,7 @@ Values = Float[ndarray, "states actions"]
 SWEEPS, TOLERANCE = 2000, 1e-6
 
 
+@runtime_checkable
 class Planner(Protocol):
     """A rule that gives every action in every state a value; the best one is taken."""
 
@@ -33,10 +34,8 @@ def expected_rewards(graph: Graph, *, discount: float = 0.98) -> Values:
     gained = np.bincount(pair, graph.share * graph.reward, minlength=size)
     lowest = min(0.0, float(graph.reward.min(initial=0.0)))
     known = tried.reshape(len(graph), graph.actions).any(axis=1)
-    value = np.zeros(len(graph))
-    while_unknown = ~known
-    while_unknown[END] = False
-    value[while_unknown] = lowest
+    value = np.where(known, 0.0, lowest)
+    value[END] = 0.0
     values = np.full(size, -np.inf)
     for _ in range(SWEEPS):
         ahead = np.bincount(pair, graph.share * value[graph.target], minlength=size)
