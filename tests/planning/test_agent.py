@@ -56,7 +56,7 @@ def test_small_pong_is_played_without_a_miss() -> None:
 
 def test_what_is_refused() -> None:
     frame = np.zeros((1, 3), dtype=np.int64)
-    with pytest.raises(RGMError, match="at least 2 actions"):
+    with pytest.raises(RGMError, match="the number of actions must lie in 2 … "):
         Agent(1)
     agent = Agent(2)
     with pytest.raises(RGMError, match="nothing was observed yet"):

@@ -20,7 +20,9 @@ def test_filtering_equals_the_sum_over_all_paths() -> None:
     for time, cells in enumerate(seen):
         if time:
             belief = tracker.predicted(belief, actions[time - 1])
-        noises.append(tracker.noise)
+        visible = cells[cells >= 0].size
+        nearest = min(int(((cells >= 0) & (cells != graph.frames[graph.present[state]])).sum()) for state in states)
+        noises.append((tracker.wrong + nearest) / (tracker.seen + visible))
         belief = tracker.updated(belief, cells)
 
     def likelihood(state: int, time: int) -> float:

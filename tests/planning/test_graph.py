@@ -14,9 +14,8 @@ from rgm.planning.graph import END, graph_of
 
 def test_a_corridor_is_learned_edge_by_edge() -> None:
     """Pairs of places: (none, 0), (0, 0), (0, 1), (1, 0), (1, 2), (2, 1); from (·, 2) to the right the end."""
-    record = played(Corridor(), 500)
-    graph = graph_of(record, 2)
-    place = record.frames.argmax(axis=1)
+    graph = graph_of(played(Corridor(), 500), 2)
+    place = graph.frames.argmax(axis=1)
     pairs = {
         (-1 if before < 0 else int(place[before]), int(place[present])): state
         for (before, present), state in graph.number.items()

@@ -1,6 +1,6 @@
 """An agent that learns a game's transitions by counting, and plans over them."""
 
-from typing import SupportsIndex
+from typing import NamedTuple, SupportsIndex
 
 import numpy as np
 
@@ -10,11 +10,21 @@ from rgm.planning.environments import Frame
 from rgm.planning.experience import Experience
 from rgm.planning.graph import Graph, graph_of
 from rgm.planning.latent import denoised
-from rgm.planning.values import Planner, expected_rewards
-from rgm.runtime.seeds import as_seed
+from rgm.planning.streams import View, informative
+from rgm.planning.values import PLANNERS, Planner
+from rgm.runtime.seeds import as_seed, whole
 
 START, UNKNOWN = -1, -2
 """In place of a frame: none, as an episode begins; one that was never seen while learning."""
+
+
+class _Past(NamedTuple):
+    """What an agent keeps of the step before: the frame, the action, the state where it is known, else the belief."""
+
+    frame: int = START
+    action: int = 0
+    state: int = UNKNOWN
+    belief: Belief | None = None
 
 
 class Agent:
@@ -26,22 +36,27 @@ class Agent:
         agent.plan()
         action = agent.act(frame)
 
-    A state is a pair of successive frames, transitions are counted (`Graph`), and a plan is the best action of every
-    state by `planner`. In play, a frame that was seen before costs a look-up; for others, with cells that are hidden
-    (below 0) or show another symbol, states are filtered: p(s_t | o_1 … o_t), exact on the graph.
+    A state is what matters of two successive frames (`View`, found by mutual information where it is not given),
+    transitions are counted (`Graph`), and a plan is the best action of every state by `planner`. In play, a state that
+    was seen before costs a look-up; for others, with cells that are hidden (below 0) or show another symbol, states are
+    filtered: p(s_t | o_1 … o_t), exact on the graph.
     """
 
-    def __init__(self, actions: SupportsIndex, *, seed: SupportsIndex = 0, planner: Planner = expected_rewards) -> None:
+    def __init__(
+        self,
+        actions: SupportsIndex,
+        *,
+        seed: SupportsIndex = 0,
+        planner: Planner = PLANNERS["rewards"],
+        view: View | None = None,
+    ) -> None:
         """Raise RGMError for fewer than two actions."""
-        self.actions = int(actions.__index__())
-        if self.actions < 2:
-            raise RGMError(f"an agent chooses among at least 2 actions, but there are {self.actions}")
-        self.planner = planner
+        self.actions = whole(actions, "the number of actions", 2)
+        self.planner, self.view = planner, view
         self.experience = Experience()
         self.graph: Graph | None = None
         self._random = np.random.default_rng(as_seed(seed))
-        self._before, self._state, self._action = START, UNKNOWN, 0
-        self._belief: Belief | None = None
+        self._past = _Past()
 
     # Learning
 
@@ -49,7 +64,7 @@ class Agent:
         """Begin an episode with its first frame."""
         self.experience.key(frame)
         self.experience.begin()
-        self._restart()
+        self._past = _Past()
 
     def observe(self, frame: Frame, action: int, next_frame: Frame, reward: float, terminated: bool) -> None:
         """Learn from a step: the frame before, the action taken, the frame after, the reward, and whether it ended.
@@ -62,7 +77,7 @@ class Agent:
             raise RGMError(f"a reward must be finite, but is {reward}")
         self.experience.add(frame, int(action), next_frame, float(reward), bool(terminated))
 
-    def plan(self) -> Graph:
+    def plan(self, planner: Planner | None = None) -> Graph:
         """Count all transitions seen so far, find the best action of every state, and return the graph.
 
         Raises RGMError where nothing was observed.
@@ -70,15 +85,21 @@ class Agent:
         if not len(self.experience):
             raise RGMError("nothing was observed yet: call observe for every step of some episodes, then plan")
         found = denoised(self.experience.record())
-        self.graph = graph_of(found.record, self.actions, least=2 if found.noise else 1)
-        self.values = self.planner(self.graph)
+        view = informative(found.record) if self.view is None else self.view
+        self.graph = graph_of(found.record, self.actions, view=view, least=2 if found.noise else 1)
+        self.follow(self.planner if planner is None else planner)
         self.filter = Filter(self.graph, len(found.record.symbols))
-        self._known = dict(self.experience.numbers)
-        self._best = self.values.argmax(axis=1).tolist()
-        worst = float(self.values[np.isfinite(self.values)].min())
-        self._finite = np.where(np.isfinite(self.values), self.values, worst)
-        self._restart()
+        self._known: dict[bytes, tuple[int, int]] = {}
+        self._past = _Past()
         return self.graph
+
+    def follow(self, planner: Planner) -> None:
+        """Take the best actions by another planner, on the graph that there is; raise RGMError before `plan`."""
+        graph = self._planned()
+        self.values = planner(graph)
+        finite = np.isfinite(self.values)
+        self._finite = np.where(finite, self.values, self.values[finite].min() if finite.any() else 0.0)
+        self._best = self._finite.argmax(axis=1).tolist()
 
     # Play
 
@@ -87,25 +108,41 @@ class Agent:
 
         Raises RGMError before `plan`.
         """
-        if self.graph is None:
-            raise RGMError("there is no plan yet: observe some episodes, then call plan")
+        graph = self._planned()
         key = self.experience.key(frame)
-        number = self._known.get(key, UNKNOWN)
-        state = self.graph.number.get((self._before, number), UNKNOWN)
+        present, before = self._known.get(key) or self._numbers(key)
+        state = graph.number.get((self._past.frame, present), UNKNOWN)
         if state >= 0:
-            self._state, self._belief, action = state, None, self._best[state]
+            belief, action = None, self._best[state]
         else:
-            belief = self._belief
-            if belief is None and self._state >= 0:
-                belief = np.zeros(len(self.graph))
-                belief[self._state] = 1.0
-            belief = self.filter.start if belief is None else self.filter.predicted(belief, self._action)
-            self._belief = self.filter.updated(belief, self.experience.cells(key))
-            action = int((self._belief @ self._finite).argmax())
-        self._before, self._action = number, action
+            belief = self.filter.updated(self._expected(), self.experience.cells(key))
+            action = int((belief @ self._finite).argmax())
+        self._past = _Past(before, action, state, belief)
         return action
 
-    def _restart(self) -> None:
-        """Forget the frames before."""
-        self._before, self._state, self._action = START, UNKNOWN, 0
-        self._belief = None
+    def _expected(self) -> Belief:
+        """Return the belief about the present state before its frame is seen."""
+        past = self._past
+        if past.belief is not None:
+            return self.filter.predicted(past.belief, past.action)
+        if past.state < 0:
+            return self.filter.start
+        here = np.zeros(len(self._planned()))
+        here[past.state] = 1.0
+        return self.filter.predicted(here, past.action)
+
+    def _numbers(self, key: bytes) -> tuple[int, int]:
+        """Return what the present and the next state hold of a frame, by their rows in the graph's frames."""
+        graph, cells = self._planned(), self.experience.cells(key)
+        shown = (graph.view.shown(cells, symbols) for symbols in (graph.view.present, graph.view.before))
+        present, before = (graph.frame_number.get(one.astype(np.int16).tobytes(), UNKNOWN) for one in shown)
+        if not graph.view.before:
+            before = START
+        if min(present, before) > UNKNOWN:
+            self._known[key] = present, before
+        return present, before
+
+    def _planned(self) -> Graph:
+        if self.graph is None:
+            raise RGMError("there is no plan yet: observe some episodes, then call plan")
+        return self.graph

@@ -11,6 +11,7 @@ from rgm.errors import RGMError
 from rgm.planning.environments import LARGEST_FRAME, LARGEST_SYMBOL, Frame
 
 Steps = Int[ndarray, " steps"]
+Cells = Int[ndarray, "distinct cells"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +22,7 @@ class Record:
     begins with the frame that the step before it ended with.
     """
 
-    frames: Int[ndarray, "distinct cells"]
+    frames: Cells
     before: Steps
     action: Steps
     after: Steps
@@ -38,27 +39,31 @@ class Record:
         """The symbols that occur."""
         return tuple(int(symbol) for symbol in np.unique(self.frames))
 
-    def renamed(self, numbers: Int[ndarray, " distinct"], frames: Int[ndarray, "fewer cells"]) -> "Record":
-        """Return the steps with frame i taken for row `numbers[i]` of other frames."""
-        return Record(
-            frames=frames,
-            before=numbers[self.before],
-            action=self.action,
-            after=numbers[self.after],
-            reward=self.reward,
-            ended=self.ended,
-            follows=self.follows,
-        )
+    @cached_property
+    def background(self) -> int:
+        """The symbol of most cells."""
+        values, counts = np.unique(self.frames, return_counts=True)
+        return int(values[counts.argmax()])
 
 
 class Experience:
-    """A growing record of steps, each distinct frame held once, a byte a cell."""
+    """A growing record of steps, each distinct frame held once."""
 
     def __init__(self) -> None:
         self.shape: tuple[int, ...] | None = None
         self.numbers: dict[bytes, int] = {}
         self._steps: list[tuple[int, int, int, float, bool, bool]] = []
         self._last = -1
+
+    @classmethod
+    def of(cls, record: Record, shape: tuple[int, ...]) -> "Experience":
+        """Return the experience that a record was made of."""
+        found = cls()
+        found.shape = shape
+        found.numbers = {row.astype(np.int16).tobytes(): number for number, row in enumerate(record.frames)}
+        columns = (record.before, record.action, record.after, record.reward, record.ended, record.follows)
+        found._steps = list(zip(*(column.tolist() for column in columns), strict=True))
+        return found
 
     def __len__(self) -> int:
         """Return the number of steps."""
@@ -88,12 +93,11 @@ class Experience:
 
     def record(self) -> Record:
         """Return all steps as arrays."""
-        cells = b"".join(self.numbers)
-        frames = np.frombuffer(cells, dtype=np.int16).astype(np.int64).reshape(len(self.numbers), -1)
+        frames = np.frombuffer(b"".join(self.numbers), dtype=np.int16).astype(np.int64)
         columns = [np.array(column) for column in zip(*self._steps, strict=True)]
         before, action, after, reward, ended, follows = columns
         return Record(
-            frames=frames,
+            frames=frames.reshape(len(self.numbers), -1),
             before=before,
             action=action,
             after=after,
@@ -118,3 +122,11 @@ class Experience:
         if int(frame.max()) > LARGEST_SYMBOL:
             raise RGMError(f"symbols go up to {LARGEST_SYMBOL}, but a frame has {int(frame.max())}")
         return frame.shape
+
+
+def distinct(cells: Int[ndarray, "some cells"]) -> tuple[Int[ndarray, "fewer cells"], Int[ndarray, " some"]]:
+    """Return the distinct rows of symbols, and the number of the one that each row is."""
+    rows = np.ascontiguousarray(cells, dtype=np.int16)
+    whole = rows.view(np.dtype((np.void, rows.shape[1] * rows.itemsize))).reshape(-1)
+    _, first, numbers = np.unique(whole, return_index=True, return_inverse=True)
+    return cells[first], numbers.reshape(-1)

@@ -8,7 +8,8 @@ from jaxtyping import Float, Int
 from numpy import ndarray
 from scipy import sparse
 
-from rgm.planning.experience import Record
+from rgm.planning.experience import Record, distinct
+from rgm.planning.streams import View, whole
 
 END = 0
 """The state in which episodes end."""
@@ -20,9 +21,10 @@ Edges = Int[ndarray, " edges"]
 class Graph:
     """States and transitions.
 
-    A state is a pair of successive frames, the one before (−1 where an episode begins) and the present one: a frame
-    alone hides velocity. State 0 is the end of an episode. Edge e leads from `source[e]` by `action[e]` to `target[e]`;
-    it was taken `count[e]` times, with mean reward `reward[e]`. Only edges that were seen are held.
+    A state is a pair of successive frames, as `view` shows them: the one before (−1 where an episode begins, or where
+    the view shows nothing of it) and the present one, since a frame alone hides velocity. State 0 is the end of an
+    episode. Edge e leads from `source[e]` by `action[e]` to `target[e]`; it was taken `count[e]` times, with mean
+    reward `reward[e]`. Only edges that were seen are held.
     """
 
     frames: Int[ndarray, "frames cells"]
@@ -34,6 +36,7 @@ class Graph:
     count: Float[ndarray, " edges"]
     reward: Float[ndarray, " edges"]
     actions: int
+    view: View
 
     def __len__(self) -> int:
         """Return the number of states."""
@@ -46,10 +49,19 @@ class Graph:
         return {pair: state for state, pair in enumerate(pairs) if state != END}
 
     @cached_property
+    def frame_number(self) -> dict[bytes, int]:
+        """The row of `frames` that a frame is, by its bytes."""
+        return {row.astype(np.int16).tobytes(): number for number, row in enumerate(self.frames)}
+
+    @cached_property
+    def pair(self) -> Edges:
+        """The number of every edge's source and action, source · actions + action."""
+        return self.source * self.actions + self.action
+
+    @cached_property
     def share(self) -> Float[ndarray, " edges"]:
         """p(target | source, action) of every edge."""
-        pair = self.source * self.actions + self.action
-        return self.count / np.bincount(pair, self.count, minlength=len(self) * self.actions)[pair]
+        return self.count / np.bincount(self.pair, self.count, minlength=len(self) * self.actions)[self.pair]
 
     def transitions(self, action: int) -> sparse.csr_matrix:
         """Return p(target | source, action) as a sparse matrix (target, source).
@@ -65,11 +77,22 @@ class Graph:
         return sparse.csr_matrix((values, (self.target[used], self.source[used])), shape=(n, n))
 
 
-def graph_of(record: Record, actions: int, *, least: int = 1) -> Graph:
-    """Return the states and counted transitions of a record of steps, between states seen `least` times at least."""
-    previous = np.where(record.follows, np.roll(record.before, 1), -1)
-    source_pair = _pairs(previous, record.before, len(record.frames))
-    target_pair = _pairs(record.before, record.after, len(record.frames))
+def graph_of(record: Record, actions: int, *, view: View | None = None, least: int = 1) -> Graph:
+    """Return the states and counted transitions of a record of steps.
+
+    A state is what `view` shows of two successive frames (all by default). States seen less than `least` times are left
+    out, with the steps from and to them.
+    """
+    view = whole(record) if view is None else view
+    now, last = (view.shown(record.frames, symbols) for symbols in (view.present, view.before))
+    frames, numbers = distinct(np.concatenate([now, last]))
+    now, last = np.split(numbers, 2)
+    before, after = now[record.before], now[record.after]
+    if view.before:
+        previous, then = np.where(record.follows, last[np.roll(record.before, 1)], -1), last[record.before]
+    else:
+        previous = then = np.full(len(record), -1)
+    source_pair, target_pair = _pairs(previous, before, len(frames)), _pairs(then, after, len(frames))
     target_pair[record.ended] = -1
     states, visits = np.unique(target_pair, return_counts=True)
     rare = states[visits < least]
@@ -77,20 +100,23 @@ def graph_of(record: Record, actions: int, *, least: int = 1) -> Graph:
     source_pair, target_pair = source_pair[steps], target_pair[steps]
     known, numbers = np.unique(np.concatenate([source_pair, target_pair, [-1]]), return_inverse=True)
     source, target = numbers[: len(source_pair)], numbers[len(source_pair) : -1]
-    edges, edge = np.unique(np.stack([source, record.action[steps], target], axis=1), axis=0, return_inverse=True)
-    edge = edge.reshape(-1)
+    edge_names = (source * actions + record.action[steps]) * len(known) + target
+    edges, edge = np.unique(edge_names, return_inverse=True)
+    pair, target = np.divmod(edges, len(known))
+    source, action = np.divmod(pair, actions)
     count = np.bincount(edge, minlength=len(edges)).astype(float)
-    before, present = np.divmod(known, len(record.frames))
+    previous, present = np.divmod(known, len(frames))
     return Graph(
-        frames=record.frames,
-        previous=np.where(known < 0, -1, before - 1),
+        frames=frames,
+        previous=np.where(known < 0, -1, previous - 1),
         present=np.where(known < 0, -1, present),
-        source=edges[:, 0],
-        action=edges[:, 1],
-        target=edges[:, 2],
+        source=source,
+        action=action,
+        target=target,
         count=count,
         reward=np.bincount(edge, record.reward[steps], minlength=len(edges)) / count,
         actions=actions,
+        view=view,
     )
 
 
