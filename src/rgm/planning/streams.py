@@ -48,9 +48,9 @@ def informative(record: Record) -> View:
         I(y; x | s, a) = E[ log p(y | s, x, a) − log p(y | s, a) ]
 
     with p from counts, and the expectation over steps held out, beside that of x shuffled among the steps of each
-    state, as long as the difference exceeds zero by `SURE` standard errors. The targets are what comes of a step (its
-    reward and whether it ends the episode), and the next patterns of the symbols that are in the state. A symbol of the
-    frame before is only considered where it is in the state as it is now.
+    state. The difference must exceed zero by `SURE` standard errors, and log n nats over all n steps. The targets are
+    what comes of a step (its reward and whether it ends the episode), and the next patterns of the symbols that are in
+    the state. A symbol of the frame before is only considered where it is in the state as it is now.
     """
     background = record.background
     others = [symbol for symbol in record.symbols if symbol != background]
@@ -62,6 +62,7 @@ def informative(record: Record) -> View:
     state = record.action.astype(np.int64)
     outcome = np.unique(np.stack([record.reward, record.ended]), axis=1, return_inverse=True)[1].reshape(-1)
     targets = [(outcome, _held_out(state, outcome, _marginal(outcome)))]
+    least = np.log(len(record)) / len(record)
     streams = {(0, group): now[group] for group in range(len(groups))}
     chosen: list[tuple[int, int]] = []
     while streams:
@@ -71,7 +72,7 @@ def informative(record: Record) -> View:
             for target, known in targets:
                 gain = np.log(_held_out(joint, target, known) / _held_out(shuffled, target, known))
                 mean, error = float(gain.mean()), float(gain.std()) / len(gain) ** 0.5
-                if mean > SURE * error and mean > best:
+                if mean > max(SURE * error, least, best):
                     best, found = mean, name
         if found is None:
             break
