@@ -3,6 +3,8 @@
 from typing import NamedTuple, SupportsIndex
 
 import numpy as np
+from jaxtyping import Int
+from numpy import ndarray
 
 from rgm.errors import RGMError
 from rgm.planning.belief import Belief, Filter
@@ -95,7 +97,7 @@ class Agent:
 
     def follow(self, planner: Planner) -> None:
         """Take the best actions by another planner, on the graph that there is; raise RGMError before `plan`."""
-        graph = self._planned()
+        graph = self.planned
         self.values = planner(graph)
         finite = np.isfinite(self.values)
         self._finite = np.where(finite, self.values, self.values[finite].min() if finite.any() else 0.0)
@@ -108,7 +110,7 @@ class Agent:
 
         Raises RGMError before `plan`.
         """
-        graph = self._planned()
+        graph = self.planned
         key = self.experience.key(frame)
         present, before = self._known.get(key) or self._numbers(key)
         state = graph.number.get((self._past.frame, present), UNKNOWN)
@@ -120,6 +122,20 @@ class Agent:
         self._past = _Past(before, action, state, belief)
         return action
 
+    @property
+    def state(self) -> int:
+        """The state after the last `act`, or the most probable one."""
+        return self._past.state if self._past.belief is None else int(self._past.belief.argmax())
+
+    def foreseen(self) -> Int[ndarray, " cells"] | None:
+        """Return the frame that is most probable after the last action, as the view shows it; None for an end."""
+        graph = self.planned
+        belief = self._expected()
+        if belief.sum() < 1 / 2:  # what is lacking leads to the end
+            return None
+        found: ndarray = graph.frames[graph.present[int(belief.argmax())]]
+        return found
+
     def _expected(self) -> Belief:
         """Return the belief about the present state before its frame is seen."""
         past = self._past
@@ -127,13 +143,13 @@ class Agent:
             return self.filter.predicted(past.belief, past.action)
         if past.state < 0:
             return self.filter.start
-        here = np.zeros(len(self._planned()))
+        here = np.zeros(len(self.planned))
         here[past.state] = 1.0
         return self.filter.predicted(here, past.action)
 
     def _numbers(self, key: bytes) -> tuple[int, int]:
         """Return what the present and the next state hold of a frame, by their rows in the graph's frames."""
-        graph, cells = self._planned(), self.experience.cells(key)
+        graph, cells = self.planned, self.experience.cells(key)
         shown = (graph.view.shown(cells, symbols) for symbols in (graph.view.present, graph.view.before))
         present, before = (graph.frame_number.get(one.astype(np.int16).tobytes(), UNKNOWN) for one in shown)
         if not graph.view.before:
@@ -142,7 +158,9 @@ class Agent:
             self._known[key] = present, before
         return present, before
 
-    def _planned(self) -> Graph:
+    @property
+    def planned(self) -> Graph:
+        """The graph; raises RGMError before `plan`."""
         if self.graph is None:
             raise RGMError("there is no plan yet: observe some episodes, then call plan")
         return self.graph

@@ -16,6 +16,9 @@ BLOCK, FOLDS = 200, 5
 SURE = 2.0
 """Standard errors by which a stream's gain in held-out information must exceed zero."""
 
+RETURNING, LONG = 0.02, 10
+"""Share of a symbol's changes that lead back to a pattern first seen so many changes ago, if it comes again."""
+
 Numbers = Int[ndarray, " steps"]
 
 
@@ -51,20 +54,29 @@ def informative(record: Record) -> View:
     state. The difference must exceed zero by `SURE` standard errors, and log n nats over all n steps. The targets are
     what comes of a step (its reward and whether it ends the episode), and the next patterns of the symbols that are in
     the state. A symbol of the frame before is only considered where it is in the state as it is now.
+
+    A plan returns to its goals, so that its states must come again: symbols whose patterns do not within an episode, as
+    a wall that loses bricks, are only considered where the others carry nothing.
     """
-    background = record.background
-    others = [symbol for symbol in record.symbols if symbol != background]
+    others = [symbol for symbol in record.symbols if symbol != record.background]
     groups = [tuple(others)] if len(others) > MOST_SYMBOLS else [(symbol,) for symbol in others]
     patterns = [_patterns(record, group) for group in groups]
-    now = [pattern[record.before] for pattern in patterns]
-    last = [np.where(record.follows, np.roll(one, 1), -1) + 1 for one in now]
-    then = [pattern[record.after] for pattern in patterns]
+    returning = [group for group, pattern in enumerate(patterns) if _returns(record, pattern) >= RETURNING]
+    chosen = _chosen(record, patterns, returning) or _chosen(record, patterns, list(range(len(groups))))
+    present, before = (
+        tuple(sorted(symbol for lag, group in chosen if lag == wanted for symbol in groups[group])) for wanted in (0, 1)
+    )
+    return View(present=present, before=before, background=record.background)
+
+
+def _chosen(record: Record, patterns: list[Int[ndarray, " distinct"]], groups: list[int]) -> list[tuple[int, int]]:
+    """Return the streams that carry information: (0, group) as a frame shows it now, (1, group) as the one before."""
     state = record.action.astype(np.int64)
     outcome = np.unique(np.stack([record.reward, record.ended]), axis=1, return_inverse=True)[1].reshape(-1)
     targets = [(outcome, _held_out(state, outcome, _marginal(outcome)))]
-    least = np.log(len(record)) / len(record)
-    streams = {(0, group): now[group] for group in range(len(groups))}
+    streams = {(0, group): patterns[group][record.before] for group in groups}
     chosen: list[tuple[int, int]] = []
+    least = np.log(len(record)) / len(record)
     while streams:
         best, found = 0.0, None
         for name, stream in streams.items():
@@ -76,17 +88,34 @@ def informative(record: Record) -> View:
                     best, found = mean, name
         if found is None:
             break
-        state = _joint(state, streams.pop(found))
+        stream = streams.pop(found)
+        state = _joint(state, stream)
         chosen.append(found)
         targets = [(target, _held_out(state, target, known)) for target, known in targets]
-        if found[0] == 0:
-            streams[1, found[1]] = last[found[1]]
-            after = then[found[1]]
+        lag, group = found
+        if lag == 0:
+            streams[1, group] = np.where(record.follows, np.roll(stream, 1), -1) + 1
+            after = patterns[group][record.after]
             targets.append((after, _held_out(state, after, _marginal(after))))
-    present, before = (
-        tuple(sorted(symbol for lag, group in chosen if lag == wanted for symbol in groups[group])) for wanted in (0, 1)
-    )
-    return View(present=present, before=before, background=background)
+    return chosen
+
+
+def _returns(record: Record, pattern: Int[ndarray, " distinct"]) -> float:
+    """Return the share of changes of a pattern that lead to one first seen `LONG` changes before in the episode.
+
+    What is covered for a moment comes back too, but not after long.
+    """
+    episode = np.cumsum(~record.follows) * (int(pattern.max()) + 1)
+    before, after = episode + pattern[record.before], episode + pattern[record.after]
+    changed = before != after
+    if not changed.any():
+        return 0.0
+    age = np.cumsum(changed)
+    known, first = np.unique(before, return_index=True)
+    changes = np.flatnonzero(changed)
+    place = np.searchsorted(known, after[changes]).clip(max=len(known) - 1)
+    again = (known[place] == after[changes]) & (age[changes] - (age - changed)[first[place]] >= LONG)
+    return float(again.mean())
 
 
 def _patterns(record: Record, group: tuple[int, ...]) -> Int[ndarray, " distinct"]:
