@@ -19,6 +19,9 @@ from rgm.runtime.seeds import as_seed, whole
 START, UNKNOWN = -1, -2
 """In place of a frame: none, as an episode begins; one that was never seen while learning."""
 
+WANDERING = 0.1
+"""Share of steps at which an agent that explores does anything."""
+
 
 class _Past(NamedTuple):
     """What an agent keeps of the step before: the frame, the action, the state where it is known, else the belief."""
@@ -57,7 +60,8 @@ class Agent:
         self.planner, self.view = planner, view
         self.experience = Experience()
         self.graph: Graph | None = None
-        self._random = np.random.default_rng(as_seed(seed))
+        self.seed = as_seed(seed)
+        self._random: np.random.Generator | None = None
         self._past = _Past()
 
     # Learning
@@ -79,10 +83,12 @@ class Agent:
             raise RGMError(f"a reward must be finite, but is {reward}")
         self.experience.add(frame, int(action), next_frame, float(reward), bool(terminated))
 
-    def plan(self, planner: Planner | None = None) -> Graph:
+    def plan(self, planner: Planner | None = None, *, explore: bool = False) -> Graph:
         """Count all transitions seen so far, find the best action of every state, and return the graph.
 
-        Raises RGMError where nothing was observed.
+        With `explore`, until the next plan, actions are drawn at random in states that are new, and at every
+        `1 / WANDERING`-th step, so that a plan that is not yet revised is not followed in circles. Raises RGMError
+        where nothing was observed.
         """
         if not len(self.experience):
             raise RGMError("nothing was observed yet: call observe for every step of some episodes, then plan")
@@ -91,6 +97,7 @@ class Agent:
         self.graph = graph_of(found.record, self.actions, view=view, least=2 if found.noise else 1)
         self.follow(self.planner if planner is None else planner)
         self.filter = Filter(self.graph, len(found.record.symbols))
+        self._random = np.random.default_rng((self.seed, len(self.experience))) if explore else None
         self._known: dict[bytes, tuple[int, int]] = {}
         self._past = _Past()
         return self.graph
@@ -116,9 +123,13 @@ class Agent:
         state = graph.number.get((self._past.frame, present), UNKNOWN)
         if state >= 0:
             belief, action = None, self._best[state]
+        elif self._random is not None:
+            belief, action = None, 0
         else:
             belief = self.filter.updated(self._expected(), self.experience.cells(key))
             action = int((belief @ self._finite).argmax())
+        if self._random is not None and (state < 0 or self._random.random() < WANDERING):
+            action = int(self._random.integers(self.actions))
         self._past = _Past(before, action, state, belief)
         return action
 

@@ -10,6 +10,9 @@ from numpy import ndarray
 from rgm.errors import RGMError
 from rgm.planning.environments import LARGEST_FRAME, LARGEST_SYMBOL, Frame
 
+MOST_SYMBOLS = 8
+"""With more symbols than these, a frame is one stream, else each symbol is one."""
+
 Steps = Int[ndarray, " steps"]
 Cells = Int[ndarray, "distinct cells"]
 

@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 from scipy.stats import binom, poisson
 
-from rgm.planning.experience import Record
+from rgm.planning.experience import MOST_SYMBOLS, Record
 
 RECURRING = 3
 """How often a frame occurs that others may be noisy views of."""
@@ -45,8 +45,11 @@ def denoised(record: Record) -> Denoised:
 
     Patterns that recur are true ones. ε follows from how many of the others differ from one of these in a single cell,
     n₁ = n₀ D ε / (1 − ε). Where it is below `LEAST_NOISE` in any stream, nothing is changed: noise spares none. Else
-    each pass finds the most probable chain of the nearest true patterns (Viterbi), and counts its transitions.
+    each pass finds the most probable chain of the nearest true patterns (Viterbi), and counts its transitions. Frames
+    of more symbols than `MOST_SYMBOLS` are taken as they are.
     """
+    if len(record.symbols) > MOST_SYMBOLS:
+        return Denoised(record=record, noise=0.0)
     counts = [(record.frames == symbol).sum() for symbol in record.symbols]
     symbols = [symbol for symbol in record.symbols if symbol != record.symbols[int(np.argmax(counts))]]
     streams = [_Stream(record, record.frames == symbol) for symbol in symbols]

@@ -11,7 +11,8 @@ from rgm.planning.environments import Environment, Frame
 from rgm.planning.playing import EVALUATE, LEARN, LEARNING_LIMIT, LIMIT, Player, RandomPlayer, Score, play
 from rgm.planning.values import CURIOUS
 
-ROUNDS = 20
+ROUNDS, ONLINE_ROUNDS = 10, 20
+"""Rounds of learning from random play, whose curve they draw, and of learning on-line."""
 RANDOM_ROUNDS = 2
 """The first rounds of on-line learning, which are random play."""
 CURVE_STEPS = 1000
@@ -43,9 +44,10 @@ class Round:
         return {"frames": self.frames, "states": self.states, "edges": self.edges, **self.score.measures()}
 
 
-def round_sizes(frames: int) -> list[int]:
+def round_sizes(frames: int, online: bool) -> list[int]:
     """Return the frames of each round, which add up."""
-    ends = (frames * number // ROUNDS for number in range(ROUNDS + 1))
+    rounds = ONLINE_ROUNDS if online else ROUNDS
+    ends = (frames * number // rounds for number in range(rounds + 1))
     return [end - start for start, end in itertools.pairwise(ends) if end > start]
 
 
@@ -66,12 +68,12 @@ def learn(
     are expected to give; otherwise random. `after` is called after every round. Equal seeds give equal rounds, wherever
     the first begins.
     """
-    sizes = round_sizes(frames)
+    sizes = round_sizes(frames, online)
     for number in range(first, len(sizes)):
         start = time.perf_counter()
         own = online and number >= RANDOM_ROUNDS
         if own:
-            agent.plan(CURIOUS)
+            agent.plan(CURIOUS, explore=True)
         seeds = (seed, LEARN, number)
         player = _Watched(agent, agent if own else RandomPlayer(game.actions, seeds))
         limit = LIMIT if own else LEARNING_LIMIT

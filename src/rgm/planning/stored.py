@@ -23,7 +23,14 @@ def save_agent(path: Path, agent: Agent, env: str, planner: str, numbers: dict[s
     tensors = {name: torch.from_numpy(np.ascontiguousarray(getattr(record, name))) for name in _COLUMNS}
     tensors["frames"] = torch.from_numpy(record.frames.astype(np.int16))
     shape = list(agent.experience.shape or ())
-    header = {"env": env, "actions": agent.actions, "shape": shape, "planner": planner, "numbers": numbers}
+    header = {
+        "env": env,
+        "actions": agent.actions,
+        "shape": shape,
+        "planner": planner,
+        "seed": agent.seed,
+        "numbers": numbers,
+    }
     write_tensors(path, _KIND, header, tensors)
 
 
@@ -38,7 +45,7 @@ def load_agent(path: Path, env: str) -> tuple[Agent, dict[str, Any]]:
             raise RGMError(f"{path} is an agent of {header['env']}, not of {env}: name its game, or another --out")
         columns = {name: tensors[name].numpy() for name in _COLUMNS}
         record = Record(frames=tensors["frames"].numpy().astype(np.int64), **columns)
-        agent = Agent(header["actions"], planner=planner_named(header["planner"]))
+        agent = Agent(header["actions"], seed=header["seed"], planner=planner_named(header["planner"]))
         agent.experience = Experience.of(record, tuple(header["shape"]))
         return agent, dict(header["numbers"])
     except (KeyError, TypeError, IndexError) as error:

@@ -7,10 +7,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
-from rgm.planning.experience import Record, distinct
+from rgm.planning.experience import MOST_SYMBOLS, Record, distinct
 
-MOST_SYMBOLS = 8
-"""With more symbols than these, a frame is one stream, else each symbol is one."""
 BLOCK, FOLDS = 200, 5
 """Steps in a row that are held out together, and the number of turns."""
 SURE = 2.0
@@ -56,13 +54,16 @@ def informative(record: Record) -> View:
     the state. A symbol of the frame before is only considered where it is in the state as it is now.
 
     A plan returns to its goals, so that its states must come again: symbols whose patterns do not within an episode, as
-    a wall that loses bricks, are only considered where the others carry nothing.
+    a wall that loses bricks, are only considered where the others carry nothing. Where nothing does, as before the
+    first reward, all symbols of both frames are in the state.
     """
     others = [symbol for symbol in record.symbols if symbol != record.background]
     groups = [tuple(others)] if len(others) > MOST_SYMBOLS else [(symbol,) for symbol in others]
     patterns = [_patterns(record, group) for group in groups]
     returning = [group for group, pattern in enumerate(patterns) if _returns(record, pattern) >= RETURNING]
     chosen = _chosen(record, patterns, returning) or _chosen(record, patterns, list(range(len(groups))))
+    if not chosen:
+        return whole(record)
     present, before = (
         tuple(sorted(symbol for lag, group in chosen if lag == wanted for symbol in groups[group])) for wanted in (0, 1)
     )
