@@ -46,7 +46,7 @@ def test_a_corridor_is_walked_straight() -> None:
 
 def test_small_pong_is_played_without_a_miss() -> None:
     game, agent = Pong(rows=6, columns=5, restart=False), Agent(3)
-    watch(agent, game, 4000)
+    watch(agent, game, 3000)
     agent.plan()
     assert score(agent, game, 300) == (30, 0)
     hits, misses = score(agent, Disturbed(game, hide=0.5), 300)

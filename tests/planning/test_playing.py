@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from tiny_games import Corridor
 
-from rgm.planning import Agent
+from rgm.planning import Agent, learning
 from rgm.planning.environments import Catch
 from rgm.planning.film import film
 from rgm.planning.learning import Round, learn, round_sizes
@@ -58,8 +58,11 @@ def test_rounds_add_up(frames: int, online: bool) -> None:
 
 
 @pytest.mark.parametrize("online", [False, True])
-def test_rounds_go_on_where_they_stopped(online: bool) -> None:
-    game = Catch(rows=5, columns=3)
+def test_rounds_go_on_where_they_stopped(online: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    game = Catch(rows=4, columns=3)
+
+    monkeypatch.setattr(learning, "LIMIT", 100)
+    monkeypatch.setattr(learning, "CURVE_STEPS", 100)
 
     def learned(agent: Agent, rounds: list[Round], first: int, stop: int) -> None:
         def after(one: Round) -> None:
@@ -67,7 +70,7 @@ def test_rounds_go_on_where_they_stopped(online: bool) -> None:
             if len(rounds) == stop:
                 raise KeyboardInterrupt
 
-        learn(agent, game, Catch(rows=5, columns=3), 1000, online=online, seed=4, first=first, after=after)
+        learn(agent, game, Catch(rows=4, columns=3), 600, online=online, seed=4, first=first, after=after)
 
     whole, parts = list[Round](), list[Round]()
     learned(Agent(3), whole, 0, -1)
@@ -76,8 +79,8 @@ def test_rounds_go_on_where_they_stopped(online: bool) -> None:
         learned(agent, parts, 0, 4)
     learned(agent, parts, 4, -1)
     assert parts == whole
-    assert whole[-1].frames == 1000
-    assert whole[-1].score.measures()["hits_per_1000"] == 200  # every fruit
+    assert whole[-1].frames == 600
+    assert whole[-1].score.measures()["hits_per_1000"] == 250  # every fruit
     assert Round.of(whole[0].numbers()) == whole[0]
 
 

@@ -1,6 +1,7 @@
 """Runs of play: what a folder holds, how it is continued, what is refused."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -9,10 +10,21 @@ import pytest
 
 from rgm.errors import RGMError
 from rgm.planning import learning, run
+from rgm.planning.environments import BUILT_IN, Catch
 from rgm.planning.run import PlayConfig, run_play
 from rgm.planning.stored import load_agent
 
-QUICK: dict[str, Any] = {"env": "catch", "frames": 1000, "steps": 100}
+QUICK: dict[str, Any] = {"env": "catch", "frames": 500, "steps": 100}
+
+
+@pytest.fixture(autouse=True)
+def small() -> Iterator[None]:
+    with (
+        patch.dict(BUILT_IN, {"catch": lambda: Catch(rows=4, columns=3)}),
+        patch.object(learning, "CURVE_STEPS", 50),
+        patch.object(learning, "LIMIT", 50),
+    ):
+        yield
 
 
 def test_a_run_is_continued_as_if_never_stopped(tmp_path: Path) -> None:
@@ -24,7 +36,7 @@ def test_a_run_is_continued_as_if_never_stopped(tmp_path: Path) -> None:
 
         def stop(one: learning.Round) -> None:
             after(one)
-            if one.frames == 400:
+            if one.frames == 200:
                 raise KeyboardInterrupt
 
         learning.learn(*arguments, **options, after=stop)

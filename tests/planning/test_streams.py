@@ -44,7 +44,7 @@ def test_a_state_of_the_second_light_cannot_tell_the_reward() -> None:
 @pytest.mark.parametrize(("game", "before"), [(Pong(rows=6, columns=5), (2,)), (Catch(rows=6, columns=5), ())])
 def test_ball_and_paddle_are_found(game: Pong | Catch, before: tuple[int, ...]) -> None:
     """The ball's velocity matters in Pong and not in Catch, the paddle's in neither."""
-    assert informative(played(game, 5000)) == View(present=(1, 2), before=before, background=0)
+    assert informative(played(game, 3000)) == View(present=(1, 2), before=before, background=0)
 
 
 def test_what_a_view_shows() -> None:
