@@ -19,6 +19,7 @@ from rgm.cli.explore import explore
 from rgm.cli.films import predict
 from rgm.cli.measure import compare, evaluate, experiment
 from rgm.cli.models import export, info, judge, pack
+from rgm.cli.play import play
 from rgm.cli.terminal import STOPPING
 from rgm.cli.train import cache, run, train
 from rgm.errors import RGMError
@@ -36,7 +37,7 @@ app = App(
     help_format="markdown",
     suppress_keyboard_interrupt=False,
 )
-for command in (run, train, experiment, evaluate, compare, encode, decode, sample, complete, predict):
+for command in (run, train, experiment, evaluate, compare, encode, decode, sample, complete, predict, play):
     app.command(command)
 for command in (compress, decompress):
     app.command(command)

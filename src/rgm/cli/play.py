@@ -1,0 +1,97 @@
+"""The command that learns to play a game: `play`."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from rgm.cli import options
+from rgm.cli.terminal import progress, show
+
+if TYPE_CHECKING:
+    from rgm.planning.run import PlayResult
+
+FRAMES_PER_S = 12
+
+
+def play(
+    env: Annotated[str, Parameter(help="pong, breakout, catch, or the id of an environment of gymnasium.")],
+    *,
+    frames: Annotated[int, Parameter(help="Frames to learn from.")] = 10_000,
+    out: options.RunFolder = Path("runs/play"),
+    seed: options.Seed = 0,
+    online: Annotated[bool, Parameter(negative="", help="Learn while playing, not from random play alone.")] = False,
+    planner: Annotated[str, Parameter(help="rewards, free-energy or induction.")] = "rewards",
+    flip: Annotated[float, Parameter(help="Share of cells that show another symbol in play.")] = 0.0,
+    hide: Annotated[float, Parameter(help="Share of cells that are hidden in play.")] = 0.0,
+    learn_flip: Annotated[float, Parameter(help="Share of cells that show another symbol while learning.")] = 0.0,
+    steps: Annotated[int, Parameter(help="Steps of evaluation.")] = 5_000,
+    watch: Annotated[bool, Parameter(negative="", help="Show the agent at play in the terminal afterwards.")] = False,
+    resume: options.Resume = False,
+    overwrite: Annotated[bool, Parameter(negative="", help="Replace the run of play in --out.")] = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Learn a game from its frames and rewards alone, plan, and play it on fresh seeds beside random play.
+
+    Example: `rgm play pong --frames 10000 --out runs/pong`
+
+    Writes `play.json`, `report.html`, `play.gif`, `agent.safetensors`. A hit is a step with a reward above zero; a miss
+    is one with a reward below zero, or the end of an episode without a reward.
+    """
+    from rgm.planning.run import PlayConfig, run_play
+    from rgm.report.play import write_play
+
+    options.either(resume, overwrite)
+    config = PlayConfig(
+        env=env,
+        frames=frames,
+        seed=seed,
+        online=online,
+        planner=planner,
+        flip=flip,
+        hide=hide,
+        learn_flip=learn_flip,
+        steps=steps,
+    )
+    with progress(quiet) as watcher:
+        result = run_play(config, out, resume=resume, overwrite=overwrite, say=watcher.say)
+        page = write_play(out, result, command=options.command_line())
+    if watch:
+        _watch(result)
+    if not quiet:
+        if not result.rewarded:
+            way = "try more --frames" if online else "--online goes on by what is to be learned"
+            print(f"No reward was seen in {frames:,} frames, so there is no goal to plan for: {way}")
+        show(_table(result))
+        print(f"Report: {page}")
+
+
+def _table(result: "PlayResult") -> Any:
+    """Return the scores of the agent and of random play."""
+    from rich.table import Table
+
+    record = result.record()
+    table = Table(title=f"{result.config.env}, {result.config.frames:,} frames", title_justify="left")
+    table.add_column("on fresh seeds")
+    table.add_column("agent", justify="right")
+    table.add_column("random", justify="right")
+    for name in ("hits_per_1000", "misses_per_1000", "reward_per_1000", "reward_per_episode"):
+        ours, chance = record["evaluation"][name], record["random"][name]
+        table.add_row(name.replace("_", " ").replace("1000", "1,000 steps"), f"{ours:,.2f}", f"{chance:,.2f}")
+    return table
+
+
+def _watch(result: "PlayResult", pause: Callable[[float], None] = time.sleep) -> None:
+    """Show the film in the terminal: what comes, beside what was expected."""
+    from rich.console import Console
+    from rich.live import Live
+
+    from rgm.report.play import screen
+
+    film, background = result.film, result.agent.planned.view.background
+    with Live(console=Console(), auto_refresh=False) as live:
+        for step in range(len(film.seen)):
+            live.update(screen(film, step, background), refresh=True)
+            pause(1 / FRAMES_PER_S)

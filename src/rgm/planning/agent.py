@@ -1,0 +1,177 @@
+"""An agent that learns a game's transitions by counting, and plans over them."""
+
+from typing import NamedTuple, SupportsIndex
+
+import numpy as np
+from jaxtyping import Int
+from numpy import ndarray
+
+from rgm.errors import RGMError
+from rgm.planning.belief import Belief, Filter
+from rgm.planning.environments import Frame
+from rgm.planning.experience import Experience
+from rgm.planning.graph import Graph, graph_of
+from rgm.planning.latent import denoised
+from rgm.planning.streams import View, informative
+from rgm.planning.values import PLANNERS, Planner
+from rgm.runtime.seeds import as_seed, whole
+
+START, UNKNOWN = -1, -2
+"""In place of a frame: none, as an episode begins; one that was never seen while learning."""
+
+WANDERING = 0.1
+"""Share of steps at which an agent that explores does anything."""
+
+
+class _Past(NamedTuple):
+    """What an agent keeps of the step before: the frame, the action, the state where it is known, else the belief."""
+
+    frame: int = START
+    action: int = 0
+    state: int = UNKNOWN
+    belief: Belief | None = None
+
+
+class Agent:
+    """Learns from frames, actions and rewards, without knowing the game, and plays for reward.
+
+        agent = Agent(actions=3)
+        agent.begin(frame)                                    # an episode begins
+        agent.observe(frame, action, after, reward, ended)    # … for every step of it
+        agent.plan()
+        action = agent.act(frame)
+
+    A state is what matters of two successive frames (`View`, found by mutual information where it is not given),
+    transitions are counted (`Graph`), and a plan is the best action of every state by `planner`. In play, a state that
+    was seen before costs a look-up; for others, with cells that are hidden (below 0) or show another symbol, states are
+    filtered: p(s_t | o_1 … o_t), exact on the graph.
+    """
+
+    def __init__(
+        self,
+        actions: SupportsIndex,
+        *,
+        seed: SupportsIndex = 0,
+        planner: Planner = PLANNERS["rewards"],
+        view: View | None = None,
+    ) -> None:
+        """Raise RGMError for fewer than two actions."""
+        self.actions = whole(actions, "the number of actions", 2)
+        self.planner, self.view = planner, view
+        self.experience = Experience()
+        self.graph: Graph | None = None
+        self.seed = as_seed(seed)
+        self._random: np.random.Generator | None = None
+        self._past = _Past()
+
+    # Learning
+
+    def begin(self, frame: Frame) -> None:
+        """Begin an episode with its first frame."""
+        self.experience.key(frame)
+        self.experience.begin()
+        self._past = _Past()
+
+    def observe(self, frame: Frame, action: int, next_frame: Frame, reward: float, terminated: bool) -> None:
+        """Learn from a step: the frame before, the action taken, the frame after, the reward, and whether it ended.
+
+        Raises RGMError for an action that there is not, a reward that is not finite, or a frame with hidden cells.
+        """
+        if not 0 <= action < self.actions:
+            raise RGMError(f"actions are 0 … {self.actions - 1}, but {action} was observed")
+        if not np.isfinite(reward):
+            raise RGMError(f"a reward must be finite, but is {reward}")
+        self.experience.add(frame, int(action), next_frame, float(reward), bool(terminated))
+
+    def plan(self, planner: Planner | None = None, *, explore: bool = False) -> Graph:
+        """Count all transitions seen so far, find the best action of every state, and return the graph.
+
+        With `explore`, until the next plan, actions are drawn at random in states that are new, and at every
+        `1 / WANDERING`-th step, so that a plan that is not yet revised is not followed in circles. Raises RGMError
+        where nothing was observed.
+        """
+        if not len(self.experience):
+            raise RGMError("nothing was observed yet: call observe for every step of some episodes, then plan")
+        found = denoised(self.experience.record())
+        view = informative(found.record) if self.view is None else self.view
+        self.graph = graph_of(found.record, self.actions, view=view, least=2 if found.noise else 1)
+        self.follow(self.planner if planner is None else planner)
+        self.filter = Filter(self.graph, len(found.record.symbols))
+        self._random = np.random.default_rng((self.seed, len(self.experience))) if explore else None
+        self._known: dict[bytes, tuple[int, int]] = {}
+        self._past = _Past()
+        return self.graph
+
+    def follow(self, planner: Planner) -> None:
+        """Take the best actions by another planner, on the graph that there is; raise RGMError before `plan`."""
+        graph = self.planned
+        self.values = planner(graph)
+        finite = np.isfinite(self.values)
+        self._finite = np.where(finite, self.values, self.values[finite].min() if finite.any() else 0.0)
+        self._best = self._finite.argmax(axis=1).tolist()
+
+    # Play
+
+    def act(self, frame: Frame) -> int:
+        """Return the action to take at a frame, having seen the frames before it since `begin`.
+
+        Raises RGMError before `plan`.
+        """
+        graph = self.planned
+        key = self.experience.key(frame)
+        present, before = self._known.get(key) or self._numbers(key)
+        state = graph.number.get((self._past.frame, present), UNKNOWN)
+        if state >= 0:
+            belief, action = None, self._best[state]
+        elif self._random is not None:
+            belief, action = None, 0
+        else:
+            belief = self.filter.updated(self._expected(), self.experience.cells(key))
+            action = int((belief @ self._finite).argmax())
+        if self._random is not None and (state < 0 or self._random.random() < WANDERING):
+            action = int(self._random.integers(self.actions))
+        self._past = _Past(before, action, state, belief)
+        return action
+
+    @property
+    def state(self) -> int:
+        """The state after the last `act`, or the most probable one."""
+        return self._past.state if self._past.belief is None else int(self._past.belief.argmax())
+
+    def foreseen(self) -> Int[ndarray, " cells"] | None:
+        """Return the frame that is most probable after the last action, as the view shows it; None for an end."""
+        graph = self.planned
+        belief = self._expected()
+        if belief.sum() < 1 / 2:  # what is lacking leads to the end
+            return None
+        found: ndarray = graph.frames[graph.present[int(belief.argmax())]]
+        return found
+
+    def _expected(self) -> Belief:
+        """Return the belief about the present state before its frame is seen."""
+        past = self._past
+        if past.belief is not None:
+            return self.filter.predicted(past.belief, past.action)
+        if past.state < 0:
+            return self.filter.start
+        here = np.zeros(len(self.planned))
+        here[past.state] = 1.0
+        return self.filter.predicted(here, past.action)
+
+    def _numbers(self, key: bytes) -> tuple[int, int]:
+        """Return what the present and the next state hold of a frame, by their rows in the graph's frames."""
+        graph, cells = self.planned, self.experience.cells(key)
+        shown = (graph.view.shown(cells, symbols) for symbols in (graph.view.present, graph.view.before))
+        present, before = (graph.frame_number.get(one.astype(np.int16).tobytes(), UNKNOWN) for one in shown)
+        if not graph.view.before:
+            before = START
+        if min(present, before) > UNKNOWN:
+            self._known[key] = present, before
+        return present, before
+
+    @property
+    def planned(self) -> Graph:
+        """The graph; raises RGMError before `plan`."""
+        if self.graph is None:
+            raise RGMError("there is no plan yet: observe some episodes, then call plan")
+        return self.graph
