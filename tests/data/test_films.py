@@ -11,7 +11,8 @@ from PIL import Image
 from scipy.io import wavfile
 
 from rgm.data.animations import gif
-from rgm.data.films import FilmSet, films_of, load_films, read_films, read_mask
+from rgm.data.films import FilmSet, load_films, read_films, read_mask
+from rgm.data.frames import films_of
 from rgm.data.made_films import bouncing_balls, lorenz_ball, moving_digits
 from rgm.data.sound import BANDS, RATE, read_sound, to_sound
 from rgm.errors import RGMError

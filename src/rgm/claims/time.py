@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from rgm.claims.claim import Claim, decide
 from rgm.claims.threshold import Thresholds, above, below, between
-from rgm.data.films import Frames
+from rgm.data.frames import Frames
 from rgm.evaluation.time import TIME_PROPERTIES, TimeResult, findings_of, time_controls
 from rgm.runtime.progress import Say
 from rgm.temporal.model import TemporalRGM

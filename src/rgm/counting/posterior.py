@@ -19,6 +19,7 @@ from rgm.counting.tree import Pairs, Tree, Upward
 from rgm.distributions.noise import exponential
 from rgm.errors import RGMError
 from rgm.model.generative import RGM, Codes, Images
+from rgm.runtime.device import shapes_alone
 
 LARGEST = 2**24
 """Maximum numbers in a message of a chunk of a batch."""
@@ -85,7 +86,8 @@ class TreePosterior(RGM):
         self._layers: tuple[Tensor, int, Layers] | None = None
 
     def _count(self, name: str, *shape: int) -> None:
-        self.register_buffer(name, torch.empty(shape).exponential_())
+        counts = torch.empty(shape)
+        self.register_buffer(name, counts if shapes_alone() else counts.exponential_())
 
     @property
     def counts(self) -> list[Tensor]:
@@ -222,6 +224,8 @@ class TreePosterior(RGM):
 
 def comb(rows: int, columns: int) -> Tensor:
     """Return the parents of a tree that no images were seen for: the first column, and from it every row."""
+    if shapes_alone():
+        return torch.empty(rows * columns, dtype=torch.int64)
     cells = torch.arange(rows * columns)
     return torch.where(cells % columns > 0, cells - 1, (cells - columns).clamp_min(-1))
 

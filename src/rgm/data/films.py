@@ -3,18 +3,17 @@
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
 from numpy.typing import NDArray
 from torch import Tensor
 
 from rgm.data.animations import ANIMATIONS, read_animation, read_pictures
 from rgm.data.folder import SPLITS, visible
+from rgm.data.frames import Frames, films_of
 from rgm.data.images import Split
-from rgm.data.load import as_tensor
 from rgm.data.made_films import MADE
 from rgm.data.names import FILM_NAMES
 from rgm.data.sound import read_sound
@@ -22,15 +21,9 @@ from rgm.errors import RGMError, unknown
 from rgm.storage.arrays import read_array
 from rgm.storage.files import as_path
 
-Frames = UInt8[Tensor, "_ _ height width *colour"]
-"""Films of one length: (films, frames, rows, columns), with a last axis of 3 for colour."""
-
-SHORTEST, WIDEST = 2, 4096
-"""Least number of frames of a film; largest side of a frame in pixels."""
 SHARES = {"validation": 0.1, "test": 0.2}
 """Shares of a file's films that are held out, where it holds `DIVIDED` or more."""
 DIVIDED = 5
-_SHAPES = "(frames, rows, columns) or (films, frames, rows, columns), with a last axis of 3 for colour"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,33 +100,6 @@ def film_set(
     return FilmSet(
         name=name, split=split, frames=frames, source=source, sha256=digest, held_out=held_out, sample_rate=sample_rate
     )
-
-
-def films_of(frames: Any, *, what: str = "frames", shortest: int = SHORTEST) -> Frames:
-    """Return the user's own films as (films, frames, rows, columns), with a last axis of 3 for colour, uint8.
-
-    `frames`: `_SHAPES`, uint8, or floats or booleans in [0, 1]. Raises RGMError for anything else: no film or frame, a
-    single frame, or other numbers.
-    """
-    pixels = as_tensor(frames, what)
-    if pixels.ndim == 3 or (pixels.ndim == 4 and pixels.shape[-1] == 3 and pixels.shape[-2] != 3):
-        pixels = pixels[None]
-    if pixels.ndim not in (4, 5) or (pixels.ndim == 5 and pixels.shape[-1] != 3) or pixels.numel() == 0:
-        raise RGMError(f"{what} must have the shape {_SHAPES}, but have {tuple(pixels.shape)}")
-    if pixels.shape[1] < shortest:
-        raise RGMError(f"a film needs at least {shortest} frames, but {what} of shape {tuple(pixels.shape)} have one")
-    if max(pixels.shape[2:4]) > WIDEST:
-        raise RGMError(f"frames have at most {WIDEST:,} pixels a side, but {what} have {tuple(pixels.shape[2:4])}")
-    if pixels.dtype == torch.bool:
-        return pixels.to(torch.uint8) * 255
-    if pixels.is_floating_point():
-        low, high = float(pixels.min()), float(pixels.max())
-        if not (low >= 0 and high <= 1):
-            raise RGMError(f"{what} of floats must lie in [0, 1], but range over {low:g} … {high:g}")
-        return pixels.mul(255).round().to(torch.uint8)
-    if pixels.dtype != torch.uint8:
-        raise RGMError(f"{what} must be uint8, or floats in [0, 1], but are {pixels.dtype}")
-    return pixels
 
 
 def read_films(path: Path) -> tuple[Frames, int | None]:

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from rgm.data.films import Frames
+from rgm.data.frames import Frames
 from rgm.temporal.dynamics import Tones
 from rgm.temporal.model import TemporalRGM, to_tones
 

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from rgm.data.films import Frames
+from rgm.data.frames import Frames
 from rgm.errors import RGMError
 from rgm.evaluation.films import nearest_nats, repeat_nats, soft_memory_nats
 from rgm.evaluation.statistics import Findings, PerImage

@@ -14,6 +14,7 @@ from rgm.distributions.noise import BatchSlice, Source
 from rgm.errors import unknown
 from rgm.model.bounds import Positive, Size
 from rgm.presets import ESTIMATORS
+from rgm.runtime.device import shapes_alone
 from rgm.runtime.distributed import total
 
 
@@ -118,7 +119,8 @@ class CodebookHead(nn.Module):
     def __init__(self, project: nn.Module, states: int, config: VectorQuantised) -> None:
         super().__init__()
         self.project = project
-        self.codebook = nn.Parameter(0.5 * torch.randn(states, config.dimension))
+        shape = (states, config.dimension)
+        self.codebook = nn.Parameter(torch.empty(shape) if shapes_alone() else 0.5 * torch.randn(shape))
         self.usage: Tensor
         self.register_buffer("usage", torch.ones(states))
         self.commitment = config.commitment

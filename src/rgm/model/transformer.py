@@ -16,6 +16,7 @@ from rgm.errors import RGMError
 from rgm.model.bounds import Layers, Share, Size
 from rgm.model.prior import Child, Codes, Keep, Parent, PerCell, PerCode, PerImage, Prior
 from rgm.model.recognition import Shape
+from rgm.runtime.device import shapes_alone
 
 Tokens = Float[Tensor, "batch cells width"]
 Order = Int64[Tensor, "batch cells"]
@@ -187,6 +188,8 @@ def _ordered(z: Child, order: Order) -> Float[Tensor, "batch cells states"]:
 
 def _fourier_features(height: int, width: int, octaves: int = 4) -> Float[Tensor, "cells features"]:
     """Return sines and cosines of each cell's row and column, as shares of the grid, at doubling frequencies."""
+    if shapes_alone():
+        return torch.empty(height * width, 2 + 4 * octaves)
     rows = (torch.arange(height) + 0.5) / height
     columns = (torch.arange(width) + 0.5) / width
     grid = torch.stack(torch.meshgrid(rows, columns, indexing="ij"), dim=-1).reshape(-1, 2)

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from rgm.claims.claim import Claim
-from rgm.data.films import Frames
+from rgm.data.frames import Frames
 from rgm.evaluation.films import rollout_errors
 from rgm.evaluation.time import TIME_PROPERTIES, TimeResult
 from rgm.report.films import film_strips, films_gif, levels_figure, paths_figure, rollout_figure

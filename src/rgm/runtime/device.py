@@ -41,3 +41,11 @@ def resolve_device(device: str | torch.device = "auto") -> torch.device:
             f"PyTorch finds {count} {name} device{'s' if count > 1 else ''} on this machine, but not {device}"
         )
     return torch.device(name, int(index)) if index and name == "cuda" else torch.device(name)
+
+
+def shapes_alone() -> bool:
+    """Return whether tensors are made on the device meta: for their shapes, without numbers.
+
+    There, whatever draws or computes numbers imports PyTorch's compiler, which takes seconds.
+    """
+    return torch.empty(0).is_meta

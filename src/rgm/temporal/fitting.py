@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from rgm.data.films import films_of
+from rgm.data.frames import films_of
 from rgm.errors import RGMError
 from rgm.temporal.config import FlowConfig, LatentConfig, MemoryConfig
 from rgm.temporal.dynamics import Tones

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from rgm.distributions.noise import exponential
 from rgm.errors import RGMError
+from rgm.runtime.device import shapes_alone
 from rgm.temporal.config import FlowConfig
 from rgm.temporal.dynamics import Dynamics, Expected, Tones, Visible
 from rgm.temporal.kernels import Evidence, evidence
@@ -60,7 +61,7 @@ class Flow(Dynamics):
         self.register_buffer("start", torch.full((paths,), 1 / paths))
         self.register_buffer("follow", torch.full((paths, distances, distances, paths), 1 / paths))
         self.register_buffer("base", torch.full((tones,), 1 / tones))
-        self.register_buffer("noise", torch.eye(tones))
+        self.register_buffer("noise", torch.empty(tones, tones) if shapes_alone() else torch.eye(tones))
         self.register_buffer("background", torch.zeros((), dtype=torch.uint8))
         self.register_buffer("firsts", torch.zeros(config.firsts, *image, dtype=torch.uint8))
 

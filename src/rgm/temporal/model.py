@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from rgm.data.films import films_of
+from rgm.data.frames import films_of
 from rgm.errors import RGMError
 from rgm.model.stored import StoredModel
 from rgm.temporal.config import FlowConfig, LatentConfig, MemoryConfig, TemporalConfig, film_preset
