@@ -1,5 +1,6 @@
 """TemporalRGM: the renormalizing generative model of films, whatever its dynamics."""
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +11,8 @@ from torch import Tensor
 from rgm.data.films import films_of
 from rgm.errors import RGMError
 from rgm.model.stored import StoredModel
+from rgm.runtime.memory import affordable
+from rgm.runtime.seeds import whole
 from rgm.temporal.config import FlowConfig, LatentConfig, MemoryConfig, TemporalConfig, film_preset
 from rgm.temporal.dynamics import Dynamics
 from rgm.temporal.flow import Flow
@@ -111,6 +114,7 @@ class TemporalRGM(StoredModel):
         """
         self._check_steps(steps)
         tones, visible = self._read(cue, mask)
+        affordable(len(tones) * steps, self._frame_bytes, "frames")
         after = self.dynamics.predict(tones, visible, steps, generator)
         known = tones.to(after.dtype)
         if not bool(visible.all()):
@@ -131,9 +135,9 @@ class TemporalRGM(StoredModel):
     def sample(self, steps: int, count: int = 1, *, generator: torch.Generator | None = None) -> FilmSamples:
         """Return `count` films of `steps` frames from nothing, ancestral, none rejected."""
         self._check_steps(steps)
-        if count < 1:
-            raise RGMError(f"at least one film must be requested, but {count} were")
+        whole(count, "the number of films")
         self._check_trained()
+        affordable(count * steps, self._frame_bytes, "frames")
         expected, path = self.dynamics.sample(count, steps, generator)
         return FilmSamples(frames=self._shown(expected), path=path)
 
@@ -186,9 +190,13 @@ class TemporalRGM(StoredModel):
         shown = (expected / (self.config.tones - 1)).clamp(0, 1).float()
         return shown[:, :, 0] if self.config.image[0] == 1 else shown.permute(0, 1, 3, 4, 2)
 
+    @property
+    def _frame_bytes(self) -> int:
+        """Bytes of a frame while it is drawn and shown: float64 and float32, in parts and put together."""
+        return 24 * math.prod(self.config.image)
+
     def _check_steps(self, steps: int) -> None:
-        if not 1 <= steps <= MOST_STEPS:
-            raise RGMError(f"1 to {MOST_STEPS:,} frames may be asked for, but {steps:,} were")
+        whole(steps, "the number of frames", 1, MOST_STEPS)
 
     def _check_trained(self) -> None:
         if not self.num_classes or not self.depth:
