@@ -15,6 +15,7 @@ from rgm.model.likelihood import Bernoulli, Categorical, PixelConfig
 from rgm.model.receptive import Box
 from rgm.model.results import FreeEnergy, Inference, Samples, concatenate
 from rgm.model.stored import StoredModel
+from rgm.runtime.device import check_generator
 from rgm.runtime.memory import affordable
 from rgm.runtime.seeds import positive, whole
 
@@ -334,13 +335,7 @@ class RGM(StoredModel):
 
     def _check_drawing(self, generator: torch.Generator | None, temperature: float = 1.0) -> None:
         positive(temperature, "a temperature")
-        if generator is not None and not isinstance(generator, torch.Generator):
-            raise RGMError(
-                f"generator must be a torch.Generator, but is {type(generator).__name__}: "
-                "torch.Generator().manual_seed(0) makes one"
-            )
-        if generator is not None and generator.device.type != self.device.type:
-            raise RGMError(f"the generator is on {generator.device}, but the model on {self.device}: make one there")
+        check_generator(generator, self.device)
 
     def _check_codes(self, codes: Tensor, level: int = 1) -> None:
         states, height, width = self.config.levels[level - 1].shape

@@ -9,8 +9,10 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from rgm.data.films import films_of
+from rgm.data.load import as_tensor
 from rgm.errors import RGMError
 from rgm.model.stored import StoredModel
+from rgm.runtime.device import check_generator
 from rgm.runtime.memory import affordable
 from rgm.runtime.seeds import whole
 from rgm.temporal.config import FlowConfig, LatentConfig, MemoryConfig, TemporalConfig, film_preset
@@ -112,6 +114,7 @@ class TemporalRGM(StoredModel):
 
         Without a generator these are expected frames, E[x | cue]; with one, a film drawn from p(x | cue).
         """
+        check_generator(generator)
         self._check_steps(steps)
         tones, visible = self._read(cue, mask)
         affordable(len(tones) * steps, self._frame_bytes, "frames")
@@ -124,6 +127,7 @@ class TemporalRGM(StoredModel):
     @torch.no_grad()
     def complete(self, frames: Any, mask: Any, *, generator: torch.Generator | None = None) -> FilmPrediction:
         """Return films whose hidden pixels are filled in: expected, or with a generator drawn given the visible."""
+        check_generator(generator)
         tones, visible = self._read(frames, mask)
         if generator is None:
             filled = torch.where(visible, tones.to(self.dtype), self.dynamics.infer(tones, visible)[0])
@@ -134,6 +138,7 @@ class TemporalRGM(StoredModel):
     @torch.no_grad()
     def sample(self, steps: int, count: int = 1, *, generator: torch.Generator | None = None) -> FilmSamples:
         """Return `count` films of `steps` frames from nothing, ancestral, none rejected."""
+        check_generator(generator)
         self._check_steps(steps)
         whole(count, "the number of films")
         self._check_trained()
@@ -165,8 +170,7 @@ class TemporalRGM(StoredModel):
         tones = to_tones(planes, self.config.tones)
         if mask is None:
             return tones, torch.ones_like(tones, dtype=torch.bool)
-        visible = mask if isinstance(mask, Tensor) else torch.as_tensor(mask)
-        visible = visible.to(self.device)
+        visible = as_tensor(mask, "a mask").to(self.device)
         expected_shape = (len(tones), tones.shape[1], *tones.shape[3:])
         if visible.ndim == 3:
             visible = visible[None]
