@@ -21,6 +21,7 @@ from rgm.model import config as configuration
 from rgm.model.bounds import as_shape
 from rgm.model.generative import RGM
 from rgm.model.spatial import SpatialRGM
+from rgm.runtime import memory
 from rgm.runtime.device import resolve_device
 from rgm.storage.checkpoint import FILE
 from rgm.training.config import RunConfig
@@ -241,6 +242,16 @@ def test_every_call_checks_codes(kind: str) -> None:
         model.log_prob_given(1, z1, parent[:1])
     with pytest.raises(RGMError, match="a level must lie in 1 …"):
         model.sample_below(z1, 99)
+
+
+def test_more_samples_than_memory_are_refused_before_any_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = SpatialRGM.from_preset("seed")
+    with pytest.raises(RGMError, match=r"2,147,483,647 samples take .* GiB, but this machine has .*: ask for at most"):
+        model.sample(0, 2**31 - 1)
+    with pytest.raises(RGMError, match="images take"):
+        model.morph(0, 1, 2**31 - 1)
+    monkeypatch.setattr(memory, "machine_bytes", lambda: None)  # a system that does not say
+    assert len(model.sample(0, 2).images) == 2
 
 
 @pytest.mark.parametrize("tones", [0, 1, 300])

@@ -73,9 +73,17 @@ def test_a_model_of_films_is_described_and_evaluated(films: Path, tmp_path: Path
     [
         (("predict", "mnist", "FILMS/cue.npz", "--steps", 1, "--out", "OUT/a.npz"), "is a model of images"),
         (("predict", "FILMS/run", "FILMS/none.npz", "--steps", 1, "--out", "OUT/a.npz"), "no file at"),
-        (("predict", "FILMS/run", "FILMS/cue.npz", "--steps", 0, "--out", "OUT/a.npz"), "may be asked for"),
+        (
+            ("predict", "FILMS/run", "FILMS/cue.npz", "--steps", 0, "--out", "OUT/a.npz"),
+            "the number of frames must lie in 1",
+        ),
         (("predict", "FILMS/run", "FILMS/cue.npz", "--steps", 1, "--out", "OUT/a.mp3"), "name it .npz, .gif or .wav"),
         (("predict", "FILMS/run", "FILMS/cue.npz", "--steps", 1, "--out", "OUT/a.wav"), "film of sound"),
+        (("predict", "FILMS/run", "FILMS/cue.npz", "--steps", 1, "--seed", 2**63, "--out", "OUT/a.npz"), "for --seed"),
+        (("predict", "FILMS/run", "FILMS/cue.npz", "--steps", 1, "--out", "FILMS/cue.npz"), "is read by this command"),
+        (("sample", "FILMS/run", "--count", 10**8, "--steps", 10**4, "--out", "OUT/a.npz"), "frames take .* GiB, but"),
+        (("sample", "FILMS/run", "--count", 0, "--out", "OUT/a.npz"), "the number of films must lie in 1"),
+        (("train", "--preset", "film-memory", "--data", "", "--out", "OUT/run"), "films must be a name or a path"),
         (("complete", "FILMS/run", "FILMS/cue.npz", "--out", "OUT/a.npz"), "say which pixels are visible"),
         (("evaluate", "FILMS/run", "--claims"), "rgm experiment time"),
         (("evaluate", "FILMS/run", "--data", "lorenz"), "the model's frames are 1 × 10 × 8"),

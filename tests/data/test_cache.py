@@ -130,6 +130,8 @@ def test_an_interrupted_cache_is_resumed(shards: Path, tmp_path: Path, monkeypat
         cache_images(shards, out, watch=stop)
     with pytest.raises(RGMError, match="is incomplete: resume it with"):
         open_cache(out, "train")
+    with pytest.raises(RGMError, match="is incomplete: resume it with"):
+        load_data(out)
     decoded: list[int] = []
     read = caching.read_images
     monkeypatch.setattr(caching, "read_images", lambda paths, **more: decoded.append(len(paths)) or read(paths, **more))
@@ -164,7 +166,7 @@ def test_unreadable_images_are_named_or_skipped(tmp_path: Path) -> None:
 def test_a_full_disk_is_reported_before_decoding(shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = shutil.disk_usage(tmp_path)._replace(free=100)
     monkeypatch.setattr(caching.shutil, "disk_usage", lambda _: usage)
-    with pytest.raises(RGMError, match=r"30 images of 1 × 8 × 8 need 0\.0 GB in .* 0\.0 GB free: free some"):
+    with pytest.raises(RGMError, match=r"30 images of 1 × 8 × 8 need 0\.0 MB in .* 0\.0 MB free: free some"):
         cache_images(shards, tmp_path / "cache")
     assert [path.name for path in (tmp_path / "cache").iterdir()] == [".rgm"]
 

@@ -238,6 +238,9 @@ def test_pictures_of_several_sizes_and_silence_are_told(tmp_path: Path) -> None:
 def test_masks_and_unknown_names_are_told(tmp_path: Path) -> None:
     np.savez(tmp_path / "mask.npz", mask=np.eye(3, dtype=np.uint8))
     assert read_mask(tmp_path / "mask.npz").dtype == torch.bool
+    np.savez(tmp_path / "words.npz", mask=np.array(["a"]))
+    with pytest.raises(RGMError, match="must be a tensor or an array of numbers, but are <U1"):
+        read_mask(tmp_path / "words.npz")
     np.savez(tmp_path / "other.npz", visible=np.eye(3))
     with pytest.raises(RGMError, match="no array `mask`, only visible"):
         read_mask(tmp_path / "other.npz")

@@ -118,8 +118,12 @@ def test_what_a_model_is_not_given_is_told() -> None:
         model.infer(film(), torch.ones(12, 8, 7, dtype=torch.bool))
     with pytest.raises(RGMError, match="a mask is true where"):
         model.infer(film(), torch.ones(12, 8, 6))
-    with pytest.raises(RGMError, match="may be asked for"):
+    with pytest.raises(RGMError, match="a mask must be a tensor or an array of numbers"):
+        model.infer(film(), "x")
+    with pytest.raises(RGMError, match="the number of frames must"):
         model.predict(film(), 0)
+    with pytest.raises(RGMError, match="the number of films must"):
+        model.sample(3, 0)
     with pytest.raises(RGMError, match="without labels, epochs"):
         fit(model, film(), [0], device="cpu")  # type: ignore[call-overload]
     with pytest.raises(RGMError, match="did you mean 'film-flow'"):

@@ -30,7 +30,9 @@ def predict(
     steps: Annotated[int, Parameter(help="Frames to foretell.")],
     out: FilmFile,
     mask: Mask = None,
-    seed: Annotated[int | None, Parameter(help="Draw one continuation; without it, expected frames.")] = None,
+    seed: Annotated[
+        int | None, options.SEED, Parameter(help="Draw one continuation; without it, expected frames.")
+    ] = None,
     device: options.Device = "auto",
     quiet: options.Quiet = False,
 ) -> None:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("rgm")
 
 _DATA = f"{', '.join(DATA_NAMES)}, or a folder of images"
-_SEED = Parameter(validator=Number(gte=0, lt=SEEDS))
+SEED = Parameter(validator=Number(gte=0, lt=SEEDS))
 _FLAG = Parameter(negative="")
 
 Config = Annotated[RunConfig, Parameter(name="*")]
@@ -53,8 +53,8 @@ TrainingData = Annotated[str, Parameter(help=f"{_DATA}.")]
 DataDir = Annotated[Path | None, Parameter(help="Folder with mnist/ … as IDX files; else $RGM_DATA_DIR.")]
 SplitName = Annotated[Literal["train", "validation", "test"], Parameter(help="Split of the data set.")]
 Device = Annotated[str, Parameter(help="auto, cpu, cuda or mps.")]
-Seed = Annotated[int, _SEED, Parameter(help="Random seed.")]
-ModelSeed = Annotated[int | None, _SEED, Parameter(help="Random seed; by default that of the model's run.")]
+Seed = Annotated[int, SEED, Parameter(help="Random seed.")]
+ModelSeed = Annotated[int | None, SEED, Parameter(help="Random seed; by default that of the model's run.")]
 ArraysFile = Annotated[Path, Parameter(help="The .npz file to write.")]
 WeightsFile = Annotated[Path, Parameter(help="The .safetensors file to write.")]
 

@@ -20,6 +20,8 @@ PATIENCE_S = 30.0
 """Without a terminal, training prints a line at least this often."""
 
 
+RESUMES = "a checkpoint was saved, and --resume continues from it"
+"""How an interrupted training goes on."""
 STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 """The signals that end a command."""
 
@@ -85,7 +87,8 @@ def _duration(seconds: float) -> str:
 class Watcher:
     """Shows the steps of a training and the work around it, and handles signals; see `progress`."""
 
-    def __init__(self) -> None:
+    def __init__(self, goes_on: str = "") -> None:
+        self.goes_on = goes_on
         self.display: _Bars | _Lines | None = None
         self.pending: list[BaseException] = []
         self.training = False
@@ -95,7 +98,8 @@ class Watcher:
         self.training = record.step < record.steps and not self.pending
         if self.pending:
             with suppress(OSError):  # a terminal that is gone
-                print("rgm: stopped; a checkpoint was saved, and --resume continues from it", file=sys.stderr)
+                if self.goes_on:
+                    print(f"rgm: stopped; {self.goes_on}", file=sys.stderr)
             raise self.pending.pop()
         if self.display:
             self.display.show(record)
@@ -114,12 +118,13 @@ class Watcher:
 
 
 @contextmanager
-def progress(quiet: bool = False) -> Iterator[Watcher]:
+def progress(quiet: bool = False, *, goes_on: str = "") -> Iterator[Watcher]:
     """Return a watcher that shows progress on stderr and lets Ctrl-C, SIGTERM and a hang-up interrupt training.
 
     On a terminal, bars; in a log, a line at each stage and every half minute; nothing if `quiet`. A signal takes effect
     after the current step, so that the checkpoint is complete: Ctrl-C raises KeyboardInterrupt, the others SystemExit
-    of 128 and their number. A second one takes effect at once. Signals that the process ignores stay ignored.
+    of 128 and their number. A second one takes effect at once. Signals that the process ignores stay ignored. `goes_on`
+    says how an interrupted command is continued, if it can be.
     """
     from rich.console import Console  # imported with the first progress, so that `rgm --help` answers at once
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -131,7 +136,7 @@ def progress(quiet: bool = False) -> Iterator[Watcher]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[rate]}  [dim]{task.fields[terms]}[/dim]"),
     )
-    watcher, console = Watcher(), Console(stderr=True)
+    watcher, console = Watcher(goes_on), Console(stderr=True)
     in_main = threading.current_thread() is threading.main_thread()
     with ExitStack() as stack:
         for number in STOPPING if in_main else ():

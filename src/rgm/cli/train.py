@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from rgm.cli import options
 from rgm.cli.films import train_film
-from rgm.cli.terminal import progress, show, show_measures
+from rgm.cli.terminal import RESUMES, progress, show, show_measures
 from rgm.errors import RGMError
 from rgm.presets import ESTIMATORS, PRESETS, preset_of
 
@@ -55,7 +55,7 @@ def run(
     if started_together():
         raise RGMError("`rgm run` is for one process: train with `torchrun … -m rgm train`, then `rgm run --resume`")
     options.either(resume, overwrite)
-    with progress(quiet) as watch:
+    with progress(quiet, goes_on=RESUMES) as watch:
         result = pipeline.run(
             config,
             out,
@@ -100,7 +100,7 @@ def train(
     from rgm.training.run import plan_run
 
     options.either(resume, overwrite)
-    with joined(config.device) as processes, progress(quiet or not processes.first) as watch:
+    with joined(config.device) as processes, progress(quiet or not processes.first, goes_on=RESUMES) as watch:
         result = plan_run(config).carry_out(
             out, resume=resume, overwrite=overwrite, watch=watch, callbacks=_callbacks(tensorboard)
         )
@@ -128,7 +128,7 @@ def cache(
     """
     from rgm.data.load import cache_images
 
-    with progress(quiet) as watch:
+    with progress(quiet, goes_on="the same command continues") as watch:
         cache_images(Path(data), out, size=size, channels=channels, skip_damaged=skip_damaged, watch=watch)
     if not quiet:
         print(f"Cache: {out}")

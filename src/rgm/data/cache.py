@@ -30,6 +30,7 @@ log = logging.getLogger("rgm")
 VERSION = 1
 HEADER = "store.json"
 """Its name on disk is part of the format."""
+PIXELS = "images.u8"
 BLOCK = 512
 """Images decoded and written at once."""
 
@@ -68,17 +69,24 @@ class Part:
 
 
 def is_cache(folder: Path) -> bool:
-    """Return whether a folder is a cache of decoded images."""
-    return all((folder / split / HEADER).is_file() for split in get_args(Split))
+    """Return whether a folder is a cache of decoded images; raise RGMError for one that was never completed."""
+    complete = all((folder / split / HEADER).is_file() for split in get_args(Split))
+    if not complete and any((folder / split / PIXELS).is_file() for split in get_args(Split)):
+        raise _incomplete(folder)
+    return complete
+
+
+def _incomplete(folder: Path) -> RGMError:
+    return RGMError(f"{folder} is incomplete: resume it with the same `rgm cache … --out {folder}`")
 
 
 def open_cache(folder: Path, split: Split) -> ImageSet:
     """Return a split of a cache, its pixels read from disk on access; raise RGMError where it is incomplete."""
     part = _header(folder / split / HEADER)
     if part.sha256 is None:
-        raise RGMError(f"{folder} is incomplete: resume it with the same `rgm cache … --out {folder}`")
+        raise _incomplete(folder)
     shape = (part.images, *part.shape)
-    pixels, labels = folder / split / "images.u8", folder / split / "labels.i64"
+    pixels, labels = folder / split / PIXELS, folder / split / "labels.i64"
     expected = {pixels: part.images * part.size, **({labels: 8 * part.images} if part.labelled else {})}
     for path, size in expected.items():
         if not path.is_file() or path.stat().st_size != size:
@@ -116,14 +124,14 @@ def build_cache(
     height, width = size or image_size(listings["train"].paths[0])
     shape = (pixels.channels, height, width)
     count = sum(len(listing.paths) for listing in listings.values())
-    names = [f"{split}/{file}" for split in listings for file in (HEADER, "images.u8", "labels.i64")]
+    names = [f"{split}/{file}" for split in listings for file in (HEADER, PIXELS, "labels.i64")]
     own_folder(out, names, lambda out: any(out.glob(f"*/{HEADER}")), "a cache")
-    done = sum(path.stat().st_size for path in out.glob("*/images.u8"))
+    done = sum(path.stat().st_size for path in out.glob(f"*/{PIXELS}"))
     needed, free = count * (math.prod(shape) + 8) - done, shutil.disk_usage(out).free
     if needed > free:
         raise RGMError(
-            f"{count:,} images of {' × '.join(map(str, shape))} need {needed / 1e9:.1f} GB in {out}, which has "
-            f"{free / 1e9:.1f} GB free: free some, or give another --out or a smaller --size"
+            f"{count:,} images of {' × '.join(map(str, shape))} need {needed / 1e6:,.1f} MB in {out}, which has "
+            f"{free / 1e6:,.1f} MB free: free some, or give another --out or a smaller --size"
         )
     steps, step = sum(-(-len(listing.paths) // BLOCK) for listing in listings.values()), 0
     read = partial(read_images, size=(height, width), pixels=pixels)
@@ -149,7 +157,7 @@ def _build(
 ) -> Iterator[int]:
     """Write the missing blocks, and yield the number of images of each block."""
     folder.mkdir(exist_ok=True)
-    header, pixels, labels = (folder / name for name in (HEADER, "images.u8", "labels.i64"))
+    header, pixels, labels = (folder / name for name in (HEADER, PIXELS, "labels.i64"))
     if header.is_file():
         found = _header(header)
         if (found.listing, found.shape) == (part.listing, part.shape):

@@ -126,7 +126,7 @@ def read_films(path: Path) -> tuple[Frames, int | None]:
 
 def read_mask(path: Path) -> Tensor:
     """Return a mask of visible pixels, true or not 0 where one is visible: `mask` of a .npz file, or a .npy file."""
-    mask = torch.from_numpy(np.ascontiguousarray(_array(path, "mask")))
+    mask = as_tensor(_array(path, "mask"), f"the mask in {path}")
     return mask if mask.dtype == torch.bool else mask != 0
 
 

@@ -1,5 +1,6 @@
 """The interface of every renormalizing generative model."""
 
+import math
 from abc import abstractmethod
 from collections.abc import Iterator
 
@@ -14,6 +15,8 @@ from rgm.model.likelihood import Bernoulli, Categorical, PixelConfig
 from rgm.model.receptive import Box
 from rgm.model.results import FreeEnergy, Inference, Samples, concatenate
 from rgm.model.stored import StoredModel
+from rgm.runtime.device import check_generator
+from rgm.runtime.memory import affordable
 from rgm.runtime.seeds import positive, whole
 
 BATCH_SIZE, CELL_BATCH_SIZE = 512, 64
@@ -122,7 +125,9 @@ class RGM(StoredModel):
     ) -> Samples:
         """Return `count` ancestral samples of each concept, none rejected; raise RGMError for an unknown concept."""
         self._check_drawing(generator, temperature)
-        concepts = self._concepts(concept).repeat_interleave(whole(count, "the number of samples"))
+        number, known = whole(count, "the number of samples"), self._concepts(concept)
+        affordable(number * len(known), self._sample_bytes, "samples")
+        concepts = known.repeat_interleave(number)
         drawn = self._sample_below(concepts[:, None, None], self.depth, generator, temperature)
         return Samples(images=self.decode(drawn[0]), concept=concepts, codes=tuple(drawn))
 
@@ -182,7 +187,8 @@ class RGM(StoredModel):
         share. Raises RGMError for concepts that the model does not have, or fewer than two images.
         """
         self._check_drawing(generator, temperature)
-        count, start, end = whole(count, "the number of a morph's images", 2), *map(int, self._concepts([start, end]))
+        affordable(whole(count, "the number of a morph's images", 2), self._sample_bytes, "images")
+        count, start, end = int(count), *map(int, self._concepts([start, end]))
         if generator is None:
             generator = torch.Generator(self.device)
             generator.seed()
@@ -258,6 +264,12 @@ class RGM(StoredModel):
     def _log_weight(self, images: Images, generator: torch.Generator | None) -> Tensor: ...
 
     @property
+    def _sample_bytes(self) -> int:
+        """Bytes of a sample, in parts and then put together: its image and its codes."""
+        cells = sum(math.prod(level.grid) for level in self.config.levels)
+        return 2 * (4 * math.prod(self.config.image) + 8 * cells)
+
+    @property
     @abstractmethod
     def pixels(self) -> PixelConfig | Categorical | None:
         """The distribution of a pixel; None where the observations are symbols of the whole image."""
@@ -323,13 +335,7 @@ class RGM(StoredModel):
 
     def _check_drawing(self, generator: torch.Generator | None, temperature: float = 1.0) -> None:
         positive(temperature, "a temperature")
-        if generator is not None and not isinstance(generator, torch.Generator):
-            raise RGMError(
-                f"generator must be a torch.Generator, but is {type(generator).__name__}: "
-                "torch.Generator().manual_seed(0) makes one"
-            )
-        if generator is not None and generator.device.type != self.device.type:
-            raise RGMError(f"the generator is on {generator.device}, but the model on {self.device}: make one there")
+        check_generator(generator, self.device)
 
     def _check_codes(self, codes: Tensor, level: int = 1) -> None:
         states, height, width = self.config.levels[level - 1].shape

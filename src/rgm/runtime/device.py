@@ -49,3 +49,16 @@ def shapes_alone() -> bool:
     There, whatever draws or computes numbers imports PyTorch's compiler, which takes seconds.
     """
     return torch.empty(0).is_meta
+
+
+def check_generator(generator: object, device: torch.device | None = None) -> None:
+    """Raise RGMError for what is no generator, or one on another than a given device; None is the global one."""
+    if generator is None:
+        return
+    if not isinstance(generator, torch.Generator):
+        raise RGMError(
+            f"generator must be a torch.Generator, but is {type(generator).__name__}: "
+            "torch.Generator().manual_seed(0) makes one"
+        )
+    if device is not None and generator.device.type != device.type:
+        raise RGMError(f"the generator is on {generator.device}, but the model on {device}: make one there")

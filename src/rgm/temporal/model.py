@@ -1,5 +1,6 @@
 """TemporalRGM: the renormalizing generative model of films, whatever its dynamics."""
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -8,8 +9,12 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from rgm.data.frames import films_of
+from rgm.data.load import as_tensor
 from rgm.errors import RGMError
 from rgm.model.stored import StoredModel
+from rgm.runtime.device import check_generator
+from rgm.runtime.memory import affordable
+from rgm.runtime.seeds import whole
 from rgm.temporal.config import FlowConfig, LatentConfig, MemoryConfig, TemporalConfig, film_preset
 from rgm.temporal.dynamics import Dynamics
 from rgm.temporal.flow import Flow
@@ -109,8 +114,10 @@ class TemporalRGM(StoredModel):
 
         Without a generator these are expected frames, E[x | cue]; with one, a film drawn from p(x | cue).
         """
+        check_generator(generator)
         self._check_steps(steps)
         tones, visible = self._read(cue, mask)
+        affordable(len(tones) * steps, self._frame_bytes, "frames")
         after = self.dynamics.predict(tones, visible, steps, generator)
         known = tones.to(after.dtype)
         if not bool(visible.all()):
@@ -120,6 +127,7 @@ class TemporalRGM(StoredModel):
     @torch.no_grad()
     def complete(self, frames: Any, mask: Any, *, generator: torch.Generator | None = None) -> FilmPrediction:
         """Return films whose hidden pixels are filled in: expected, or with a generator drawn given the visible."""
+        check_generator(generator)
         tones, visible = self._read(frames, mask)
         if generator is None:
             filled = torch.where(visible, tones.to(self.dtype), self.dynamics.infer(tones, visible)[0])
@@ -130,10 +138,11 @@ class TemporalRGM(StoredModel):
     @torch.no_grad()
     def sample(self, steps: int, count: int = 1, *, generator: torch.Generator | None = None) -> FilmSamples:
         """Return `count` films of `steps` frames from nothing, ancestral, none rejected."""
+        check_generator(generator)
         self._check_steps(steps)
-        if count < 1:
-            raise RGMError(f"at least one film must be requested, but {count} were")
+        whole(count, "the number of films")
         self._check_trained()
+        affordable(count * steps, self._frame_bytes, "frames")
         expected, path = self.dynamics.sample(count, steps, generator)
         return FilmSamples(frames=self._shown(expected), path=path)
 
@@ -161,8 +170,7 @@ class TemporalRGM(StoredModel):
         tones = to_tones(planes, self.config.tones)
         if mask is None:
             return tones, torch.ones_like(tones, dtype=torch.bool)
-        visible = mask if isinstance(mask, Tensor) else torch.as_tensor(mask)
-        visible = visible.to(self.device)
+        visible = as_tensor(mask, "a mask").to(self.device)
         expected_shape = (len(tones), tones.shape[1], *tones.shape[3:])
         if visible.ndim == 3:
             visible = visible[None]
@@ -186,9 +194,13 @@ class TemporalRGM(StoredModel):
         shown = (expected / (self.config.tones - 1)).clamp(0, 1).float()
         return shown[:, :, 0] if self.config.image[0] == 1 else shown.permute(0, 1, 3, 4, 2)
 
+    @property
+    def _frame_bytes(self) -> int:
+        """Bytes of a frame while it is drawn and shown: float64 and float32, in parts and put together."""
+        return 24 * math.prod(self.config.image)
+
     def _check_steps(self, steps: int) -> None:
-        if not 1 <= steps <= MOST_STEPS:
-            raise RGMError(f"1 to {MOST_STEPS:,} frames may be asked for, but {steps:,} were")
+        whole(steps, "the number of frames", 1, MOST_STEPS)
 
     def _check_trained(self) -> None:
         if not self.num_classes or not self.depth:
