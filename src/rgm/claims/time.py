@@ -20,13 +20,15 @@ OVER_TIME: Thresholds = {
     "next_frame_over_soft_memory": below(0.8),
 }
 
+NOTHING_MEASURED = "these dynamics, or a single test film, have none of what it takes"
+
 
 def decide_over_time(result: TimeResult) -> list[Claim]:
     """Return the four claims about a model; undecided where its dynamics have nothing to measure."""
     return [
         decide(name, found, OVER_TIME)
         if (found := result.findings[name])
-        else Claim(claim=name, subject="model", measures=(), undecided="these dynamics have none of what it takes")
+        else Claim(claim=name, subject="model", measures=(), undecided=NOTHING_MEASURED)
         for name in TIME_PROPERTIES
     ]
 

@@ -14,6 +14,7 @@ from rgm.data.animations import ANIMATIONS, read_animation, read_pictures
 from rgm.data.folder import SPLITS, visible
 from rgm.data.frames import Frames, films_of
 from rgm.data.images import Split
+from rgm.data.load import as_tensor
 from rgm.data.made_films import MADE
 from rgm.data.names import FILM_NAMES
 from rgm.data.sound import read_sound
