@@ -12,6 +12,7 @@ from rgm.data.jitter import jitter
 from rgm.data.load import from_arrays, load_data
 from rgm.errors import RGMError
 from rgm.evaluation.judge import (
+    FILTERS,
     Judge,
     JudgeConfig,
     given_judge,
@@ -40,6 +41,49 @@ def test_round_trip(tmp_path: Path, digits: ImageSet) -> None:
     found = load_judge(tmp_path / "judge.safetensors")
     images = to_unit(digits.images[:5])
     assert torch.equal(found.predict(images).probabilities, judge.predict(images).probabilities)
+
+
+def small(shape: tuple[int, int, int], count: int = 40) -> ImageSet:
+    """Noise of two classes, which differ in brightness."""
+    pixels = np.random.default_rng(0).random((count, *shape)) * 0.5
+    labels = np.arange(count) % 2
+    return from_arrays(pixels + labels[:, None, None, None] * 0.5, labels)
+
+
+@pytest.mark.parametrize(("shape", "shrink"), [((1, 1, 1), 1), ((3, 5, 4), 1), ((1, 64, 66), 2)])
+def test_judges_images_of_any_size(tmp_path: Path, shape: tuple[int, int, int], shrink: int) -> None:
+    data = small(shape, count=8)
+    judge = train_judge(data, epochs=1)
+    assert judge.config.shrink == shrink
+    images = to_unit(data.images)
+    save_judge(tmp_path / "judge.safetensors", judge)
+    again = load_judge(tmp_path / "judge.safetensors").predict(images)
+    assert torch.equal(again.probabilities, judge.predict(images).probabilities)
+
+
+def test_learns_from_few_images_in_colour() -> None:
+    data = small((3, 5, 4))
+    assert judge_accuracy(train_judge(data, epochs=40), data) > 0.9
+
+
+def test_mirror_images_are_alike_where_there_are_colours() -> None:
+    coloured, grey = small((3, 12, 12)), small((1, 12, 12))
+    without_colour = from_arrays(grey.images.expand(-1, 3, -1, -1), grey.labels)
+    for data, alike in ((coloured, True), (grey, False), (without_colour, False)):
+        judge = train_judge(data, epochs=1)
+        images = to_unit(data.images)
+        assert judge.config.mirrored == alike
+        features = (judge.predict(images).features, judge.predict(images.flip(3)).features)
+        assert torch.allclose(*features, atol=1e-5) == alike
+
+
+def test_the_first_layer_whitens_patches() -> None:
+    data = small((3, 16, 16), count=400)
+    patches = train_judge(data, epochs=1).body[0](to_unit(data.images)).detach()[:, :, ::2, ::2].movedim(1, -1)
+    plus, minus = patches.flatten(0, 2).chunk(2, dim=1)
+    torch.testing.assert_close(plus, -minus)
+    torch.testing.assert_close(plus.T.cov(), torch.eye(FILTERS), atol=0.02, rtol=0)
+    assert plus.mean(dim=0).abs().max() < 0.02
 
 
 def test_a_kept_judge_serves_the_same_images_alone(tmp_path: Path, digits: ImageSet) -> None:

@@ -25,10 +25,10 @@ class Runs(dict[str, onnxruntime.InferenceSession]):
         return [torch.from_numpy(np.asarray(value)) for value in found]
 
 
-def bounded() -> SpatialRGM:
-    """Return a model with a prior of short context."""
+def bounded(*, guided: bool = False) -> SpatialRGM:
+    """Return a model with a prior of short context, with guidance or without."""
     config = preset("standard", (1, 28, 28), 10)
-    prior = replace(config.levels[0].prior, context=8, width=32, layers=2)
+    prior = replace(config.levels[0].prior, context=8, width=32, layers=2, guidance=1.5 if guided else 0.0)
     return SpatialRGM.from_config(replace(config, levels=(replace(config.levels[0], prior=prior), config.levels[1])))
 
 
@@ -42,7 +42,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-@pytest.fixture(scope="module", params=["seed", "pretrained", "three-level", "bounded"])
+@pytest.fixture(scope="module", params=["seed", "pretrained", "three-level", "bounded", "guided"])
 def pair(request: pytest.FixtureRequest, folder: Path) -> tuple[SpatialRGM, Runs]:
     torch.manual_seed(0)
     if request.param == "seed":
@@ -53,7 +53,9 @@ def pair(request: pytest.FixtureRequest, folder: Path) -> tuple[SpatialRGM, Runs
         model = SpatialRGM.from_pretrained("mnist")
         found = dict(graphs(model))
     else:
-        model = bounded() if request.param == "bounded" else SpatialRGM.from_preset(request.param)
+        guided = request.param == "guided"
+        own = guided or request.param == "bounded"
+        model = bounded(guided=guided) if own else SpatialRGM.from_preset(request.param)
         found = dict(graphs(model.eval()))
     return model, Runs({name: onnxruntime.InferenceSession(graph) for name, graph in found.items()})
 
@@ -88,7 +90,7 @@ def test_priors_are_the_models_however_the_cells_are_dealt_out(pair: tuple[Spati
             torch.testing.assert_close(logits, prior.field(embedded).logits, **SAME)
             continue
         order = torch.stack([torch.arange(prior.cells), torch.randperm(prior.cells)])
-        expected = prior._logits(z, embedded, order)
+        expected = prior._guided_logits(z, embedded, order)
         flat = codes[level - 1].flatten(1).gather(1, order)
         code = torch.cat([torch.full((2, 1), prior.child[0]), flat[:, :-1]], dim=1)
         here = torch.cat([torch.full((2, 1), prior.cells), order[:, :-1]], dim=1)

@@ -1,5 +1,6 @@
 import itertools
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,10 +12,10 @@ from rgm.model.transformer import OrderedPrior, TransformerPrior, _Block
 STATES, GRID = 3, (2, 2)
 
 
-@pytest.fixture
-def prior() -> TransformerPrior:
+@pytest.fixture(params=[0.0, 1.5], ids=["plain", "guided"])
+def prior(request: pytest.FixtureRequest) -> TransformerPrior:
     torch.manual_seed(0)
-    config = OrderedPrior(width=8, layers=2, heads=2)
+    config = OrderedPrior(width=8, layers=2, heads=2, guidance=request.param)
     made = TransformerPrior(config, (2, 1, 1), (STATES, *GRID)).double().eval()
     with torch.no_grad():  # far from uniform, so that errors are visible
         made.head.weight.mul_(8)
@@ -180,6 +181,29 @@ def test_only_training_is_conditioned_on_a_pose(generator: torch.Generator) -> N
     for pose in (still, turned):
         conditioned = prior.score(every, parents(len(every)), generator, pose[:1].expand(len(every), -1)).sum(dim=1)
         torch.testing.assert_close(conditioned.exp().sum(), torch.tensor(1.0, dtype=torch.float64))
+
+
+@torch.no_grad()
+def test_guidance_is_a_power_of_what_the_parent_says_of_a_cell(generator: torch.Generator) -> None:
+    torch.manual_seed(0)
+    config = OrderedPrior(width=8, layers=1, heads=2, raster=1.0)
+    plain, guided = (
+        TransformerPrior(replace(config, guidance=weight), (2, 1, 1), (STATES, *GRID)).double() for weight in (0.0, 2.0)
+    )
+    guided.load_state_dict(plain.state_dict())
+    codes = every_grid()
+    z, order = as_field(codes), torch.arange(4).expand(len(codes), -1)
+    given, alone = (plain._logits(z, parent, order).softmax(2) for parent in (parents(81), 0 * parents(81)))
+    expected = given**3 / alone**2
+    expected = (expected / expected.sum(dim=2, keepdim=True)).gather(2, codes.flatten(1)[:, :, None])
+    torch.testing.assert_close(guided.log_prob(z, parents(81)), expected.log().sum(dim=(1, 2)))
+    # Training is of the unguided probabilities, with the parent or, for some images, without one.
+    scores = guided.score(z.repeat(20, 1, 1, 1), parents(81 * 20), generator).unflatten(0, (20, 81))
+    with_parent = plain.score(z, parents(81), generator)
+    without = plain.score(z, 0 * parents(81), generator)
+    kept = (scores - with_parent).abs().amax(dim=2) < 1e-9
+    torch.testing.assert_close(scores, torch.where(kept[:, :, None], with_parent, without))
+    assert 0.05 < 1 - float(kept.double().mean()) < 0.15
 
 
 def test_a_width_that_does_not_divide() -> None:

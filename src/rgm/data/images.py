@@ -44,6 +44,16 @@ def to_unit(images: UInt8[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     return images.float().div_(255.0)
 
 
+def in_colour(data: ImageSet) -> bool:
+    """Return whether any of a set's first thousand images has a pixel that is not grey.
+
+    Images in colour are natural ones, whose mirror images show the same class; of grey ones, letters and digits among
+    them, this is not assumed.
+    """
+    some = data.images[:1000]
+    return bool((some != some[:, :1]).any())
+
+
 def one_of_each(data: ImageSet) -> Int64[Tensor, " examples"]:
     """Return the index of the first image of each class that occurs, or of the first ten images without classes."""
     if data.labels is None:

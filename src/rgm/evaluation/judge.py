@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -11,14 +11,17 @@ from jaxtyping import Float, Int64
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from torch import Tensor, nn
 
-from rgm.data.images import ImageSet, to_unit
+from rgm.data.images import ImageSet, in_colour, to_unit
 from rgm.data.jitter import jitter
+from rgm.distributions.noise import uniform
 from rgm.errors import RGMError
 from rgm.measures import accuracy
 from rgm.model.bounds import Size
 from rgm.runtime.progress import StepRecord, Watch
 from rgm.runtime.seeds import as_seed
 from rgm.storage.tensors import misfits, read_tensors, write_tensors
+from rgm.training.batches import shifted
+from rgm.training.muon import Muon
 
 Images = Float[Tensor, "n channels height width"]
 CPU = torch.device("cpu")
@@ -27,12 +30,20 @@ PACKAGED = "judge-mnist.safetensors"
 
 @dataclass(frozen=True, kw_only=True)
 class JudgeConfig:
-    """The judge's inputs and outputs, the width of its first layers, and the checksum of what it learned from."""
+    """The judge's inputs and outputs, its networks, and the checksum of what it learned from.
+
+    `kind`: `pooled` (see `_pooled`), or `strided`, the network of MNIST's packaged judge. `width`: that of the first
+    layers. `shrink`: the side in pixels of the squares that are averaged first, for large images. `mirrored`: whether
+    images and their mirror images show the same class; predictions are then the mean over both.
+    """
 
     channels: Size
     classes: Size
     width: Size = 24
     trained_on: str = ""
+    kind: Literal["strided", "pooled"] = "strided"
+    shrink: Size = 1
+    mirrored: bool = False
     __pydantic_config__ = ConfigDict(extra="forbid")
 
 
@@ -59,22 +70,14 @@ class Classifier(Protocol):
 
 
 class Judge(nn.Module):
-    """Six 3 × 3 convolutions with batch normalisation, the mean over places, one linear layer."""
+    """Six 3 × 3 convolutions with batch normalisation, a summary over places, one linear layer."""
 
     def __init__(self, config: JudgeConfig) -> None:
         super().__init__()
         self.config = config
-        layers: list[nn.Module] = []
-        channels, width = config.channels, config.width
-        for factor, stride in ((1, 1), (1, 2), (2, 1), (2, 2), (4, 1), (4, 1)):
-            layers += [
-                nn.Conv2d(channels, factor * width, 3, stride=stride, padding=1, bias=False),
-                nn.BatchNorm2d(factor * width),
-                nn.ReLU(),
-            ]
-            channels = factor * width
-        self.body = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
-        self.head = nn.Linear(channels, config.classes)
+        layers, features = (_pooled if config.kind == "pooled" else _strided)(config)
+        self.body = nn.Sequential(*layers, nn.Flatten())
+        self.head = nn.Linear(features, config.classes)
 
     def forward(self, images: Images) -> Float[Tensor, "n classes"]:
         """Return logits."""
@@ -83,41 +86,143 @@ class Judge(nn.Module):
     @torch.no_grad()
     def predict(self, images: Images, *, batch_size: int = 100) -> Prediction:
         """Return the predictions of images in [0, 1], a batch at a time."""
-        features = torch.cat([self.body(batch) for batch in images.split(batch_size)])
+        features = torch.cat([self._features(batch) for batch in images.split(batch_size)])
         return Prediction(probabilities=F.softmax(self.head(features), dim=1), features=features)
+
+    def _features(self, images: Images) -> Float[Tensor, "n features"]:
+        found = self.body(images)
+        return (found + self.body(images.flip(3))) / 2 if self.config.mirrored else found
+
+
+def _strided(config: JudgeConfig) -> tuple[list[nn.Module], int]:
+    """Return the layers of strided convolutions and a mean over places, and their number of features."""
+    layers: list[nn.Module] = []
+    channels, width = config.channels, config.width
+    for factor, stride in ((1, 1), (1, 2), (2, 1), (2, 2), (4, 1), (4, 1)):
+        layers += [
+            nn.Conv2d(channels, factor * width, 3, stride=stride, padding=1, bias=False),
+            nn.BatchNorm2d(factor * width),
+            nn.ReLU(),
+        ]
+        channels = factor * width
+    return [*layers, nn.AdaptiveAvgPool2d(1)], channels
+
+
+FILTERS = 8
+"""The leading directions of 3 × 3 patches that the first layer of a judge separates."""
+
+
+def _pooled(config: JudgeConfig) -> tuple[list[nn.Module], int]:
+    """Return a first layer that whitens patches, and three pairs of convolutions with a maximum over 2 × 2 places.
+
+    A narrow version of Jordan's network (2024, 94 % on CIFAR-10 in 3.29 seconds on a single GPU). Also returns the
+    number of features.
+    """
+    channels, width = 2 * FILTERS, config.width
+    layers: list[nn.Module] = [nn.AvgPool2d(config.shrink, ceil_mode=True)] if config.shrink > 1 else []
+    layers += [nn.Conv2d(config.channels, channels, 3, padding=1).requires_grad_(False), nn.ReLU()]
+    for wide in (width, 8 * width // 3, 16 * width // 3):
+        layers += [
+            *(nn.Conv2d(channels, wide, 3, padding=1, bias=False), nn.MaxPool2d(2, ceil_mode=True)),
+            *(nn.BatchNorm2d(wide), nn.ReLU()),
+            *(nn.Conv2d(wide, wide, 3, padding=1, bias=False), nn.BatchNorm2d(wide), nn.ReLU()),
+        ]
+        channels = wide
+    return [*layers, nn.AdaptiveMaxPool2d(1)], channels
+
+
+@torch.no_grad()
+def _whiten(judge: Judge, images: Images) -> None:
+    """Set the first layer of a pooled judge: the leading principal components of 3 × 3 patches, of equal variance.
+
+    Each comes with both signs, since a ReLU follows.
+    """
+    pooled, first = judge.body[0], next(layer for layer in judge.body if isinstance(layer, nn.Conv2d))
+    if isinstance(pooled, nn.AvgPool2d):
+        images = pooled(images)
+    patches = F.unfold(images, 3, padding=1, stride=2).movedim(1, 2).flatten(0, 1)
+    mean = patches.mean(dim=0)
+    variance, directions = torch.linalg.eigh((patches - mean).T.cov())
+    scale = (variance + 1e-4 * variance[-1] + 1e-8).rsqrt()
+    filters = (directions * scale).T.flip(0)[:FILTERS]
+    weight = torch.cat([filters, -filters])
+    first.weight.copy_(weight.unflatten(1, first.weight.shape[1:]))
+    assert first.bias is not None
+    first.bias.copy_(-weight @ mean)
+
+
+SIDE = 32
+"""Images of at least twice as many pixels a side are averaged over squares to about so many before they are judged."""
+SEEN, EPOCHS = 300_000, 10
+"""Images that a judge is shown, counting repetitions, and its epochs: at most so many."""
+KERNEL_RATE, RATE, WARM = 0.03, 2e-3, 0.25
+"""Learning rates of Muon for kernels and of Adam for all else; they rise over a share of the steps, then fall to 0."""
 
 
 def train_judge(
-    train: ImageSet, *, epochs: int = 10, seed: int = 0, device: torch.device = CPU, watch: Watch = lambda _: None
+    train: ImageSet,
+    *,
+    epochs: int | None = None,
+    seed: int = 0,
+    device: torch.device = CPU,
+    watch: Watch = lambda _: None,
 ) -> Judge:
-    """Return a judge trained on a labelled split, with small random rotations, scalings and shifts.
+    """Return a judge trained on a labelled split; by default for 10 epochs, or fewer that are 300,000 images.
 
-    It is trained on `device`, and returned on the CPU. Raises RGMError for images without labels.
+    Images in colour are shifted and mirrored at random. Grey ones are rotated, scaled and shifted a little, and never
+    mirrored: a mirrored letter is another one. It is trained on `device`, and returned on the CPU. Raises RGMError for
+    images without labels.
     """
     seed = as_seed(seed)
     if train.labels is None:
         raise RGMError(f"a judge learns from labels, but {train.source} has none")
-    count = len(train)
+    count, (channels, *sides) = len(train), train.shape
     batch_size = min(128 if count > 5_000 else 32, count)
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)  # the layers' initial weights have no other way to be seeded
-    judge = Judge(JudgeConfig(channels=train.shape[0], classes=len(train.classes), trained_on=train.sha256)).to(device)
-    optimizer = torch.optim.AdamW(judge.parameters(), lr=4e-3, weight_decay=1e-2, fused=True)
-    steps = epochs * (count // batch_size)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=steps, pct_start=0.2)
-    step = 0
+    config = JudgeConfig(
+        channels=channels,
+        classes=len(train.classes),
+        trained_on=train.sha256,
+        kind="pooled",
+        shrink=max(1, min(sides) // SIDE),
+        mirrored=in_colour(train),
+    )
+    judge = Judge(config)
+    _whiten(judge, to_unit(train.images[torch.randperm(count, generator=generator)[:2000].sort().values]))
+    judge = judge.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    trained = [weight for weight in judge.parameters() if weight.requires_grad]
+    optimisers: list[torch.optim.Optimizer] = [
+        Muon((weight for weight in trained if weight.ndim == 4), lr=KERNEL_RATE),
+        torch.optim.Adam([weight for weight in trained if weight.ndim < 4], lr=RATE, fused=True),
+    ]
+    epochs = epochs or min(EPOCHS, -(-SEEN // count))
+    step, steps = 0, epochs * (count // batch_size)
     for _ in range(epochs):
         order = torch.randperm(count, generator=generator)
         for index in order[: count // batch_size * batch_size].split(batch_size):
-            images = jitter(to_unit(train.images[index]), generator).to(device)
-            cost = F.cross_entropy(judge(images), train.labels[index].to(device), label_smoothing=0.05)
-            optimizer.zero_grad(set_to_none=True)
+            images = _augmented(to_unit(train.images[index]), generator, mirrored=config.mirrored)
+            logits = judge(images.to(device, memory_format=torch.channels_last))
+            cost = F.cross_entropy(logits, train.labels[index].to(device), label_smoothing=0.1)
+            share = min((step + 1) / (WARM * steps), (steps - step) / ((1 - WARM) * steps))
+            for optimiser, rate in zip(optimisers, (KERNEL_RATE, RATE), strict=True):
+                optimiser.zero_grad(set_to_none=True)
+                optimiser.param_groups[0]["lr"] = rate * share
             cost.backward()
-            optimizer.step()
-            schedule.step()
+            for optimiser in optimisers:
+                optimiser.step()
             step += 1
             watch(StepRecord(stage="judge", step=step, steps=steps, images=batch_size, loss=cost.item(), terms={}))
-    return judge.cpu().eval()
+    return judge.to(CPU, memory_format=torch.contiguous_format).eval()  # as it is read from a file
+
+
+def _augmented(images: Images, generator: torch.Generator, *, mirrored: bool) -> Images:
+    """Return images shifted by up to a 16th of their side and mirrored at random, or else as `jitter` does."""
+    if not mirrored:
+        return jitter(images, generator)
+    turned = uniform((len(images), 1, 1, 1), generator, images.device) < 0.5
+    images = shifted(images, max(1, round(min(images.shape[2:]) / 16)), generator)
+    return torch.where(turned, images.flip(3), images)
 
 
 def judge_accuracy(judge: Judge, data: ImageSet) -> float:

@@ -78,7 +78,7 @@ def _prior(model: SpatialRGM, level: int) -> dict[str, Any]:
         return {"kind": "factorised"}
     config = prior.config
     features = config.width // config.heads
-    return {"kind": "ordered", "layers": config.layers, "heads": config.heads, "features": features}
+    return {"kind": "ordered", "layers": prior.past_layers, "heads": config.heads, "features": features}
 
 
 def _encoder_fields(model: SpatialRGM, level: int) -> list[list[int]]:

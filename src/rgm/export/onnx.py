@@ -117,7 +117,7 @@ def graphs(model: SpatialRGM) -> Iterator[tuple[str, bytes]]:
 def past_shape(prior: TransformerPrior, batch: int, cells: int) -> tuple[int, int, int, int, int]:
     """Return the shape of the keys and of the values of `cells` cells."""
     config = prior.config
-    return config.layers, batch, config.heads, cells, config.width // config.heads
+    return prior.past_layers, batch, config.heads, cells, config.width // config.heads
 
 
 def _field(codes: Tensor, states: int) -> Tensor:

@@ -2,11 +2,12 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int64
+from pydantic import Field
 from torch import Tensor, nn
 
 from rgm.data.jitter import Pose
@@ -22,6 +23,10 @@ Tokens = Float[Tensor, "batch cells width"]
 Order = Int64[Tensor, "batch cells"]
 Past = Float[Tensor, "layers batch heads before features"]
 Kept = Float[Tensor, "layers batch heads after features"]
+Strength = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+_PARENTLESS = 0.1
+"""The share of training images without a parent, for guidance."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +35,8 @@ class OrderedPrior:
 
     A cell attends to between `context` and 2 · `context` − 1 of the cells before it (all of them, in a grid of at most
     twice `context` cells). `raster` is the share of training images in raster order; the others are in random order.
-    `poses`: whether it can be conditioned on how an image was rotated, scaled and shifted.
+    `poses`: whether it can be conditioned on how an image was rotated, scaled and shifted. `guidance`: the weight w of
+    p(z_t | z_<t, parent)^(1 + w) / p(z_t | z_<t)^w, normalised, in place of the first factor; 0 for that alone.
     """
 
     kind: Literal["ordered"] = "ordered"
@@ -40,6 +46,7 @@ class OrderedPrior:
     context: Size = 256
     raster: Share = 0.5
     poses: bool = False
+    guidance: Strength = 0.0
 
 
 class TransformerPrior(Prior):
@@ -52,6 +59,10 @@ class TransformerPrior(Prior):
 
     With `poses` it is also trained on rotated, scaled and shifted images, conditioned on the transformation (Jun et al.
     2020, distribution augmentation); it samples without one.
+
+    With `guidance` it is also trained without the parent, and every probability, of samples and of given codes alike,
+    is the guided one (Ho and Salimans 2022, classifier-free guidance): what all parents have in common counts less. The
+    product over cells is normalised as before, so that the free energy remains a bound.
     """
 
     def __init__(self, config: OrderedPrior, parent: Shape, child: Shape) -> None:
@@ -97,7 +108,10 @@ class TransformerPrior(Prior):
         order = self._raster(len(z), z.device)
         keys = uniform(tuple(order.shape), generator, z.device)
         chosen = uniform((len(z), 1), generator, z.device) < self.config.raster
-        return self._log_probs(z, z, parent, torch.where(chosen, order, keys.argsort(dim=1)), pose)
+        order = torch.where(chosen, order, keys.argsort(dim=1))
+        if self.config.guidance:
+            parent = parent * (uniform((len(z), 1, 1, 1), generator, z.device) >= _PARENTLESS)
+        return self._picked(z, self._logits(z, parent, order, pose), order)
 
     def complete(
         self, codes: Codes, keep: Keep, parent: Parent, generator: Source = None, *, temperature: float = 1.0
@@ -106,23 +120,25 @@ class TransformerPrior(Prior):
         flat, kept = codes.flatten(1).clone(), keep.flatten(1)
         order = (~kept).long().argsort(dim=1, stable=True)  # kept cells first, then the rest, in raster order
         fixed = int(kept.sum(dim=1).min())
-        target = self._target(parent, order)
+        guided = self._guided(parent)
+        copies = len(guided) // len(parent)
+        target = self._target(guided, order.repeat(copies, 1))
         blocks = [block for block in self.blocks if isinstance(block, _Block)]
         heads = self.config.heads
-        shape = (2, len(blocks), len(flat), heads, self.cells, self.config.width // heads)
+        shape = (2, len(blocks), len(guided), heads, self.cells, self.config.width // heads)
         keys, values = target.new_empty(shape)  # of the cells sampled so far
-        token, here = self.begin.expand(len(flat), -1), self.here(self.places)
+        token, here = self.begin.expand(len(guided), -1), self.here(self.places)
         for step in range(self.cells):
             cell = order[:, step : step + 1]
             x = (token + target[:, step])[:, None]
             for level, block in enumerate(blocks):
                 x = block.step(x, keys[level], values[level], step)
             if step >= fixed:
-                logits = self.head(self.norm(x[:, 0])) / temperature
+                logits = self._combined(self.head(self.norm(x[:, 0]))) / temperature
                 drawn = (logits + gumbel_noise(logits, generator)).argmax(dim=1, keepdim=True)
                 flat.scatter_(1, cell, torch.where(kept.gather(1, cell), flat.gather(1, cell), drawn))
             z = F.one_hot(flat.gather(1, cell)[:, 0], self.child[0]).to(token.dtype)
-            token = self.code(z) + here[cell[:, 0]]
+            token = (self.code(z) + here[cell[:, 0]]).repeat(copies, 1)
         return flat.reshape(codes.shape)
 
     def cell_log_probs(self, z: Child, parent: Parent, row: int, column: int) -> PerCode:
@@ -130,7 +146,7 @@ class TransformerPrior(Prior):
         place = row * self.grid[1] + column
         order = [*range(place), *range(place + 1, self.cells), place]
         batch = torch.tensor(order, device=z.device).expand(len(z), -1)
-        return self._logits(z, parent, batch)[:, -1].log_softmax(dim=1)
+        return self._guided_logits(z, parent, batch)[:, -1].log_softmax(dim=1)
 
     def extend(
         self, parent: Parent, code: Order, here: Order, following: Order, keys: Past, values: Past
@@ -138,26 +154,57 @@ class TransformerPrior(Prior):
         """Return the logits of the next cells given those before them, and the updated keys and values.
 
         Token t: cell `here` has the code `code`, and `following` comes next; the first token has the code `states` at
-        the cell `cells`. `keys` and `values` are those returned for the tokens before, empty at first. As `complete`'s
-        steps, but without in-place changes.
+        the cell `cells`. `keys` and `values` are those returned for the tokens before, empty at first, of `past_layers`
+        layers. As `complete`'s steps, but without in-place changes.
         """
         codes = torch.cat([self.code.weight.T, self.begin[None]])
         places = torch.cat([self.here(self.places), torch.zeros_like(self.begin)[None]])
-        x = codes[code] + places[here] + self._target(parent, following)
-        kept = []
-        for level, block in enumerate(self.blocks):
-            assert isinstance(block, _Block)
-            x, key, value = block.extend(x, keys[level], values[level])
-            kept.append((key, value))
-        logits = self.head(self.norm(x))
+        token = codes[code] + places[here]
+        found, kept = [], list[tuple[Tensor, Tensor]]()
+        for one in (parent, torch.zeros_like(parent)) if self.config.guidance else (parent,):
+            x = token + self._target(one, following)
+            for block in self.blocks:
+                assert isinstance(block, _Block)
+                x, key, value = block.extend(x, keys[len(kept)], values[len(kept)])
+                kept.append((key, value))
+            found.append(self.head(self.norm(x)))
+        logits = found[0] if len(found) == 1 else self._sharpened(*found)
         return logits, torch.stack([key for key, _ in kept]), torch.stack([value for _, value in kept])
+
+    @property
+    def past_layers(self) -> int:
+        """Number of layers of the keys and values of `extend`: twice as many with guidance."""
+        return self.config.layers * (2 if self.config.guidance else 1)
 
     def _raster(self, batch: int, device: torch.device) -> Order:
         return torch.arange(self.cells, device=device).expand(batch, -1)
 
-    def _log_probs(self, probs: Child, z: Child, parent: Parent, order: Order, pose: Pose | None = None) -> PerCell:
-        log_probs = self._logits(z, parent, order, pose).log_softmax(dim=2)
-        return (log_probs * _ordered(probs, order)).sum(dim=2)
+    def _log_probs(self, probs: Child, z: Child, parent: Parent, order: Order) -> PerCell:
+        return self._picked(probs, self._guided_logits(z, parent, order), order)
+
+    @staticmethod
+    def _picked(probs: Child, logits: Float[Tensor, "batch cells states"], order: Order) -> PerCell:
+        """Return the expected log-probability of each cell in nats, in order."""
+        return (logits.log_softmax(dim=2) * _ordered(probs, order)).sum(dim=2)
+
+    def _guided(self, parent: Parent) -> Float[Tensor, "copies parents height_above width_above"]:
+        """Return the parents and, with guidance, as many of zeros: none at all."""
+        return torch.cat([parent, torch.zeros_like(parent)]) if self.config.guidance else parent
+
+    def _combined(self, logits: Tensor) -> Tensor:
+        """Return the guided logits of those with parents and, as many, without."""
+        if not self.config.guidance:
+            return logits
+        return self._sharpened(*logits.chunk(2))
+
+    def _sharpened(self, given: Tensor, alone: Tensor) -> Tensor:
+        return given + self.config.guidance * (given - alone)
+
+    def _guided_logits(self, z: Child, parent: Parent, order: Order) -> Float[Tensor, "batch cells states"]:
+        """Return the guided logits of the cells in their order, each given those before it."""
+        guided = self._guided(parent)
+        copies = len(guided) // len(parent)
+        return self._combined(self._logits(z.repeat(copies, 1, 1, 1), guided, order.repeat(copies, 1)))
 
     def _logits(
         self, z: Child, parent: Parent, order: Order, pose: Pose | None = None
