@@ -23,7 +23,7 @@ from filelock import FileLock  # noqa: E402
 
 from rgm.data.images import ImageSet  # noqa: E402
 from rgm.data.load import load_data  # noqa: E402
-from rgm.evaluation.judge import Judge, load_judge, save_judge, train_judge  # noqa: E402
+from rgm.evaluation.judge import Judge, judge_of  # noqa: E402
 from rgm.loading import load_checkpoint, save_model  # noqa: E402
 from rgm.model.spatial import SpatialRGM  # noqa: E402
 from rgm.storage.checkpoint import FILE, Origin  # noqa: E402
@@ -95,18 +95,9 @@ def digits() -> ImageSet:
 
 
 @pytest.fixture(scope="session")
-def judge_file(once: Callable[[str, Make], Path], digits: ImageSet) -> Path:
-    """The judge of the embedded digits, which takes as long to train as a small model."""
-
-    def make(folder: Path) -> None:
-        save_judge(folder / "judge.safetensors", train_judge(digits, seed=0))
-
-    return once("judge", make) / "judge.safetensors"
-
-
-@pytest.fixture(scope="session")
-def digits_judge(judge_file: Path) -> Judge:
-    return load_judge(judge_file)
+def digits_judge(digits: ImageSet) -> Judge:
+    """The packaged judge of the embedded digits."""
+    return judge_of(digits)
 
 
 @pytest.fixture(scope="session")
