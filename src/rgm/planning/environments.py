@@ -216,7 +216,8 @@ class Gymnasium:
             raise RGMError(f"{name} has actions of {actions}: an agent chooses among discrete ones")
         discrete = isinstance(frames, gymnasium.spaces.Discrete)
         whole = isinstance(frames, gymnasium.spaces.Box) and np.issubdtype(frames.dtype, np.integer)
-        if not discrete and not (whole and len(frames.shape) <= 2 and int(np.prod(frames.shape)) <= LARGEST_FRAME):
+        shape = frames.shape or ()
+        if not discrete and not (whole and len(shape) <= 2 and int(np.prod(shape)) <= LARGEST_FRAME):
             raise RGMError(
                 f"{name} has observations of {frames}: an agent takes integers in up to two dimensions, at most "
                 f"{LARGEST_FRAME:,} of them"
