@@ -1,4 +1,4 @@
-"""Use it on my images: a folder with a subfolder for each class, in colour, with three levels.
+"""Use it on my images: a folder with a subfolder for each class, in colour.
 
     python examples/4_use_my_images.py --folder photographs --epochs 20
 

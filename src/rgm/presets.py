@@ -67,8 +67,8 @@ PRESETS: dict[str, Preset] = {
         model="rgm.model.config:likelihood", recipe="rgm.training.recipe:likelihood", size=28,
     ),
     "colour32": Preset(
-        "three levels for 32 × 32 colour: 8 × 8, 4 × 4, a concept",
-        model="rgm.model.config:colour32", recipe="rgm.training.recipe:pyramid", size=32,
+        "natural images, 32 × 32 in colour: 512 codes on an 8 × 8 grid, a prior with guidance",
+        model="rgm.model.config:colour32", recipe="rgm.training.recipe:colour", size=32,
     ),
     "colour64": Preset(
         "four levels for 64 × 64 colour: 16 × 16, 8 × 8, 4 × 4, a concept",

@@ -28,6 +28,11 @@ def test_every_finding_is_in_the_table_with_its_unit(findings: Findings) -> None
         assert name_of(name)
 
 
+def test_cells_are_changed_in_fewer_images_where_there_are_many_codes() -> None:
+    assert [SampleSizes().images_of_cells(states) for states in (2, 32, 128, 256, 512)] == [256, 256, 256, 128, 64]
+    assert SampleSizes(cells=4).images_of_cells(65_536) == 1
+
+
 def test_thresholds_are_of_measures_that_are_found(findings: Findings) -> None:
     assert MNIST.keys() == DIGITS.keys() <= findings.keys() & QUANTITIES.keys()
 

@@ -4,14 +4,15 @@ import pytest
 import torch
 
 import rgm
-from rgm.data.images import ImageSet
+from rgm.data.images import ImageSet, to_unit
 from rgm.data.labels import HIDDEN, few_labels
-from rgm.data.load import load_data
+from rgm.data.load import from_arrays, load_data
 from rgm.errors import RGMError
 from rgm.model.spatial import SpatialRGM
 from rgm.presets import NETWORKS
+from rgm.runtime.distributed import current
 from rgm.runtime.progress import StepRecord
-from rgm.training.batches import shifted
+from rgm.training.batches import Batches, shifted
 from rgm.training.loop import NeuralTrainer, train
 from rgm.training.recipe import Recipe, Stage, Weights, recipe
 
@@ -256,6 +257,24 @@ def test_images_are_shifted_by_every_amount_and_no_more(generator: torch.Generat
     steps = inner - inner[:, :1, :1]
     torch.testing.assert_close(steps, (image[0, 0, 1:5, 1:5] - image[0, 0, 1, 1]).expand(400, 4, 4))
     assert shifted(image, 0, generator) is image
+
+
+@pytest.mark.parametrize(("channels", "coloured"), [(1, False), (3, False), (3, True)])
+def test_half_of_the_images_are_mirrored_in_sets_in_colour_alone(
+    channels: int, coloured: bool, generator: torch.Generator
+) -> None:
+    ramp = torch.arange(64).repeat(8, 1)[:, :8].to(torch.uint8).expand(400, channels, 8, 8).clone()
+    if coloured:
+        ramp[:, 1] += 100
+    data = from_arrays(ramp, torch.zeros(400, dtype=torch.int64))
+    stage = Stage(name="codes", epochs=1, batch_size=400, mirrored=True, weights=Weights())
+    model = SpatialRGM.from_preset("quick", image=(channels, 8, 8))
+    batches = Batches(model, data, None, Recipe(stages=(stage,)), current(), seed=0)
+    images = batches.batch(stage, torch.arange(400), generator).images
+    turned = images[:, 0, 0, 0] > images[:, 0, 0, 7]
+    assert 0.4 < float(turned.double().mean()) < 0.6 if coloured else not turned.any()
+    expected = to_unit(ramp)
+    torch.testing.assert_close(images, torch.where(turned[:, None, None, None], expected.flip(3), expected))
 
 
 def test_frozen_weights_do_not_change(digits: ImageSet) -> None:

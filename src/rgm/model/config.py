@@ -154,8 +154,17 @@ def three_level(image: Shape = (1, 28, 28), classes: int = 10) -> ModelConfig:
 
 
 def colour32(image: Shape = (3, 32, 32), classes: int = 10) -> ModelConfig:
-    """Return three levels for 32 × 32 colour: 8 × 8 cells, 4 × 4 cells, a concept."""
-    return pyramid(image, classes, states=(64, 256), sigma=0.08)
+    """Return a grid of 8 × 8 cells with 512 codes for 32 × 32 colour, and a concept; a prior with guidance."""
+    z1 = LevelConfig(
+        grid=_quarter(image),
+        states=512,
+        recognition=ConvRecognition(widths=(48, 96), residual=1, estimator=VectorQuantised()),
+        prior=OrderedPrior(width=128, layers=4, raster=0.9, guidance=3.0),
+    )
+    recognition = PooledRecognition(width=128, convolutions=4, halvings=2, estimator=Gumbel())
+    concept = LevelConfig(grid=(1, 1), states=classes, recognition=recognition, prior=None)
+    decoder = PatchDecoder(width=128, hidden=2)
+    return ModelConfig(image=image, levels=(z1, concept), decoder=decoder, pixels=Gaussian(sigma=0.08))
 
 
 def colour64(image: Shape = (3, 64, 64), classes: int = 10) -> ModelConfig:

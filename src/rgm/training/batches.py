@@ -8,10 +8,10 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from rgm.data.images import ImageSet, to_unit
+from rgm.data.images import ImageSet, in_colour, to_unit
 from rgm.data.jitter import affine, jitter, random_affine
 from rgm.data.labels import HIDDEN, typical
-from rgm.distributions.noise import BatchSlice, Source, integers
+from rgm.distributions.noise import BatchSlice, Source, integers, uniform
 from rgm.errors import RGMError
 from rgm.model.spatial import SpatialRGM
 from rgm.runtime.distributed import Processes
@@ -61,6 +61,7 @@ class Batches:
         self.model, self.processes = model, processes
         self.device, self.dtype = model.device, next(model.parameters()).dtype
         self.images = train.images if train.on_disk else train.images.to(self.device)
+        self.coloured = in_colour(train)
         self.labels = None if train.labels is None else train.labels.to(self.device)
         known = self.labels is not None and (self.labels != HIDDEN)
         self.labelled = known.nonzero().flatten() if isinstance(known, Tensor) else None
@@ -106,6 +107,9 @@ class Batches:
             local = len(range(self.processes.rank, augmented, self.processes.count))
             pose = pose.to(self.dtype)
             unit = torch.cat([affine(unit[:local], pose[:local]), unit[local:]])
+        if stage.mirrored and self.coloured:
+            turned = uniform((len(unit), 1, 1, 1), source, self.device) < 0.5
+            unit = torch.where(turned, unit.flip(3), unit)
         images = self._observed(shifted(unit, stage.shift, source), source)
         views = None
         if stage.second_view_strength:
