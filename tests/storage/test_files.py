@@ -115,7 +115,7 @@ def test_a_folder_is_one_process_alone_and_is_free_when_that_is_killed(tmp_path:
 def test_a_file_takes_no_devices_place(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(RGMError, match="it is no ordinary file"):
-        writable_file(tmp_path / "pipe")
+        writable_file(tmp_path / "pipe", "arrays")
 
 
 def test_a_folder_of_one_kind_is_not_of_another(tmp_path: Path) -> None:
