@@ -46,7 +46,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason="needs MNIST: set RGM_DATA_DIR"))
 
 
-MOST_GIB = 4.0
+MOST_GIB = 5.0
 peaks: list[float] = []
 """What each worker took, as it told the process that started it."""
 

@@ -20,7 +20,7 @@ from rgm.storage.checkpoint import FILE
 
 def test_a_run_leaves_everything(run: Path) -> None:
     names = {"config.json", FILE, "metrics.json", "metrics.jsonl", "timing.jsonl", "report.html"}
-    assert names | {"evidence.json", "figures", "checkpoints", "judge.safetensors"} == {
+    assert names | {"evidence.json", "figures", "checkpoints"} == {
         path.name for path in run.iterdir() if not path.name.startswith(".")
     }
     metrics = json.loads((run / "metrics.json").read_text())
