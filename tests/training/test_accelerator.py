@@ -34,8 +34,8 @@ def test_a_gpu_trains_as_the_cpu_does(preset: str, device: str) -> None:
         run = NeuralTrainer(SpatialRGM.from_preset(preset).to(place), data, None, chosen, seed=1)
         losses: list[float] = []
         # The order of images is also sampled by the device's generator: the same image everywhere.
-        run.images = run.images[:1].expand(64, -1, -1, -1).contiguous()
-        run.labels = torch.zeros_like(run.labels) if run.labels is not None else None
+        run.batches.images = run.batches.images[:1].expand(64, -1, -1, -1).contiguous()
+        run.batches.labels = torch.zeros(64, dtype=torch.int64, device=place)
         run.run(lambda record, kept=losses: kept.append(record.loss), lambda *_: None)
         found.append((losses, summary(run.model.cpu(), data)["squared_error"]))
     (on_cpu, error), (there, other) = found
