@@ -39,11 +39,21 @@ from rgm.training.recipe import Recipe, recipe  # noqa: E402
 Make = Callable[[Path], object]
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    items[:] = _long_ones_first(items, getattr(config, "workerinput", {}).get("workercount", 1))
     missing = not os.environ.get("RGM_DATA_DIR")
     for item in items:
         if missing and item.get_closest_marker("mnist") and os.environ.get("CI") != "true":
             item.add_marker(pytest.mark.skip(reason="needs MNIST: set RGM_DATA_DIR"))
+
+
+def _long_ones_first(items: list[pytest.Item], workers: int) -> list[pytest.Item]:
+    """Deal the tests directly in tests/ out first: notebooks and examples, the longest, must not be left for last."""
+    whole = Path(__file__).parent
+    long = [item for item in items if item.path.parent == whole]
+    rest = [item for item in items if item.path.parent != whole]
+    share = -(-len(rest) // workers)
+    return [item for n in range(workers) for item in (*long[n::workers], *rest[n * share : (n + 1) * share])]
 
 
 MOST_GIB = 5.0
