@@ -1,12 +1,13 @@
 """`rgm info`, `rgm pack`, `rgm export` and `rgm judge`."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from command_line import done, refused
 
 from rgm.counting.model import CountingRGM
-from rgm.loading import save_model
+from rgm.loading import load_checkpoint, save_model
 from rgm.storage.checkpoint import FILE, Origin
 
 
@@ -24,6 +25,15 @@ def test_a_packed_run_is_half_as_large_and_the_same_model(run: Path, tmp_path: P
     told = [[line for line in done("info", path).splitlines() if line.startswith("│")] for path in (out, run)]
     assert told[0] == told[1] != []
     assert "no model at nowhere" in refused("pack", "nowhere", "--out", out)
+
+
+def test_a_shared_model_says_which_folder_it_learned_from_but_not_where(tmp_path: Path) -> None:
+    origin = Origin(classes=("a", "b"), preset="counting", data=str(tmp_path / "pictures"), seed=0)
+    save_model(tmp_path / FILE, CountingRGM.from_preset("counting", image=(1, 8, 8), classes=2), origin)
+    done("pack", tmp_path, "--out", tmp_path / "small.safetensors")
+    assert load_checkpoint(tmp_path / "small.safetensors").origin == replace(origin, data="pictures")
+    done("export", tmp_path, "--hub", tmp_path / "hub")
+    assert "model of pictures" in (tmp_path / "hub" / "README.md").read_text()
 
 
 def test_a_tree_is_written_for_pymdp_and_networks_are_not(tmp_path: Path) -> None:

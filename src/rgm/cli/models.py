@@ -44,11 +44,13 @@ def pack(model: options.Model, *, out: options.WeightsFile, quiet: options.Quiet
     """Write a model as one small file to share: in half precision, without the state of its training.
 
     Example: `rgm pack runs/first --out first.safetensors`
+
+    A folder that it was trained on is named in the file by its last part alone.
     """
     from rgm.loading import save_model
 
     checkpoint = options.load(model, "cpu", file=out, kind="a model")
-    save_model(out, checkpoint.model, checkpoint.origin, dtype=checkpoint.model.packed_type)
+    save_model(out, checkpoint.model, checkpoint.origin.without_place(), dtype=checkpoint.model.packed_type)
     if not quiet:
         print(f"{out}: {out.stat().st_size / 1e6:.1f} MB")
 

@@ -63,7 +63,7 @@ def push_to_hub(model: RGM, repository: str, *, private: bool = False, token: st
 
 def card(checkpoint: Checkpoint, evidence: EvidenceRecord | None = None) -> str:
     """Return the model's card: what it is, how to load it, and its claims, measure by measure."""
-    origin, config = checkpoint.origin, checkpoint.model.config
+    origin, config = checkpoint.origin.without_place(), checkpoint.model.config
     channels, height, width = config.image
     grids = ", ".join(f"{level.grid[0]} × {level.grid[1]} cells of {level.states}" for level in config.levels[:-1])
     size, kind = checkpoint.model.size, type(checkpoint.model).__name__

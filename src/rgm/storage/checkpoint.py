@@ -4,7 +4,7 @@ import ssl
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,10 @@ class Origin:
     data: str
     classes: tuple[str, ...]
     seed: int
+
+    def without_place(self) -> "Origin":
+        """Return the origin as others may read it: a folder of images by its name, not by where it lies."""
+        return replace(self, data=Path(self.data).name)
 
 
 @dataclass(frozen=True, kw_only=True)
