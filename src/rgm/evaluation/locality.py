@@ -19,6 +19,8 @@ VISIBLE = 0.05
 """A pixel counts as changed where it moves by more than this share of the full grey range."""
 MARGIN = 2
 """Pixels by which a patch is grown for the second share."""
+DECODED, FEWEST = 8_192, 32
+"""Codes tried in each cell, over all images; large codebooks are tried on fewer images, but on so many at least."""
 _AT_ONCE = 512
 """Changed images that are decoded together."""
 _ROUNDING = 1e-5
@@ -131,7 +133,11 @@ class Locality:
 def locality(
     model: RGM, data: ImageSet, judge: Classifier | None, *, count: int = 256, concepts: int = 2_048, seed: int = 0
 ) -> Locality:
-    """Change every cell of the first `count` images to every other code, and the concept of `concepts` (or more)."""
+    """Change every cell of the first `count` images to every other code, and the concept of `concepts` (or more).
+
+    With more than 32 codes, of fewer images: see `DECODED`.
+    """
+    count = min(count, max(FEWEST, DECODED // model.latent_dim))
     images = to_unit(data.images[: max(count, concepts)]).to(model.device)
     inference = model.infer(images)
     images, z1, base = images[:count], inference.z1[:count], inference.reconstruction[:count]
