@@ -133,6 +133,22 @@ class Agent:
         self._past = _Past(before, action, state, belief)
         return action
 
+    def took(self, action: int) -> None:
+        """Note that another action was taken than the one that `act` returned; raise RGMError if there is none such."""
+        self._past = self._past._replace(action=whole(action, "an action", 0, self.actions - 1))
+
+    @property
+    def belief(self) -> Belief:
+        """p(state) after the last `act`: 1 for a state that was seen before, else what filtering says."""
+        if self._past.belief is not None:
+            return self._past.belief
+        return self._only(self._past.state) if self._past.state >= 0 else self.filter.start
+
+    @property
+    def filtered(self) -> bool:
+        """Whether the last frame was none that was seen before, so that the belief is a sum over paths."""
+        return self._past.belief is not None
+
     @property
     def state(self) -> int:
         """The state after the last `act`, or the most probable one."""
@@ -154,9 +170,13 @@ class Agent:
             return self.filter.predicted(past.belief, past.action)
         if past.state < 0:
             return self.filter.start
+        return self.filter.predicted(self._only(past.state), past.action)
+
+    def _only(self, state: int) -> Belief:
+        """Return the belief that is sure of a state."""
         here = np.zeros(len(self.planned))
-        here[past.state] = 1.0
-        return self.filter.predicted(here, past.action)
+        here[state] = 1.0
+        return here
 
     def _numbers(self, key: bytes) -> tuple[int, int]:
         """Return what the present and the next state hold of a frame, by their rows in the graph's frames."""

@@ -42,6 +42,11 @@ class Graph:
         """Return the number of states."""
         return len(self.present)
 
+    @property
+    def goals(self) -> int:
+        """Number of states in which an action was rewarded."""
+        return len(np.unique(self.source[self.reward > 0]))
+
     @cached_property
     def number(self) -> dict[tuple[int, int], int]:
         """The state of a pair of frames."""

@@ -92,11 +92,23 @@ class PlayResult:
             "play_frames_per_s": self.evaluation.steps / self.evaluation.elapsed_s,
             "states": len(graph),
             "edges": len(graph.source),
+            "goals": graph.goals,
             "symbols": {"present": list(graph.view.present), "before": list(graph.view.before)},
             "reward_seen": self.rewarded,
             "evaluation": self.evaluation.measures(),
             "random": self.random.measures(),
         }
+
+
+def finished(folder: Path) -> dict[str, Any]:
+    """Return what the `play.json` of a run's folder holds, nothing where the run is not finished."""
+    try:
+        found: dict[str, Any] = json.loads((folder / RESULT).read_text())
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise RGMError(f"{folder / RESULT} cannot be read ({error}): rgm play --resume writes it again") from error
+    return found
 
 
 def symbols_of(game: Environment, seed: int) -> int:
@@ -185,8 +197,8 @@ def _begun(
         raise RGMError(
             f"{out} holds a run of play: --resume continues it, --overwrite replaces it, or name another --out"
         )
-    agent, numbers = load_agent(out / FILE, config.env)
-    then, now = dict(numbers["config"]), asdict(config)
+    saved = load_agent(out / FILE, config.env)
+    then, now = dict(saved.numbers["config"]), asdict(config)
     differing = [
         f"{name.replace('_', '-')} {then.get(name)} then, {now[name]} now"
         for name in now
@@ -197,7 +209,7 @@ def _begun(
             f"{out} holds a run with other options ({', '.join(differing)}): give the same options to resume it, or "
             "another --out"
         )
-    return agent, [Round.of(one) for one in numbers["rounds"]]
+    return saved.agent, [Round.of(one) for one in saved.numbers["rounds"]]
 
 
 def _configuration(config: PlayConfig) -> dict[str, Any]:
