@@ -29,9 +29,9 @@ class Course:
         """Return the course of an agent's plan; raise RGMError where it has none."""
         graph, best = agent.planned, agent.values.argmax(axis=1)
         taken = np.flatnonzero(graph.action == best[graph.source])
-        order = taken[np.argsort(graph.count[taken], kind="stable")]
+        order = taken[np.lexsort((-taken, graph.count[taken]))]
         follows, gained = np.full(len(graph), END), np.zeros(len(graph))
-        follows[graph.source[order]] = graph.target[order]  # of several, the most frequent one is written last
+        follows[graph.source[order]] = graph.target[order]  # of several, the first most frequent one
         gained[graph.source[order]] = graph.reward[order]
         return cls(action=best, follows=follows, reward=gained)
 

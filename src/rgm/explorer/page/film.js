@@ -2,7 +2,7 @@
 import { $, button, element, percent, queue, speaking, tint } from "./base.js";
 import { bytes, request, text } from "./http.js";
 import { WORDS } from "./film-words.js";
-import { brush, chosenOf, outline, packed, pointing, showHidden } from "./paint.js";
+import { ORANGE, brush, chosenOf, outline, packed, pointing, showHidden } from "./paint.js";
 import { show, sized } from "./pixels.js";
 
 const SCREEN = 340, STRIP = 56;
@@ -23,7 +23,7 @@ const upTo = (end) => ({ frames: text(film.frames.subarray(0, end * frameBytes()
 // Frames.
 function renderFrame() {
   const size = frameBytes(), hidden = film.hidden.subarray(now * pixels(), (now + 1) * pixels());
-  showHidden($("seen").querySelector("canvas"), film.frames.subarray(now * size, (now + 1) * size), hidden, about.image);
+  showHidden($("seen").querySelector("canvas"), film.frames.subarray(now * size, (now + 1) * size), hidden, about.image, ORANGE);
   if (found) show($("restored"), found.restored.subarray(now * size, (now + 1) * size), about.image);
   $("now").value = now;
   $("shown").textContent = word("shown", film.start + now + 1, about.frames);

@@ -2,7 +2,7 @@
 import { text } from "./http.js";
 import { show } from "./pixels.js";
 
-const ORANGE = [[236, 167, 98], [219, 143, 71]];
+export const ORANGE = [[236, 167, 98], [219, 143, 71]], GREY = [[203, 208, 212], [180, 187, 193]];
 
 // Bits, eight a byte, as base64; nothing where none is set.
 export function packed(bits) {
@@ -12,10 +12,10 @@ export function packed(bits) {
   return text(result);
 }
 
-// An image, its hidden pixels in orange.
-export function showHidden(canvas, image, hidden, [channels, rows, columns]) {
+// An image, its hidden pixels chequered in two colours.
+export function showHidden(canvas, image, hidden, [channels, rows, columns], cover) {
   const shade = (i) => (channels === 3 ? image.subarray(3 * i, 3 * i + 3) : [image[i], image[i], image[i]]);
-  show(canvas, image, [channels, rows, columns], (i) => (hidden[i] ? ORANGE[(Math.floor(i / columns) + i) % 2] : shade(i)));
+  show(canvas, image, [channels, rows, columns], (i) => (hidden[i] ? cover[(Math.floor(i / columns) + i) % 2] : shade(i)));
 }
 
 // Set the pixels under a brush of some side in one frame's bits.

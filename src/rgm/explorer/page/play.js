@@ -1,7 +1,7 @@
 // The page about an agent that plays: the game, what the agent expects and believes, its plan; and hands on the keys.
 import { $, button, element, queue, speaking } from "./base.js";
 import { bytes, request } from "./http.js";
-import { brush, chosenOf, outline, packed, pointing, showHidden } from "./paint.js";
+import { GREY, brush, chosenOf, outline, packed, pointing, showHidden } from "./paint.js";
 import { show, sized } from "./pixels.js";
 import { WORDS } from "./play-words.js";
 
@@ -24,7 +24,7 @@ const picture = (text) => bytes(text);
 // Rendering.
 function render() {
   const { image } = about;
-  showHidden($("game").querySelector("canvas"), picture(last.frame), hidden, image);
+  showHidden($("game").querySelector("canvas"), picture(last.frame), hidden, image, GREY);
   blank($("expected"), last.expected);
   blank($("belief"), last.belief);
   $("expected-note").textContent = last.expected ? word(differs() ? "surprised" : "as-expected") : word(last.taken === null ? "no-expectation" : "end-expected");
@@ -68,14 +68,14 @@ function renderPlan() {
   $("plan").replaceChildren(...(last.plan ?? []).map(({ state, frame, action, goal }, ahead) => {
     const canvas = sized(document.createElement("canvas"), about.image, CARD);
     show(canvas, picture(frame), about.image);
-    const card = element("li", { className: goal ? "goal" : "" }, canvas, element("span", { textContent: word("event", ahead, state, named(action), goal) }));
-    return card;
+    return element("li", { className: goal ? "goal" : "" }, canvas, element("span", { textContent: word("event", ahead, state, named(action), goal) }));
   }));
   const goal = last.plan?.at(-1)?.goal;
   $("plan-note").textContent = last.plan ? word("plan-note", last.plan.length - 1, goal) : word("no-belief");
 }
 function announce() {
-  const who = last.taken === null ? "" : word(mine ? "you-took" : "it-took", named(last.taken));
+  const who = running || last.taken === null ? "" : word(mine ? "you-took" : "it-took", named(last.taken));
+  if (running && !last.reward && !last.ended) return; // each step would be read aloud
   showStatus([who, last.reward > 0 ? word("hit") : last.reward < 0 ? word("miss") : "", last.ended ? word("over") : ""].filter(Boolean).join(" "));
 }
 
