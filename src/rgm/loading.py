@@ -82,8 +82,8 @@ def load_checkpoint(model: str | Path) -> Checkpoint:
     found = load_any(model)
     if isinstance(found, FilmCheckpoint):
         raise RGMError(
-            f"{model} is a model of films, which this does not take: rgm predict, complete, sample, evaluate, info and "
-            "experiment time do"
+            f"{model} is a model of films, which this does not take: rgm predict, complete, sample, explore, evaluate, "
+            "info and experiment time do"
         )
     return found
 

@@ -90,7 +90,7 @@ def test_a_model_of_films_is_described_and_evaluated(films: Path, tmp_path: Path
         (("experiment", "locality", "FILMS/run"), "takes? `rgm experiment time`"),
         (("experiment", "time", "mnist"), "is a model of images"),
         (("encode", "FILMS/run", "--out", "OUT/a.npz"), "is a model of films"),
-        (("explore", "FILMS/run", "--no-browser"), "is a model of films"),
+        (("explore", "FILMS/run", "--export", "OUT/page"), "is a model of films"),
         (("pack", "FILMS/run", "--out", "OUT/a.safetensors"), "is a model of films"),
         (("run", "--preset", "film-flow", "--out", "OUT/run"), "rgm train --preset film-flow"),
         (("train", "--preset", "film-flow", "--epochs", 3, "--out", "OUT/run"), "--epochs is for models of images"),

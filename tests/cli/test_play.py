@@ -1,6 +1,7 @@
 """`rgm play`: what it writes, and what it refuses."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,27 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert "step 400, reward" in said
     assert f"Report: {out / 'report.html'}" in said
     return out
+
+
+def test_info_says_what_a_run_holds(played: Path, tmp_path: Path) -> None:
+    record = json.loads((played / "play.json").read_text())
+    said = done("info", played)
+    score = record["evaluation"]
+    for line in (
+        "catch",
+        "500",
+        f"{record['states']:,}, {record['edges']:,} transitions",
+        f"{record['goals']:,} events with a reward",
+        f"{score['hits_per_1000']:.1f} hits, {score['misses_per_1000']:.1f} misses",
+    ):
+        assert line in said
+    assert 0 < record["goals"] < record["states"]
+    assert done("info", played, "--quiet") == ""
+    shutil.copy(played / "agent.safetensors", tmp_path)
+    assert "not finished, 10 rounds done: rgm play catch --resume" in " ".join(done("info", tmp_path).split())
+    (tmp_path / "play.json").write_text("{")
+    assert "rgm play --resume writes it again" in refused("info", tmp_path)
+    assert "leave out --export" in refused("explore", tmp_path, "--export", tmp_path / "page")
 
 
 def test_a_game_is_learned_and_reported(played: Path) -> None:

@@ -21,6 +21,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from rgm.data.images import ImageSet
 from rgm.errors import RGMError
+from rgm.explorer.base import Service
 from rgm.explorer.server import HOST, application, free_port
 from rgm.explorer.service import Explorer
 from rgm.explorer.static import find_runtime, write_page
@@ -66,10 +67,10 @@ def deep() -> Explorer:
 class Served:
     """The page with its server at an address, until stopped."""
 
-    def __init__(self, explorer: Explorer) -> None:
+    def __init__(self, service: Service) -> None:
         port = free_port(0)
         self.address = f"http://{HOST}:{port}/"
-        self.server = uvicorn.Server(uvicorn.Config(application(explorer), host=HOST, port=port, log_level="warning"))
+        self.server = uvicorn.Server(uvicorn.Config(application(service), host=HOST, port=port, log_level="warning"))
         self.thread = threading.Thread(target=self.server.run)
         self.thread.start()
         while not self.server.started:
@@ -108,6 +109,20 @@ def exported(explorer: Explorer, folder: Path) -> Path:
         without("the npm package onnxruntime-web")
     write_page(explorer, folder)
     return folder
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[Callable[[Service], str]]:
+    """Return what serves a page until the module's tests are done, and returns its address."""
+    running: list[Served] = []
+
+    def start(service: Service) -> str:
+        running.append(Served(service))
+        return running[-1].address
+
+    yield start
+    for one in running:
+        one.stop()
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 
 from rgm.data.images import ImageSet, to_unit
 from rgm.errors import RGMError
-from rgm.explorer.server import HOST, SHARED, application, as_origin, free_port
+from rgm.explorer.server import HOST, application, as_origin, free_port
 from rgm.explorer.service import Explorer
 from rgm.model.spatial import SpatialRGM
 
@@ -46,7 +46,7 @@ def image(text: str, shape: tuple[int, ...]) -> torch.Tensor:
 
 def test_the_page_needs_no_other_server(client: TestClient) -> None:
     kinds = {"html": "text/html", "js": "text/javascript", "css": "text/css"}
-    for path in ("", "engine.js", *SHARED):
+    for path in Explorer.files:
         response, kind = client.get(f"/{path}"), kinds[path.rpartition(".")[2] or "html"]
         assert response.status_code == 200
         assert response.headers["content-type"].startswith(kind)

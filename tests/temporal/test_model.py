@@ -134,3 +134,48 @@ def test_what_a_model_is_not_given_is_told() -> None:
         merge(model, trained("film-memory", film(), tones=4))
     with pytest.raises(RGMError, match="1 or 3 channels"):
         TemporalConfig(image=(2, 8, 6), dynamics=model.config.dynamics)
+
+
+def test_what_may_follow_an_event_is_as_often_as_it_did() -> None:
+    """A B A C A B A C: B and C follow A as often, and A follows both."""
+    a, b, c = torch.zeros(3, 4, 4, dtype=torch.uint8).unbind(0)
+    a[0], b[1], c[2] = 255, 255, 255
+    frames = torch.stack([a, b, a, c] * 2)
+    model = TemporalRGM.from_preset("film-memory", image=(1, 4, 4))
+    dynamics = replace(model.config.dynamics, doublings=0, jump=0.1)
+    model = fit(TemporalRGM(replace(model.config, dynamics=dynamics)), frames, device="cpu").model
+    path = model.infer(frames).path[0].tolist()
+    first, second, third = path[0], path[1], path[3]
+    found = model.successors(frames[:1], first)
+    expected = {first: 0.1 / 2, second: 0.9 / 2 + 0.1 / 4, third: 0.9 / 2 + 0.1 / 4}
+    assert dict(zip(found.number.tolist(), found.probability.tolist(), strict=True)) == pytest.approx(expected)
+    shown = dict(zip(found.number.tolist(), found.frames, strict=True))
+    for number, frame in ((first, a), (second, b), (third, c)):
+        torch.testing.assert_close(shown[number][0], frame.float() / 255)
+    assert len(model.successors(frames[:1], first, most=1).number) == 1
+    after = model.follow(frames[:1], third, 40, generator=torch.Generator().manual_seed(0))
+    assert after.path[0, 0] == third
+    torch.testing.assert_close(after.frames[0, 0], c.float() / 255)
+    assert len(set(after.path[0].tolist())) == 3
+    with pytest.raises(RGMError, match=r"an event of this model must lie in 0 … 2, but is 3"):
+        model.successors(frames[:1], 3)
+    with pytest.raises(RGMError, match="one film, but 2"):
+        model.follow(frames[None, :2].expand(2, -1, -1, -1), first, 4)
+
+
+@pytest.mark.parametrize("name", FILMS)
+def test_an_event_that_is_chosen_begins_what_follows(name: str) -> None:
+    frames = film()
+    model = trained(name, frames)
+    found = model.successors(frames, 0, most=3)
+    assert found.probability.tolist() == sorted(found.probability.tolist(), reverse=True)
+    for number, shown in zip(found.number.tolist(), found.frames, strict=True):
+        after = model.follow(frames, number, 6, generator=torch.Generator().manual_seed(1))
+        assert int(after.path[0, 0]) == number
+        assert after.frames.shape == (1, 6, 8, 6)
+        torch.testing.assert_close(after.frames[0, : len(shown)], shown)
+    if name == "film-flow":
+        after = model.dynamics.follow_path(model.tones(frames[-1:]), found.number[:1, None])
+        torch.testing.assert_close(found.frames[0, 0], after[0, 1, 0].clamp(0, 1))
+        with pytest.raises(RGMError, match=r"by_neighbourhoods\(None\)"):
+            model.by_neighbourhoods(3).successors(frames, 0)

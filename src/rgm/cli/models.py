@@ -7,15 +7,24 @@ from cyclopts import Parameter
 
 from rgm.cli import options
 from rgm.cli.films import film_info, is_film
+from rgm.cli.play import play_info
 from rgm.cli.terminal import progress, show, show_measures
 from rgm.errors import RGMError
 
 
 def info(model: options.Model, *, quiet: options.Quiet = False) -> None:
-    """Describe a model: its preset, its training data, its levels, its size.
+    """Describe a model: its preset, its training data, its levels, its size; or a run of play.
 
     Example: `rgm info runs/first`. With `--quiet` a model is only checked.
     """
+    from rgm.planning.stored import find_agent
+
+    agent = find_agent(model)
+    if agent is not None:
+        table = play_info(agent, model)
+        if not quiet:
+            show(table)
+        return
     if is_film(model):
         film_info(model)
         return

@@ -28,6 +28,7 @@ def play(
     hide: Annotated[float, Parameter(help="Share of cells that are hidden in play.")] = 0.0,
     learn_flip: Annotated[float, Parameter(help="Share of cells that show another symbol while learning.")] = 0.0,
     steps: Annotated[int, Parameter(help="Steps of evaluation.")] = 5_000,
+    memory: Annotated[int, Parameter(help="Steps that the agent holds at most.")] = 1_000_000,
     watch: Annotated[bool, Parameter(negative="", help="Show the agent at play in the terminal afterwards.")] = False,
     resume: options.Resume = False,
     overwrite: Annotated[bool, Parameter(negative="", help="Replace the run of play in --out.")] = False,
@@ -54,6 +55,7 @@ def play(
         hide=hide,
         learn_flip=learn_flip,
         steps=steps,
+        memory=memory,
     )
     with progress(quiet) as watcher:
         result = run_play(config, out, resume=resume, overwrite=overwrite, say=watcher.say)
@@ -66,6 +68,36 @@ def play(
             print(f"No reward was seen in {frames:,} frames, so there is no goal to plan for: {way}")
         show(_table(result))
         print(f"Report: {page}")
+
+
+def play_info(file: Path, model: str) -> Any:
+    """Return a table about a run of play: its game, what its agent has seen, and what it scores."""
+    from rgm.cli.tables import plain_table
+    from rgm.planning.run import finished
+    from rgm.planning.stored import read_agent
+
+    saved, result = read_agent(file), finished(file.parent)
+    rounds = saved.numbers.get("rounds", [])
+    rows = {
+        "game": saved.env,
+        "planner": str(saved.numbers.get("config", {}).get("planner", "")),
+        "frames seen": f"{rounds[-1]['frames']:,}" if rounds else f"{len(saved.agent.experience):,}",
+        "distinct frames": f"{len(saved.agent.experience.numbers):,}",
+    }
+    if result:
+        rows |= {
+            "events": f"{result['states']:,}, {result['edges']:,} transitions",
+            "goals": f"{result['goals']:,} events with a reward",
+        }
+        for who in ("evaluation", "random"):
+            score = result[who]
+            rows["agent" if who == "evaluation" else "random play"] = (
+                f"{score['hits_per_1000']:.1f} hits, {score['misses_per_1000']:.1f} misses in 1,000 steps; "
+                f"reward {score['reward_per_episode']:.2f} an episode"
+            )
+    else:
+        rows["state"] = f"not finished, {len(rounds)} rounds done: rgm play {saved.env} --resume --out {model}"
+    return plain_table(model, rows)
 
 
 def _table(result: "PlayResult") -> Any:

@@ -1,4 +1,4 @@
-"""The local web server of the page; it answers requests from this machine only."""
+"""The local web server of a page; it answers requests from this machine only."""
 
 import logging
 import socket
@@ -20,16 +20,11 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from rgm.errors import RGMError
-from rgm.explorer.service import Explorer
+from rgm.explorer.base import Answer, Service
 
 HOST = "127.0.0.1"
 PAGE = Path(str(resources.files("rgm.explorer") / "page"))
-LARGEST = 600_000
-"""Greatest length of a request, in bytes."""
 log = logging.getLogger("rgm")
-SHARED = ("index.html", "style.css", "app.js", "pixels.js", "share.js", "strokes.js", "words.js")
-"""The page's files except `engine.js`, which runs the model: over HTTP, or in the browser with ONNX Runtime Web."""
-_PAGE = {"": "index.html", "engine.js": "engine-http.js", **{name: name for name in SHARED}}
 _KINDS = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
 _SAFE = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'",
@@ -64,14 +59,14 @@ class _Guard(BaseHTTPMiddleware):
         return response
 
 
-def application(explorer: Explorer, allowed: tuple[str, ...] = ()) -> Starlette:
-    """Return the web application that serves the page and its requests; `allowed` are other origins of the page."""
+def application(service: Service, allowed: tuple[str, ...] = ()) -> Starlette:
+    """Return the web application that serves a page and its requests; `allowed` are other origins of the page."""
 
-    def answers(answer: Callable[[Any], dict[str, Any]]) -> Callable[[Request], Any]:
+    def answers(answer: Callable[[Any], Answer]) -> Callable[[Request], Any]:
         form: type[BaseModel] = get_type_hints(answer)["request"]
 
         async def endpoint(request: Request) -> Response:
-            content = await _body(request, LARGEST)
+            content = await _body(request, service.largest)
             try:
                 parsed = form.model_validate_json(content)
             except ValidationError as error:
@@ -83,22 +78,13 @@ def application(explorer: Explorer, allowed: tuple[str, ...] = ()) -> Starlette:
         return endpoint
 
     async def about(_: Request) -> Response:
-        return JSONResponse(await run_in_threadpool(explorer.about))
+        return JSONResponse(await run_in_threadpool(service.about))
 
-    posts: dict[str, Callable[[Any], dict[str, Any]]] = {
-        "encode": explorer.encode,
-        "test-image": explorer.test_image,
-        "decode": explorer.decode,
-        "palette": explorer.palette,
-        "sample": explorer.sample,
-        "morph": explorer.morph,
-        "complete": explorer.complete,
-    }
     return Starlette(
         routes=[
-            *(Route(f"/{path}", _file(name)) for path, name in _PAGE.items()),
+            *(Route(f"/{path}", _file(name)) for path, name in service.files.items()),
             Route("/api/about", about),
-            *(Route(f"/api/{name}", answers(answer), methods=["POST"]) for name, answer in posts.items()),
+            *(Route(f"/api/{name}", answers(answer), methods=["POST"]) for name, answer in service.requests().items()),
         ],
         middleware=[Middleware(_Guard, allowed=allowed)],
         exception_handlers={RGMError: _invalid, ClientDisconnect: _disconnected, Exception: _failed},
@@ -173,10 +159,10 @@ def free_port(port: int) -> int:
         return int(probe.getsockname()[1])
 
 
-def serve(explorer: Explorer, port: int, *, started: Callable[[str], None], allowed: tuple[str, ...] = ()) -> None:
+def serve(service: Service, port: int, *, started: Callable[[str], None], allowed: tuple[str, ...] = ()) -> None:
     """Serve the page on a port until interrupted; `started` is called with its address."""
     import uvicorn
 
-    config = uvicorn.Config(application(explorer, allowed), host=HOST, port=port, log_level="warning")
+    config = uvicorn.Config(application(service, allowed), host=HOST, port=port, log_level="warning")
     started(f"http://{HOST}:{port}/")
     uvicorn.Server(config).run()

@@ -1,30 +1,26 @@
-"""The requests of the page to a model, with plain data as input and output."""
+"""The requests of the page to a model of images, with plain data as input and output."""
 
-import base64
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import torch
 from jaxtyping import Float
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 
 from rgm.data.images import ImageSet, to_unit
 from rgm.errors import RGMError
 from rgm.evaluation.abstraction import decoded_codes
+from rgm.explorer.base import SHARED, Answer, Number, Request, as_bytes, as_text
 from rgm.model.generative import RGM
 from rgm.model.results import Inference, Samples
 
 MOST_SAMPLES = 64
-Number = Annotated[int, Field(ge=0, lt=2**31)]
+FILES = (*SHARED, "index.html", "app.js", "share.js", "strokes.js", "words.js")
+"""The page's files except `engine.js`, which runs the model: over HTTP, or in the browser with ONNX Runtime Web."""
 Temperature = Annotated[float, Field(gt=0, le=4)]
 Grid = list[list[Number]]
-
-
-class Request(BaseModel):
-    """The base of all requests; unknown fields are refused."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class EncodeRequest(Request):
@@ -95,8 +91,27 @@ class Explorer:
     name: str
     test: ImageSet | None = None
     measured: dict[str, dict[str, float]] = field(default_factory=dict)
+    files: ClassVar[Mapping[str, str]] = {
+        "": "index.html",
+        "engine.js": "engine-http.js",
+        "http.js": "http.js",
+        **{name: name for name in FILES},
+    }
+    largest: ClassVar[int] = 600_000
 
-    def about(self) -> dict[str, Any]:
+    def requests(self) -> Mapping[str, Callable[[Any], Answer]]:
+        """Return the methods that answer requests, by name."""
+        return {
+            "encode": self.encode,
+            "test-image": self.test_image,
+            "decode": self.decode,
+            "palette": self.palette,
+            "sample": self.sample,
+            "morph": self.morph,
+            "complete": self.complete,
+        }
+
+    def about(self) -> Answer:
         """Return a description of the model: sizes, names, receptive fields of cells and decoded patches of codes."""
         model = self.model
         height, width = model.config.levels[0].grid
@@ -116,9 +131,9 @@ class Explorer:
             "measured": self.measured,
         }
 
-    def encode(self, request: EncodeRequest) -> dict[str, Any]:
+    def encode(self, request: EncodeRequest) -> Answer:
         """Encode an image."""
-        raw, (channels, rows, columns) = _raw(request.pixels), self.model.config.image
+        raw, (channels, rows, columns) = as_bytes(request.pixels), self.model.config.image
         if len(raw) != channels * rows * columns:
             raise RGMError(
                 f"an image has {rows} × {columns} pixels of {channels} bytes, {channels * rows * columns} in all, "
@@ -127,7 +142,7 @@ class Explorer:
         pixels = torch.frombuffer(bytearray(raw), dtype=torch.uint8).reshape(rows, columns, channels)
         return _encoded(self.model.infer(to_unit(pixels.permute(2, 0, 1)[None])))
 
-    def test_image(self, request: TestImageRequest) -> dict[str, Any]:
+    def test_image(self, request: TestImageRequest) -> Answer:
         """Encode a test image; the index is taken modulo the number of images."""
         if self.test is None:
             raise RGMError("there are no test images: draw one, or start from a sample")
@@ -135,26 +150,26 @@ class Explorer:
         image = to_unit(self.test.images[place : place + 1])
         return {"image": as_text(image[0]), **_encoded(self.model.infer(image))}
 
-    def decode(self, request: DecodeRequest) -> dict[str, Any]:
+    def decode(self, request: DecodeRequest) -> Answer:
         """Decode codes to an image, and infer the higher levels from them."""
         return _encoded(self.model.infer_from_codes(self._codes(request.z1)))
 
-    def palette(self, request: PaletteRequest) -> dict[str, Any]:
+    def palette(self, request: PaletteRequest) -> Answer:
         """Return the codes of a cell, the most probable first, given all other cells and the concept."""
         z1 = self._codes(request.z1)
         chances = self.model.cell_log_probs(z1, request.concept, *request.cell)[0].exp().cpu()
         order = chances.argsort(descending=True, stable=True)
         return {"codes": order.tolist(), "probabilities": _rounded(chances[order])}
 
-    def sample(self, request: SampleRequest) -> dict[str, Any]:
+    def sample(self, request: SampleRequest) -> Answer:
         """Draw samples of a concept."""
         return _samples(self.model.sample(request.concept, request.count, **self._randomness(request)))
 
-    def morph(self, request: MorphRequest) -> dict[str, Any]:
+    def morph(self, request: MorphRequest) -> Answer:
         """Sample images that interpolate between two concepts."""
         return _samples(self.model.morph(request.start, request.end, request.count, **self._randomness(request)))
 
-    def complete(self, request: CompleteRequest) -> dict[str, Any]:
+    def complete(self, request: CompleteRequest) -> Answer:
         """Resample some cells, conditioned on the others and a concept."""
         z1 = self._codes(request.z1)
         keep = torch.ones_like(z1, dtype=torch.bool)
@@ -178,13 +193,7 @@ class Explorer:
         return torch.tensor(z1, dtype=torch.int64, device=self.model.device)[None]
 
 
-def as_text(image: Float[Tensor, "channels rows columns"]) -> str:
-    """Return an image's pixels, row by row and channels last, as base64."""
-    pixels = (image.cpu().clamp(0, 1).permute(1, 2, 0) * 255).round().to(torch.uint8).contiguous()
-    return base64.b64encode(pixels.numpy().tobytes()).decode()
-
-
-def _encoded(inference: Inference) -> dict[str, Any]:
+def _encoded(inference: Inference) -> Answer:
     """Return the codes, the higher grids, the concept's probabilities and the reconstruction of one image."""
     z1, *above = (codes[0].tolist() for codes in inference.codes)
     return {
@@ -195,16 +204,9 @@ def _encoded(inference: Inference) -> dict[str, Any]:
     }
 
 
-def _samples(samples: Samples) -> dict[str, Any]:
+def _samples(samples: Samples) -> Answer:
     return {"z1": samples.z1.tolist(), "images": [as_text(image) for image in samples.images]}
 
 
 def _rounded(probabilities: Float[Tensor, " classes"]) -> list[float]:
     return [round(float(share), 6) for share in probabilities]
-
-
-def _raw(text: str) -> bytes:
-    try:
-        return base64.b64decode(text, validate=True)
-    except ValueError:
-        raise RGMError("expected pixels as base64") from None

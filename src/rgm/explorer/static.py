@@ -8,8 +8,9 @@ import torch
 
 from rgm.data.images import to_unit
 from rgm.errors import RGMError
-from rgm.explorer.server import PAGE, SHARED
-from rgm.explorer.service import Explorer, as_text
+from rgm.explorer.base import as_text
+from rgm.explorer.server import PAGE
+from rgm.explorer.service import FILES, Explorer
 from rgm.export.onnx import export
 from rgm.model.spatial import SpatialRGM
 from rgm.model.transformer import TransformerPrior
@@ -35,10 +36,10 @@ def write_page(explorer: Explorer, folder: Path, runtime: Path | None = None) ->
             "leave out --export to use the local server"
         )
     kernels = find_runtime(runtime)
-    names = (*SHARED, *RUNTIME, "engine.js", "model.json", "*.onnx")
+    names = (*FILES, *RUNTIME, "engine.js", "model.json", "*.onnx")
     own_folder(folder, names, lambda folder: (folder / "model.json").is_file(), "a page")
     graphs = export(model, folder)
-    for name in SHARED:
+    for name in FILES:
         write_bytes(folder / name, (PAGE / name).read_bytes())
     write_bytes(folder / "engine.js", (PAGE / "engine-onnx.js").read_bytes())
     for name in RUNTIME:

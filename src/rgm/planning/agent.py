@@ -9,9 +9,10 @@ from numpy import ndarray
 from rgm.errors import RGMError
 from rgm.planning.belief import Belief, Filter
 from rgm.planning.environments import Frame
-from rgm.planning.experience import Experience
+from rgm.planning.experience import Experience, Record
+from rgm.planning.forgetting import forgotten
 from rgm.planning.graph import Graph, graph_of
-from rgm.planning.latent import denoised
+from rgm.planning.latent import Denoised, denoised
 from rgm.planning.streams import View, informative
 from rgm.planning.values import PLANNERS, Planner
 from rgm.runtime.seeds import as_seed, whole
@@ -45,6 +46,9 @@ class Agent:
     transitions are counted (`Graph`), and a plan is the best action of every state by `planner`. In play, a state that
     was seen before costs a look-up; for others, with cells that are hidden (below 0) or show another symbol, states are
     filtered: p(s_t | o_1 … o_t), exact on the graph.
+
+    `memory` is how many steps are held at most after a plan: beyond it, events from which no goal can be reached are
+    forgotten, then the oldest episodes (`rgm.planning.forgetting`).
     """
 
     def __init__(
@@ -54,9 +58,11 @@ class Agent:
         seed: SupportsIndex = 0,
         planner: Planner = PLANNERS["rewards"],
         view: View | None = None,
+        memory: SupportsIndex | None = None,
     ) -> None:
-        """Raise RGMError for fewer than two actions."""
+        """Raise RGMError for fewer than two actions, or a memory of no step."""
         self.actions = whole(actions, "the number of actions", 2)
+        self.memory = None if memory is None else whole(memory, "the memory in steps")
         self.planner, self.view = planner, view
         self.experience = Experience()
         self.graph: Graph | None = None
@@ -92,15 +98,24 @@ class Agent:
         """
         if not len(self.experience):
             raise RGMError("nothing was observed yet: call observe for every step of some episodes, then plan")
-        found = denoised(self.experience.record())
-        view = informative(found.record) if self.view is None else self.view
-        self.graph = graph_of(found.record, self.actions, view=view, least=2 if found.noise else 1)
+        raw, found, graph = self._counted()
+        if self.memory is not None and len(raw) > self.memory:
+            self.experience.hold(forgotten(raw, found.record, graph, self.memory))
+            raw, found, graph = self._counted()
+        self.graph = graph
         self.follow(self.planner if planner is None else planner)
         self.filter = Filter(self.graph, len(found.record.symbols))
         self._random = np.random.default_rng((self.seed, len(self.experience))) if explore else None
         self._known: dict[bytes, tuple[int, int]] = {}
         self._past = _Past()
         return self.graph
+
+    def _counted(self) -> tuple[Record, Denoised, Graph]:
+        """Return all steps that are held, the same without noise, and their graph."""
+        raw = self.experience.record()
+        found = denoised(raw)
+        view = informative(found.record) if self.view is None else self.view
+        return raw, found, graph_of(found.record, self.actions, view=view, least=2 if found.noise else 1)
 
     def follow(self, planner: Planner) -> None:
         """Take the best actions by another planner, on the graph that there is; raise RGMError before `plan`."""
@@ -133,6 +148,22 @@ class Agent:
         self._past = _Past(before, action, state, belief)
         return action
 
+    def took(self, action: int) -> None:
+        """Note that another action was taken than the one that `act` returned; raise RGMError if there is none such."""
+        self._past = self._past._replace(action=whole(action, "an action", 0, self.actions - 1))
+
+    @property
+    def belief(self) -> Belief:
+        """p(state) after the last `act`: 1 for a state that was seen before, else what filtering says."""
+        if self._past.belief is not None:
+            return self._past.belief
+        return self._only(self._past.state) if self._past.state >= 0 else self.filter.start
+
+    @property
+    def filtered(self) -> bool:
+        """Whether the last frame was none that was seen before, so that the belief is a sum over paths."""
+        return self._past.belief is not None
+
     @property
     def state(self) -> int:
         """The state after the last `act`, or the most probable one."""
@@ -154,9 +185,13 @@ class Agent:
             return self.filter.predicted(past.belief, past.action)
         if past.state < 0:
             return self.filter.start
+        return self.filter.predicted(self._only(past.state), past.action)
+
+    def _only(self, state: int) -> Belief:
+        """Return the belief that is sure of a state."""
         here = np.zeros(len(self.planned))
-        here[past.state] = 1.0
-        return self.filter.predicted(here, past.action)
+        here[state] = 1.0
+        return here
 
     def _numbers(self, key: bytes) -> tuple[int, int]:
         """Return what the present and the next state hold of a frame, by their rows in the graph's frames."""

@@ -195,6 +195,13 @@ BUILT_IN: dict[str, Callable[[], Environment]] = {"pong": Pong, "breakout": Brea
 """The games that need no other package."""
 
 
+def action_names(game: Environment) -> tuple[str, ...]:
+    """Return the names of a game's actions, numbers where it has none."""
+    if isinstance(game, Pong | Catch | Breakout):
+        return ("left", "stay", "right")
+    return tuple(str(action) for action in range(game.actions))
+
+
 class Gymnasium:
     """An environment of gymnasium with discrete actions and frames of integers, (rows, columns) or (n,)."""
 

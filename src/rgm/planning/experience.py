@@ -68,6 +68,14 @@ class Experience:
         found._steps = list(zip(*(column.tolist() for column in columns), strict=True))
         return found
 
+    def hold(self, record: Record) -> None:
+        """Hold a part of the steps; an episode that is under way goes on where its last frame is held."""
+        last = next((key for key, number in self.numbers.items() if number == self._last), None)
+        held = Experience.of(record, self.shape or ())
+        self.numbers, self._steps = held.numbers, held._steps
+        goes_on = bool(self._steps) and last is not None and self.numbers.get(last) == self._steps[-1][2]
+        self._last = self._steps[-1][2] if goes_on and not self._steps[-1][4] else -1
+
     def __len__(self) -> int:
         """Return the number of steps."""
         return len(self._steps)

@@ -7,6 +7,7 @@ from jaxtyping import Float, Int
 from numpy import ndarray
 
 from rgm.planning.agent import Agent
+from rgm.planning.course import Course
 from rgm.planning.environments import Environment, Frame
 from rgm.planning.graph import END
 from rgm.planning.playing import SHOW, play
@@ -72,12 +73,8 @@ def film(agent: Agent, game: Environment, seed: int, steps: int = STEPS) -> tupl
 
 def event_map(agent: Agent, visits: dict[int, int]) -> EventMap:
     """Return the map of the states that were visited."""
-    graph, best = agent.planned, agent.values.argmax(axis=1)
-    taken = np.flatnonzero(graph.action == best[graph.source])
-    order = taken[np.argsort(graph.count[taken], kind="stable")]
-    follows, gained = np.full(len(graph), END), np.zeros(len(graph))
-    follows[graph.source[order]] = graph.target[order]  # of several, the most frequent one is written last
-    gained[graph.source[order]] = graph.reward[order]
+    graph, course = agent.planned, Course.of(agent)
+    follows, gained = course.follows, course.reward
     steps = np.full(len(graph), -1)
     steps[gained > 0] = 0
     for distance in range(1, len(graph)):

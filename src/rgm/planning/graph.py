@@ -15,6 +15,7 @@ END = 0
 """The state in which episodes end."""
 States = Int[ndarray, " states"]
 Edges = Int[ndarray, " edges"]
+Steps = Int[ndarray, " steps"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +42,11 @@ class Graph:
     def __len__(self) -> int:
         """Return the number of states."""
         return len(self.present)
+
+    @property
+    def goals(self) -> int:
+        """Number of states in which an action was rewarded."""
+        return len(np.unique(self.source[self.reward > 0]))
 
     @cached_property
     def number(self) -> dict[tuple[int, int], int]:
@@ -84,16 +90,7 @@ def graph_of(record: Record, actions: int, *, view: View | None = None, least: i
     out, with the steps from and to them.
     """
     view = whole(record) if view is None else view
-    now, last = (view.shown(record.frames, symbols) for symbols in (view.present, view.before))
-    frames, numbers = distinct(np.concatenate([now, last]))
-    now, last = np.split(numbers, 2)
-    before, after = now[record.before], now[record.after]
-    if view.before:
-        previous, then = np.where(record.follows, last[np.roll(record.before, 1)], -1), last[record.before]
-    else:
-        previous = then = np.full(len(record), -1)
-    source_pair, target_pair = _pairs(previous, before, len(frames)), _pairs(then, after, len(frames))
-    target_pair[record.ended] = -1
+    frames, source_pair, target_pair = _named(record, view)
     states, visits = np.unique(target_pair, return_counts=True)
     rare = states[visits < least]
     steps = ~(np.isin(source_pair, rare) | np.isin(target_pair, rare))
@@ -118,6 +115,32 @@ def graph_of(record: Record, actions: int, *, view: View | None = None, least: i
         actions=actions,
         view=view,
     )
+
+
+def states_of(record: Record, graph: Graph) -> tuple[Steps, Steps]:
+    """Return the states that each step of a graph's own record leads from and to, −1 for those that are left out."""
+    frames, *named = _named(record, graph.view)
+    known = np.where(graph.present < 0, -1, _pairs(graph.previous, graph.present, len(frames)))
+    found = []
+    for pair in named:
+        place = np.searchsorted(known, pair).clip(max=len(known) - 1)
+        found.append(np.where(known[place] == pair, place, -1))
+    return found[0], found[1]
+
+
+def _named(record: Record, view: View) -> tuple[Int[ndarray, "frames cells"], Steps, Steps]:
+    """Return the distinct frames that a view shows, and the pairs that steps lead from and to (−1: the end)."""
+    now, last = (view.shown(record.frames, symbols) for symbols in (view.present, view.before))
+    frames, numbers = distinct(np.concatenate([now, last]))
+    now, last = np.split(numbers, 2)
+    before, after = now[record.before], now[record.after]
+    if view.before:
+        previous, then = np.where(record.follows, last[np.roll(record.before, 1)], -1), last[record.before]
+    else:
+        previous = then = np.full(len(record), -1)
+    source_pair, target_pair = _pairs(previous, before, len(frames)), _pairs(then, after, len(frames))
+    target_pair[record.ended] = -1
+    return frames, source_pair, target_pair
 
 
 def _pairs(previous: States, present: States, frames: int) -> Int[ndarray, " pairs"]:

@@ -32,7 +32,8 @@ VERSION = 1
 class PlayConfig:
     """Options of a run of play.
 
-    `flip` and `hide` are shares of cells that are flipped and hidden in play, `learn_flip` while learning.
+    `flip` and `hide` are shares of cells that are flipped and hidden in play, `learn_flip` while learning; `memory` is
+    how many steps the agent holds at most.
     """
 
     env: str
@@ -44,11 +45,13 @@ class PlayConfig:
     hide: float = 0.0
     learn_flip: float = 0.0
     steps: int = 5_000
+    memory: int = 1_000_000
 
     def __post_init__(self) -> None:
         """Raise RGMError for numbers out of range, or a planner that there is not."""
         whole(self.frames, "--frames", 100)
         whole(self.steps, "--steps", 1)
+        whole(self.memory, "--memory", 100)
         as_seed(self.seed)
         planner_named(self.planner)
         for name in ("flip", "hide", "learn_flip"):
@@ -92,11 +95,23 @@ class PlayResult:
             "play_frames_per_s": self.evaluation.steps / self.evaluation.elapsed_s,
             "states": len(graph),
             "edges": len(graph.source),
+            "goals": graph.goals,
             "symbols": {"present": list(graph.view.present), "before": list(graph.view.before)},
             "reward_seen": self.rewarded,
             "evaluation": self.evaluation.measures(),
             "random": self.random.measures(),
         }
+
+
+def finished(folder: Path) -> dict[str, Any]:
+    """Return what the `play.json` of a run's folder holds, nothing where the run is not finished."""
+    try:
+        found: dict[str, Any] = json.loads((folder / RESULT).read_text())
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise RGMError(f"{folder / RESULT} cannot be read ({error}): rgm play --resume writes it again") from error
+    return found
 
 
 def symbols_of(game: Environment, seed: int) -> int:
@@ -180,13 +195,14 @@ def _begun(
 ) -> tuple[Agent, list[Round]]:
     """Return the agent to go on with and its rounds: those of the folder, or none."""
     if not (out / FILE).is_file() or overwrite:
-        return Agent(game.actions, seed=config.seed, planner=planner_named(config.planner)), []
+        planner = planner_named(config.planner)
+        return Agent(game.actions, seed=config.seed, planner=planner, memory=config.memory), []
     if not resume:
         raise RGMError(
             f"{out} holds a run of play: --resume continues it, --overwrite replaces it, or name another --out"
         )
-    agent, numbers = load_agent(out / FILE, config.env)
-    then, now = dict(numbers["config"]), asdict(config)
+    saved = load_agent(out / FILE, config.env)
+    then, now = dict(saved.numbers["config"]), asdict(config)
     differing = [
         f"{name.replace('_', '-')} {then.get(name)} then, {now[name]} now"
         for name in now
@@ -197,7 +213,8 @@ def _begun(
             f"{out} holds a run with other options ({', '.join(differing)}): give the same options to resume it, or "
             "another --out"
         )
-    return agent, [Round.of(one) for one in numbers["rounds"]]
+    saved.agent.memory = config.memory
+    return saved.agent, [Round.of(one) for one in saved.numbers["rounds"]]
 
 
 def _configuration(config: PlayConfig) -> dict[str, Any]:

@@ -48,3 +48,13 @@ class Dynamics(nn.Module, ABC):
     @abstractmethod
     def next_frames(self, tones: Tones) -> NextFrames:
         """Return how well each frame is foretold from those before it."""
+
+    @abstractmethod
+    def successors(self, tones: Tones, event: int) -> Float[Tensor, " events"]:
+        """Return p(next event or path | the last one) of a film, (1, frames, …), that ends with an event or path."""
+
+    @abstractmethod
+    def continued(
+        self, tones: Tones, event: int, steps: int, generator: torch.Generator | None
+    ) -> tuple[Expected, Int64[Tensor, "1 steps"]]:
+        """Return the `steps` frames after a film where an event or path follows, and then others drawn; their path."""

@@ -147,6 +147,12 @@ class EventChain:
             found[step] = belief
         return found
 
+    def successors(self, event: int) -> Float[Tensor, " events"]:
+        """Return p(e′ | e)."""
+        belief = torch.zeros_like(self.start)
+        belief[event] = 1
+        return self.advance(belief[:, None], self.share, self.leak)[:, 0]
+
     def walk(self, first: Int64[Tensor, " n"], steps: int, source: Source) -> Int64[Tensor, "n steps"]:
         """Return events drawn one after another, after the `first`."""
         path = [first]

@@ -400,6 +400,24 @@ class Flow(Dynamics):
             path.append(number[0])
         return torch.stack(found)[None], torch.stack(path)[None]
 
+    def successors(self, tones: Tones, event: int) -> Float[Tensor, " paths"]:
+        """Return p(u′ | u, distances of the last frame); raise RGMError where each neighbourhood has a path."""
+        self._check_paths()
+        belief = F.one_hot(torch.tensor([event], device=tones.device), self.config.paths).to(self.start)
+        return self.advance(belief, *self.ahead(self.lit(tones[:, -1:])[:, 0]))[0]
+
+    def continued(
+        self, tones: Tones, event: int, steps: int, generator: torch.Generator | None
+    ) -> tuple[Expected, Int64[Tensor, "1 steps"]]:
+        """Return the expected frames along the path and those drawn after it; raise RGMError as `successors`."""
+        self._check_paths()
+        belief = F.one_hot(torch.tensor([event], device=tones.device), self.config.paths).to(self.start)
+        return self._follow(tones[:, -1].to(self.start), belief, steps, generator)
+
+    def _check_paths(self) -> None:
+        if self.config.neighbourhood is not None:
+            raise RGMError("every neighbourhood has a path of its own: take by_neighbourhoods(None) for one of a frame")
+
     def sample(
         self, count: int, steps: int, generator: torch.Generator | None
     ) -> tuple[Expected, Int64[Tensor, "n steps"]]:

@@ -296,6 +296,18 @@ class Memory(Dynamics):
         path = torch.cat([first[:, None], chain.walk(first, -(-steps // self.span) - 1, generator)], dim=1)
         return self.films_of(path)[:, :steps].to(self.noise.dtype), path
 
+    def successors(self, tones: Tones, event: int) -> Float[Tensor, " events"]:  # noqa: ARG002 - a chain of events
+        """Return p(e′ | e)."""
+        return self.chain().successors(event)
+
+    def continued(
+        self, tones: Tones, event: int, steps: int, generator: torch.Generator | None
+    ) -> tuple[Expected, Int64[Tensor, "1 steps"]]:
+        """Return the event's frames, and those of events drawn after it."""
+        first = torch.tensor([event], device=tones.device)
+        path = torch.cat([first[:, None], self.chain().walk(first, -(-steps // self.span) - 1, generator)], dim=1)
+        return self.films_of(path)[:, :steps].to(self.noise.dtype), path
+
     def retold(self, tones: Tones) -> tuple[Float[Tensor, " n"], Expected]:
         """Return the bits that name the most probable events, and the frames that these tell."""
         visible, chain = torch.ones_like(tones, dtype=torch.bool), self.chain()

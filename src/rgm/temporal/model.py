@@ -20,7 +20,7 @@ from rgm.temporal.dynamics import Dynamics
 from rgm.temporal.flow import Flow
 from rgm.temporal.latent import Latent
 from rgm.temporal.memory import Memory
-from rgm.temporal.results import FilmInference, FilmPrediction, FilmSamples, NextFrames
+from rgm.temporal.results import FilmInference, FilmPrediction, FilmSamples, NextFrames, Successors
 
 MOST_STEPS = 10**6
 """Most frames that may be asked for at once."""
@@ -151,6 +151,42 @@ class TemporalRGM(StoredModel):
         """Return how well each frame is foretold from all before it, in nats a pixel."""
         tones, _ = self._read(frames, None)
         return self.dynamics.next_frames(tones)
+
+    @torch.no_grad()
+    def successors(self, film: Any, event: int, *, most: int = 8) -> Successors:
+        """Return what may follow a film that ends with an event, or with a path of a flow: at most `most`.
+
+        Raises RGMError for an event that there is not, several films, or a flow whose neighbourhoods have paths.
+        """
+        tones = self._one(film, event)
+        shares = self.dynamics.successors(tones, event)
+        probability, number = shares.topk(min(whole(most, "the number of successors"), int((shares > 0).sum())))
+        shown = [self.dynamics.continued(tones, one, self.span, None)[0] for one in number.tolist()]
+        return Successors(number=number, probability=probability, frames=self._shown(torch.cat(shown)))
+
+    @torch.no_grad()
+    def follow(self, film: Any, event: int, steps: int, *, generator: torch.Generator | None = None) -> FilmSamples:
+        """Return the `steps` frames after a film where it goes on with an event or path, and others drawn after it.
+
+        Raises RGMError as `successors`.
+        """
+        check_generator(generator)
+        self._check_steps(steps)
+        frames, path = self.dynamics.continued(self._one(film, event), event, steps, generator)
+        return FilmSamples(frames=self._shown(frames), path=path)
+
+    @property
+    def span(self) -> int:
+        """Frames of an event."""
+        return max((level.span for level in self.config.levels), default=1)
+
+    def _one(self, film: Any, event: int) -> Tensor:
+        """Return the tones of one film, and check an event's number."""
+        tones = self._read(film, None)[0]
+        if len(tones) != 1:
+            raise RGMError(f"what follows is asked of one film, but {len(tones)} were given")
+        whole(event, "an event of this model", 0, self.num_classes - 1)
+        return tones
 
     # Frames as tones, and back
 

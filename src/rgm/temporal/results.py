@@ -49,3 +49,12 @@ class NextFrames:
 
     marginal_nats: Float[Tensor, "n steps"]
     joint_nats: Float[Tensor, "n steps"] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Successors:
+    """What may follow an event (or path), the most probable first: its number, probability, and frames in [0, 1]."""
+
+    number: Int64[Tensor, " choices"]
+    probability: Float[Tensor, " choices"]
+    frames: Float[Tensor, "choices time height width *colour"]

@@ -1,4 +1,5 @@
 // The state of the page and its reactions to input. Plain modules: no build step and no library.
+import { $, button, element, percent, queue, speaking, tint } from "./base.js";
 import { engine } from "./engine.js";
 import { change, shareInside, toCanvas, show, showChange, codeColours } from "./pixels.js";
 import { figure, fromLink, npz, save, toLink } from "./share.js";
@@ -6,46 +7,16 @@ import { asDigit, grey, UploadError, uploaded } from "./strokes.js";
 import { WORDS } from "./words.js";
 
 const SHEET = 20, FRAMES = 11;
-const $ = (id) => document.getElementById(id);
 let about, colours;
-let language = localStorage.getItem("language") ?? (navigator.language.startsWith("ko") ? "ko" : "en");
 let state = null; // { image, z1, above, concept, reconstruction, chosen }: `concept` are probabilities, `chosen` is an index
 let previous = null; // the reconstruction before the last change, and the changed cell
 let undoStack = [], redoStack = [], selected = [], children = null;
 let sheet = { concept: 0, seed: 0, temperature: 1 };
 let seed = 0;
 
-const word = (key, ...values) => {
-  const found = WORDS[language][key];
-  return typeof found === "function" ? found(...values) : found;
-};
-const percent = (share) => `${(100 * share).toFixed(1)} %`;
-const element = (tag, properties = {}, ...parts) => {
-  const made = Object.assign(document.createElement(tag), properties);
-  made.append(...parts);
-  return made;
-};
-const button = (label, act, ...parts) => {
-  const made = element("button", { type: "button" }, ...parts);
-  made.setAttribute("aria-label", label);
-  made.addEventListener("click", act);
-  return made;
-};
+const { word, write } = speaking(WORDS, writeClaims);
+const latest = queue(showError);
 
-// Requests. At most one of each kind is in progress; of the waiting ones, only the latest is sent.
-const waiting = new Map();
-async function latest(kind, ask, then) {
-  if (waiting.has(kind)) return void waiting.set(kind, [ask, then]);
-  waiting.set(kind, null);
-  try {
-    then(await ask());
-  } catch (error) {
-    showError(error);
-  }
-  const next = waiting.get(kind);
-  waiting.delete(kind);
-  if (next) await latest(kind, ...next);
-}
 function showStatus(text) { $("status").textContent = text; }
 function showError(error) {
   if (error instanceof UploadError) showStatus(word(error.word, ...error.values));
@@ -93,7 +64,7 @@ function renderLevels() {
     const tile = $("levels").querySelectorAll(".grid")[i].children[place];
     const [height, width] = about.levels[i + 1].grid, row = Math.floor(place / width), column = place % width;
     tile.textContent = code;
-    tile.style.background = `oklch(0.9 0.07 ${(code * 222.5) % 360})`;
+    tile.style.background = tint(code);
     tile.classList.toggle("child", isChild(row / height, column / width));
     tile.setAttribute("aria-label", word("cell", row + 1, column + 1, code));
   }));
@@ -320,11 +291,7 @@ function moveFocus(event) {
   next.focus();
   event.preventDefault();
 }
-function applyLanguage() {
-  document.documentElement.lang = language;
-  document.querySelectorAll("[data-word]").forEach((part) => { part.textContent = word(part.dataset.word); });
-  document.querySelectorAll("[data-label]").forEach((part) => part.setAttribute("aria-label", word(part.dataset.label)));
-  $("language").lang = language === "en" ? "ko" : "en";
+function writeClaims() {
   if (!about) return;
   document.querySelectorAll("[data-claim]").forEach((part) => {
     const claim = part.dataset.claim, measured = about.measured[claim];
@@ -379,11 +346,6 @@ function addListeners(showImage) {
   $("temperature").addEventListener("input", ({ target }) => { $("temperature-value").textContent = Number(target.value).toFixed(1); });
   $("temperature").addEventListener("change", draw);
   $("morph").addEventListener("click", morph);
-  $("language").addEventListener("click", () => {
-    language = language === "en" ? "ko" : "en";
-    localStorage.setItem("language", language);
-    applyLanguage();
-  });
   document.addEventListener("keydown", (event) => {
     if (!(event.ctrlKey || event.metaKey) || event.key.toLowerCase() !== "z") return;
     event.preventDefault();
@@ -417,14 +379,14 @@ async function openPage(showImage) {
   samples(sheet);
 }
 
-applyLanguage();
+write();
 showStatus(word("loading"));
 try {
   about = await engine.about();
   showStatus("");
   $("model").textContent = about.name;
   build();
-  applyLanguage();
+  write();
   const showImage = setUpDrawing();
   addListeners(showImage);
   await openPage(showImage);

@@ -1,16 +1,8 @@
 // Engine: the model runs in the local server and is called over HTTP.
+import { bytes, request, text } from "./http.js";
 
-const bytes = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
-const text = (content) => btoa(Array.from(content, (byte) => String.fromCharCode(byte)).join(""));
 const encoding = (answer) => ({ ...answer, reconstruction: bytes(answer.reconstruction) });
 const samples = ({ z1, images }) => ({ z1, images: images.map(bytes) });
-
-async function request(name, body) {
-  const response = await fetch(`api/${name}`, body && { method: "POST", body: JSON.stringify(body) });
-  const answer = await response.json();
-  if (!response.ok) throw new Error(answer.error);
-  return answer;
-}
 
 export const engine = {
   about: async () => {

@@ -22,6 +22,14 @@ export function toCanvas(bytes, shape, side) {
   return canvas;
 }
 
+// A canvas of an image's proportions, as far as these are not extreme: each pixel several of the screen's.
+export function sized(canvas, [, rows, columns], side) {
+  const scale = Math.max(1, Math.floor(side / Math.max(rows, columns)));
+  canvas.width = columns * Math.max(scale, Math.ceil((scale * rows) / columns / 4));
+  canvas.height = rows * Math.max(scale, Math.ceil((scale * columns) / rows / 4));
+  return canvas;
+}
+
 // The largest change over channels of each pixel, 0 to 255.
 export function change(now, then, [channels, rows, columns]) {
   const result = new Uint8Array(rows * columns);
