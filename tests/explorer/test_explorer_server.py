@@ -44,6 +44,23 @@ def image(text: str, shape: tuple[int, ...]) -> torch.Tensor:
     return raw.reshape(rows, columns, channels).permute(2, 0, 1).float() / 255
 
 
+def test_images_on_an_empty_ground_are_taken_for_drawings(digits: ImageSet) -> None:
+    """So that an upload is cropped and centred as a digit is, but a picture is not."""
+    model = SpatialRGM.from_pretrained("mnist")
+    bright = torch.full((4, 1, 28, 28), 200, dtype=torch.uint8)
+    empty = bright.clone()
+    empty[..., [0, -1], :], empty[..., [0, -1]] = 0, 0
+    found = [
+        Explorer(model, digits.classes, "a model", replace(digits, images=images, labels=None))
+        for images in (bright, empty)
+    ]
+    assert [explorer.about()["drawings"] for explorer in (*found, Explorer(model, digits.classes, "no data"))] == [
+        False,
+        True,
+        True,
+    ]
+
+
 def test_the_page_needs_no_other_server(client: TestClient) -> None:
     kinds = {"html": "text/html", "js": "text/javascript", "css": "text/css"}
     for path in Explorer.files:

@@ -79,6 +79,10 @@ class TestImageRequest(Request):
     index: Number
 
 
+EMPTY = 0.02
+"""Images whose borders are darker than this on average are taken for drawings on an empty ground."""
+
+
 @dataclass(frozen=True)
 class Explorer:
     """A model, its measures, and optionally test images.
@@ -128,8 +132,23 @@ class Explorer:
             "fields": [[box.top, box.left, box.bottom, box.right] for box in fields],
             "codes": [as_text(image) for image in decoded_codes(model)],
             "test_images": 0 if self.test is None else len(self.test),
+            "drawings": self._drawings(),
             "measured": self.measured,
         }
+
+    def _drawings(self) -> bool:
+        """Return whether images are bright on an empty ground, as digits are: grey, with nothing at their borders."""
+        if self.model.config.image[0] != 1:
+            return False
+        if self.test is not None:
+            some = to_unit(self.test.images[:200])
+        else:
+            concepts = torch.arange(self.model.num_classes, device=self.model.device)
+            generator = torch.Generator(self.model.device).manual_seed(0)
+            some = self.model.sample(concepts, 2, generator=generator).images
+        inside = some[..., 1:-1, 1:-1]
+        border = (some.sum() - inside.sum()) / (some.numel() - inside.numel())
+        return float(border) < EMPTY
 
     def encode(self, request: EncodeRequest) -> Answer:
         """Encode an image."""

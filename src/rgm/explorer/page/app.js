@@ -337,7 +337,7 @@ function addListeners(showImage) {
     const [file] = target.files;
     target.value = "";
     if (file) latest("encode", async () => {
-      const image = await uploaded(file, about.image);
+      const image = await uploaded(file, about);
       return { ...(await engine.encode(image)), image };
     }, showImage);
   });
@@ -385,6 +385,7 @@ try {
   about = await engine.about();
   showStatus("");
   $("model").textContent = about.name;
+  if (!about.drawings) document.querySelector(".lead").dataset.word = "lead-pictures";
   build();
   write();
   const showImage = setUpDrawing();

@@ -12,9 +12,9 @@ export class UploadError extends Error {
   }
 }
 
-// An uploaded image in the model's shape, channels last. For grey models it is cropped and centred like MNIST's digits, bright
-// on dark; for colour models the centre is cut to the model's proportions. Throws UploadError if it is unreadable or too large.
-export async function uploaded(file, [channels, rows, columns]) {
+// An uploaded image in the model's shape, channels last. For models of drawings it is cropped and centred like MNIST's digits,
+// bright on dark; for others the centre is cut to the model's proportions. Throws UploadError if it is unreadable or too large.
+export async function uploaded(file, { image: [channels, rows, columns], drawings }) {
   if (file.size > LARGEST_BYTES) throw new UploadError("too-heavy", (file.size / 1e6).toFixed(1));
   let bitmap;
   try {
@@ -32,17 +32,19 @@ export async function uploaded(file, [channels, rows, columns]) {
   context.fillRect(0, 0, width, height);
   context.drawImage(bitmap, 0, 0);
   const { data } = context.getImageData(0, 0, width, height);
-  return channels === 1 ? asDigit(onDark(grey(data), height, width), height, width, [rows, columns]) : cropped(data, height, width, [rows, columns]);
+  if (drawings) return asDigit(onDark(grey(data), height, width), height, width, [rows, columns]);
+  const colours = cropped(data, height, width, [rows, columns]);
+  return channels === 3 ? colours : Uint8Array.from({ length: rows * columns }, (_, i) => luma(colours, 3 * i));
 }
 
 // Grey values between 0 and 1 from RGBA bytes.
 export function grey(data) {
   const result = new Float32Array(data.length / 4);
-  for (let i = 0; i < result.length; i++) {
-    result[i] = (0.299 * data[4 * i] + 0.587 * data[4 * i + 1] + 0.114 * data[4 * i + 2]) / 255;
-  }
+  for (let i = 0; i < result.length; i++) result[i] = luma(data, 4 * i) / 255;
   return result;
 }
+
+const luma = (data, i) => 0.299 * data[i] + 0.587 * data[i + 1] + 0.114 * data[i + 2];
 
 function onDark(values, rows, columns) {
   const border = [];

@@ -5,6 +5,7 @@ export const WORDS = {
   en: {
     language: "한국어", loading: "The model is being loaded …",
     lead: "Draw a digit or load an image. Select a cell of its code grid and change the code, or sample an image of another concept.",
+    "lead-pictures": "Take a test image or load one of your own. Select a cell of its code grid and change the code, or sample an image of another concept.",
     image: "Image", drawing: "Drawing area: draw a digit with mouse, finger or pen", clear: "Clear", "test-image": "Test image", upload: "Upload …",
     input: "Input to the model", concept: "Concept", "concept-hint": "The probability of each concept. Click a concept to sample a new image of it.",
     codes: "Codes", reconstruction: "Reconstruction from the codes", map: "Code map", undo: "Undo", redo: "Redo", complete: "Resample selection",
@@ -35,6 +36,7 @@ export const WORDS = {
   ko: {
     language: "English", loading: "모델을 불러오는 중입니다 …",
     lead: "숫자를 그리거나 이미지를 불러오세요. 코드 격자에서 한 칸을 골라 코드를 바꾸거나, 다른 개념의 이미지를 표본으로 뽑아 보세요.",
+    "lead-pictures": "테스트 이미지를 고르거나 이미지를 불러오세요. 코드 격자에서 한 칸을 골라 코드를 바꾸거나, 다른 개념의 이미지를 표본으로 뽑아 보세요.",
     image: "이미지", drawing: "그리는 곳: 마우스, 손가락, 펜으로 숫자를 그리세요", clear: "지우기", "test-image": "테스트 이미지", upload: "올리기 …",
     input: "모델의 입력", concept: "개념", "concept-hint": "각 개념의 확률입니다. 개념을 누르면 그 개념의 새 이미지를 표본으로 뽑습니다.",
     codes: "코드", reconstruction: "코드로 복원한 이미지", map: "코드 지도", undo: "되돌리기", redo: "다시 하기", complete: "고른 칸 다시 표본 추출",
