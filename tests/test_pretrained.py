@@ -14,13 +14,25 @@ from rgm.model.spatial import SpatialRGM
 from rgm.storage.checkpoint import packaged
 
 
-def test_they_are_small_and_know_where_they_come_from() -> None:
-    assert packaged("mnist").stat().st_size <= 4_000_000
-    found = load_checkpoint("mnist")
-    assert (found.origin.preset, found.origin.data) == ("pretrained", "mnist")
-    assert found.origin.classes == tuple("0123456789")
+@pytest.mark.parametrize(
+    ("name", "preset", "image", "some"),
+    [
+        ("mnist", "pretrained", (1, 28, 28), "3"),
+        ("fashion-mnist", "colour32", (1, 28, 28), "boot"),
+        ("cifar10", "colour32", (3, 32, 32), "horse"),
+    ],
+)
+def test_they_are_small_and_know_where_they_come_from(
+    name: str, preset: str, image: tuple[int, int, int], some: str
+) -> None:
+    assert packaged(name).stat().st_size <= 4_000_000
+    found = load_checkpoint(name)
+    assert (found.origin.preset, found.origin.data) == (preset, name)
+    assert (len(found.origin.classes), some in found.origin.classes) == (10, True)
     assert found.unfinished is None
     assert not found.model.training
+    assert found.model.config.image == image
+    assert found.evidence is not None
 
 
 def test_they_sample_what_is_asked_for_and_the_same_for_the_same_seed() -> None:
@@ -52,3 +64,16 @@ def test_they_hold_what_is_claimed_of_them_on_the_first_test_images() -> None:
     cells = locality(model, test, judge, count=16)
     assert cells.measures()["own_patch_share"] > 0.5
     assert cells.measures()["patch_plus_2_share"] == pytest.approx(1)
+
+
+@pytest.mark.mnist
+def test_those_of_clothes_hold_what_is_claimed_of_them_on_the_first_test_images() -> None:
+    model = SpatialRGM.from_pretrained("fashion-mnist")
+    test = load_data("fashion-mnist", "test")
+    assert test.labels is not None
+    labels, images = test.labels[:1000], to_unit(test.images[:1000])
+    read = model.infer(images)
+    assert accuracy(read.concept, labels) > 0.86
+    assert squared_error(read.reconstruction, images) < 0.0065
+    samples = model.sample(torch.arange(10), 4, generator=torch.Generator().manual_seed(0))
+    assert accuracy(model.infer(samples.images).concept, samples.concept) > 0.8

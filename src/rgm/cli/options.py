@@ -46,7 +46,11 @@ Controls = Annotated[bool, Parameter(help="Also evaluate the claims on controls 
 Board = Annotated[Path | None, Parameter(help="Folder for TensorBoard files. Needs the extra tensorboard.")]
 Quiet = Annotated[bool, _FLAG, Parameter(help="Print errors only.")]
 Model = Annotated[
-    str, Parameter(help="A run or checkpoint folder, a model file, packaged weights (mnist), or owner/name on the Hub.")
+    str,
+    Parameter(
+        help="A run or checkpoint folder, a model file, packaged weights (mnist, fashion-mnist or cifar10), or "
+        "owner/name on the Hub."
+    ),
 ]
 Data = Annotated[str | None, Parameter(help=f"{_DATA}; by default the model's own data set.")]
 TrainingData = Annotated[str, Parameter(help=f"{_DATA}.")]

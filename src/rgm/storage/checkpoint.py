@@ -18,7 +18,7 @@ from rgm.storage.tensors import read_tensors, write_tensors
 
 FILE = "model.safetensors"
 CHECKPOINTS = "checkpoints"
-PACKAGED = ("mnist",)
+PACKAGED = ("mnist", "fashion-mnist", "cifar10")
 """Names of the weights that ship with the package."""
 _KIND = "rgm"
 _TRAINING = "training/"
