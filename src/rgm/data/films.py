@@ -134,6 +134,8 @@ def read_films(path: Path) -> tuple[Frames, int | None]:
 def read_mask(path: Path) -> Tensor:
     """Return a mask of visible pixels, true or not 0 where one is visible: `mask` of a .npz file, or a .npy file."""
     mask = as_tensor(_array(path, "mask"), f"the mask in {path}")
+    if bool(mask.isnan().any()):
+        raise RGMError(f"the mask in {path} holds values that are no numbers: write true where a pixel is visible")
     return mask if mask.dtype == torch.bool else mask != 0
 
 

@@ -106,7 +106,8 @@ class TemporalConfig(Configuration):
             if self.image[0] > 1 or flow.places == "each":
                 raise RGMError(
                     "neighbourhoods are of frames without colour and of shared kernels, but the model has "
-                    f"{self.image[0]} channels and kernels of {flow.places} places"
+                    f"{self.image[0]} channels and kernels of {flow.places} places: make the frames grey, or give the "
+                    "whole frame one path"
                 )
             if flow.neighbourhood % 2 == 0:
                 raise RGMError(f"the side of a neighbourhood is an odd number of pixels, but is {flow.neighbourhood}")

@@ -446,7 +446,10 @@ class Flow(Dynamics):
         """
         posterior = self._run(tones, torch.ones_like(tones, dtype=torch.bool))[1]
         if posterior is None:
-            raise RGMError("films are retold by one path a frame: take by_neighbourhoods(None), and two frames or more")
+            raise RGMError(
+                "films of two frames or more are retold by one path a frame, but each neighbourhood has one here: "
+                "train with --preset film-flow, or take model.by_neighbourhoods(None)"
+            )
         path, _ = self._path(posterior, self.lit(tones))
         bits = -posterior.predicted.gather(2, path[..., None]).clamp_min(TINY).log2().sum(dim=(1, 2))
         chosen = F.one_hot(path, self.config.paths).to(self.start)
