@@ -1,15 +1,16 @@
 """Models of films measured: what is remembered, what is learned from noise, and how unseen films are foretold.
 
-    python benchmarks/time.py [SECTION ...]
+    python benchmarks/time.py [SECTION ...] [--clip FILE ...]
 
 Writes docs/time.json and the tables of docs/time.md. What is measured already is kept unless its section is named.
-Twenty minutes on two cores.
+Twenty minutes on two cores. With `--clip`, a clip of the world is measured too, and nothing else unless named.
 """
 
+import argparse
 import json
+import math
 import os
 import platform
-import sys
 import time
 from functools import partial
 from pathlib import Path
@@ -18,12 +19,13 @@ from typing import Any
 import torch
 
 from rgm.data import made_films
-from rgm.data.films import load_films
+from rgm.data.films import load_films, read_films
 from rgm.data.made_films import bouncing_balls
 from rgm.evaluation.films import evaluate_films
 from rgm.storage.files import write_json, write_text
 from rgm.temporal.config import LatentConfig, MemoryConfig, TemporalConfig
 from rgm.temporal.fitting import MemoryRecipe
+from rgm.temporal.flow_learning import clip_recipe
 from rgm.temporal.model import TemporalRGM
 from rgm.training.fit import fit
 
@@ -32,6 +34,8 @@ FOUND, PAGE = DOCS / "time.json", DOCS / "time.md"
 MARK = "<!-- tables of benchmarks/time.py -->"
 NEAR = 9
 """Side of a neighbourhood, chosen on validation films of two digits."""
+CUE = 8
+"""Frames of a clip that are seen before the one that is foretold."""
 
 
 def rotating_digit() -> torch.Tensor:
@@ -143,6 +147,24 @@ def two() -> dict[str, Any]:
     return {"learn_s": result.elapsed_s, "whole_frame_nats_per_pixel": float(whole.mean()), **measures}
 
 
+def clip(file: Path) -> dict[str, Any]:
+    """A clip's second half foretold after learning from its first, grey, in 48 × 64 pixels, beside repeating."""
+    frames = read_films(file)[0][0].float()
+    grey = frames if frames.ndim == 3 else frames @ torch.tensor([0.299, 0.587, 0.114])
+    small = torch.nn.functional.interpolate(grey[:, None], size=(48, 64), mode="area")[:, 0].round().byte()
+    half = len(small) // 2
+    model = TemporalRGM.from_preset("film-clip", image=(1, 48, 64), tones=64)
+    result = fit(model, small[:half], recipe=clip_recipe(), device="cpu")
+    found: dict[str, Any] = {"frames": len(small), "learn_s": result.elapsed_s}
+    cues = small.unfold(0, CUE + 1, 1).permute(0, 3, 1, 2)  # each with the frame that follows it
+    after = torch.cat([model.predict(part[:, :CUE], 1).frames[:, -1] for part in cues.split(32)])
+    last, true = (cues[:, place].float() / 255 for place in (CUE - 1, CUE))
+    for name, part in (("learned", slice(0, half - CUE)), ("unseen", slice(half - CUE, None))):
+        errors = {"ours": after[part] - true[part], "repeat": last[part] - true[part]}
+        found[name] = {one: -10 * math.log10(float(error.square().mean())) for one, error in errors.items()}
+    return found
+
+
 SECTIONS = {
     "memory": memory,
     "speed": speed,
@@ -214,6 +236,16 @@ def tables(found: dict[str, Any]) -> str:
             pairs = zip(found[name]["rollout_error"], found[name]["repeat_error"], strict=True)
             lines.append(f"| {titles[name]} | " + " | ".join(f"{a / b:.2f}" for a, b in pairs) + " |")
         lines.append("")
+    if "clips" in found:
+        lines += [
+            "| `film-clip`, next frame, dB | frames | learned in | first half: ours | repeating | "
+            "second half, unseen: ours | repeating |",
+            "| --- |" + " --- |" * 6,
+        ]
+        for name, row in found["clips"].items():
+            cells = (f"{row[half][one]:.2f}" for half in ("learned", "unseen") for one in ("ours", "repeat"))
+            lines.append(f"| {name} | {row['frames']} | {row['learn_s']:.0f} s | " + " | ".join(cells) + " |")
+        lines.append("")
     if "remembered" in found:
         row = found["remembered"]
         lines += [
@@ -229,10 +261,16 @@ def main() -> None:
     found = json.loads(FOUND.read_text()) if FOUND.is_file() else {}
     threads = f"{torch.get_num_threads()} of {os.cpu_count()} threads"
     found["machine"] = f"{platform.system()} {platform.machine()}, {threads}"
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("sections", nargs="*", metavar="SECTION", help=", ".join(SECTIONS))
+    parser.add_argument("--clip", type=Path, nargs="+", default=[], metavar="FILE", help="Films to foretell.")
+    asked = parser.parse_args()
+    for file in asked.clip:
+        found.setdefault("clips", {})[file.stem] = clip(file)
+        print(file.stem, found["clips"][file.stem], flush=True)
+        write_json(FOUND, found)
     for name, measure in SECTIONS.items():
-        if name in found and name not in sys.argv[1:]:
-            continue
-        if len(sys.argv) > 1 and name not in sys.argv[1:]:
+        if name not in asked.sections and (name in found or asked.sections or asked.clip):
             continue
         start = time.perf_counter()
         found[name] = measure()

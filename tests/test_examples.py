@@ -15,6 +15,7 @@ RUNS = {
     "5_build_on_it": (["--epochs", "10"], "its own concept is right on", ""),
     "6_pymdp": (["--images", "32", "--out", "tree.npz"], "differ from the model's by at most", "tree.npz"),
     "7_films": (["--out", "out"], "20 of 20 notes continued", "out/filled.gif"),
+    "8_chorales": ([], "events held out: 0.277 nats an event", ""),
 }
 
 

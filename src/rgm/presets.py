@@ -98,6 +98,10 @@ PRESETS: dict[str, Preset] = {
         "films: paths as local transformations, which foretell films that were never seen",
         model="rgm.temporal.config:film_flow", recipe="rgm.temporal.fitting:FlowRecipe", kind="film",
     ),
+    "film-clip": Preset(
+        "films: the same for grey clips of the world, paths by half pixels, one a neighbourhood",
+        model="rgm.temporal.config:film_clip", recipe="rgm.temporal.flow_learning:clip_recipe", kind="film",
+    ),
 }
 # fmt: on
 NETWORKS = tuple(name for name, preset in PRESETS.items() if preset.kind == "network")

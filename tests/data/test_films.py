@@ -213,6 +213,8 @@ def test_damaged_files_are_told_in_a_line(
         (np.zeros((4, 4), dtype=np.uint8), "must have the shape"),
         (np.zeros((2, 3, 4, 4, 4), dtype=np.uint8), "must have the shape"),
         (np.zeros((3, 4, 4), dtype=np.int64), "must be uint8"),
+        (np.zeros((5, 9, 8, 4), dtype=np.uint8), "seem to have four channels"),
+        (np.zeros((2, 5, 9, 8, 4), dtype=np.uint8), "must have the shape"),
         (np.full((3, 4, 4), 2.0), "must lie in"),
         ("a film", "tensor or an array"),
     ],
@@ -230,6 +232,9 @@ def test_pictures_of_several_sizes_and_silence_are_told(tmp_path: Path) -> None:
     wavfile.write(tmp_path / "silent.wav", RATE, np.zeros(RATE, dtype=np.int16))
     with pytest.raises(RGMError, match="silent"):
         read_films(tmp_path / "silent.wav")
+    wavfile.write(tmp_path / "nan.wav", RATE, np.full(RATE, np.nan, dtype=np.float32))
+    with pytest.raises(RGMError, match="holds samples that are no numbers"):
+        read_sound(tmp_path / "nan.wav")
     wavfile.write(tmp_path / "short.wav", RATE, np.ones(100, dtype=np.int16))
     with pytest.raises(RGMError, match="two frames"):
         read_films(tmp_path / "short.wav")
@@ -238,6 +243,9 @@ def test_pictures_of_several_sizes_and_silence_are_told(tmp_path: Path) -> None:
 def test_masks_and_unknown_names_are_told(tmp_path: Path) -> None:
     np.savez(tmp_path / "mask.npz", mask=np.eye(3, dtype=np.uint8))
     assert read_mask(tmp_path / "mask.npz").dtype == torch.bool
+    np.savez(tmp_path / "nan.npz", mask=np.full((2, 3, 3), np.nan))
+    with pytest.raises(RGMError, match="holds values that are no numbers"):
+        read_mask(tmp_path / "nan.npz")
     np.savez(tmp_path / "words.npz", mask=np.array(["a"]))
     with pytest.raises(RGMError, match="must be a tensor or an array of numbers, but are <U1"):
         read_mask(tmp_path / "words.npz")

@@ -10,7 +10,7 @@ from rgm.cli.terminal import show
 from rgm.errors import RGMError
 
 LIBRARIES = ("numpy", "scipy", "scikit-learn", "safetensors", "pydantic", "matplotlib", "starlette")
-EXTRAS = {"onnx": "onnx", "tensorboard": "tensorboard", "hub": "huggingface_hub"}
+EXTRAS = {"onnx": "onnx", "tensorboard": "tensorboard", "hub": "huggingface_hub", "video": "av"}
 VARIABLES = ("RGM_DATA_DIR", "RGM_CACHE_DIR", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES")
 
 

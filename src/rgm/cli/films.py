@@ -25,7 +25,7 @@ Mask = Annotated[Path | None, Parameter(help="A .npz file with `mask`, or a .npy
 
 def predict(
     model: options.Model,
-    cue: Annotated[Path, Parameter(help="A film: .npz, .npy, GIF, APNG, WebP, WAV, or a folder of pictures.")],
+    cue: Annotated[Path, Parameter(help="A film: .npz, .npy, GIF, APNG, WebP, MP4, WAV, or a folder of pictures.")],
     *,
     steps: Annotated[int, Parameter(help="Frames to foretell.")],
     out: FilmFile,

@@ -36,14 +36,13 @@ def read_animation(path: Path) -> UInt8[Tensor, "frames height width *colour"]:
             if count < 2:
                 raise RGMError(f"{path} has one frame alone: a film needs at least two")
             width, height = image.size
-            if count * width * height * 3 > MOST_BYTES:
-                raise RGMError(f"{path} has {count:,} frames of {height} × {width} pixels: too many to hold in memory")
+            check_bytes(path, count, height, width)
             frames = [np.asarray(frame.convert("RGB")) for frame in ImageSequence.Iterator(image)]
     except RGMError:
         raise
     except (OSError, EOFError, SyntaxError, ValueError, UnidentifiedImageError, Image.DecompressionBombError) as error:
         raise RGMError(f"{path} is damaged or no picture: {' '.join(str(error).split())}") from error
-    return _grey_if_grey(torch.from_numpy(np.stack(frames)))
+    return grey_if_grey(torch.from_numpy(np.stack(frames)))
 
 
 def read_pictures(folder: Path) -> UInt8[Tensor, "frames height width *colour"]:
@@ -71,7 +70,7 @@ def read_pictures(folder: Path) -> UInt8[Tensor, "frames height width *colour"]:
                 f"{path} has {height} × {width} pixels, but {paths[0].name} has {first_height} × {first_width}: the "
                 "frames of a film have one size"
             )
-    return _grey_if_grey(torch.from_numpy(np.stack(frames)))
+    return grey_if_grey(torch.from_numpy(np.stack(frames)))
 
 
 def gif(frames: UInt8[Tensor, "frames height width *colour"], *, enlarge: int = 1, milliseconds: int = 80) -> bytes:
@@ -85,7 +84,17 @@ def gif(frames: UInt8[Tensor, "frames height width *colour"], *, enlarge: int = 
     return content.getvalue()
 
 
-def _grey_if_grey(frames: Tensor) -> Tensor:
+def check_bytes(path: Path, count: int, height: int, width: int) -> None:
+    """Raise RGMError where the frames of a file take more than `MOST_BYTES` once decoded."""
+    if count * height * width * 3 > MOST_BYTES:
+        raise RGMError(
+            f"{path} has {count:,} frames of {height} × {width} pixels, or more: too many to hold in memory, where "
+            f"{MOST_BYTES // (height * width * 3):,} would fit"
+        )
+
+
+def grey_if_grey(frames: Tensor) -> Tensor:
+    """Return frames of colour, (frames, height, width, 3), without colour where every pixel is grey."""
     return frames[..., 0].clone() if bool((frames == frames[..., :1]).all()) else frames
 
 

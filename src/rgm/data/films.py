@@ -18,6 +18,7 @@ from rgm.data.load import as_tensor
 from rgm.data.made_films import MADE
 from rgm.data.names import FILM_NAMES
 from rgm.data.sound import read_sound
+from rgm.data.video import VIDEOS, read_video
 from rgm.errors import RGMError, unknown
 from rgm.storage.arrays import read_array
 from rgm.storage.files import as_path
@@ -25,6 +26,7 @@ from rgm.storage.files import as_path
 SHARES = {"validation": 0.1, "test": 0.2}
 """Shares of a file's films that are held out, where it holds `DIVIDED` or more."""
 DIVIDED = 5
+FILM_SUFFIXES = (".npz", ".npy", ".wav", *ANIMATIONS, *VIDEOS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,10 +69,10 @@ def load_films(
     """Return one split of films as uint8 tensors.
 
     `name`: `balls`, `lorenz`, `moving-mnist`, `two-moving-mnist`, `rotating-mnist`; a `.npz` (with `frames`) or `.npy`
-    file, a GIF, APNG or WebP, a WAV; a folder of numbered pictures, or one with `train`, `validation` and `test` as
-    such files or folders. `data_dir` holds MNIST for the films of digits, without which those embedded in scikit-learn
-    move. `image`: the (channels, height, width) that the frames must have. A file of fewer than five films is every
-    split at once. Raises RGMError for anything else.
+    file, a GIF, APNG or WebP, an MP4 or other video (extra `video`), a WAV; a folder of numbered pictures, or one with
+    `train`, `validation` and `test` as such files or folders. `data_dir` holds MNIST for the films of digits, without
+    which those embedded in scikit-learn move. `image`: the (channels, height, width) that the frames must have. A file
+    of fewer than five films is every split at once. Raises RGMError for anything else.
     """
     if split not in get_args(Split):
         raise unknown("split", split, get_args(Split))
@@ -83,7 +85,9 @@ def load_films(
         found = _stored(path, split)
     else:
         raise unknown(
-            "films", name, [*FILM_NAMES, "a .npz or .npy file, a GIF, APNG, WebP or WAV, or a folder of pictures"]
+            "films",
+            name,
+            [*FILM_NAMES, "a .npz or .npy file, a GIF, APNG, WebP, video or WAV, or a folder of pictures"],
         )
     if image is not None and found.image != image:
         expected, given = (" × ".join(map(str, shape)) for shape in (image, found.image))
@@ -119,15 +123,19 @@ def read_films(path: Path) -> tuple[Frames, int | None]:
         return read_sound(path)
     if suffix in ANIMATIONS:
         return films_of(read_animation(path), what=f"the frames of {path}"), None
+    if suffix in VIDEOS:
+        return films_of(read_video(path), what=f"the frames of {path}"), None
     raise RGMError(
-        f"{path} is no film: .npz or .npy files of `frames`, {', '.join(ANIMATIONS)}, .wav, and folders of numbered "
-        "pictures are read"
+        f"{path} is no film: .npz or .npy files of `frames`, {', '.join((*ANIMATIONS, *VIDEOS))}, .wav, and folders of "
+        "numbered pictures are read"
     )
 
 
 def read_mask(path: Path) -> Tensor:
     """Return a mask of visible pixels, true or not 0 where one is visible: `mask` of a .npz file, or a .npy file."""
     mask = as_tensor(_array(path, "mask"), f"the mask in {path}")
+    if bool(mask.isnan().any()):
+        raise RGMError(f"the mask in {path} holds values that are no numbers: write true where a pixel is visible")
     return mask if mask.dtype == torch.bool else mask != 0
 
 
@@ -163,7 +171,7 @@ def _own_splits(root: Path) -> dict[Split, Path]:
     found: dict[Split, Path] = {}
     for path in visible(root):
         split = SPLITS.get(path.stem.lower())
-        if split is None or not (path.is_dir() or path.suffix.lower() in (".npz", ".npy", ".wav", *ANIMATIONS)):
+        if split is None or not (path.is_dir() or path.suffix.lower() in FILM_SUFFIXES):
             continue
         if split in found:
             raise RGMError(f"{found[split]} and {path} are both the {split} split: keep one of them")

@@ -14,6 +14,8 @@ Frames = UInt8[Tensor, "_ _ height width *colour"]
 
 SHORTEST, WIDEST = 2, 4096
 """Least number of frames of a film; largest side of a frame in pixels."""
+PICTURE = 8
+"""Axes of so many or more are taken for rows and columns where a last axis of 4 could be colours."""
 _SHAPES = "(frames, rows, columns) or (films, frames, rows, columns), with a last axis of 3 for colour"
 
 
@@ -21,13 +23,18 @@ def films_of(frames: Any, *, what: str = "frames", shortest: int = SHORTEST) -> 
     """Return the user's own films as (films, frames, rows, columns), with a last axis of 3 for colour, uint8.
 
     `frames`: `_SHAPES`, uint8, or floats or booleans in [0, 1]. Raises RGMError for anything else: no film or frame, a
-    single frame, or other numbers.
+    single frame, a channel too many, or other numbers.
     """
     pixels = as_tensor(frames, what)
     if pixels.ndim == 3 or (pixels.ndim == 4 and pixels.shape[-1] == 3 and pixels.shape[-2] != 3):
         pixels = pixels[None]
     if pixels.ndim not in (4, 5) or (pixels.ndim == 5 and pixels.shape[-1] != 3) or pixels.numel() == 0:
         raise RGMError(f"{what} must have the shape {_SHAPES}, but have {tuple(pixels.shape)}")
+    if pixels.ndim == 4 and pixels.shape[-1] == 4 and min(pixels.shape[1:3]) >= PICTURE:
+        raise RGMError(
+            f"{what} of shape {tuple(pixels.shape)} seem to have four channels, where three are read: leave the fourth "
+            "out, frames[..., :3]; films four pixels wide need a fifth column"
+        )
     if pixels.shape[1] < shortest:
         raise RGMError(f"a film needs at least {shortest} frames, but {what} of shape {tuple(pixels.shape)} have one")
     if max(pixels.shape[2:4]) > WIDEST:

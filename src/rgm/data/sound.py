@@ -56,6 +56,8 @@ def read_sound(path: Path) -> tuple[UInt8[Tensor, "1 frames bands 1"], int]:
         sound = signal.resample_poly(sound, RATE // shared, int(rate) // shared)
     if len(sound) < WINDOW + HOP:
         raise RGMError(f"{path} is {len(sound) / RATE:.3f} s long: a film of sound needs two frames, 0.048 s")
+    if not np.isfinite(sound).all():
+        raise RGMError(f"{path} holds samples that are no numbers: write it again")
     loud = np.abs(sound).max()
     if loud == 0:
         raise RGMError(f"{path} is silent throughout: there is nothing to learn")

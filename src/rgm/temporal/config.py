@@ -100,13 +100,14 @@ class TemporalConfig(Configuration):
     dynamics: DynamicsConfig
 
     def __post_init__(self) -> None:
-        """Raise RGMError for frames that cannot be, or neighbourhoods of grey or of places' own kernels."""
+        """Raise RGMError for frames that cannot be, or neighbourhoods of colour or of places' own kernels."""
         flow = self.dynamics
         if isinstance(flow, FlowConfig) and flow.neighbourhood is not None:
-            if self.tones > 2 or self.image[0] > 1 or flow.places == "each":
+            if self.image[0] > 1 or flow.places == "each":
                 raise RGMError(
-                    "neighbourhoods are of black and white frames with shared kernels, but the model has "
-                    f"{self.tones} tones, {self.image[0]} channels and kernels of {flow.places} places"
+                    "neighbourhoods are of frames without colour and of shared kernels, but the model has "
+                    f"{self.image[0]} channels and kernels of {flow.places} places: make the frames grey, or give the "
+                    "whole frame one path"
                 )
             if flow.neighbourhood % 2 == 0:
                 raise RGMError(f"the side of a neighbourhood is an odd number of pixels, but is {flow.neighbourhood}")
@@ -135,6 +136,11 @@ def film_latent(image: Shape = (1, 24, 24), tones: int = 2) -> TemporalConfig:
 def film_flow(image: Shape = (1, 24, 24), tones: int = 2) -> TemporalConfig:
     """Return paths as local transformations."""
     return TemporalConfig(image=image, tones=tones, dynamics=FlowConfig())
+
+
+def film_clip(image: Shape = (1, 48, 64), tones: int = 64) -> TemporalConfig:
+    """Return paths by half pixels of which each neighbourhood has its own, for grey films of the world."""
+    return TemporalConfig(image=image, tones=tones, dynamics=FlowConfig(paths=25, reach=1, sight=0, neighbourhood=9))
 
 
 def film_preset(name: str, image: Shape, tones: int) -> TemporalConfig:

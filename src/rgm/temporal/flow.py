@@ -15,14 +15,13 @@ from rgm.runtime.device import shapes_alone
 from rgm.temporal.config import FlowConfig
 from rgm.temporal.dynamics import Dynamics, Expected, Tones, Visible
 from rgm.temporal.kernels import Evidence, evidence
-from rgm.temporal.neighbourhoods import Neighbourhoods
+from rgm.temporal.neighbourhoods import TINY, GreyNeighbourhoods, Neighbourhoods, Recursion
 from rgm.temporal.results import NextFrames
 
 BEAM = 24
 """Sequences of paths that are followed when frames are foretold."""
 CHUNK = 2**24
 """Maximum numbers of predicted pixels held at once."""
-TINY = 1e-30
 
 
 @dataclass(frozen=True)
@@ -136,8 +135,11 @@ class Flow(Dynamics):
 
     # Frames
 
-    def pair_evidence(self, tones: Tones) -> Evidence:
-        """Return what the pairs of successive frames of films say, film by film, frame by frame, channel by channel."""
+    def pair_evidence(self, tones: Tones, side: int | None = None) -> Evidence:
+        """Return what pairs of successive frames of films say, film by film, frame by frame, channel by channel.
+
+        With a `side`, also block by block.
+        """
         _, height, width = self.image
         before, after = (part.reshape(-1, height, width) for part in (tones[:, :-1], tones[:, 1:]))
         return evidence(
@@ -149,6 +151,7 @@ class Flow(Dynamics):
             background=int(self.background),
             copied=self.config.copied,
             shared=len(self.kernels) == 1,
+            side=side,
         )
 
     def path_log_prob(self, tones: Tones) -> Float[Tensor, "n steps paths"]:
@@ -228,9 +231,22 @@ class Flow(Dynamics):
 
     # A path a neighbourhood
 
-    def neighbourhoods(self) -> Neighbourhoods:
+    def neighbourhoods(self) -> Recursion:
         """Return the recursion over beliefs of neighbourhoods."""
         assert self.config.neighbourhood is not None
+        if self.tones > 2:
+            every, still = torch.arange(self.config.paths, device=self.start.device), self.config.sight
+            moves = torch.where(self.displacement().round() == 0, still + 1, still)
+            return GreyNeighbourhoods(
+                kernels=self.kernels[0],
+                start=self.start,
+                follow=self.follow[every, moves[:, 0], moves[:, 1]],
+                noise=self.noise,
+                base=self.base,
+                background=int(self.background),
+                copied=self.config.copied,
+                side=self.config.neighbourhood,
+            )
         return Neighbourhoods(
             kernels=self.kernels[0],
             start=self.start,
@@ -249,24 +265,23 @@ class Flow(Dynamics):
 
         With a generator, pixels that are not seen are drawn one by one.
         """
-        near, zero = self.neighbourhoods(), int(self.background)
-        lit = (tones != zero).any(dim=2).to(self.start)
+        near, zero, grey = self.neighbourhoods(), int(self.background), self.tones > 2
+        seen_field = (tones[:, :, 0] if grey else (tones != zero).any(dim=2)).to(self.start)
         shown = visible.all(dim=2)
-        field = torch.where(shown[:, 0], lit[:, 0], 0.0)
+        field = torch.where(shown[:, 0], seen_field[:, 0], float(zero) if grey else 0.0)
         beliefs, found, nats = near.begin(field), [field], []
         for step in range(1, tones.shape[1] + steps):
-            probs = near.foretell(field, beliefs)
+            ahead = near.foretell(field, beliefs)
             seen = step < tones.shape[1]
-            guess = probs if generator is None else torch.bernoulli(probs, generator=generator)
-            after = torch.where(shown[:, step], lit[:, step], guess) if seen else guess
+            guess = near.guess(ahead, generator)
+            after = torch.where(shown[:, step], seen_field[:, step], guess) if seen else guess
             known = shown[:, step] if seen else torch.zeros_like(shown[:, 0])
-            chosen = torch.where(after > 0.5, probs, 1 - probs).clamp_min(TINY).log()
-            nats.append(-(chosen * known).flatten(1).sum(dim=1))
+            nats.append(-(near.log_prob(ahead, after) * known).flatten(1).sum(dim=1))
             beliefs = near.update(field, beliefs, after, known)
             field = after
             found.append(field)
         expected = torch.stack(found, dim=1)[:, :, None]
-        expected = expected if zero == 0 else 1 - expected
+        expected = 1 - expected if zero and not grey else expected
         every = torch.stack(nats, dim=1) if nats else expected.new_zeros(len(tones), 0)
         return expected, every[:, : tones.shape[1] - 1]
 
@@ -449,7 +464,10 @@ class Flow(Dynamics):
         """
         posterior = self._run(tones, torch.ones_like(tones, dtype=torch.bool))[1]
         if posterior is None:
-            raise RGMError("films are retold by one path a frame: take by_neighbourhoods(None), and two frames or more")
+            raise RGMError(
+                "films of two frames or more are retold by one path a frame, but each neighbourhood has one here: "
+                "train with --preset film-flow, or take model.by_neighbourhoods(None)"
+            )
         path, _ = self._path(posterior, self.lit(tones))
         bits = -posterior.predicted.gather(2, path[..., None]).clamp_min(TINY).log2().sum(dim=(1, 2))
         chosen = F.one_hot(path, self.config.paths).to(self.start)

@@ -6,14 +6,17 @@ from typing import Annotated
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from pydantic import Field
 from torch import Tensor
 
+from rgm.errors import RGMError
 from rgm.model.bounds import Positive, Size
 from rgm.temporal.config import FlowConfig, TemporalConfig
 from rgm.temporal.dynamics import Tones
 from rgm.temporal.flow import Flow
+from rgm.temporal.kernels import Evidence, blocks_of, shifts
+from rgm.temporal.neighbourhoods import EVIDENCE
 
 Report = Callable[[str, int, int, float], None]
 """Called after every pass: its stage, its number, how many there are, and −log p of the films in nats a pixel."""
@@ -32,6 +35,10 @@ class FlowRecipe:
     over their neighbours, but for the last `sharpening` passes; there are `own_paths` of them, none for 0, that reach
     `own_reach`. Then the chain's dependence on the border ahead is learned in `border_passes`; its counts are smoothed
     by `smoothing` pseudo-counts.
+
+    With a `block`, every square of so many pixels has a path of its own, with evidence as of neighbourhoods
+    (`rgm.temporal.neighbourhoods`). With `shifts`, kernels move by multiples of so many pixels, and only the chain is
+    learned. `spreads` are compared like starts: widths of the noise of grey tones, in fortieths of their range.
     """
 
     starts: Size = 2
@@ -43,11 +50,21 @@ class FlowRecipe:
     smoothing: Positive = 4.0
     own_paths: Annotated[int, Field(ge=0)] = 16
     own_reach: Size = 3
+    block: Size | None = None
+    shifts: Positive | None = None
+    spreads: tuple[Positive, ...] = (1.0,)
 
     @property
     def epochs(self) -> int:
         """Passes over all films."""
         return self.passes + self.border_passes
+
+
+def clip_recipe() -> FlowRecipe:
+    """Return the recipe of grey clips: shifts by half pixels, a path for every block of 8 × 8."""
+    return FlowRecipe(
+        starts=1, trial=8, passes=8, border_passes=0, own_paths=0, block=8, shifts=0.5, spreads=(0.25, 0.5, 1.0)
+    )
 
 
 def learn_flow(
@@ -70,13 +87,13 @@ def learn_flow(
         films = films[order[held:]]
         order = torch.arange(len(films))
     some = films[order[: recipe.sample].sort().values]
-    candidates = [replace(wanted, firsts=0)] * recipe.starts
+    candidates = [(replace(wanted, firsts=0), spread) for spread in recipe.spreads for _ in range(recipe.starts)]
     if wanted.places == "shared" and recipe.own_paths and config.tones == 2 and len(films) > 1:
         own = replace(wanted, places="each", reach=recipe.own_reach, paths=recipe.own_paths, firsts=0)
-        candidates = [*candidates, own]
+        candidates = [*candidates, (own, 1.0)]
     best: tuple[float, _Learner] | None = None
-    for number, dynamics in enumerate(candidates):
-        learner = _Learner(config, dynamics, some, generator)
+    for number, (dynamics, spread) in enumerate(candidates):
+        learner = _Learner(config, dynamics, recipe, spread, some, generator)
         for step in range(recipe.trial):
             value = learner.kernel_pass(step, smooth=True)
             report(f"start {number + 1}", step + 1, recipe.trial, value)
@@ -104,8 +121,18 @@ def learn_flow(
 class _Learner:
     """A flow with the films that it is learned from."""
 
-    def __init__(self, config: TemporalConfig, dynamics: FlowConfig, films: Tones, generator: torch.Generator) -> None:
+    def __init__(
+        self,
+        config: TemporalConfig,
+        dynamics: FlowConfig,
+        recipe: FlowRecipe,
+        spread: float,
+        films: Tones,
+        generator: torch.Generator,
+    ) -> None:
         self.flow = flow = Flow(config.image, config.tones, dynamics)
+        self.block, self.fixed = recipe.block, recipe.shifts is not None
+        self.weight = 1.0 if recipe.block is None else EVIDENCE
         counts = films.flatten().long().bincount(minlength=config.tones).to(flow.base)
         flow.background.copy_(counts.argmax())
         if config.tones == 2:
@@ -113,8 +140,8 @@ class _Learner:
             flow.base.copy_(torch.tensor([0.05 if tone == other else 0.95 for tone in range(2)]))
         else:
             flow.base.copy_((counts + 1) / (counts + 1).sum())
-            flow.noise.copy_(_spread(config.tones))
-        flow.kernels.copy_(self._start(generator))
+            flow.noise.copy_(_spread(config.tones, spread))
+        flow.kernels.copy_(self._start(generator) if recipe.shifts is None else self._shifts(recipe.shifts))
         self.take(films)
 
     def _start(self, generator: torch.Generator) -> Tensor:
@@ -129,40 +156,69 @@ class _Learner:
             drawn = fine.permute(2, 3, 0, 1).reshape(kernels.shape)
         return drawn / drawn.sum(dim=2, keepdim=True)
 
+    def _shifts(self, step: float) -> Tensor:
+        found = shifts(self.flow.config.reach, step)[None]
+        if found.shape != self.flow.kernels.shape:
+            raise RGMError(
+                f"shifts by {step:g} pixels over {self.flow.config.reach} make {found.shape[1]} paths, shared by all "
+                f"places, but the model has {self.flow.config.paths} and kernels of {self.flow.config.places} places"
+            )
+        return found
+
     def take(self, films: Tones) -> None:
         """Learn from these films from now on."""
         self.films = films
-        self.evidence = self.flow.pair_evidence(films)
-        self.lit = self.flow.lit(films)[:, :-1]
+        self.evidence = self.flow.pair_evidence(films, self.block)
+        self.lit = self._lit(films)
         self.numbers = films[:, 1:].numel()
 
+    def _lit(self, films: Tones) -> Bool[Tensor, "_ _ _ _"]:
+        """Return what is lit in the frames that are copied from; nothing, block by block, where blocks have paths."""
+        if self.block is None:
+            return self.flow.lit(films)[:, :-1]
+        blocks = int(blocks_of(films.shape[3], films.shape[4], self.block).max()) + 1
+        return torch.zeros(len(films) * blocks, films.shape[1] - 1, 1, 1, dtype=torch.bool)
+
     def log_prob(self) -> Float[Tensor, "n steps paths"]:
-        """Return log p(x_t+1 | x_t, u) of the films."""
-        n, time, channels = self.films.shape[:3]
-        return self.evidence.log_prob(self.flow.kernels).view(n, time - 1, channels, -1).sum(dim=2)
+        """Return log p(x_t+1 | x_t, u) of the films, or of all blocks of all films, weighted."""
+        return self._log_prob(self.evidence, self.films)
+
+    def _log_prob(self, found: Evidence, films: Tones) -> Float[Tensor, "n steps paths"]:
+        n, time, channels = films.shape[:3]
+        log = found.log_prob(self.flow.kernels).view(n, time - 1, channels, -1, self.flow.config.paths).sum(dim=2)
+        return self.weight * log.transpose(1, 2).flatten(0, 1)
 
     def value(self, films: Tones) -> float:
         """Return −log p of films given their first frames, in nats a pixel."""
         flow = self.flow
-        posterior = flow.filter(flow.path_log_prob(films), flow.lit(films)[:, :-1])
-        return -float(posterior.log_evidence.sum()) / films[:, 1:].numel()
+        blocks = self.block is not None
+        log = self._log_prob(flow.pair_evidence(films, self.block), films) if blocks else flow.path_log_prob(films)
+        posterior = flow.filter(log, self._lit(films))
+        return -float(posterior.log_evidence.sum()) / films[:, 1:].numel() / self.weight
 
     def kernel_pass(self, number: int, *, smooth: bool) -> float:
         """Take one pass of EM over kernels and the chain, which depends on the last path alone."""
         flow = self.flow
         temper = min(1.0, 0.05 + 0.1 * number) if len(flow.kernels) == 1 else min(1.0, 0.02 + 0.05 * number)
+        temper = 1.0 if self.fixed else temper
         posterior = flow.filter(self.log_prob() * temper, self.lit)
         shares, pairs = flow.smooth(posterior, self.lit)
-        channels = self.films.shape[2]
-        counts = self.evidence.counts(flow.kernels, shares.flatten(0, 1).repeat_interleave(channels, dim=0))
-        if smooth and len(flow.kernels) > 1:
-            counts = self._blurred(counts)
-        counts = counts + 1 / counts.shape[2]
-        flow.kernels.copy_(counts / counts.sum(dim=2, keepdim=True))
+        if not self.fixed:
+            counts = self.evidence.counts(flow.kernels, self._pairwise(shares))
+            if smooth and len(flow.kernels) > 1:
+                counts = self._blurred(counts)
+            counts = counts + 1 / counts.shape[2]
+            flow.kernels.copy_(counts / counts.sum(dim=2, keepdim=True))
         follow = pairs.sum(dim=(1, 2)) + 0.5 / pairs.shape[3]
         flow.follow.copy_((follow / follow.sum(dim=1, keepdim=True))[:, None, None].expand_as(flow.follow))
         self._count_start(shares)
-        return -float(posterior.log_evidence.sum()) / self.numbers / temper
+        return -float(posterior.log_evidence.sum()) / self.numbers / temper / self.weight
+
+    def _pairwise(self, shares: Float[Tensor, "n steps paths"]) -> Float[Tensor, "pairs paths"]:
+        """Return the paths' shares of every pair of frames, channel and block, in the order of the evidence."""
+        n, channels = len(self.films), self.films.shape[2]
+        by_block = shares.unflatten(0, (n, -1)).transpose(1, 2)
+        return by_block[:, :, None].expand(-1, -1, channels, -1, -1).flatten(0, 3)
 
     def border_pass(self, smoothing: float) -> float:
         """Take one pass of EM over the chain alone, which depends on the distances to the border ahead.
@@ -190,7 +246,7 @@ class _Learner:
         self.flow.config = replace(self.flow.config, copied=min(found)[1])
 
     def _count_start(self, shares: Float[Tensor, "n steps paths"]) -> None:
-        first = shares[:, 0].sum(dim=0) + 0.5
+        first = (shares[:, 0] if self.block is None else shares.flatten(0, 1)).sum(dim=0) + 0.5
         self.flow.start.copy_(first / first.sum())
 
     def _blurred(self, counts: Tensor) -> Tensor:
@@ -205,8 +261,8 @@ def _backed_off(counts: Tensor, prior: Tensor, strength: float) -> Tensor:
     return (counts + strength * prior) / (counts.sum(dim=-1, keepdim=True) + strength)
 
 
-def _spread(tones: int) -> Float[Tensor, "tones tones"]:
-    """Return the noise of copied grey tones: a discretised Laplace distribution, a fortieth of the range wide."""
+def _spread(tones: int, width: float) -> Float[Tensor, "tones tones"]:
+    """Return the noise of copied grey tones: a discretised Laplace distribution, `width` fortieths of the range."""
     every = torch.arange(tones, dtype=torch.float32)
-    weights = torch.exp(-(every[:, None] - every).abs() / max(0.4, (tones - 1) / 40))
+    weights = torch.exp(-(every[:, None] - every).abs() / max(0.4, width * (tones - 1) / 40))
     return weights / weights.sum(dim=1, keepdim=True)

@@ -36,7 +36,8 @@ class Evidence:
 
     Only targets whose sources differ in it are kept: for the others the probability does not depend on the kernel.
     `agreement[group]` are a place's targets, or all of them in one group where kernels are shared; `pair` is the pair
-    of each, `base` its probability of not being copied, (1 − λ) base(x′_i), and `copied` λ.
+    of each (and the block, pair by pair, where each block has a path), `base` its probability of not being copied,
+    (1 − λ) base(x′_i), and `copied` λ.
     """
 
     agreement: list[Tensor]
@@ -80,11 +81,14 @@ def evidence(
     background: int,
     copied: float,
     shared: bool,
+    side: int | None = None,
 ) -> Evidence:
-    """Return the evidence of pairs of frames; `noise[s, v]` is K(v | s)."""
+    """Return the evidence of pairs of frames, or of their blocks of `side` pixels; `noise[s, v]` is K(v | s)."""
     exact = bool(torch.equal(noise, torch.eye(len(noise), dtype=noise.dtype)))
     agreements, pairs, bases = [], [], []
-    constant = torch.zeros(len(before), dtype=noise.dtype)
+    block = blocks_of(before.shape[1], before.shape[2], side)
+    blocks = int(block.max()) + 1
+    constant = torch.zeros(len(before), blocks, dtype=noise.dtype)
     size = max(1, 2**22 // before[0].numel())
     for start in range(0, len(before), size):
         target = after[start : start + size]
@@ -97,15 +101,35 @@ def evidence(
             informs = (source != source[..., :1]).any(dim=-1)
         rest = (1 - copied) * base[target.long()]
         settled = (copied * agree[..., 0].to(noise.dtype) + rest).log()
-        constant[start : start + size] = torch.where(informs, 0.0, settled).sum(dim=(1, 2))
+        settled = torch.where(informs, 0.0, settled)
+        if side is None:
+            constant[start : start + size, 0] = settled.sum(dim=(1, 2))
+        else:
+            constant[start : start + size].index_add_(1, block.flatten(), settled.flatten(1))
         where = informs.nonzero()
         agreements.append(agree[informs])
         bases.append(rest[informs])
-        pairs.append(torch.stack([where[:, 0] + start, where[:, 1] * before.shape[2] + where[:, 2]]))
+        pair = (where[:, 0] + start) * blocks + block[where[:, 1], where[:, 2]]
+        pairs.append(torch.stack([pair, where[:, 1] * before.shape[2] + where[:, 2]]))
     agreement, rest, (pair, place) = torch.cat(agreements), torch.cat(bases), torch.cat(pairs, dim=1)
     if shared:
-        return Evidence([agreement], [pair], [rest], constant, copied)
+        return Evidence([agreement], [pair], [rest], constant.flatten(), copied)
     order = place.argsort(stable=True)
     sizes = place.bincount(minlength=before[0].numel()).tolist()
     agreements, pairs, bases = (list(tensor[order].split(sizes)) for tensor in (agreement, pair, rest))
-    return Evidence(agreements, pairs, bases, constant, copied)
+    return Evidence(agreements, pairs, bases, constant.flatten(), copied)
+
+
+def blocks_of(height: int, width: int, side: int | None) -> Int64[Tensor, "height width"]:
+    """Return the number of each pixel's block of `side` × `side`, row by row; 0 throughout for None."""
+    if side is None:
+        return torch.zeros(height, width, dtype=torch.int64)
+    across = -(-width // side)
+    return (torch.arange(height) // side)[:, None] * across + torch.arange(width) // side
+
+
+def shifts(reach: int, step: float) -> Float[Tensor, "paths window"]:
+    """Return kernels that shift by multiples of `step` pixels, up to `reach` along each axis, linear between pixels."""
+    offsets = torch.linspace(-reach, reach, 2 * round(reach / step) + 1)
+    near = (1 - (torch.arange(-reach, reach + 1) - offsets[:, None]).abs()).clamp_min(0)
+    return torch.einsum("dr,ac->darc", near, near).reshape(len(offsets) ** 2, -1)

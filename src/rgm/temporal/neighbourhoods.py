@@ -1,6 +1,8 @@
-"""A path a neighbourhood: what is lit carries its own belief over paths along, so that several things move apart."""
+"""A path a neighbourhood: what is seen carries its own belief over paths along, so that several things move apart."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -11,10 +13,39 @@ Field = Float[Tensor, "n height width"]
 Beliefs = Float[Tensor, "n paths height width"]
 DOUBT = 1e-3
 """Share of the belief that is over all paths alike at every step."""
+GREY_DOUBT = 1e-2
+"""The same for grey films, over the paths as they are in films."""
+EVIDENCE = 0.1
+"""Weight of the log-probability of a grey neighbourhood or block: pixels close together err together."""
+TINY = 1e-30
+
+
+class Recursion(ABC):
+    """What a recursion over beliefs of neighbourhoods does; what `foretell` returns is its own."""
+
+    @abstractmethod
+    def begin(self, field: Field) -> Beliefs:
+        """Return beliefs before any motion was seen."""
+
+    @abstractmethod
+    def foretell(self, field: Field, beliefs: Beliefs) -> Any:
+        """Return what is known of the next frame."""
+
+    @abstractmethod
+    def guess(self, ahead: Any, generator: torch.Generator | None) -> Field:
+        """Return the next frame, expected or drawn."""
+
+    @abstractmethod
+    def log_prob(self, ahead: Any, after: Field) -> Field:
+        """Return log p(x′ | past) of every pixel, in nats."""
+
+    @abstractmethod
+    def update(self, field: Field, beliefs: Beliefs, after: Field, visible: Bool[Tensor, "n height width"]) -> Beliefs:
+        """Return beliefs once the visible pixels of the next frame were seen."""
 
 
 @dataclass(frozen=True)
-class Neighbourhoods:
+class Neighbourhoods(Recursion):
     """The recursion over beliefs m_u[i], that the lit pixel i moves with path u, for black and white films.
 
         p(x′_i = 1 | past) = λ min(1, Σ_u Σ_j w_u[j] x[i + j] m_u[i + j]) + (1 − λ) base(1)
@@ -48,6 +79,14 @@ class Neighbourhoods:
         weights = self._weights
         moved = F.conv2d(field[:, None] * beliefs, weights.transpose(0, 1), padding=weights.shape[2] // 2)
         return self.copied * moved[:, 0].clamp_max(1) + (1 - self.copied) * self.lit
+
+    def guess(self, probs: Field, generator: torch.Generator | None) -> Field:
+        """Return what is expected to be lit, or with a generator a draw, pixel by pixel."""
+        return probs if generator is None else torch.bernoulli(probs, generator=generator)
+
+    def log_prob(self, probs: Field, after: Field) -> Field:
+        """Return log p(x′ | past) of every pixel, in nats."""
+        return torch.where(after > 0.5, probs, 1 - probs).clamp_min(TINY).log()
 
     def update(self, field: Field, beliefs: Beliefs, after: Field, visible: Bool[Tensor, "n height width"]) -> Beliefs:
         """Return beliefs at what is lit in the next frame, for the step after it."""
@@ -92,3 +131,92 @@ class Neighbourhoods:
                 pair.append((size - most).clamp(0, self.sight).long())
             found.append((pair[0], pair[1]))
         return found
+
+
+@dataclass(frozen=True)
+class Ahead:
+    """What a grey frame foretells: the tones of every pixel's sources, (n, window, height, width), and their shares."""
+
+    sources: Float[Tensor, "n window height width"]
+    shares: Float[Tensor, "n window height width"]
+
+
+@dataclass(frozen=True)
+class GreyNeighbourhoods(Recursion):
+    """The recursion over beliefs m_u[i], that the pixel i moves with path u, for grey films.
+
+        s_j[i] ∝ Σ_u w_u[j] m_u[i + j], the share of the pixel i + j in what moves to i
+        p(x′_i = v | past) = λ Σ_j s_j[i] K(v | x[i + j]) + (1 − λ) base(v)
+        b_u[i] ∝ (Σ_j w_u[j] m_u[i + j] + doubt) Π_{i′ near i} p(x′_i′ | x, u)^weight
+        m′_u′[i] = Σ_u b_u[i] p(u′ | u)
+
+    `near` is a square of `side` pixels, `weight` is `EVIDENCE`. The next frame's pixels are independent given the past.
+    Fields are tones, or lie between two where they are expected: then K is interpolated.
+    """
+
+    kernels: Float[Tensor, "paths window"]
+    start: Float[Tensor, " paths"]
+    follow: Float[Tensor, "paths paths"]
+    noise: Float[Tensor, "tones tones"]
+    base: Float[Tensor, " tones"]
+    background: int
+    copied: float
+    side: int
+
+    @property
+    def _rows(self) -> int:
+        return round(self.kernels.shape[1] ** 0.5)
+
+    def begin(self, field: Field) -> Beliefs:
+        """Return beliefs before any motion was seen."""
+        return self.start[None, :, None, None].expand(len(field), -1, *field.shape[1:])
+
+    def foretell(self, field: Field, beliefs: Beliefs) -> Ahead:
+        """Return the sources of every pixel and their shares, none for what lies outside of the frame."""
+        window, rows = self.kernels.shape[1], self._rows
+        moving = torch.einsum("uj,nuhw->njhw", self.kernels, beliefs)  # what leaves each pixel by each of the window
+        each = torch.eye(window, dtype=field.dtype, device=field.device).view(window, 1, rows, rows)
+        arriving = F.conv2d(moving, each, padding=rows // 2, groups=window) + TINY
+        return Ahead(self._sources(field), arriving / arriving.sum(dim=1, keepdim=True))
+
+    def guess(self, ahead: Ahead, generator: torch.Generator | None) -> Field:
+        """Return expected tones, or with a generator a draw, pixel by pixel."""
+        if generator is None:
+            every = torch.arange(len(self.base), dtype=self.base.dtype, device=self.base.device)
+            copied = (ahead.shares * ahead.sources).sum(dim=1)
+            return self.copied * copied + (1 - self.copied) * float(self.base @ every)
+        tones = [self._probs(ahead, torch.full_like(ahead.sources[:, 0], tone)) for tone in range(len(self.base))]
+        probs = torch.stack(tones, dim=-1)
+        drawn = probs.flatten(0, -2).multinomial(1, generator=generator)
+        return drawn.view(probs.shape[:-1]).to(ahead.sources)
+
+    def log_prob(self, ahead: Ahead, after: Field) -> Field:
+        """Return log p(x′ | past) of every pixel, in nats."""
+        return self._probs(ahead, after).clamp_min(TINY).log()
+
+    def update(self, field: Field, beliefs: Beliefs, after: Field, visible: Bool[Tensor, "n height width"]) -> Beliefs:
+        """Return beliefs at every pixel of the next frame, for the step after it."""
+        weights = self.kernels.view(-1, 1, self._rows, self._rows)
+        copied = torch.einsum("uj,njhw->nuhw", self.kernels, self._agreement(self._sources(field), after))
+        probs = self.copied * copied + (1 - self.copied) * self.base[after.round().long()][:, None]
+        log = probs.clamp_min(TINY).log() * visible[:, None]
+        near = F.avg_pool2d(log, self.side, stride=1, padding=self.side // 2, divisor_override=1)
+        carried = F.conv2d(beliefs, weights, padding=self._rows // 2, groups=len(weights))
+        prior = carried + GREY_DOUBT * self.start[:, None, None]
+        belief = (prior.log() + EVIDENCE * near).softmax(dim=1)
+        return torch.einsum("nuhw,uv->nvhw", belief, self.follow)
+
+    def _sources(self, field: Field) -> Float[Tensor, "n window height width"]:
+        reach = self._rows // 2
+        padded = F.pad(field, (reach, reach, reach, reach), value=self.background)
+        return F.unfold(padded[:, None], self._rows).unflatten(2, field.shape[1:])
+
+    def _probs(self, ahead: Ahead, after: Field) -> Field:
+        copied = (ahead.shares * self._agreement(ahead.sources, after)).sum(dim=1)
+        return self.copied * copied + (1 - self.copied) * self.base[after.round().long()]
+
+    def _agreement(self, sources: Tensor, after: Field) -> Float[Tensor, "n window height width"]:
+        """Return K(x′_i | x[i + j])."""
+        target, low = after.round().long()[:, None], sources.floor().long()
+        high, rest = (low + 1).clamp_max(len(self.base) - 1), sources - low
+        return (1 - rest) * self.noise[low, target] + rest * self.noise[high, target]
