@@ -25,7 +25,7 @@ from rgm.training.muon import Muon
 
 Images = Float[Tensor, "n channels height width"]
 CPU = torch.device("cpu")
-PACKAGED = ("judge-mnist.safetensors", "judge-digits.safetensors")
+PACKAGED = ("judge-mnist.safetensors", "judge-digits.safetensors", "judge-fashion-mnist.safetensors")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -235,9 +235,9 @@ def judge_accuracy(judge: Judge, data: ImageSet) -> float:
 def judge_of(data: ImageSet, *, kept: Path | None = None, seed: int = 0, watch: Watch = lambda _: None) -> Judge:
     """Return the judge of a data set: one that was trained on the very same images, else one trained on `data`.
 
-    `data` is the set's training split, known by its checksum. Looked at are the packaged judges, of MNIST and of the
-    embedded digits, and the file `kept`; a judge that is trained is kept there. Raises RGMError for images without
-    labels.
+    `data` is the set's training split, known by its checksum. Looked at are the packaged judges, of MNIST, the embedded
+    digits and Fashion-MNIST, and the file `kept`; a judge that is trained is kept there. Raises RGMError for images
+    without labels.
     """
     with resources.as_file(resources.files("rgm") / "weights") as packaged:
         for path in (*(packaged / name for name in PACKAGED), kept):
