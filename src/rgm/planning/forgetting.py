@@ -19,7 +19,7 @@ def barren(graph: Graph) -> Bool[ndarray, " states"]:
     A state in which something was never tried may yet lead to a goal.
     """
     tried = np.bincount(graph.pair, minlength=len(graph) * graph.actions).reshape(len(graph), graph.actions) > 0
-    hopeful = ~tried.all(axis=1)
+    hopeful = np.asarray(~tried.all(axis=1))
     hopeful[END] = False
     hopeful[graph.source[graph.reward > 0]] = True
     while True:
