@@ -67,7 +67,7 @@ PRESETS: dict[str, Preset] = {
         model="rgm.model.config:likelihood", recipe="rgm.training.recipe:likelihood", size=28,
     ),
     "colour32": Preset(
-        "natural images, 32 × 32 in colour: 512 codes on an 8 × 8 grid, a prior with guidance",
+        "natural images, about 32 × 32, in colour or grey: 512 codes on an 8 × 8 grid, a prior with guidance",
         model="rgm.model.config:colour32", recipe="rgm.training.recipe:colour", size=32,
     ),
     "colour64": Preset(
