@@ -165,7 +165,7 @@ def test_what_may_follow_an_event_is_as_often_as_it_did() -> None:
         model.follow(frames[None, :2].expand(2, -1, -1, -1), first, 4)
 
 
-@pytest.mark.parametrize("name", FILMS)
+@pytest.mark.parametrize("name", ANSWERING)
 def test_an_event_that_is_chosen_begins_what_follows(name: str) -> None:
     frames = film()
     model = trained(name, frames)
