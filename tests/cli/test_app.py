@@ -1,9 +1,11 @@
 """The application: help, exit codes, the one line of an error."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
+from importlib.metadata import metadata
 from pathlib import Path
 from unittest.mock import patch
 
@@ -175,6 +177,8 @@ def test_doctor_says_where_things_are() -> None:
     said = done("doctor", COLUMNS="200", RGM_CACHE_DIR="/nowhere")
     assert "intact: pretrained on mnist" in said
     assert "/nowhere" in said
+    extras = set(metadata("rgm").get_all("Provides-Extra")) - {"dev"}
+    assert extras == set(re.findall(r"extra (\w+)", said))
 
 
 def test_what_a_stream_cannot_encode_is_replaced() -> None:

@@ -10,7 +10,14 @@ from rgm.cli.terminal import show
 from rgm.errors import RGMError
 
 LIBRARIES = ("numpy", "scipy", "scikit-learn", "safetensors", "pydantic", "matplotlib", "starlette")
-EXTRAS = {"onnx": "onnx", "tensorboard": "tensorboard", "hub": "huggingface_hub", "video": "av"}
+EXTRAS = {
+    "onnx": "onnx",
+    "tensorboard": "tensorboard",
+    "hub": "huggingface_hub",
+    "compress": "constriction",
+    "play": "gymnasium",
+    "video": "av",
+}
 VARIABLES = ("RGM_DATA_DIR", "RGM_CACHE_DIR", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES")
 
 
@@ -35,7 +42,7 @@ def findings() -> dict[str, str]:
     from rgm.storage.checkpoint import PACKAGED
 
     found = {
-        "rgm": f"{version('rgm')}, in {Path(__file__).parent}",
+        "rgm": f"{version('rgm')}, in {Path(__file__).parents[1]}",
         "Python": f"{platform.python_version()}, {platform.python_implementation()}",
         "system": f"{platform.platform()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads",
         "PyTorch": f"{torch.__version__}, built for CUDA {torch.version.cuda or '(none)'}",
