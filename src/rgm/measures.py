@@ -101,16 +101,24 @@ def needed_codes(decode: Decode, z1: Codes, images: Images, states: int) -> Need
 
 
 @torch.no_grad()
-def least_needed(decode: Decode, z1: Codes, images: Images, states: int) -> tuple[int, float]:
-    """Return the least needed code, and an estimate of its cost in `NeededCodes`.
+def hardly_needed(decode: Decode, z1: Codes, images: Images, states: int, below: float, most: int) -> list[int]:
+    """Return up to `most` codes whose estimated cost in `NeededCodes` is less than `below`, the least needed first.
 
     `n_k · min_j ‖P_k − P_j‖² / E`, with n_k cells of code k and P_k the patch that it decodes to in an image of code k
-    alone.
+    alone. Where two codes would replace each other, only the less needed one is returned.
     """
     error = (decode(z1) - images).square().sum().clamp_min(torch.finfo(images.dtype).tiny)
-    distances = _patch_distances(decode, states, z1).square().amin(dim=1)
+    distances, nearest = _patch_distances(decode, states, z1).square().min(dim=1)
     cost = torch.bincount(z1.flatten(), minlength=states).cpu() * distances / error.cpu()
-    return int(cost.argmin()), float(cost.min())
+    found: list[int] = []
+    kept: set[int] = set()
+    for code in cost.argsort().tolist():
+        if cost[code] >= below or len(found) == most:
+            break
+        if code not in kept and int(nearest[code]) not in found:
+            found.append(code)
+            kept.add(int(nearest[code]))
+    return found
 
 
 @dataclass

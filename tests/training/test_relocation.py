@@ -7,7 +7,7 @@ import torch
 
 from rgm.data.images import ImageSet, to_unit
 from rgm.errors import RGMError
-from rgm.measures import least_needed
+from rgm.measures import hardly_needed
 from rgm.model.config import preset
 from rgm.model.estimator import CodebookHead
 from rgm.model.spatial import SpatialRGM
@@ -20,16 +20,22 @@ def _model(estimator: str | None = None) -> SpatialRGM:
     return SpatialRGM(config=preset("standard", (1, 28, 28), 10, estimator=estimator))
 
 
-def test_the_least_needed_code_is_the_cheapest_to_replace_by_its_nearest() -> None:
+def test_hardly_needed_codes_are_the_cheapest_to_replace_by_their_nearest() -> None:
     grey = torch.tensor([0.0, 0.4, 0.5, 1.0])
     z1 = torch.tensor([0, 0, 1, 1, 1, 2, 2, 2, 3]).reshape(1, 3, 3)
 
     def decode(codes: torch.Tensor) -> torch.Tensor:
         return grey[codes][:, None]
 
-    code, cost = least_needed(decode, z1, decode(z1) + 0.2, 4)
-    assert code == 1  # three cells, 0.1 from code 2; the first of equals
-    assert cost == pytest.approx(3 * 0.1**2 / (9 * 0.2**2))
+    def found(below: float, most: int) -> list[int]:
+        return hardly_needed(decode, z1, decode(z1) + 0.2, 4, below, most)
+
+    cost = 3 * 0.1**2 / (9 * 0.2**2)  # of code 1, three cells at 0.1 from code 2; the first of equals
+    assert found(0.99 * cost, 4) == []
+    assert found(1.01 * cost, 4) == [1]
+    # Code 2 takes the place of code 1; that of code 3, one cell at 0.5, is code 2; that of code 0 is gone.
+    assert found(10.0, 4) == [1, 3]
+    assert found(10.0, 1) == [1]
 
 
 def test_a_duplicate_is_relocated_by_the_next_step(digits: ImageSet) -> None:
@@ -39,8 +45,7 @@ def test_a_duplicate_is_relocated_by_the_next_step(digits: ImageSet) -> None:
     with torch.no_grad():
         head.codebook[5] = head.codebook[4]
     images = to_unit(digits.images[:64])
-    given_up = relocate(model.eval(), images, need=1.0)
-    assert given_up is not None
+    [given_up] = relocate(model.eval(), images, need=1.0)
     assert head.usage[given_up] == 0
     before = head.codebook.detach().clone()
     model.train().relax(images, torch.Generator().manual_seed(0))
@@ -54,7 +59,7 @@ def test_a_duplicate_is_relocated_by_the_next_step(digits: ImageSet) -> None:
 
 def test_needed_codes_are_not_relocated(digits: ImageSet) -> None:
     model = _model().eval()
-    assert relocate(model, to_unit(digits.images[:64]), need=0.0) is None
+    assert relocate(model, to_unit(digits.images[:64]), need=0.0) == []
     head = model.recognition(1).head
     assert isinstance(head, CodebookHead)
     assert bool((head.usage == 1).all())

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
-from scipy import signal
 from scipy.io import wavfile
 from torch import Tensor
 
@@ -53,7 +52,9 @@ def read_sound(path: Path) -> tuple[UInt8[Tensor, "1 frames bands 1"], int]:
     if rate != RATE:
         log.warning("%s is resampled from %s to %s Hz", path, f"{rate:,}", f"{RATE:,}")
         shared = gcd(int(rate), RATE)
-        sound = signal.resample_poly(sound, RATE // shared, int(rate) // shared)
+        from scipy.signal import resample_poly  # slow to import
+
+        sound = resample_poly(sound, RATE // shared, int(rate) // shared)
     if len(sound) < WINDOW + HOP:
         raise RGMError(f"{path} is {len(sound) / RATE:.3f} s long: a film of sound needs two frames, 0.048 s")
     if not np.isfinite(sound).all():

@@ -325,6 +325,8 @@ class Memory(Dynamics):
         marginal, joint = [], []
         for part, visible in self._parts(tones, torch.ones_like(tones, dtype=torch.bool)):
             leaves = self._leaves(part, visible)
+            frame = torch.arange(leaves.shape[-1]) % self.span
+            evidence = [self._up(leaves * (frame == inside)) for inside in range(self.span)]
             share, leak = chain.share, chain.leak
             found, whole = [], []
             belief = chain.start[:, None].expand(-1, len(part))
@@ -334,9 +336,7 @@ class Memory(Dynamics):
                     if begin + inside >= part.shape[1]:
                         break
                     prior = (belief.clamp_min(torch.finfo(belief.dtype).tiny).log() + log).softmax(dim=0)
-                    only = torch.zeros_like(leaves[..., begin : begin + self.span])
-                    only[..., inside] = leaves[..., begin + inside]
-                    observed = self._up(only)[0]
+                    observed = evidence[inside][begin // self.span]
                     pixels = self._down(prior[None])[0][..., inside].unflatten(0, (-1, self.tones))
                     noise = self.noise / (self.tones - 1)
                     smooth = pixels * (1 - self.noise - noise) + noise

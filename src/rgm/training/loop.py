@@ -12,7 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from rgm.data.images import ImageSet
 from rgm.errors import RGMError
-from rgm.measures import least_needed
+from rgm.measures import hardly_needed
 from rgm.model.estimator import CodebookHead
 from rgm.model.spatial import SpatialRGM
 from rgm.runtime.device import hold_memory
@@ -245,12 +245,12 @@ def train(
 
 
 @torch.no_grad()
-def relocate(model: SpatialRGM, images: Float[Tensor, "n channels rows columns"], need: float) -> int | None:
-    """Mark the least needed code as unused, if it is hardly needed, and return it; the next step moves it."""
+def relocate(model: SpatialRGM, images: Float[Tensor, "n channels rows columns"], need: float) -> list[int]:
+    """Mark hardly needed codes as unused, at most one of every 32, and return them; the next step moves them."""
     head = model.recognition(1).head
     assert isinstance(head, CodebookHead)
-    code, cost = least_needed(model.decode, model.read(images)[0], images, model.latent_dim)
-    if cost >= need / (3 * model.latent_dim):
-        return None
-    head.usage[code] = 0.0
-    return code
+    states = model.latent_dim
+    most = math.ceil(states / 32)
+    codes = hardly_needed(model.decode, model.read(images)[0], images, states, need / (3 * states), most)
+    head.usage[codes] = 0.0
+    return codes

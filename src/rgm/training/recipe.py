@@ -45,7 +45,9 @@ class Weights:
 
 @dataclass(frozen=True, kw_only=True)
 class Relocation:
-    """Every `every` steps from `start` to `stop`, shares of a stage, one hardly needed code of z_1 is relocated.
+    """Every `every` steps from `start` to `stop`, shares of a stage, hardly needed codes of z_1 are relocated.
+
+    At most one of every 32 codes at a time, the least needed first.
 
     A code is hardly needed where replacing it by another raises the squared error by less than `need` / (3K) of it,
     with K codes. From `start` on the usage term is off: it spreads similar patches over several codes.
