@@ -9,9 +9,11 @@ import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import numpy as np
 import pytest
 
 from rgm.cli import main
@@ -104,3 +106,9 @@ def assert_evidence(found: dict[str, Any]) -> None:
             assert measure["side"] in ("above", "below", "between", "equals")
         names = {re.sub(r"_\d+$", "", one["name"]) for one in claim["context"]}  # some end in a sample size
         assert {"calibration_error", "frechet_ratio", "encoder_area"} & names
+
+
+def arrays(path: Path) -> dict[str, Any]:
+    """Return the arrays of an .npz file, closed."""
+    with np.load(path) as found:
+        return dict(found)

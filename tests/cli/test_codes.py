@@ -5,13 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import done, outside, refused, refused_outside
+from command_line import arrays, done, outside, refused, refused_outside
 
 
 def test_encode_then_decode(run: Path, tmp_path: Path) -> None:
     done("encode", run, "--split", "test", "--out", tmp_path / "codes.npz")
     done("decode", run, tmp_path / "codes.npz", "--out", tmp_path / "images.npz")
-    codes, images = np.load(tmp_path / "codes.npz"), np.load(tmp_path / "images.npz")["images"]
+    codes, images = arrays(tmp_path / "codes.npz"), arrays(tmp_path / "images.npz")["images"]
     n = len(codes["labels"])
     assert codes["z1"].shape == (n, 7, 7)
     assert codes["z1"].dtype == np.int64
@@ -30,25 +30,25 @@ def test_sample_one_concept_and_all(run: Path, tmp_path: Path) -> None:
     done("sample", run, "--concept", 3, "--count", 4, "--seed", 1, "--out", tmp_path / "a.npz")
     done("sample", run, "--concept", 3, "--count", 4, "--seed", 1, "--out", tmp_path / "b.npz")
     assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
-    found = np.load(tmp_path / "a.npz")
+    found = arrays(tmp_path / "a.npz")
     assert found["images"].shape == (4, 1, 28, 28)
     assert found["concept"].tolist() == [3] * 4
     done("sample", run, "--concept", "all", "--count", 2, "--out", tmp_path / "all.npz")
-    assert np.load(tmp_path / "all.npz")["concept"].tolist() == [c for c in range(10) for _ in range(2)]
+    assert arrays(tmp_path / "all.npz")["concept"].tolist() == [c for c in range(10) for _ in range(2)]
 
 
 def test_complete_keeps_what_it_is_told(run: Path, tmp_path: Path) -> None:
     done("encode", run, "--out", tmp_path / "codes.npz")
-    codes = np.load(tmp_path / "codes.npz")
+    codes = arrays(tmp_path / "codes.npz")
     keep = np.zeros((7, 7), dtype=bool)
     keep[:4] = True
     np.savez(tmp_path / "half.npz", z1=codes["z1"][:5], concept=codes["concept"][:5], keep=keep)
     done("complete", run, tmp_path / "half.npz", "--out", tmp_path / "a.npz")
-    found = np.load(tmp_path / "a.npz")
+    found = arrays(tmp_path / "a.npz")
     np.testing.assert_array_equal(found["z1"][:, :4], codes["z1"][:5, :4])
     np.testing.assert_array_equal(found["concept"], codes["concept"][:5].argmax(1))
     done("complete", run, tmp_path / "half.npz", "--concept", 7, "--out", tmp_path / "b.npz")
-    assert np.load(tmp_path / "b.npz")["concept"].tolist() == [7] * 5
+    assert arrays(tmp_path / "b.npz")["concept"].tolist() == [7] * 5
     np.savez(tmp_path / "bad.npz", z1=codes["z1"][:5], concept=codes["concept"][:5], keep=keep[:3])
     assert "must be a mask of shape (5, 7, 7)" in refused_outside(
         "complete", run, tmp_path / "bad.npz", "--out", tmp_path / "c.npz"
@@ -59,7 +59,7 @@ def test_packaged_weights_sample_by_their_name(tmp_path: Path) -> None:
     said = outside("sample", "mnist", "--concept", "3", "--count", 2, "--out", tmp_path / "threes.npz").stdout
     assert said == f"{tmp_path / 'threes.npz'}: images 2 × 1 × 28 × 28, concept 2, z1 2 × 7 × 7\n"
     assert done("sample", "mnist", "--count", 1, "--out", tmp_path / "all.npz", "--quiet") == ""
-    assert np.load(tmp_path / "threes.npz")["images"].shape == (2, 1, 28, 28)
+    assert arrays(tmp_path / "threes.npz")["images"].shape == (2, 1, 28, 28)
     assert "pretrained" in done("info", "mnist")
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from command_line import done, refused
+from command_line import arrays, done, refused
 
 from rgm.counting.config import CountingConfig, PixelValues
 from rgm.counting.model import CountingRGM
@@ -37,9 +37,9 @@ def test_images_come_back_bit_for_bit(folder: Path, tmp_path: Path) -> None:
     said = done("compress", model, "--images", folder / "images.npz", "--out", file)
     assert said.startswith("7 images, ")
     done("decompress", model, file, "--out", out)
-    found = np.load(out)["images"]
+    found = arrays(out)["images"]
     assert found.dtype == np.uint8
-    np.testing.assert_array_equal(found, np.load(folder / "images.npz")["images"])
+    np.testing.assert_array_equal(found, arrays(folder / "images.npz")["images"])
 
 
 def test_what_cannot_be_is_refused_and_nothing_written(folder: Path, tmp_path: Path) -> None:

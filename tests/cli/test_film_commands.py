@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import inside
+from command_line import arrays, inside
 
 from rgm.data.films import read_films
 from rgm.data.made_films import bouncing_balls
@@ -44,15 +44,15 @@ def test_a_film_is_continued_completed_and_sampled(films: Path, tmp_path: Path) 
     assert inside("predict", run, cue, "--steps", 12, "--out", tmp_path / "after.npz").code == 0
     with np.load(tmp_path / "after.npz") as found:
         frames = found["frames"]
-    film = np.load(films / "film.npz")["frames"]
+    film = arrays(films / "film.npz")["frames"]
     assert frames.shape == (1, 20, 10, 8)
     assert frames.dtype == np.float32
     assert np.array_equal(frames[0] > 0.5, film[4:24] > 0)
     done = inside("complete", run, cue, "--mask", mask, "--out", tmp_path / "filled.npz")
     assert done.code == 0, done.errors
-    assert np.array_equal(np.load(tmp_path / "filled.npz")["frames"][0] > 0.5, film[4:12] > 0)
+    assert np.array_equal(arrays(tmp_path / "filled.npz")["frames"][0] > 0.5, film[4:12] > 0)
     assert inside("sample", run, "--count", 2, "--steps", 9, "--out", tmp_path / "some.npz").code == 0
-    assert np.load(tmp_path / "some.npz")["frames"].shape == (2, 9, 10, 8)
+    assert arrays(tmp_path / "some.npz")["frames"].shape == (2, 9, 10, 8)
     drawn = ("--steps", 4, "--mask", mask, "--seed", 1, "--out", tmp_path / "after.gif")
     assert inside("predict", run, cue, *drawn).code == 0
     assert read_films(tmp_path / "after.gif")[0].shape[1] == 12

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import assert_evidence, done, outside, refused
+from command_line import arrays, assert_evidence, done, outside, refused
 from PIL import Image
 
 from rgm.cli.app import app
@@ -88,7 +88,7 @@ def test_a_folder_of_images_end_to_end(tmp_path: Path) -> None:
             Image.fromarray(pixels).save(path)
     done("run", "--data", tmp_path / "images", "--epochs", 2, "--out", tmp_path / "run")
     done("sample", tmp_path / "run", "--concept", "light", "--count", 2, "--out", tmp_path / "x.npz")
-    assert np.load(tmp_path / "x.npz")["images"].shape == (2, 3, 28, 28)  # the size of the preset
+    assert arrays(tmp_path / "x.npz")["images"].shape == (2, 3, 28, 28)  # the size of the preset
     line = refused("sample", tmp_path / "run", "--concept", "lihgt", "--out", tmp_path / "y.npz")
     assert "did you mean 'light'" in line
 
