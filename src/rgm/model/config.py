@@ -156,12 +156,13 @@ def three_level(image: Shape = (1, 28, 28), classes: int = 10) -> ModelConfig:
 def colour32(image: Shape = (3, 32, 32), classes: int = 10) -> ModelConfig:
     """Return a grid of 8 × 8 cells with 512 codes for 32 × 32 pixels, and a concept; a prior with guidance.
 
-    Guidance is stronger for images in colour, whose classes are harder to tell.
+    Embeddings start as patches. Guidance is stronger for images in colour, whose classes are harder to tell.
     """
+    patch = VectorQuantised(dimension=16 * image[0])
     z1 = LevelConfig(
         grid=_quarter(image),
         states=512,
-        recognition=ConvRecognition(widths=(48, 96), residual=1, estimator=VectorQuantised()),
+        recognition=ConvRecognition(widths=(48, 96), residual=1, patches=True, estimator=patch),
         prior=OrderedPrior(width=128, layers=4, raster=0.9, guidance=3.0 if image[0] == 3 else 1.0),
     )
     recognition = PooledRecognition(width=128, convolutions=4, halvings=2, estimator=Gumbel())

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from pydantic import Discriminator, Field
@@ -14,6 +15,7 @@ from rgm.distributions.noise import Source
 from rgm.errors import RGMError
 from rgm.model.bounds import Layers, Size
 from rgm.model.estimator import CodebookHead, Estimator, LogitsHead, VectorQuantised
+from rgm.runtime.device import shapes_alone
 
 Shape = tuple[Size, Size, Size]
 """Channels (or states), height and width of a field."""
@@ -23,12 +25,17 @@ Below = Float[Tensor, "batch below height_below width_below"]
 
 @dataclass(frozen=True, kw_only=True)
 class ConvRecognition:
-    """Strided 4 × 4 convolutions, one per halving of the grid, `refine` 3 × 3 convolutions, and `residual` blocks."""
+    """Strided 4 × 4 convolutions, one per halving of the grid, `refine` 3 × 3 convolutions, and `residual` blocks.
+
+    `patches`: the embedding of a cell starts as the pixels of its own patch, e = 2 (x − ½), and what the convolutions
+    find is added to it. The nearest entry of a codebook is then at first the one with the least squared error.
+    """
 
     kind: Literal["conv"] = "conv"
     widths: Annotated[tuple[Size, ...], Field(min_length=1, max_length=16)]
     refine: Layers = 0
     residual: Layers = 0
+    patches: bool = False
     estimator: Estimator
 
 
@@ -83,7 +90,9 @@ class Recognition(nn.Module):
         match config:
             case ConvRecognition():
                 self.features = _convolutions(config, below, above)
-                project = nn.Conv2d(config.widths[-1], outputs, 1)
+                project = (
+                    _of_patches(config, below, outputs) if config.patches else nn.Conv2d(config.widths[-1], outputs, 1)
+                )
             case DenseRecognition():
                 size = below[0] * below[1] * below[2]
                 self.features = nn.Sequential(nn.Flatten(), nn.Linear(size, config.width), nn.ReLU())
@@ -154,11 +163,30 @@ def _convolutions(config: ConvRecognition, below: Shape, above: Shape) -> nn.Seq
             f"and needs as many widths, but has {len(config.widths)}"
         )
     last = config.widths[-1]
-    return nn.Sequential(
+    layers = nn.Sequential(
         *convolutions(below[0], config.widths, 4, stride=2),
         *convolutions(last, [last] * config.refine, 3),
         *residual_blocks(last, config.residual),
     )
+    return nn.Sequential(WithPatches(layers, 2**needed)) if config.patches else layers
+
+
+def _of_patches(config: ConvRecognition, below: Shape, outputs: int) -> nn.Conv2d:
+    """Return the map from features and patches to embeddings, which starts as 2 (x − ½) of the patches."""
+    pixels = below[0] * 4 ** len(config.widths)
+    if outputs != pixels:
+        raise RGMError(
+            f"embeddings that start as patches have as many dimensions as a patch has values, {pixels}, but the "
+            f"estimator has {outputs}"
+        )
+    width = config.widths[-1]
+    project = nn.Conv2d(width + pixels, outputs, 1)
+    assert project.bias is not None
+    if not shapes_alone():
+        with torch.no_grad():
+            project.weight.copy_(2 * torch.eye(outputs, width + pixels).roll(width, 1)[..., None, None])
+            project.bias.fill_(-1.0)
+    return project
 
 
 def convolutions(channels: int, widths: Sequence[int], kernel: int, *, stride: int = 1) -> list[nn.Module]:
@@ -187,14 +215,30 @@ class Residual(nn.Module):
         return x + self.inner(x)
 
 
+class WithPatches(nn.Module):
+    """The outputs of layers, and beside them the pixels of each cell's own patch, `side` × `side`."""
+
+    def __init__(self, inner: nn.Sequential, side: int) -> None:
+        super().__init__()
+        self.inner = inner
+        self.side = side
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the features with the patches appended to their channels."""
+        return torch.cat([self.inner(x), F.pixel_unshuffle(x, self.side)], dim=1)
+
+
 def residual_blocks(channels: int, count: int) -> list[nn.Module]:
     """Return `count` residual blocks and a final ReLU, or nothing."""
     return [*(Residual(channels) for _ in range(count)), nn.ReLU()] if count else []
 
 
 def flattened(layers: Iterable[nn.Module]) -> list[nn.Module]:
-    """Return layers with each residual block replaced by its inner layers, which have the same receptive field."""
-    return [part for layer in layers for part in (layer.inner if isinstance(layer, Residual) else (layer,))]
+    """Return layers with those beside a shorter path in its place, whose receptive field is theirs."""
+    found: list[nn.Module] = []
+    for layer in layers:
+        found += flattened(layer.inner) if isinstance(layer, Residual | WithPatches) else [layer]
+    return found
 
 
 def _pooled(config: PooledRecognition, below: Shape) -> nn.Sequential:

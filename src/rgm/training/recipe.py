@@ -257,15 +257,16 @@ def colour() -> Recipe:
     """Return the recipe for natural images: codes and concept together, then the prior.
 
     Images are shifted, and mirrored where they are in colour. The error weighs more than in `standard`, since more of
-    an image is its detail, and the concept more, since it is harder to tell.
+    an image is its detail; the codebook's loss too, which keeps embeddings near their codes, and the concept's less,
+    which would draw them away. One of every 32 codes may be relocated every 20 steps.
     """
     codes = replace(
-        codes_stage(reconstruction=40.0, concept=1.0, locality=3.0),
+        codes_stage(reconstruction=40.0, concept=0.1, locality=3.0, codebook=10.0),
         epochs=4.3,
         shift=2,
         mirrored=True,
         muon=0.02,
-        relocation=Relocation(),
+        relocation=Relocation(every=20),
     )
     return Recipe(stages=(codes, replace(PRIOR, epochs=2.7, mirrored=True)))
 

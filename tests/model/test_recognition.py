@@ -1,0 +1,59 @@
+"""Recognition: embeddings that start as patches."""
+
+import pytest
+import torch
+
+from rgm.errors import RGMError
+from rgm.model.estimator import CodebookHead, VectorQuantised
+from rgm.model.recognition import ConvRecognition, Recognition
+
+
+def _recognition(dimension: int = 48) -> Recognition:
+    torch.manual_seed(0)
+    estimator = VectorQuantised(dimension=dimension)
+    config = ConvRecognition(widths=(4, 6), residual=1, patches=True, estimator=estimator)
+    return Recognition(config, (3, 8, 12), (5, 2, 3))
+
+
+def test_embeddings_start_as_the_pixels_of_each_patch() -> None:
+    recognition = _recognition()
+    assert isinstance(recognition.head, CodebookHead)
+    images = torch.rand(2, 3, 8, 12)
+    embeddings = recognition.head.project(recognition.features(images))
+    patch = images[1, :, 4:8, 8:12]
+    torch.testing.assert_close(embeddings[1, :, 1, 2], 2 * (patch.flatten() - 0.5))
+
+
+def test_the_nearest_entry_is_at_first_that_of_the_least_squared_error() -> None:
+    recognition = _recognition()
+    assert isinstance(recognition.head, CodebookHead)
+    images, patches = torch.rand(4, 3, 8, 12), torch.rand(5, 3, 4, 4)
+    with torch.no_grad():
+        recognition.head.codebook.copy_(2 * (patches.flatten(1) - 0.5))
+    cells = images.unflatten(2, (2, 4)).unflatten(4, (3, 4)).permute(0, 2, 4, 1, 3, 5)[:, :, :, None]
+    error = (cells - patches).square().flatten(4).sum(dim=4)
+    assert torch.equal(recognition.field(images).logits.argmax(dim=1), error.argmin(dim=3))
+
+
+def test_the_features_come_to_matter() -> None:
+    recognition = _recognition()
+    assert isinstance(recognition.head, CodebookHead)
+    recognition.head.project(recognition.features(torch.rand(2, 3, 8, 12))).square().sum().backward()
+    gradient = recognition.head.project.weight.grad
+    assert gradient is not None
+    assert bool((gradient[:, :6] != 0).any())
+
+
+def test_a_code_depends_on_the_pixels_that_the_convolutions_reach() -> None:
+    recognition = _recognition()
+    images = torch.rand(1, 3, 8, 12, requires_grad=True)
+    gradient = torch.autograd.grad(recognition.features(images)[0, :, 0, 0].sum(), images)[0]
+    for pixel in gradient[0].abs().sum(dim=0).nonzero().tolist():
+        marked = torch.zeros(1, 8, 12, dtype=torch.bool)
+        marked[0, *pixel] = True
+        assert bool(recognition.unsure(marked)[0, 0, 0])
+
+
+def test_another_number_of_dimensions_than_of_pixels_is_refused() -> None:
+    with pytest.raises(RGMError, match="as many dimensions as a patch has values, 48, but the estimator has 16"):
+        _recognition(16)
