@@ -6,6 +6,7 @@ import shutil
 import signal
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,8 @@ from filelock import FileLock  # noqa: E402
 from rgm.data.images import ImageSet  # noqa: E402
 from rgm.data.load import load_data  # noqa: E402
 from rgm.evaluation.judge import Judge, judge_of  # noqa: E402
+from rgm.evaluation.measurements import SampleSizes, measure  # noqa: E402
+from rgm.export.onnx import export  # noqa: E402
 from rgm.loading import load_checkpoint, save_model  # noqa: E402
 from rgm.model.spatial import SpatialRGM  # noqa: E402
 from rgm.storage.checkpoint import FILE, Origin  # noqa: E402
@@ -136,6 +139,32 @@ def learned(once: Callable[..., Path], digits: ImageSet) -> SpatialRGM:
     found = load_checkpoint(once("learned", make)).model
     assert isinstance(found, SpatialRGM)
     return found
+
+
+@pytest.fixture(scope="session")
+def exported(once: Callable[..., Path]) -> Callable[[str], tuple[SpatialRGM, Path]]:
+    """Return what gives a model, the packaged weights or an untrained preset, and a folder with its ONNX graphs."""
+
+    def found(name: str) -> tuple[SpatialRGM, Path]:
+        torch.manual_seed(0)
+        packaged = name == "pretrained"
+        model = SpatialRGM.from_pretrained("mnist") if packaged else SpatialRGM.from_preset(name).eval()
+        return model, once(f"graphs-{name}", lambda folder: export(model, folder))
+
+    return found
+
+
+@pytest.fixture
+def few_images_for_needed_codes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Needed codes are counted on a few images: after a short training, they take longer than all the rest."""
+    monkeypatch.setattr("rgm.training.summary.NEEDED_IMAGES", 20)
+
+
+@pytest.fixture
+def measured_briefly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few samples and changes are measured: for what surrounds the numbers, in this process."""
+    few = SampleSizes(samples=100, cells=4, concepts=32)
+    monkeypatch.setattr("rgm.pipeline.measure", partial(measure, sizes=few))
 
 
 @pytest.fixture(scope="session")

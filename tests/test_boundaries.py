@@ -115,6 +115,7 @@ def test_an_export_replaces_no_readme_of_the_users_own(tmp_path: Path) -> None:
     assert (tmp_path / "README.md").read_text() == "mine"
 
 
+@pytest.mark.usefixtures("few_images_for_needed_codes")
 def test_a_refused_resume_names_the_option(tmp_path: Path) -> None:
     first = RunConfig(data="digits", preset="seed", epochs=0.1, device="cpu")
     plan_run(first).carry_out(tmp_path)
@@ -135,6 +136,7 @@ def test_seeds_of_numpy_and_seeds_out_of_range() -> None:
             call()
 
 
+@pytest.mark.usefixtures("few_images_for_needed_codes")
 def test_an_earlier_run_is_kept_aside_unless_it_is_to_be_replaced(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -22,8 +22,8 @@ from rgm.model.spatial import SpatialRGM
 from rgm.training.loop import NeuralTrainer
 from rgm.training.recipe import recipe
 data = load_data("digits", "train")
-few = replace(data, images=data.images[:64], labels=data.labels[:64])
-plan = recipe("seed").adjusted(epochs=200.0, batch_size=32)
+few = replace(data, images=data.images[:32], labels=data.labels[:32])
+plan = recipe("seed").adjusted(epochs=200.0, batch_size=16)
 training = NeuralTrainer(SpatialRGM(), few, few, plan, seed=0)
 training.run(lambda _: None, lambda t, _: t.position.epoch % 10 or seen.append(resident()))
 print(json.dumps(seen))

@@ -9,10 +9,10 @@ import pytest
 
 FOLDER = Path(__file__).parents[1] / "examples"
 RUNS = {
-    "1_show_me": (["--data", "digits", "--epochs", "4", "--out", "out"], "open out/report.html", "out/report.html"),
+    "1_show_me": (["--data", "digits", "--epochs", "1", "--out", "out"], "open out/report.html", "out/report.html"),
     "3_touch_it": (["--out", "touched.png"], "one cell of 49: pixels", "touched.png"),
     "4_use_my_images": (["--epochs", "1", "--out", "out"], "images of cross, disc, square", "out/sheet.png"),
-    "5_build_on_it": (["--epochs", "10"], "its own concept is right on", ""),
+    "5_build_on_it": (["--epochs", "2"], "its own concept is right on", ""),
     "6_pymdp": (["--images", "32", "--out", "tree.npz"], "differ from the model's by at most", "tree.npz"),
     "7_films": (["--out", "out"], "20 of 20 notes continued", "out/filled.gif"),
     "8_chorales": ([], "events held out: 0.277 nats an event", ""),

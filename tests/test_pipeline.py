@@ -13,8 +13,9 @@ from rgm.training.run import plan_run
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("measured_briefly")
 def test_a_run_without_labels_ends_with_a_report(tmp_path: Path) -> None:
-    finished = run(RunConfig(data="digits", labels=0, epochs=1.0), tmp_path, controls=False)
+    finished = run(RunConfig(data="digits", labels=0, epochs=0.2), tmp_path, controls=False)
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert metrics["labels"] == 0
     assert metrics["test"]["concept_accuracy"] == finished.measures["concept_accuracy"]
@@ -31,12 +32,13 @@ def test_a_training_with_few_labels_says_how_many(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("measured_briefly")
 def test_a_folder_without_classes_gives_clusters(tmp_path: Path) -> None:
     digits = load_data("digits", "train")
     (tmp_path / "images").mkdir()
     for number, image in enumerate(digits.images[:120]):
         Image.fromarray(image[0].numpy()).save(tmp_path / "images" / f"{number}.png")
-    finished = run(RunConfig(data=str(tmp_path / "images"), epochs=1.0), tmp_path / "run")
+    finished = run(RunConfig(data=str(tmp_path / "images"), epochs=0.2), tmp_path / "run")
     assert load_checkpoint(tmp_path / "run").origin.classes == tuple(f"cluster {k}" for k in range(10))
     assert "concept_accuracy" not in finished.measures
     assert "none: the concepts are clusters" in finished.report.read_text()

@@ -42,6 +42,7 @@ def test_they_sample_what_is_asked_for_and_the_same_for_the_same_seed() -> None:
     assert torch.equal(first, second)
 
 
+@pytest.mark.slow
 @pytest.mark.mnist
 def test_they_hold_what_is_claimed_of_them_on_the_first_test_images() -> None:
     """On a fifth of the test images: far enough from the claims to hold for chance's sake, near enough to notice."""
@@ -61,7 +62,7 @@ def test_they_hold_what_is_claimed_of_them_on_the_first_test_images() -> None:
     assert accuracy(judge.predict(samples).probabilities, concepts) > 0.96
     rates = [float(code_rate_bits(model, split, count=1000).mean()) for split in (test, train)]
     assert rates[0] < 1.06 * rates[1]
-    cells = locality(model, test, judge, count=16)
+    cells = locality(model, test, judge, count=16, concepts=16)
     assert cells.measures()["own_patch_share"] > 0.5
     assert cells.measures()["patch_plus_2_share"] == pytest.approx(1)
 

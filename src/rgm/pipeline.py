@@ -101,12 +101,13 @@ def _examined(
     model, seed = trained.model, config.seed
     measures = dict(trained.test)
     metrics = json.loads((out / "metrics.json").read_text())
+    drawn: list[Path] = []
 
     def keep(result: Result) -> None:
         """Write what was measured."""
         measures.update(result.measures())
         write_json(out / "metrics.json", metrics | {"test": measures})
-        write_figures(result, out / "figures")
+        drawn.extend(write_figures(result, out / "figures"))
 
     judge = None if train.labels is None else _judge(train, given, out, seed, watch)
     test = replace(test, classes=trained.origin.classes)
@@ -118,7 +119,7 @@ def _examined(
         decided.append(claim)
         write_evidence(decided, trained.origin.data, out)
         if claim.claim == "abstraction" and not claim.undecided:
-            write_figures(measured.levels, out / "figures")
+            drawn.extend(write_figures(measured.levels, out / "figures"))
     keep(measured.locality)
     say("samples and completions")
     instances = measured.instantiation(_attempted(lambda: measured.quality) if measured.real else None)
@@ -159,6 +160,7 @@ def _examined(
         locality=measured.locality,
         judge_accuracy=measured.split.judge_accuracy,
         exactness=exact,
+        drawn={path.stem: path.read_bytes() for path in drawn if path.suffix == ".png"},
     )
     page = write_report(out / "report.html", report)
     return Finished(data=trained.origin.data, measures=measures, claims=decided, report=page)

@@ -45,7 +45,9 @@ class Said:
 
 def inside(*arguments: object, **environment: str) -> Said:
     """Run a command in this process: starting Python anew takes longer than most of them."""
-    terminated, out, errors = signal.getsignal(signal.SIGTERM), io.StringIO(), io.StringIO()
+    encoding = environment.get("PYTHONIOENCODING", "utf-8")
+    out, errors = (io.TextIOWrapper(io.BytesIO(), encoding=encoding, write_through=True) for _ in range(2))
+    terminated = signal.getsignal(signal.SIGTERM)
     logged = logging.StreamHandler(errors)
     logging.getLogger("rgm").addHandler(logged)
     try:
@@ -62,7 +64,7 @@ def inside(*arguments: object, **environment: str) -> Said:
         signal.signal(signal.SIGTERM, terminated)
     code = ended.value.code or 0
     assert isinstance(code, int)
-    return Said(code, out.getvalue(), errors.getvalue())
+    return Said(code, *(stream.buffer.getvalue().decode(encoding) for stream in (out, errors)))
 
 
 def done(*arguments: object, **environment: str) -> str:

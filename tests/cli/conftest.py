@@ -13,7 +13,7 @@ def run(once: Callable[..., Path]) -> Path:
 
     def make(folder: Path) -> None:
         out = folder / "first"
-        result = outside("run", "--data", "digits", "--epochs", 3, "--no-controls", "--out", out)
+        result = outside("run", "--data", "digits", "--epochs", 2, "--no-controls", "--out", out)
         assert f"Report: {out / 'report.html'}" in result.stdout
 
     return once("run", make) / "first"

@@ -181,7 +181,11 @@ def test_doctor_says_where_things_are() -> None:
     assert extras == set(re.findall(r"extra (\w+)", said))
 
 
-def test_what_a_stream_cannot_encode_is_replaced() -> None:
-    for encoding in ("ascii", "cp949", "cp1252"):
-        for command in (("train", "--help"), ("export", "--help"), ("info", "mnist")):
-            outside(*command, PYTHONIOENCODING=encoding)
+@pytest.mark.parametrize("encoding", ["ascii", "cp949", "cp1252"])
+def test_what_a_stream_cannot_encode_is_replaced(encoding: str) -> None:
+    for command in (("train", "--help"), ("export", "--help"), ("info", "mnist")):
+        assert done(*command, PYTHONIOENCODING=encoding)
+
+
+def test_what_the_terminal_cannot_encode_is_replaced() -> None:
+    assert "7 ? 7 grid" in " ".join(outside("train", "--help", PYTHONIOENCODING="ascii").stdout.split())

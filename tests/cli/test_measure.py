@@ -24,6 +24,7 @@ def test_evaluate(run: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("measured_briefly")
 def test_claims_are_put_to_a_model_and_written(run: Path, tmp_path: Path) -> None:
     text = done("evaluate", run, "--claims", "--samples", 1, "--out", tmp_path)
     found = json.loads((tmp_path / "evidence.json").read_text())
@@ -35,6 +36,7 @@ def test_claims_are_put_to_a_model_and_written(run: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("measured_briefly")
 def test_models_are_compared_side_by_side(run: Path, tmp_path: Path) -> None:
     packed = tmp_path / "packed.safetensors"
     done("pack", run, "--out", packed)

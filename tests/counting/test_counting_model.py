@@ -366,20 +366,18 @@ def test_decoding_every_code_matches_plain_decoding(model: CountingRGM) -> None:
     for row in range(rows):
         for column in range(columns):
             quick = torch.cat(list(model.decode_each_code(z1, row, column)))
-            plain = torch.cat(list(RGM.decode_each_code(model, z1, row, column)))
+            plain = torch.cat(list(RGM._decode_each_code(model, z1, row, column)))
             torch.testing.assert_close(quick, plain, rtol=0, atol=0)
 
 
 def test_decoding_every_code_in_colour() -> None:
     model = toy("flat", channels=3, side=4)
     z1 = codes(model, 70)
-    quick, plain = (torch.cat(list(way(z1, 1, 0))) for way in (model.decode_each_code, _plainly(model)))
+    quick, plain = (
+        torch.cat(list(found)) for found in (model.decode_each_code(z1, 1, 0), RGM._decode_each_code(model, z1, 1, 0))
+    )
     assert quick.shape == (70, 3, 3, 4, 4)
     assert torch.equal(quick, plain)
-
-
-def _plainly(model: CountingRGM) -> Callable:
-    return lambda z1, row, column: RGM.decode_each_code(model, z1, row, column)
 
 
 def test_a_field_holds_every_change(model: CountingRGM) -> None:

@@ -233,7 +233,7 @@ def test_twenty_gigabytes_are_trained_on_in_little_memory(tmp_path: Path) -> Non
         done = subprocess.run([*command, *more], check=True, capture_output=True, text=True, timeout=280)
         return int(done.stderr.split()[-1])
 
-    others = {"validation": 64, "test": 64}
+    others = {"validation": 10, "test": 10}
     large = 20 * 10**9 // (3 * 64 * 64)
     sparse(tmp_path / "small", {"train": 1_000, **others})
     sparse(tmp_path / "large", {"train": large, **others})

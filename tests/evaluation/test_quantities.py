@@ -1,9 +1,11 @@
 """The one table of measures: everything that is measured is in it, in the unit that it is measured in."""
 
 import pytest
+import torch
 
 from rgm.claims.threshold import DIGITS, MNIST
 from rgm.data.images import ImageSet
+from rgm.evaluation.controls import few_of
 from rgm.evaluation.judge import Judge
 from rgm.evaluation.measurements import SampleSizes, measure
 from rgm.evaluation.quantities import QUANTITIES, interval_of, name_of, percent, quantity, value_of
@@ -12,8 +14,10 @@ from rgm.model.spatial import SpatialRGM
 
 
 @pytest.fixture(scope="module")
-def findings(shipped: SpatialRGM, digits: ImageSet, test_digits: ImageSet, digits_judge: Judge) -> Findings:
-    found = measure(shipped, digits, test_digits, digits_judge, sizes=SampleSizes(samples=80, cells=2, concepts=4))
+def findings(digits: ImageSet, test_digits: ImageSet, digits_judge: Judge) -> Findings:
+    torch.manual_seed(0)
+    model, few = SpatialRGM.from_preset("quick").eval(), few_of(test_digits, 150, seed=0)
+    found = measure(model, digits, few, digits_judge, sizes=SampleSizes(samples=80, cells=2, concepts=4))
     return found.abstraction.findings() | found.levels.findings() | found.quality.findings() | found.locality.findings()
 
 

@@ -1,6 +1,7 @@
 """A real browser on the page, with each of its two engines: over HTTP, and ONNX in the browser.
 
-Every run compares the two engines; the other tests with the ONNX engine are slow.
+Every call of the two engines is compared; the page itself is tested with the first, and in a few sessions with the
+second.
 """
 
 import functools
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -51,10 +53,10 @@ def measured() -> dict[str, dict[str, float]]:
 
 
 @pytest.fixture(scope="module")
-def explorer(digits: ImageSet) -> Explorer:
+def explorer(shipped: SpatialRGM, digits: ImageSet) -> Explorer:
     """The packaged weights, with a few similar images."""
     some = replace(digits, images=digits.images[:20], labels=None)
-    return Explorer(SpatialRGM.from_pretrained("mnist"), tuple("0123456789"), "a model", some, measured())
+    return Explorer(shipped, tuple("0123456789"), "a model", some, measured())
 
 
 @pytest.fixture(scope="module")
@@ -102,13 +104,18 @@ class Exported:
         self.server.server_close()
 
 
-def exported(explorer: Explorer, folder: Path) -> Path:
+def write(explorer: Explorer, folder: Path, graphs: Path) -> None:
+    """Export the page with a model's graphs that are there already."""
     try:
         find_runtime(None)
     except RGMError:
         without("the npm package onnxruntime-web")
-    write_page(explorer, folder)
-    return folder
+
+    def copied(_: SpatialRGM, to: Path) -> list[Path]:
+        return [Path(shutil.copy(path, to)) for path in graphs.glob("*.onnx")]
+
+    with patch("rgm.explorer.static.export", copied):
+        write_page(explorer, folder)
 
 
 @pytest.fixture(scope="module")
@@ -133,8 +140,11 @@ def http_address(explorer: Explorer) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def onnx_address(explorer: Explorer, once: Callable[..., Path]) -> Iterator[str]:
-    running = Exported(once("exported", lambda folder: exported(explorer, folder)))
+def onnx_address(
+    explorer: Explorer, once: Callable[..., Path], exported: Callable[[str], tuple[SpatialRGM, Path]]
+) -> Iterator[str]:
+    graphs = exported("pretrained")[1]
+    running = Exported(once("page", lambda folder: write(explorer, folder, graphs)))
     yield running.address
     running.stop()
 
@@ -143,18 +153,24 @@ ENGINES = ["http_address", pytest.param("onnx_address", marks=pytest.mark.slow)]
 
 
 @pytest.fixture(scope="module", params=ENGINES)
-def address(request: pytest.FixtureRequest) -> str:
+def either_address(request: pytest.FixtureRequest) -> str:
     found: str = request.getfixturevalue(request.param)
     return found
 
 
 @pytest.fixture(scope="module", params=ENGINES)
-def deep_address(request: pytest.FixtureRequest, deep: Explorer, once: Callable[..., Path]) -> Iterator[str]:
-    running = (
-        Served(deep)
-        if request.param == "http_address"
-        else Exported(once("deep", lambda folder: exported(deep, folder)))
-    )
+def deep_address(
+    request: pytest.FixtureRequest,
+    deep: Explorer,
+    once: Callable[..., Path],
+    exported: Callable[[str], tuple[SpatialRGM, Path]],
+) -> Iterator[str]:
+    running: Served | Exported
+    if request.param == "http_address":
+        running = Served(deep)
+    else:
+        graphs = exported("three-level")[1]
+        running = Exported(once("deep", lambda folder: write(deep, folder, graphs)))
     yield running.address
     running.stop()
 

@@ -60,7 +60,7 @@ class User:
         end = time.monotonic() + 20
         while not seen():
             assert time.monotonic() < end, "timeout"
-            self.page.wait_for_timeout(20)
+            self.page.wait_for_timeout(50)
 
     def changing(self, act: Callable[[], None]) -> None:
         """Perform an action and wait until the codes differ."""
@@ -92,8 +92,13 @@ class User:
 
 
 @pytest.fixture
-def user(page: Page, address: str) -> User:
-    return User(page).open(address)
+def user(page: Page, http_address: str) -> User:
+    return User(page).open(http_address)
+
+
+@pytest.fixture
+def user_of_either(page: Page, either_address: str) -> User:
+    return User(page).open(either_address)
 
 
 def test_a_drawing_is_encoded_while_it_is_drawn(user: User) -> None:
@@ -150,7 +155,8 @@ def test_a_click_on_a_concept_samples_it(user: User) -> None:
     user.wait(lambda: user.concept() == 8)
 
 
-def test_a_selection_is_resampled_and_the_rest_stays(user: User) -> None:
+def test_a_selection_is_resampled_and_the_rest_stays(user_of_either: User) -> None:
+    user = user_of_either
     before = user.codes()
     user.cell(3, 3).click()
     user.cell(3, 4).click(modifiers=["Shift"])
@@ -183,7 +189,8 @@ def test_undo_and_redo(user: User) -> None:
     expect(user.page.locator("#undo")).to_be_disabled()
 
 
-def test_a_link_restores_the_state(user: User) -> None:
+def test_a_link_restores_the_state(user_of_either: User) -> None:
+    user = user_of_either
     user.cell(1, 3).click()
     user.choose_code(2)
     user.page.locator("#sample-concept").select_option("5")
@@ -211,8 +218,8 @@ def test_a_link_restores_the_state(user: User) -> None:
         "z1=" + "9." * 60,
     ],
 )
-def test_a_link_of_another_model_is_reported_and_ignored(page: Page, address: str, link: str) -> None:
-    User(page).open(f"{address}#{link}")
+def test_a_link_of_another_model_is_reported_and_ignored(page: Page, http_address: str, link: str) -> None:
+    User(page).open(f"{http_address}#{link}")
     expect(page.locator("#status")).to_have_text(
         "The link is not valid for this model. The page shows its initial state instead."
     )
@@ -259,7 +266,9 @@ def test_the_page_can_be_used_with_the_keyboard(user: User) -> None:
     assert user.codes()[1, 2] == int(code or -1)
 
 
-def test_saved_files_can_be_read(user: User, explorer: Explorer, tmp_path: Path) -> None:
+def test_saved_files_can_be_read(user_of_either: User, explorer: Explorer, tmp_path: Path) -> None:
+    user = user_of_either
+
     def saved(name: str) -> bytes:
         with user.page.expect_download() as download:
             user.page.locator(f"#save-{name}").click()
@@ -378,7 +387,7 @@ def test_samples_of_the_onnx_engine_are_decoded_as_by_the_server(
 
 
 def test_the_exported_page_can_be_used(page: Page, onnx_address: str) -> None:
-    """A short session; the whole suite runs the other tests on it as well."""
+    """A short session; with those of both engines, the whole suite has each of the engine's calls made by the page."""
     user = User(page).open(onnx_address)
     page.locator("#clear").click()
     user.changing(lambda: user.stroke((0.5, 0.15), (0.5, 0.85)))

@@ -1,5 +1,6 @@
 """The graphs match PyTorch, for every model and number of images."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 import torch
 
 from rgm.data.images import ImageSet, to_unit
-from rgm.export.onnx import export, graphs, past_shape
+from rgm.export.onnx import graphs, past_shape, prior_graph
 from rgm.model.config import preset
 from rgm.model.spatial import SpatialRGM
 from rgm.model.transformer import TransformerPrior
@@ -32,31 +33,15 @@ def bounded(*, guided: bool = False) -> SpatialRGM:
     return SpatialRGM.from_config(replace(config, levels=(replace(config.levels[0], prior=prior), config.levels[1])))
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The graphs of the notebook's network, and its weights."""
-    torch.manual_seed(0)
-    model, out = SpatialRGM().eval(), tmp_path_factory.mktemp("graphs")
-    torch.save(model.state_dict(), out / "weights")
-    assert set(export(model, out)) == set(out.glob("*.onnx"))
-    return out
-
-
-@pytest.fixture(scope="module", params=["seed", "pretrained", "three-level", "bounded", "guided"])
-def pair(request: pytest.FixtureRequest, folder: Path) -> tuple[SpatialRGM, Runs]:
-    torch.manual_seed(0)
-    if request.param == "seed":
-        model = SpatialRGM().eval()
-        model.load_state_dict(torch.load(folder / "weights"))
-        found = {path.stem: path.read_bytes() for path in folder.glob("*.onnx")}
-    elif request.param == "pretrained":
-        model = SpatialRGM.from_pretrained("mnist")
+@pytest.fixture(scope="module", params=["seed", "pretrained", "three-level", "bounded"])
+def pair(request: pytest.FixtureRequest, exported: Callable[..., tuple[SpatialRGM, Path]]) -> tuple[SpatialRGM, Runs]:
+    if request.param == "bounded":
+        torch.manual_seed(0)
+        model = bounded().eval()
         found = dict(graphs(model))
     else:
-        guided = request.param == "guided"
-        own = guided or request.param == "bounded"
-        model = bounded(guided=guided) if own else SpatialRGM.from_preset(request.param)
-        found = dict(graphs(model.eval()))
+        model, folder = exported(request.param)
+        found = {path.stem: path.read_bytes() for path in folder.glob("*.onnx")}
     return model, Runs({name: onnxruntime.InferenceSession(graph) for name, graph in found.items()})
 
 
@@ -77,9 +62,18 @@ def test_graphs_encode_and_decode_like_the_model(pair: tuple[SpatialRGM, Runs], 
     torch.testing.assert_close(image, inferred.reconstruction, **SAME)
 
 
-@torch.no_grad()
 def test_priors_are_the_models_however_the_cells_are_dealt_out(pair: tuple[SpatialRGM, Runs]) -> None:
-    model, run = pair
+    priors_agree(*pair)
+
+
+def test_a_guided_prior_is_the_models() -> None:
+    torch.manual_seed(0)
+    model = bounded(guided=True).eval()
+    priors_agree(model, Runs({"prior-1": onnxruntime.InferenceSession(prior_graph(model, 1))}))
+
+
+@torch.no_grad()
+def priors_agree(model: SpatialRGM, run: Runs) -> None:
     drawn = model.sample(torch.tensor([3, 7]), generator=torch.Generator().manual_seed(0))
     codes = [*drawn.codes, drawn.concept[:, None, None]]
     for level in range(1, model.depth):
@@ -103,8 +97,8 @@ def test_priors_are_the_models_however_the_cells_are_dealt_out(pair: tuple[Spati
         torch.testing.assert_close(torch.cat(found, dim=1), expected, **SAME)
 
 
-def test_a_model_becomes_a_folder_of_graphs(folder: Path) -> None:
-    assert SpatialRGM().config == SpatialRGM.from_preset("seed").config
+def test_a_model_becomes_a_folder_of_graphs(exported: Callable[..., tuple[SpatialRGM, Path]]) -> None:
+    _, folder = exported("seed")
     paths = sorted(folder.glob("*.onnx"))
     assert [path.name for path in paths] == [
         *("decoder.onnx", "prior-1.onnx", "recognition-1.onnx", "recognition-2.onnx")

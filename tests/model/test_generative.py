@@ -1,23 +1,30 @@
+import pytest
 import torch
 
 from rgm.model.config import preset
 from rgm.model.generative import RGM
 from rgm.model.spatial import SpatialRGM
+from rgm.presets import NETWORKS
 
 
+@pytest.mark.parametrize("name", NETWORKS)
 @torch.no_grad()
-def test_decoding_a_cell_from_its_neighbourhood_matches_the_full_image(generator: torch.Generator) -> None:
+def test_decoding_a_cell_from_its_neighbourhood_matches_the_full_image(name: str, generator: torch.Generator) -> None:
     torch.manual_seed(0)
-    model = SpatialRGM(config=preset("three-level", (3, 24, 16), 3)).eval()
-    z1 = torch.randint(16, (70, 6, 4), generator=generator)
-    for cell in [(0, 0), (2, 1), (5, 3)]:
-        plain, fast = list(RGM.decode_each_code(model, z1, *cell)), list(model.decode_each_code(z1, *cell))
-        assert [len(chunk) for chunk in plain] == [len(chunk) for chunk in fast] == [64, 6]
+    model = SpatialRGM(config=preset(name, (3, 24, 16), 3)).eval()
+    height, width = model.config.levels[0].grid
+    z1 = torch.randint(model.latent_dim, (2, height, width), generator=generator)
+    for cell in [(0, 0), (2, 1), (height - 1, width - 1)]:
+        plain, fast = list(RGM._decode_each_code(model, z1, *cell)), list(model.decode_each_code(z1, *cell))
         torch.testing.assert_close(torch.cat(fast), torch.cat(plain))
         field = model.decoder_field(*cell)
-        torch.testing.assert_close(
-            torch.cat(plain)[torch.arange(70), z1[:, *cell]], model.decode(z1)[..., *field.slices]
-        )
+        torch.testing.assert_close(torch.cat(plain)[[0, 1], z1[:, *cell]], model.decode(z1)[..., *field.slices])
+
+
+def test_every_code_is_decoded_a_chunk_of_images_at_a_time() -> None:
+    model = SpatialRGM().eval()
+    z1 = torch.zeros(70, 7, 7, dtype=torch.int64)
+    assert [len(chunk) for chunk in model.decode_each_code(z1, 0, 0)] == [64, 6]
 
 
 @torch.no_grad()

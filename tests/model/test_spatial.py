@@ -204,7 +204,7 @@ def test_work_grows_with_the_pixels() -> None:
             model.free_energy(image, torch.tensor([1]), generator=torch.Generator().manual_seed(0))
         return counter.get_total_flops()
 
-    small, large = operations(256), operations(512)  # both beyond the context of the prior
+    small, large = operations(128), operations(256)  # both beyond the context of the prior
     assert 3.8 < large / small < 4.2
 
 

@@ -15,6 +15,7 @@ from rgm.evaluation.split import infer_split
 from rgm.evaluation.statistics import exactly
 from rgm.model.config import seed, standard
 from rgm.model.spatial import SpatialRGM
+from rgm.report.figures import experiment_figures, png
 
 HOSTILE = ("<script>alert(1)</script>", 'costs $5 or $6, & "more" of it\'s kind', "고양이 고양이")
 
@@ -86,3 +87,10 @@ def results_of(name: str) -> Results:
         locality=locality(model, images, judge, count=2),
         judged=labelled,
     )
+
+
+@functools.cache
+def pictures(results: Results) -> dict[str, bytes]:
+    """Return the figures of some results by file stem, as PNG; cached, since drawing takes seconds."""
+    figures = {stem: figure for result in results.all() for stem, figure in experiment_figures(result).items()}
+    return {stem: png(figure) for stem, figure in figures.items()}

@@ -10,6 +10,7 @@ from typing import Any, SupportsIndex, get_args
 import numpy as np
 import torch
 import torch.nn.functional as F
+from jaxtyping import Int64, UInt8
 from torch import Tensor
 
 from rgm.data import folder, shards
@@ -123,15 +124,21 @@ def _named(known: NamedSet, split: Split, data_dir: Path | None) -> ImageSet:
 
 def _digits(split: Split) -> ImageSet:
     """Return the digits, their 8 × 8 pixels of 0 … 16 scaled to 24 × 24 of 0 … 255 within a margin of 2 pixels."""
+    images, labels = _all_digits()
+    index = stratified(labels, DIGITS_SHARES, seed=0)[get_args(Split).index(split)]
+    source = "the 1,797 digits embedded in scikit-learn"
+    return image_set("digits", split, images[index], labels[index], tuple("0123456789"), source)
+
+
+@lru_cache(maxsize=1)
+def _all_digits() -> tuple[UInt8[Tensor, "n 1 28 28"], Int64[Tensor, " n"]]:
+    """Return the images and labels of all splits, which are read once."""
     from sklearn.datasets import load_digits  # slow to import
 
     bunch = load_digits()
     small, labels = torch.from_numpy(bunch.images).float()[:, None] / 16, torch.from_numpy(bunch.target).long()
     large = F.interpolate(small, size=(24, 24), mode="bicubic", align_corners=False).clamp(0, 1)
-    images = F.pad(large, (2, 2, 2, 2)).mul(255).round().to(torch.uint8)
-    index = stratified(labels, DIGITS_SHARES, seed=0)[get_args(Split).index(split)]
-    source = "the 1,797 digits embedded in scikit-learn"
-    return image_set("digits", split, images[index], labels[index], tuple("0123456789"), source)
+    return F.pad(large, (2, 2, 2, 2)).mul(255).round().to(torch.uint8), labels
 
 
 def _folder(root: Path, split: Split, size: tuple[int, int] | None, channels: int | None, seed: int) -> ImageSet:

@@ -103,15 +103,19 @@ def graphs(model: SpatialRGM) -> Iterator[tuple[str, bytes]]:
         yield f"recognition-{level}", _graph(RecognitionGraph(model, level), inputs, ("codes", "probabilities"))
     yield "decoder", _graph(DecoderGraph(model), {"z1": codes[0]}, ("image",))
     for level in range(1, model.depth):
-        parent = _field(codes[level], model.config.levels[level].states)
-        prior = model.prior(level)
-        if isinstance(prior, TransformerPrior):
-            tokens = {name: torch.zeros(2, 3, dtype=torch.int64) for name in ("code", "here", "following")}
-            past = torch.zeros(past_shape(prior, 2, 4))
-            inputs = {"parent": parent, **tokens, "keys": past, "values": past.clone()}
-            yield (f"prior-{level}", _graph(OrderedGraph(model, level), inputs, ("logits", "keys_out", "values_out")))
-        else:
-            yield f"prior-{level}", _graph(FactorisedGraph(model, level), {"parent": parent}, ("logits",))
+        yield f"prior-{level}", prior_graph(model, level)
+
+
+def prior_graph(model: SpatialRGM, level: int) -> bytes:
+    """Return the graph of p(z_ℓ | z_{ℓ+1})."""
+    above, prior = model.config.levels[level], model.prior(level)
+    parent = _field(torch.zeros(2, *above.grid, dtype=torch.int64, device=model.device), above.states)
+    if not isinstance(prior, TransformerPrior):
+        return _graph(FactorisedGraph(model, level), {"parent": parent}, ("logits",))
+    tokens = {name: torch.zeros(2, 3, dtype=torch.int64) for name in ("code", "here", "following")}
+    past = torch.zeros(past_shape(prior, 2, 4))
+    inputs = {"parent": parent, **tokens, "keys": past, "values": past.clone()}
+    return _graph(OrderedGraph(model, level), inputs, ("logits", "keys_out", "values_out"))
 
 
 def past_shape(prior: TransformerPrior, batch: int, cells: int) -> tuple[int, int, int, int, int]:

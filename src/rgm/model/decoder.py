@@ -89,13 +89,17 @@ class Upscaling(nn.ConvTranspose2d):
         """Return the transposed convolution of `x`; `output_size` is not supported."""
         assert output_size is None
         assert not isinstance(self.padding, str)
-        side, cut = self.stride[0], self.padding[0]
+        cut, shuffled = self.padding[0], self.uncut(x)
+        return shuffled[..., cut : shuffled.shape[-2] - cut, cut : shuffled.shape[-1] - cut]
+
+    def uncut(self, x: Tensor) -> Tensor:
+        """Return the output before the padding is cut off."""
+        side = self.stride[0]
         reach = self.kernel_size[0] // side
         blocks = self.weight.unflatten(3, (reach, side)).unflatten(2, (reach, side)).flip(2, 4)
         weight = blocks.permute(1, 3, 5, 0, 2, 4).flatten(0, 2)
         bias = None if self.bias is None else self.bias.repeat_interleave(side * side)
-        shuffled = F.pixel_shuffle(F.conv2d(x, weight, bias, padding=reach - 1), side)
-        return shuffled[..., cut : shuffled.shape[-2] - cut, cut : shuffled.shape[-1] - cut]
+        return F.pixel_shuffle(F.conv2d(x, weight, bias, padding=reach - 1), side)
 
 
 def _transposed(config: TransposedDecoder, coarse: Shape, fine: Shape) -> nn.Sequential:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from rgm.model.bounds import Positive, Size
 from rgm.model.decoder import DecoderConfig, decoder
+from rgm.model.receptive import Box, outputs_of
 from rgm.model.recognition import Shape
 
 Images = Float[Tensor, "batch channels height width"]
@@ -64,6 +65,10 @@ class Likelihood(nn.Module):
     def mean(self, z1: Z1) -> Images:
         """Return the mean image μ(z_1) of one-hot or relaxed codes."""
         return torch.sigmoid(self.net(z1))
+
+    def mean_of(self, pixels: Box, z1: Z1, cells: Box, grid: tuple[int, int]) -> Images:
+        """Return some pixels of the mean image, from the `cells` of z_1's `grid` that they can depend on alone."""
+        return torch.sigmoid(outputs_of(self.net, z1, cells, pixels, grid))
 
     def log_prob(self, images: Images, z1: Z1) -> Float[Tensor, " batch"]:
         """Return log p(x | z_1) in nats per image."""

@@ -4,8 +4,11 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from torch import nn
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
 
+from rgm.model.decoder import Upscaling
 from rgm.model.recognition import flattened
 
 _POINTWISE = (nn.ReLU, nn.SiLU, nn.GELU, nn.Sigmoid, nn.Identity)
@@ -59,6 +62,52 @@ def reached(layers: Iterable[nn.Module], inputs: Box, size: tuple[int, int]) -> 
 def needed(layers: Iterable[nn.Module], outputs: Box, size: tuple[int, int]) -> Box:
     """Return the inputs, on a grid of `size`, that outputs of a chain of layers can depend on."""
     return _followed(flattened(layers)[::-1], outputs, size, spreads=nn.Conv2d)
+
+
+def outputs_of(
+    layers: Iterable[nn.Module],
+    inputs: Float[Tensor, "n channels tall wide"],
+    given: Box,
+    outputs: Box,
+    grid: tuple[int, int],
+) -> Float[Tensor, "n channels_out tall_out wide_out"]:
+    """Return some outputs of a chain of layers; of a convolution, of stride 1, only what they need is computed.
+
+    `given` is where the inputs lie on their `grid`, at least where they are `needed`.
+    """
+    x, (rows, columns), (top, left), rest = inputs, grid, (given.top, given.left), list(layers)
+    while rest:
+        layer, *rest = rest
+        if not isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+            x = layer(x)
+            continue
+        (tall, wide), (down, across), (step, stride) = layer.kernel_size, map(int, layer.padding), layer.stride
+        if isinstance(layer, nn.ConvTranspose2d):
+            rows, columns = (rows - 1) * step - 2 * down + tall, (columns - 1) * stride - 2 * across + wide
+            found = needed(rest, outputs, (rows, columns))
+            whole = layer.uncut(x) if isinstance(layer, Upscaling) else _uncut(layer, x)
+            x = _part(whole, found, top * step - down, left * stride - across)
+        else:
+            rows, columns = rows + 2 * down - tall + 1, columns + 2 * across - wide + 1
+            found = needed(rest, outputs, (rows, columns))
+            first, last = found.top - down, found.bottom - down + tall - 1
+            start, end = found.left - across, found.right - across + wide - 1
+            # Zeros beyond the grid's border; inputs that the outputs do not depend on are cut off.
+            sides = (left - start, end - left - x.shape[-1], top - first, last - top - x.shape[-2])
+            x = F.conv2d(F.pad(x, sides), layer.weight, layer.bias)
+        top, left = found.top, found.left
+    return _part(x, outputs, top, left)
+
+
+def _part(field: Tensor, box: Box, top: int, left: int) -> Tensor:
+    """Return a rectangle of a field whose corner lies at some row and column."""
+    return field[..., box.top - top : box.bottom - top, box.left - left : box.right - left]
+
+
+def _uncut(layer: nn.ConvTranspose2d, x: Tensor) -> Tensor:
+    """Return a transposed convolution's output before its padding is cut off."""
+    stride = (layer.stride[0], layer.stride[1])
+    return F.conv_transpose2d(x, layer.weight, layer.bias, stride)
 
 
 def _followed(layers: list[nn.Module], box: Box, size: tuple[int, int], *, spreads: type[nn.Module]) -> Box:

@@ -108,16 +108,13 @@ class SpatialRGM(VariationalBound, NotebookNames):
     def _decode_each_code(self, z1: Codes, row: int, column: int) -> Iterator[Tensor]:
         """Decode from the `cells_that_reach` the field alone."""
         field = self.decoder_field(row, column)
-        cells = self.cells_that_reach(field)
-        corner = self.patch(cells.top, cells.left)
-        rows = slice(field.top - corner.top, field.bottom - corner.top)
-        columns = slice(field.left - corner.left, field.right - corner.left)
+        cells, grid = self.cells_that_reach(field), self.config.levels[0].grid
         states = torch.arange(self.latent_dim, device=self.device)
         embedded = self._embed(states[:, None, None], 1)[:, :, 0, 0]
         for chunk in z1[:, *cells.slices].split(CELL_BATCH_SIZE):
             around = self._embed(chunk, 1).repeat_interleave(len(states), dim=0)
             around[:, :, row - cells.top, column - cells.left] = embedded.repeat(len(chunk), 1)
-            parts = [self.likelihood.mean(part)[..., rows, columns] for part in around.split(BATCH_SIZE)]
+            parts = [self.likelihood.mean_of(field, part, cells, grid) for part in around.split(BATCH_SIZE)]
             yield torch.cat(parts).unflatten(0, (len(chunk), len(states)))
 
     def _sample_below(

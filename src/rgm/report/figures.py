@@ -1,6 +1,8 @@
 """The figures of an experiment's result, and a figure as a file."""
 
 import io
+from collections.abc import Callable
+from functools import partial
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -23,35 +25,40 @@ DPI = 200
 
 def experiment_figures(result: object) -> dict[str, Figure]:
     """Return the figures of an experiment's result by file stem."""
+    return {stem: draw() for stem, draw in experiment_drawings(result).items()}
+
+
+def experiment_drawings(result: object) -> dict[str, Callable[[], Figure]]:
+    """Return what draws the figures of an experiment's result, by file stem; raise TypeError for anything else."""
     match result:
         case Abstraction():
             return {
-                "abstraction": abstraction_figure(result),
-                "abstraction-scheme": scheme_figure(result),
-                "abstraction-atlas": atlas_figure(result),
+                "abstraction": partial(abstraction_figure, result),
+                "abstraction-scheme": partial(scheme_figure, result),
+                "abstraction-atlas": partial(atlas_figure, result),
             }
         case Instantiation():
             return {
-                "instantiation": sheet_figure(result),
-                "instantiation-strip": strip_figure(result),
-                "instantiation-completion": completion_figure(result),
+                "instantiation": partial(sheet_figure, result),
+                "instantiation-strip": partial(strip_figure, result),
+                "instantiation-completion": partial(completion_figure, result),
             }
         case Locality():
             return {
-                "locality": change_figure(result),
-                "locality-map": spread_figure(result),
-                "locality-atlas": maps_figure(result),
+                "locality": partial(change_figure, result),
+                "locality-map": partial(spread_figure, result),
+                "locality-atlas": partial(maps_figure, result),
             }
         case Levels():
-            return {"renormalization": levels_figure(result)}
+            return {"renormalization": partial(levels_figure, result)}
         case Exactness():
-            figures = {
-                "exactness": evidence_figure(result),
-                "exactness-surprise": surprise_figure(result.surprise),
-                "exactness-selective": selective_figure(result),
+            figures: dict[str, Callable[[], Figure]] = {
+                "exactness": partial(evidence_figure, result),
+                "exactness-surprise": partial(surprise_figure, result.surprise),
+                "exactness-selective": partial(selective_figure, result),
             }
             if result.completion is not None:
-                figures["exactness-completion"] = quadrants_figure(result.completion)
+                figures["exactness-completion"] = partial(quadrants_figure, result.completion)
             return figures
     raise TypeError(f"there are no figures for a {type(result).__name__}")
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rgm.claims.claim import Claim
-from rgm.report.figures import experiment_figures, png
+from rgm.report.figures import experiment_drawings, png
 from rgm.report.verdicts import evidence_rows, of_the_model, reason_of
 
 if TYPE_CHECKING:
@@ -19,9 +19,9 @@ def figures(result: object, *stems: str) -> None:
     """
     from IPython.display import Image, display
 
-    found = experiment_figures(result)
+    found = experiment_drawings(result)
     for stem in stems or found:
-        display(Image(png(found[stem]), width=760))
+        display(Image(png(found[stem]()), width=760))
 
 
 def shown(figure: "Figure") -> "Image":

@@ -3,7 +3,7 @@
 import base64
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
@@ -19,7 +19,7 @@ from rgm.evaluation.locality import Locality
 from rgm.evaluation.quantities import interval_of, meaning_of, name_of, subscript, value_of
 from rgm.report.canvas import drawable
 from rgm.report.curve import curve_figure
-from rgm.report.figures import experiment_figures, png
+from rgm.report.figures import experiment_drawings, png
 from rgm.report.samples import LONGEST, strip_concept
 from rgm.report.verdicts import controls, evidence_rows, of_the_model, reason_of
 from rgm.report.wording import findings, reference_values, rows
@@ -34,7 +34,8 @@ class Report:
     `data_source` is a line for people, `fallback` whether the data stand in for MNIST, which could not be had;
     `sets` holds (split, images, sha256); `facts` are further rows of how it was run, such as seed, epochs,
     versions and time; `claims` are those about the model and the controls; `judge_accuracy` is the judge's share of
-    real test images right, None without a judge.
+    real test images right, None without a judge; `drawn` holds figures of the results as PNG by file stem, which are
+    not drawn anew.
     """
 
     data_source: str
@@ -52,6 +53,7 @@ class Report:
     locality: Locality
     judge_accuracy: float | None
     exactness: Exactness | None = None
+    drawn: Mapping[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +87,11 @@ def template(name: str) -> Template:
 
 def picture(figure: Figure) -> Picture:
     """Return a figure as the page embeds it."""
-    content = png(figure)
+    return embedded(png(figure))
+
+
+def embedded(content: bytes) -> Picture:
+    """Return a PNG as the page embeds it."""
     width, height = struct.unpack(">II", content[16:24])  # the first chunk of every PNG
     uri = "data:image/png;base64," + base64.b64encode(content).decode()
     return Picture(uri=uri, width=width, height=height, widest=round(0.6 * width))  # a full width fills the column
@@ -108,9 +114,9 @@ def write_report(path: Path, report: Report) -> Path:
     }
     mine = of_the_model(report.claims)
     figures = {
-        stem.replace("-", "_"): picture(figure)
+        stem.replace("-", "_"): embedded(report.drawn[stem] if stem in report.drawn else png(draw()))
         for result in filter(None, (*results, report.levels, report.exactness))
-        for stem, figure in experiment_figures(result).items()
+        for stem, draw in experiment_drawings(result).items()
     }
     concepts = len(report.instantiation.sheet)
     full = list(report.instantiation.classes) or [str(index) for index in range(concepts)]
