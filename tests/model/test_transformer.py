@@ -10,6 +10,7 @@ from torch.utils._pytree import tree_leaves
 
 from rgm.distributions.categorical import one_hot
 from rgm.errors import RGMError
+from rgm.model import attention, transformer
 from rgm.model.attention import Block, Memory, Room
 from rgm.model.transformer import OrderedPrior, TransformerPrior
 
@@ -163,9 +164,27 @@ def test_stepwise_sampling_uses_the_probabilities_of_training(generator: torch.G
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("context", [3, 16])
-def test_steps_are_the_parallel_pass_cell_by_cell(context: int, generator: torch.Generator) -> None:
+def test_probabilities_given_several_parents_are_those_given_each(
+    prior: TransformerPrior, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In parts, and what does not depend on the parent is computed once a part."""
+    monkeypatch.setattr(transformer, "_SCORED", 30)
+    z, calls = as_field(every_grid()[:70]), list[int]()
+    with prior.head.register_forward_hook(lambda *_: calls.append(1)):
+        found = prior.log_prob_each(z, [parents(70, 0), parents(70, 1)])
+    assert len(calls) == 3 * (2 + (prior.config.guidance > 0))
+    monkeypatch.setattr(transformer, "_SCORED", 100)
+    expected = torch.stack([prior.log_prob(z, parents(70, concept)) for concept in (0, 1)], dim=1)
+    torch.testing.assert_close(found, expected)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("context", "products"), [(3, 2**18), (16, 2**18), (16, 100)])
+def test_steps_are_the_parallel_pass_cell_by_cell(
+    context: int, products: int, generator: torch.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     torch.manual_seed(0)
+    monkeypatch.setattr(attention, "_PRODUCTS", products)
     block = Block(8, 2, context).double()
     x = torch.randn(5, 12, 8, generator=generator, dtype=torch.float64)
     memory = Memory([block, block], Room(x[0, 0], 2, min(12, 2 * context), 5), 12)

@@ -11,6 +11,9 @@ from torch import Tensor, nn
 Tokens = Float[Tensor, "batch cells width"]
 Before = Float[Tensor, "heads features cells batch"]
 
+_PRODUCTS = 2**18
+"""Products of a query's features and keys that are held at once: they stay in a processor's caches."""
+
 
 class Block(nn.Module):
     """Causal self-attention over the current block of cells and the previous one, and a two-layer network."""
@@ -76,11 +79,10 @@ class Block(nn.Module):
         parts = torch.mm(self.inputs.weight, self.norm(x).T, out=room.parts).unflatten(0, (3, self.heads, -1))
         query, keys[:, :, step], values[:, :, step] = parts[0], parts[1], parts[2]
         window = slice(max(0, (step // self.context - 1) * self.context), step + 1)
-        product = room.products(window.stop - window.start)
         query = query.div_(math.sqrt(query.shape[1]))[:, :, None]
-        weights = torch.mul(keys[:, :, window], query, out=product).sum(dim=1).softmax(dim=1)
-        torch.mul(values[:, :, window], weights[:, None], out=product)
-        x.addmm_(product.sum(dim=2).flatten(0, 1).T, self.output.weight.T)
+        weights = room.summed(keys[:, :, window], query, 1).softmax(dim=1)[:, None]
+        attended = room.summed(values[:, :, window], weights, 2)
+        x.addmm_(attended.flatten(0, 1).T, self.output.weight.T)
         norm, widen, _, narrow = self.mlp
         assert isinstance(widen, nn.Linear)
         assert isinstance(narrow, nn.Linear)
@@ -97,11 +99,17 @@ class Room:
         self.shape, self.count = (heads, width // heads), count
         self.parts: Float[Tensor, "parts batch"] = like.new_empty(3 * width, count)
         self.hidden: Float[Tensor, "batch hidden"] = like.new_empty(count, 4 * width)
-        self.flat = like.new_empty(width * window * count)
+        self.flat = like.new_empty(min(width * window * count, _PRODUCTS))
 
-    def products(self, cells: int) -> Before:
-        """Return room for the products of a query with `cells` keys."""
-        return self.flat[: math.prod(self.shape) * cells * self.count].view(*self.shape, cells, self.count)
+    def summed(self, values: Before, weights: Float[Tensor, "heads _ _ batch"], axis: int) -> Tensor:
+        """Return Σ values · weights over axis 1 or 2: all products at once where there is room, else in turn."""
+        if values.numel() <= len(self.flat):
+            return torch.mul(values, weights, out=self.flat[: values.numel()].view(values.shape)).sum(dim=axis)
+        (first, *others), (weight, *more) = values.unbind(axis), weights.unbind(axis)
+        total = first * weight
+        for value, weight in zip(others, more, strict=True):
+            total.addcmul_(value, weight)
+        return total
 
 
 class Memory:
@@ -109,7 +117,7 @@ class Memory:
 
     def __init__(self, blocks: Sequence[Block], room: Room, cells: int) -> None:
         self.blocks, self.room = blocks, room
-        self.keys, self.values = room.flat.new_empty(2, len(blocks), *room.shape, cells, room.count)
+        self.keys, self.values = room.hidden.new_empty(2, len(blocks), *room.shape, cells, room.count)
 
     def step(self, x: Float[Tensor, "batch width"], step: int) -> None:
         """Put the last block's output for the cell at `step` in the place of its tokens, and remember the cell."""

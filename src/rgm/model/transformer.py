@@ -1,6 +1,7 @@
 """A structured prior: a transformer, autoregressive over the cells of a grid in any order."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -27,8 +28,10 @@ Strength = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 _PARENTLESS = 0.1
 """The share of training images without a parent, for guidance."""
-_TOGETHER = 256
-"""Sequences that a processor takes a step of at once: what it computes stays in its caches."""
+_TOGETHER = 1024
+"""Sequences that a processor takes a step of at once."""
+_SCORED = 64
+"""Grids whose probabilities a processor computes at once: few enough for its caches."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +106,31 @@ class TransformerPrior(Prior):
 
     def expected_log_prob(self, probs: Child, z: Child, parent: Parent) -> PerImage:
         """Return Σ_t Σ_k probs_t(k) log p(z_t = k | z_<t, parent) in nats per image, the cells in raster order."""
-        return self._log_probs(probs, z, parent, self._raster(len(z), z.device)).sum(dim=1)
+        size = _SCORED if z.is_cpu and not torch.is_grad_enabled() else len(z)
+        parts = [
+            self._log_probs(*part, self._raster(len(part[0]), z.device)).sum(dim=1)
+            for part in zip(probs.split(size), z.split(size), parent.split(size), strict=True)
+        ]
+        return torch.cat(parts)
+
+    def log_prob_each(self, z: Child, parents: Sequence[Parent]) -> Float[Tensor, "batch parents"]:
+        """Return log p(z | parent) in nats per image for each of several parents; `z` is one-hot.
+
+        With guidance, what does not depend on the parent is computed once.
+        """
+        size = _SCORED if z.is_cpu else len(z)
+        every = z.argmax(dim=1).flatten(1).split(size)
+        by_code, found = self.code.weight.T, []
+        for codes, *given in zip(every, *(parent.split(size) for parent in parents), strict=True):
+            order, embedded = self._raster(len(codes), z.device), F.embedding(codes, by_code)
+            alone = self._predicted(embedded, torch.zeros_like(given[0]), order) if self.config.guidance else None
+            columns = []
+            for parent in given:
+                logits = self._predicted(embedded, parent, order)
+                logits = logits if alone is None else self._sharpened(logits, alone)
+                columns.append(-F.cross_entropy(logits.mT, codes, reduction="none").sum(dim=1))
+            found.append(torch.stack(columns, dim=1))
+        return torch.cat(found)
 
     def score(self, z: Child, parent: Parent, generator: Source, pose: Pose | None = None) -> PerCell:
         """Return log p of each cell, in raster order or, for some images, in a random one."""
