@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from toys import config, fitted, toy
 
+from rgm.counting import learning
 from rgm.counting.learning import EMRecipe, Learner, members
 from rgm.counting.mixture import IMAGE_WEIGHT, Fit, Mixture
 from rgm.counting.model import CountingRGM
@@ -193,6 +194,30 @@ def test_a_learning_goes_on_from_the_counts_alone() -> None:
         Learner(fresh, RECIPE, pictures(), LABELS, seed=0).step(number)
         model = fresh
     assert_same(model, whole, rtol=0, atol=0)
+
+
+def test_images_are_read_once_for_all_passes_of_a_stage(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once for the states; three times for the prototypes (starts, passes, links); once a pass over the tree."""
+    read, symbols = list[int](), CountingRGM.symbols
+
+    def counted(model: CountingRGM, images: Tensor) -> Tensor:
+        read.append(len(images))
+        return symbols(model, images)
+
+    monkeypatch.setattr(CountingRGM, "symbols", counted)
+    steps = Learner(toy("flat"), RECIPE, pictures(), LABELS, seed=0)
+    found = []
+    for number in range(len(steps.stages)):
+        read.clear()
+        steps.step(number)
+        found.append(sum(read))
+    starts = toy("flat").config.levels[0].states
+    assert found == [40 + starts, 0, 0, *[20 + 2 + 20] * 2, 40, 40]
+    monkeypatch.setattr(learning, "KEPT", 0)
+    again = Learner(toy("flat"), RECIPE, pictures(), LABELS, seed=0)
+    for number in range(len(again.stages)):
+        again.step(number)
+    assert_same(again.model, steps.model, rtol=0, atol=0)
 
 
 def test_fitting_is_afresh_and_reproducible() -> None:

@@ -11,6 +11,7 @@ from scipy.stats import entropy
 from torch import Tensor
 from toys import Enumerated, toy
 
+from rgm.counting import updating
 from rgm.counting.model import CountingRGM
 from rgm.counting.updating import (
     PRECISION,
@@ -43,7 +44,9 @@ def random_counts(*shape: int, seed: int = 0) -> Tensor:
 # Expected counts
 
 
-def test_expected_counts_are_enumerated(model: CountingRGM) -> None:
+@pytest.mark.parametrize("many", [updating.MANY, 1], ids=["all-roots", "by-class"])
+def test_expected_counts_are_enumerated(model: CountingRGM, many: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(updating, "MANY", many)
     exact, images = Enumerated(model), pictures(model)
     found = expected_counts(model, images, LABELS)
     expected = [torch.zeros_like(counts) for counts in model.counts]

@@ -1,13 +1,18 @@
 import itertools
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from rgm.distributions.categorical import one_hot
 from rgm.errors import RGMError
-from rgm.model.transformer import OrderedPrior, TransformerPrior, _Block
+from rgm.model import attention, transformer
+from rgm.model.attention import Block, Memory, Room
+from rgm.model.transformer import OrderedPrior, TransformerPrior
 
 STATES, GRID = 3, (2, 2)
 
@@ -133,7 +138,7 @@ def test_parameters_do_not_grow_with_the_grid() -> None:
 def test_bounded_context_is_full_attention_under_its_mask(generator: torch.Generator) -> None:
     """In blocks or all at once, a cell attends to its own block so far and the block before, and nothing else."""
     torch.manual_seed(0)
-    block = _Block(8, 2, context=4).double()
+    block = Block(8, 2, context=4).double()
     x = torch.randn(3, 11, 8, generator=generator, dtype=torch.float64)
     q, k, v = block._split(x)
     place = torch.arange(11)
@@ -156,6 +161,73 @@ def test_stepwise_sampling_uses_the_probabilities_of_training(generator: torch.G
     observed = torch.bincount(drawn, minlength=STATES).double() / 4000
     error = (observed - expected).abs() / (expected * (1 - expected) / 4000).sqrt()
     assert float(error.max()) < 4
+
+
+@torch.no_grad()
+def test_probabilities_given_several_parents_are_those_given_each(
+    prior: TransformerPrior, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In parts, and what does not depend on the parent is computed once a part."""
+    monkeypatch.setattr(transformer, "_SCORED", 30)
+    z, calls = as_field(every_grid()[:70]), list[int]()
+    with prior.head.register_forward_hook(lambda *_: calls.append(1)):
+        found = prior.log_prob_each(z, [parents(70, 0), parents(70, 1)])
+    assert len(calls) == 3 * (2 + (prior.config.guidance > 0))
+    monkeypatch.setattr(transformer, "_SCORED", 100)
+    expected = torch.stack([prior.log_prob(z, parents(70, concept)) for concept in (0, 1)], dim=1)
+    torch.testing.assert_close(found, expected)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("context", "products"), [(3, 2**18), (16, 2**18), (16, 100)])
+def test_steps_are_the_parallel_pass_cell_by_cell(
+    context: int, products: int, generator: torch.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    monkeypatch.setattr(attention, "_PRODUCTS", products)
+    block = Block(8, 2, context).double()
+    x = torch.randn(5, 12, 8, generator=generator, dtype=torch.float64)
+    memory = Memory([block, block], Room(x[0, 0], 2, min(12, 2 * context), 5), 12)
+    for step, expected in enumerate(block(block(x)).unbind(1)):
+        token = x[:, step].clone()
+        memory.step(token, step)
+        torch.testing.assert_close(token, expected)
+
+
+class Calls(TorchDispatchMode):
+    """The operations while it is active, and how many numbers each allocates: 0 where it fills or views an argument."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.made: list[int] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        found = func(*args, **(kwargs or {}))
+        given = [arg for arg in tree_leaves((args, kwargs)) if isinstance(arg, torch.Tensor)]
+        known = {arg.untyped_storage().data_ptr() for arg in given}
+        fresh = isinstance(found, torch.Tensor) and found.untyped_storage().data_ptr() not in known
+        self.made.append(found.numel() if fresh else 0)
+        return found
+
+
+@pytest.mark.parametrize("guidance", [0.0, 1.5], ids=["plain", "guided"])
+def test_a_step_costs_as_many_operations_however_many_cells_came_before(guidance: float) -> None:
+    """Nothing is computed again, and no array of the size of the keys and values is made after the start."""
+
+    def calls(side: int, count: int) -> list[int]:
+        config = OrderedPrior(width=8, layers=2, heads=2, guidance=guidance)
+        prior = TransformerPrior(config, (2, 1, 1), (STATES, side, side))
+        with Calls() as mode:
+            prior.sample(parents(count).float(), torch.Generator().manual_seed(0))
+        return mode.made
+
+    few, some, many = (len(calls(side, 3)) for side in (2, 3, 4))
+    assert (some - few) / (9 - 4) == (many - some) / (16 - 9)
+    assert len(calls(4, 30)) == many
+    copies = 2 if guidance else 1
+    sequences, products = copies * 30 * 8, copies * 30 * 8 * 16
+    assert sum(size > 4 * sequences for size in calls(4, 30)) == 2  # the keys and values, and their products
+    assert max(calls(4, 30)) == 4 * products
 
 
 def test_score_uses_raster_or_random_order(generator: torch.Generator) -> None:

@@ -127,7 +127,9 @@ class Forest:
 
     def cavity(self, pairs: Pairs) -> Float[Tensor, "cells n states"]:
         """Return p(z_1 = k | all other leaves) / p(leaf | all other leaves) of every cell, up to the leaf's scale."""
-        return pairs.shares[0]
+        (rest,) = pairs.shares
+        assert isinstance(rest, Tensor)
+        return rest
 
     def expected(self, leaves: Log, log_roots: Float[Tensor, " roots"], roots: slice = EVERY) -> Expected:
         """Return the expected counts of a batch given its leaves and log p(root): one pass up and one down a tree."""

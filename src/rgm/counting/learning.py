@@ -1,7 +1,8 @@
 """Learning a tree by expectation–maximisation on counts: states of groups, prototypes of classes, the whole tree."""
 
 import logging
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -9,8 +10,8 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
-from rgm.counting.emission import expected_symbols
-from rgm.counting.mixture import Fit, Mixture
+from rgm.counting.emission import Symbols, expected_symbols
+from rgm.counting.mixture import Batches, Fit, Mixture
 from rgm.counting.model import CountingRGM
 from rgm.counting.tree import expected_pairs
 from rgm.data.images import to_unit
@@ -45,6 +46,12 @@ class EMRecipe:
         return self.prototype_passes + 1 + self.passes
 
 
+KEPT = 2**26
+"""Numbers of images' symbols that are kept between passes; more are read again."""
+TOGETHER = 256
+"""Images of a pass over the tree at once."""
+
+
 class Learner:
     """The steps of expectation–maximisation. The model's counts are its only state."""
 
@@ -62,6 +69,7 @@ class Learner:
         self.members = members(labels, model.num_classes)
         self.per_class = model.config.levels[-2].states // model.num_classes
         passes = tuple(f"pass {number + 1}" for number in range(recipe.passes))
+        self._sample: Batches | None = None
         self.stages = ("states",) * recipe.state_passes + ("prototypes",) * model.num_classes + passes
 
     @torch.no_grad()
@@ -90,26 +98,31 @@ class Learner:
         fit = self._fit(model.leaves.weights())
         if number == 0:
             model.fit_symbols(to_unit(self.images[order].to(model.device)))
+        if self._sample is None:
+            self._sample = self._kept(order, self._symbols)
+        batches = self._sample
+        if number == 0:
             first = order[torch.arange(model.config.levels[0].states) % len(order)]
             starts = torch.cat(list(self._symbols(first)), dim=1)
-            found = fit.start(starts, partial(self._symbols, order))
+            found = fit.start(starts, batches)
         else:
             found = Mixture(model.counts[0], shares[:, -1])
-        found = fit.em_pass(found, partial(self._symbols, order))
+        found = fit.em_pass(found, batches)
         model.counts[0].copy_(found.counts)
         shares.copy_(found.shares[:, None].expand_as(shares))
 
     def _prototypes(self, concept: int) -> None:
         """Learn a class's prototypes from its images' symbols, and count their groups' states."""
-        model, smoothing = self.model, self.model.config.smoothing
+        model, smoothing, self._sample = self.model, self.model.config.smoothing, None
         shares = model.link_counts(0)[:, -1].clone()  # the last class's links come last
         places, fit = self.members[concept], self._fit(None)
         count = min(self.per_class, max(1, len(places) // self.recipe.images_a_prototype))
         order = torch.randperm(len(places), generator=self._generator(concept + 1))
         starts = torch.cat(list(self._wholes(places[order[:count]])), dim=1)
-        found = fit.start(starts, partial(self._wholes, places))
+        batches = self._kept(places, self._wholes)
+        found = fit.start(starts, batches)
         for _ in range(self.recipe.prototype_passes):
-            found = fit.em_pass(found, partial(self._wholes, places))
+            found = fit.em_pass(found, batches)
         likelihood, weighted = fit.emission(found), model.tables().weighted
         own = self.roots(concept)
         links = torch.zeros_like(model.link_counts(0)[:, own])
@@ -133,6 +146,14 @@ class Learner:
     def _generator(self, key: int = 0) -> torch.Generator:
         return torch.Generator().manual_seed((self.seed * 6364136223846793005 + key) % 2**63)
 
+    def _kept(self, places: Tensor, read: Callable[[Tensor], Iterator[Symbols]]) -> Batches:
+        """Return the symbols of images for several passes: read once where they are few enough to be kept."""
+        leaves = self.model.leaves
+        if len(places) * math.prod(leaves.grid) * leaves.variates * (leaves.levels - 1) > KEPT:
+            return partial(read, places)
+        batches = list(read(places))
+        return lambda: batches
+
     def _symbols(self, places: Tensor) -> Iterator[Float[Tensor, "groups n symbols"]]:
         for batch in places.split(self.recipe.batch_size):
             yield self.model.symbols(to_unit(self.images[batch].to(self.model.device)))
@@ -146,7 +167,7 @@ class Learner:
         symbols, links, top = map(torch.zeros_like, model.counts)
         for concept, places in enumerate(self.members):
             own = self.roots(concept)
-            for read in self._symbols(places):
+            for read in (part for batch in self._symbols(places) for part in batch.split(TOGETHER, dim=1)):
                 upward = tables.tree.up(tables.weighted.log_prob(read), own)
                 root = (upward.root + tables.log_top[concept, own]).softmax(dim=1)
                 pairs = tables.tree.down(upward, root, own)

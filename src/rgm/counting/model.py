@@ -242,7 +242,7 @@ class CountingRGM(TreePosterior):
         """
         self._check_images(images)
         parts = [
-            (self.upward(part, likelihood=likelihood).root[:, None] + self.tables().log_top).logsumexp(dim=2)
+            self.tables().log_evidence(self.upward(part, likelihood=likelihood).root)
             for (part,) in self.chunks(images.to(self.device))
         ]
         return torch.cat(parts)

@@ -47,6 +47,22 @@ class Tables:
         """p(root | class)."""
         return self.log_top.exp()
 
+    @cached_property
+    def own(self) -> list[slice]:
+        """The root states of each class from its first to its last possible one."""
+        found = [(row > -torch.inf).nonzero().flatten().tolist() for row in self.log_top]
+        return [slice(places[0], places[-1] + 1) if places else slice(0, 1) for places in found]
+
+    @cached_property
+    def log_any(self) -> Float[Tensor, " roots"]:
+        """log Σ_c p(root | c)."""
+        return self.log_top.logsumexp(dim=0)
+
+    def log_evidence(self, root: Float[Tensor, "n roots"]) -> Float[Tensor, "n classes"]:
+        """Return log p(x | c), given log p(x | root)."""
+        found = [(root[:, own] + log[own]).logsumexp(dim=1) for own, log in zip(self.own, self.log_top, strict=True)]
+        return torch.stack(found, dim=1)
+
 
 class TreePosterior(RGM):
     """The counts of a tree, and its exact posterior by sum–product."""
@@ -199,13 +215,9 @@ class TreePosterior(RGM):
     def posterior(self, upward: Upward, labels: Tensor | None = None) -> tuple[Tensor, Tensor, Pairs]:
         """Return log p(x | c), p(root | x), and the downward pass; with `labels`, both given the concept."""
         tables = self.tables()
-        joint = upward.root[:, None] + tables.log_top
-        by_concept = joint.logsumexp(dim=2)
-        if labels is None:
-            root = joint.logsumexp(dim=1).softmax(dim=1)
-        else:
-            root = joint[torch.arange(len(labels), device=labels.device), labels].softmax(dim=1)
-        return by_concept, root, tables.tree.down(upward, root)
+        log = tables.log_any if labels is None else tables.log_top[labels]
+        root = (upward.root + log).softmax(dim=1)
+        return tables.log_evidence(upward.root), root, tables.tree.down(upward, root)
 
     def _known(self, z1: Codes, keep: Tensor | None = None) -> Upward:
         """Return the upward pass of given codes, all or those in `keep`; a code without counts is ignored."""

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from rgm.counting.shares import FewRoots
 from rgm.distributions.noise import Source, exponential
 
 Grid = tuple[int, int]
@@ -16,6 +17,8 @@ Log = Float[Tensor, "cells n states"]
 Link = Float[Tensor, "_ _ _"]
 """(cells, parent's states, own states); every level has its own sizes."""
 EVERY = slice(None)
+AT_ONCE = 2**20
+"""Numbers whose logarithms are summed at once."""
 
 
 class Message(NamedTuple):
@@ -36,11 +39,11 @@ class Pairs(NamedTuple):
     """The downward pass: p(z_ℓ | x) of every level below the root, and the factors of the expected counts.
 
     `share[ℓ]` is p(z_parent | x) over the message's `above`: Σ_n shareᵀ · here ∘ link is the expected count of each
-    pair of parent and child states.
+    pair of parent and child states. Of many root states, the last level's shares hold those that are not negligible.
     """
 
     marginals: list[Float[Tensor, "cells n states"]]
-    shares: list[Float[Tensor, "cells n parents"]]
+    shares: list[Float[Tensor, "cells n parents"] | FewRoots]
 
 
 class Expected(NamedTuple):
@@ -73,25 +76,33 @@ class Tree:
             above = torch.bmm(here, self._link(level, link, roots).transpose(1, 2))
             messages.append(Message(here, above))
             log = above.new_zeros(math.prod(self.grids[level + 1]), *above.shape[1:])
-            log.index_add_(0, self.parents(level), above.log())
+            together = max(1, AT_ONCE // above[0].numel())
+            for parents, some in zip(self.parents(level).split(together), above.split(together), strict=True):
+                log.index_add_(0, parents, some.log())
         return Upward(messages, log[0] + scale[:, None])
 
     def down(self, upward: Upward, root: Float[Tensor, "n roots"], roots: slice = EVERY) -> Pairs:
         """Return every cell's posterior given the root's, and the factors of the expected counts."""
         above = root[None]
         marginals: list[Tensor] = []
-        shares: list[Tensor] = []
-        for level in range(len(self.links) - 1, -1, -1):
+        shares: list[Tensor | FewRoots] = []
+        last = len(self.links) - 1
+        for level in range(last, -1, -1):
             message = upward.messages[level]
-            share = above[self.parents(level)] / message.above.clamp_min(torch.finfo(above.dtype).tiny)
-            above = torch.bmm(share, self._link(level, self.links[level], roots)) * message.here
+            few = FewRoots.of(root, message.above) if level == last else None
+            share: Tensor | FewRoots
+            if few is not None:
+                share = few
+            else:
+                share = above[self.parents(level)] / message.above.clamp_min(torch.finfo(above.dtype).tiny)
+            above = _sent(share, self._link(level, self.links[level], roots)) * message.here
             shares.insert(0, share)
             marginals.insert(0, above)
         return Pairs(marginals, shares)
 
     def cavity(self, pairs: Pairs) -> Float[Tensor, "cells n states"]:
         """Return p(z_1 = k | all other leaves) / p(leaf | all other leaves) of every cell, up to the leaf's scale."""
-        return torch.bmm(pairs.shares[0], self.links[0])
+        return _sent(pairs.shares[0], self.links[0])
 
     def expected(self, leaves: Log, log_roots: Float[Tensor, " roots"], roots: slice = EVERY) -> Expected:
         """Return the expected counts of a batch given its leaves and log p(root): one pass up and one down."""
@@ -200,9 +211,16 @@ def parents(below: Grid, above: Grid) -> Int64[Tensor, " cells"]:
     return (rows[:, None] * above[1] + columns).flatten()
 
 
-def expected_pairs(message: Message, share: Tensor, link: Link) -> Link:
+def expected_pairs(message: Message, share: Tensor | FewRoots, link: Link) -> Link:
     """Return the expected counts of (parent state, child state) over a batch, for every cell; each cell's sum is n."""
+    if isinstance(share, FewRoots):
+        return share.expected(message.here) * link
     return torch.bmm(share.transpose(1, 2), message.here) * link
+
+
+def _sent(share: Tensor | FewRoots, link: Link) -> Float[Tensor, "cells n states"]:
+    """Return what the shares of the parents' states send to their children."""
+    return share.sent(link) if isinstance(share, FewRoots) else torch.bmm(share, link)
 
 
 def max_product(

@@ -1,5 +1,6 @@
 """Online learning: expected counts of a batch, and the paper's rule of selective updates."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -8,6 +9,8 @@ from torch import Tensor
 
 from rgm.counting.emission import Emission, expected_symbols
 from rgm.counting.model import CountingRGM
+from rgm.counting.posterior import Tables
+from rgm.counting.shares import MANY
 from rgm.counting.stepwise import expected_totals
 from rgm.counting.tree import Tree, expected_pairs
 from rgm.data.images import to_unit
@@ -30,15 +33,30 @@ def expected_counts(
         return expected_totals(model, images, labels)
     total = [torch.zeros_like(counts) for counts in model.counts]
     symbols, *links, top = total
-    for chunk, known in model.chunks(images, labels):
-        read = model.symbols(chunk)
-        upward = tables.tree.up(tables.weighted.log_prob(read))
-        root, pairs = model.posterior(upward, known)[1:]
-        symbols += expected_symbols(pairs.marginals[0], read, model.leaves.levels)
-        for level, counts in enumerate(links):
-            counts += expected_pairs(upward.messages[level], pairs.shares[level], tables.tree.links[level])
-        top.index_add_(0, known, root)
+    last = tables.tree.links[-1]
+    for own, some in _by_roots(tables, labels):
+        of_tree = [*tables.tree.links[:-1], last[:, own]]
+        counted = [*links[:-1], links[-1][:, own]]
+        for chunk, known in model.chunks(images[some], labels[some]):
+            read = model.symbols(chunk)
+            upward = tables.tree.up(tables.weighted.log_prob(read), own)
+            root = (upward.root + tables.log_top[known, own]).softmax(dim=1)
+            pairs = tables.tree.down(upward, root, own)
+            symbols += expected_symbols(pairs.marginals[0], read, model.leaves.levels)
+            for counts, link, message, share in zip(counted, of_tree, upward.messages, pairs.shares, strict=True):
+                counts += expected_pairs(message, share, link)
+            top[:, own].index_add_(0, known, root)
     return total
+
+
+def _by_roots(tables: Tables, labels: Int64[Tensor, " n"]) -> Iterator[tuple[slice, Tensor]]:
+    """Yield root states and the images that can have them: all, or of many those of one class after another."""
+    roots = tables.log_top.shape[1]
+    if roots < MANY:
+        yield slice(0, roots), torch.arange(len(labels), device=labels.device)
+        return
+    for concept in labels.unique().tolist():
+        yield tables.own[concept], (labels == concept).nonzero().flatten()
 
 
 def mutual_information(counts: Float[Tensor, "*arrays rows columns"]) -> Float[Tensor, " *arrays"]:

@@ -91,12 +91,8 @@ class VariationalBound(Networks):
 
     def log_prob_by_concept(self, z: Float[Tensor, "n states height width"]) -> Float[Tensor, "n classes"]:
         """Return log p(z_{L−1} | z_L = c) in nats, for every concept c."""
-        prior = self.prior(self.depth - 1)
-        columns = []
-        for concept in range(self.num_classes):
-            parent = torch.full((len(z), 1, 1), concept, device=z.device)
-            columns.append(prior.log_prob(z, self._embed(parent, self.depth)))
-        return torch.stack(columns, dim=1)
+        each = torch.arange(self.num_classes, device=z.device)[:, None, None, None].expand(-1, len(z), 1, 1)
+        return self.prior(self.depth - 1).log_prob_each(z, [self._embed(parent, self.depth) for parent in each])
 
     @property
     def pixels(self) -> PixelConfig:

@@ -19,8 +19,8 @@ from rgm.runtime.device import check_generator
 from rgm.runtime.memory import affordable
 from rgm.runtime.seeds import positive, whole
 
-BATCH_SIZE, CELL_BATCH_SIZE = 512, 64
-"""Images encoded or decoded at once; images for which every code of a cell is decoded at once."""
+CELL_BATCH_SIZE = 64
+"""Images for which every code of a cell is decoded at once."""
 
 Images = Float[Tensor, "n channels rows columns"]
 Codes = Int64[Tensor, "n height width"]
@@ -37,13 +37,13 @@ class RGM(StoredModel):
     # Bottom-up
 
     @torch.no_grad()
-    def infer(self, images: Images, *, batch_size: int = BATCH_SIZE) -> Inference:
+    def infer(self, images: Images, *, batch_size: int | None = None) -> Inference:
         """Return codes, concept and reconstruction of images in [0, 1], with the most probable codes at every level.
 
         Raises RGMError for images of another shape.
         """
         self._check_images(images)
-        batches = images.split(whole(batch_size, "the batch size"))
+        batches = images.split(self._together if batch_size is None else whole(batch_size, "the batch size"))
         return concatenate([self._infer(batch.to(self.device)) for batch in batches])
 
     @abstractmethod
@@ -85,10 +85,10 @@ class RGM(StoredModel):
     # Top-down
 
     @torch.no_grad()
-    def decode(self, z1: Codes, *, batch_size: int = BATCH_SIZE) -> Images:
+    def decode(self, z1: Codes, *, batch_size: int | None = None) -> Images:
         """Return the mean images of hard codes, in [0, 1]; raise RGMError for codes that the model does not have."""
         self._check_codes(z1)
-        batches = z1.split(whole(batch_size, "the batch size"))
+        batches = z1.split(self._together if batch_size is None else whole(batch_size, "the batch size"))
         return torch.cat([self._decode(batch.to(self.device)) for batch in batches])
 
     @abstractmethod
@@ -111,7 +111,7 @@ class RGM(StoredModel):
         for chunk in z1.split(CELL_BATCH_SIZE):
             codes = chunk.repeat_interleave(len(states), dim=0)
             codes[:, row, column] = states.repeat(len(chunk))
-            decoded = [self._decode(part)[..., *field.slices] for part in codes.split(BATCH_SIZE)]
+            decoded = [self._decode(part)[..., *field.slices] for part in codes.split(self._together)]
             yield torch.cat(decoded).unflatten(0, (len(chunk), len(states)))
 
     @torch.no_grad()
@@ -262,6 +262,11 @@ class RGM(StoredModel):
 
     @abstractmethod
     def _log_weight(self, images: Images, generator: torch.Generator | None) -> Tensor: ...
+
+    @property
+    def _together(self) -> int:
+        """Images encoded or decoded at once: on a processor, few enough for its caches."""
+        return 128 if self.device.type == "cpu" else 512
 
     @property
     def _sample_bytes(self) -> int:

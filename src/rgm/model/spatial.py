@@ -11,7 +11,7 @@ from rgm.distributions.noise import Source
 from rgm.model import config as configuration
 from rgm.model.config import ModelConfig
 from rgm.model.free_energy import VariationalBound
-from rgm.model.generative import BATCH_SIZE, CELL_BATCH_SIZE, Codes, Images, Parents
+from rgm.model.generative import CELL_BATCH_SIZE, Codes, Images, Parents
 from rgm.model.notebook import NotebookNames
 from rgm.model.receptive import Box, needed, reached
 from rgm.model.recognition import Relaxed, Shape
@@ -77,7 +77,8 @@ class SpatialRGM(VariationalBound, NotebookNames):
         return fields
 
     def _read(self, images: Images) -> list[Codes]:
-        return [field.mode() for field in self._fields(images)]
+        parts = [[field.mode() for field in self._fields(part)] for part in images.split(self._together)]
+        return [torch.cat(level) for level in zip(*parts, strict=True)]
 
     @torch.no_grad()
     def read_grids(self, images: Images) -> list[Codes]:
@@ -90,7 +91,9 @@ class SpatialRGM(VariationalBound, NotebookNames):
         return self._inference(z1, self._fields_above(z1, self.depth))
 
     def _cell_logits(self, images: Images) -> Tensor:
-        return torch.cat([self.recognition(1).field(chunk.to(self.dtype)).logits for chunk in images.split(BATCH_SIZE)])
+        return torch.cat(
+            [self.recognition(1).field(chunk.to(self.dtype)).logits for chunk in images.split(self._together)]
+        )
 
     # Top-down
 
@@ -114,7 +117,7 @@ class SpatialRGM(VariationalBound, NotebookNames):
         for chunk in z1[:, *cells.slices].split(CELL_BATCH_SIZE):
             around = self._embed(chunk, 1).repeat_interleave(len(states), dim=0)
             around[:, :, row - cells.top, column - cells.left] = embedded.repeat(len(chunk), 1)
-            parts = [self.likelihood.mean_of(field, part, cells, grid) for part in around.split(BATCH_SIZE)]
+            parts = [self.likelihood.mean_of(field, part, cells, grid) for part in around.split(self._together)]
             yield torch.cat(parts).unflatten(0, (len(chunk), len(states)))
 
     def _sample_below(

@@ -1,6 +1,7 @@
 """A structured prior: a transformer, autoregressive over the cells of a grid in any order."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -14,12 +15,12 @@ from rgm.data.jitter import Pose
 from rgm.distributions.categorical import gumbel_noise
 from rgm.distributions.noise import Source, uniform
 from rgm.errors import RGMError
+from rgm.model.attention import Block, Memory, Room, Tokens
 from rgm.model.bounds import Layers, Share, Size
 from rgm.model.prior import Child, Codes, Keep, Parent, PerCell, PerCode, PerImage, Prior
 from rgm.model.recognition import Shape
 from rgm.runtime.device import shapes_alone
 
-Tokens = Float[Tensor, "batch cells width"]
 Order = Int64[Tensor, "batch cells"]
 Past = Float[Tensor, "layers batch heads before features"]
 Kept = Float[Tensor, "layers batch heads after features"]
@@ -27,6 +28,10 @@ Strength = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 _PARENTLESS = 0.1
 """The share of training images without a parent, for guidance."""
+_TOGETHER = 1024
+"""Sequences that a processor takes a step of at once."""
+_SCORED = 64
+"""Grids whose probabilities a processor computes at once: few enough for its caches."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +85,7 @@ class TransformerPrior(Prior):
         kernel = 1 if parent[1:] == (1, 1) else 3
         self.condition = nn.Conv2d(parent[0], width, kernel, padding=kernel // 2)
         self.pose = nn.Parameter(torch.zeros(width, 4)) if config.poses else None
-        self.blocks = nn.ModuleList(_Block(width, config.heads, config.context) for _ in range(config.layers))
+        self.blocks = nn.ModuleList(Block(width, config.heads, config.context) for _ in range(config.layers))
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, child[0])
 
@@ -101,7 +106,31 @@ class TransformerPrior(Prior):
 
     def expected_log_prob(self, probs: Child, z: Child, parent: Parent) -> PerImage:
         """Return Σ_t Σ_k probs_t(k) log p(z_t = k | z_<t, parent) in nats per image, the cells in raster order."""
-        return self._log_probs(probs, z, parent, self._raster(len(z), z.device)).sum(dim=1)
+        size = _SCORED if z.is_cpu and not torch.is_grad_enabled() else len(z)
+        parts = [
+            self._log_probs(*part, self._raster(len(part[0]), z.device)).sum(dim=1)
+            for part in zip(probs.split(size), z.split(size), parent.split(size), strict=True)
+        ]
+        return torch.cat(parts)
+
+    def log_prob_each(self, z: Child, parents: Sequence[Parent]) -> Float[Tensor, "batch parents"]:
+        """Return log p(z | parent) in nats per image for each of several parents; `z` is one-hot.
+
+        With guidance, what does not depend on the parent is computed once.
+        """
+        size = _SCORED if z.is_cpu else len(z)
+        every = z.argmax(dim=1).flatten(1).split(size)
+        by_code, found = self.code.weight.T, []
+        for codes, *given in zip(every, *(parent.split(size) for parent in parents), strict=True):
+            order, embedded = self._raster(len(codes), z.device), F.embedding(codes, by_code)
+            alone = self._predicted(embedded, torch.zeros_like(given[0]), order) if self.config.guidance else None
+            columns = []
+            for parent in given:
+                logits = self._predicted(embedded, parent, order)
+                logits = logits if alone is None else self._sharpened(logits, alone)
+                columns.append(-F.cross_entropy(logits.mT, codes, reduction="none").sum(dim=1))
+            found.append(torch.stack(columns, dim=1))
+        return torch.cat(found)
 
     def score(self, z: Child, parent: Parent, generator: Source, pose: Pose | None = None) -> PerCell:
         """Return log p of each cell, in raster order or, for some images, in a random one."""
@@ -116,6 +145,7 @@ class TransformerPrior(Prior):
         logits = self._predicted(F.embedding(codes, self.code.weight.T), parent, order, pose)
         return -F.cross_entropy(logits.flatten(0, 1), codes.flatten(), reduction="none").view_as(codes)
 
+    @torch.no_grad()
     def complete(
         self, codes: Codes, keep: Keep, parent: Parent, generator: Source = None, *, temperature: float = 1.0
     ) -> Codes:
@@ -125,23 +155,27 @@ class TransformerPrior(Prior):
         fixed = int(kept.sum(dim=1).min())
         guided = self._guided(parent)
         copies = len(guided) // len(parent)
-        target = self._target(guided, order.repeat(copies, 1))
-        blocks = [block for block in self.blocks if isinstance(block, _Block)]
-        heads = self.config.heads
-        shape = (2, len(blocks), len(guided), heads, self.cells, self.config.width // heads)
-        keys, values = target.new_empty(shape)  # of the cells sampled so far
-        token, here = self.begin.expand(len(guided), -1), self.here(self.places)
+        memories = self._memories(guided)
+        sizes = [memory.room.count for memory in memories]
+        embedded, nearest = self.condition(guided).flatten(2).movedim(1, 2), self._nearest()
+        by_code, here, following = self.code.weight.T.contiguous(), self.here(self.places), self.next(self.places)
+        logits = embedded.new_empty(len(guided), self.child[0])
+        rows, token = torch.arange(len(guided), device=guided.device), self.begin.expand(len(parent), -1)
         for step in range(self.cells):
-            cell = order[:, step : step + 1]
-            x = (token + target[:, step])[:, None]
-            for level, block in enumerate(blocks):
-                x = block.step(x, keys[level], values[level], step)
+            cell = order[:, step]
+            places = cell.repeat(copies)
+            x = token.repeat(copies, 1) + (embedded[rows, nearest[places]] + following[places])
+            for memory, tokens, found in zip(memories, x.split(sizes), logits.split(sizes), strict=True):
+                memory.step(tokens, step)
+                if step >= fixed:
+                    torch.addmm(self.head.bias, self.norm(tokens), self.head.weight.T, out=found)
+            known = flat.gather(1, cell[:, None])[:, 0]
             if step >= fixed:
-                logits = self._combined(self.head(self.norm(x[:, 0]))) / temperature
-                drawn = (logits + gumbel_noise(logits, generator)).argmax(dim=1, keepdim=True)
-                flat.scatter_(1, cell, torch.where(kept.gather(1, cell), flat.gather(1, cell), drawn))
-            z = F.one_hot(flat.gather(1, cell)[:, 0], self.child[0]).to(token.dtype)
-            token = (self.code(z) + here[cell[:, 0]]).repeat(copies, 1)
+                tempered = self._combined(logits) / temperature
+                drawn = (tempered + gumbel_noise(tempered, generator)).argmax(dim=1)
+                known = torch.where(kept.gather(1, cell[:, None])[:, 0], known, drawn)
+                flat.scatter_(1, cell[:, None], known[:, None])
+            token = by_code[known] + here[cell]
         return flat.reshape(codes.shape)
 
     def cell_log_probs(self, z: Child, parent: Parent, row: int, column: int) -> PerCode:
@@ -167,7 +201,7 @@ class TransformerPrior(Prior):
         for one in (parent, torch.zeros_like(parent)) if self.config.guidance else (parent,):
             x = token + self._target(one, following)
             for block in self.blocks:
-                assert isinstance(block, _Block)
+                assert isinstance(block, Block)
                 x, key, value = block.extend(x, keys[len(kept)], values[len(kept)])
                 kept.append((key, value))
             found.append(self.head(self.norm(x)))
@@ -178,6 +212,14 @@ class TransformerPrior(Prior):
     def past_layers(self) -> int:
         """Number of layers of the keys and values of `extend`: twice as many with guidance."""
         return self.config.layers * (2 if self.config.guidance else 1)
+
+    def _memories(self, sequences: Tensor) -> list[Memory]:
+        """Return memories of sequences, in parts that a step is taken of at once."""
+        parts = sequences.split(_TOGETHER if sequences.is_cpu else len(sequences))
+        blocks = [block for block in self.blocks if isinstance(block, Block)]
+        window = min(self.cells, 2 * self.config.context)
+        rooms = [Room(self.begin, self.config.heads, window, len(part)) for part in parts]
+        return [Memory(blocks, room, self.cells) for room in rooms]
 
     def _raster(self, batch: int, device: torch.device) -> Order:
         return torch.arange(self.cells, device=device).expand(batch, -1)
@@ -233,6 +275,12 @@ class TransformerPrior(Prior):
         embedded = embedded.gather(1, order[:, :, None].expand(-1, -1, embedded.shape[2]))
         return embedded + self.next(self.places[order])
 
+    def _nearest(self) -> Int64[Tensor, " cells"]:
+        """Return the parent's cell above each cell of the grid, as `_target` takes it."""
+        above = torch.arange(math.prod(self.parent[1:]), dtype=torch.float32, device=self.begin.device)
+        nearest = F.interpolate(above.view(1, 1, *self.parent[1:]), size=self.grid, mode="nearest")
+        return nearest.long().flatten()
+
 
 def _ordered(z: Child, order: Order) -> Float[Tensor, "batch cells states"]:
     """Return a field's cells in an order."""
@@ -249,68 +297,3 @@ def _fourier_features(height: int, width: int, octaves: int = 4) -> Float[Tensor
     grid = torch.stack(torch.meshgrid(rows, columns, indexing="ij"), dim=-1).reshape(-1, 2)
     angles = (grid[:, :, None] * math.pi * 2.0 ** torch.arange(octaves)).flatten(1)
     return torch.cat([grid, angles.sin(), angles.cos()], dim=1)
-
-
-class _Block(nn.Module):
-    """Causal self-attention over the current block of cells and the previous one, and a two-layer network."""
-
-    def __init__(self, width: int, heads: int, context: int) -> None:
-        super().__init__()
-        self.heads, self.context = heads, context
-        self.norm = nn.LayerNorm(width)
-        self.inputs = nn.Linear(width, 3 * width, bias=False)
-        self.output = nn.Linear(width, width, bias=False)
-        self.mlp = nn.Sequential(
-            nn.LayerNorm(width), nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
-        )
-
-    def _split(self, x: Tokens) -> tuple[Tensor, Tensor, Tensor]:
-        """Return queries, keys and values, each (batch, heads, cells, width / heads)."""
-        batch, cells, width = x.shape
-        parts = self.inputs(self.norm(x)).reshape(batch, cells, 3, self.heads, width // self.heads)
-        q, k, v = parts.permute(2, 0, 3, 1, 4)
-        return q, k, v
-
-    def _merge(self, x: Tokens, attended: Tensor) -> Tokens:
-        x = x + self.output(attended.movedim(1, 2).flatten(2))
-        return x + self.mlp(x)
-
-    def forward(self, x: Tokens) -> Tokens:
-        q, k, v = self._split(x)
-        if x.shape[1] <= self.context:
-            return self._merge(x, F.scaled_dot_product_attention(q, k, v, is_causal=True))
-        return self._merge(x, self._windowed(q, k, v))
-
-    def _windowed(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Return attention of each block of `context` cells to itself and the block before, at linear cost."""
-        cells, size = q.shape[2], self.context
-        blocks = -(-cells // size)
-        fill = (0, 0, 0, blocks * size - cells)
-        q, k, v = (F.pad(part, fill).unflatten(2, (blocks, size)) for part in (q, k, v))
-        before_k, before_v = (F.pad(part, (0, 0, 0, 0, 1, 0))[:, :, :-1] for part in (k, v))
-        near = torch.ones(size, 2 * size, dtype=torch.bool, device=q.device).tril(size)
-        mask = near.repeat(blocks, 1, 1)
-        mask[0, :, :size] = False  # no block precedes the first
-        attended = F.scaled_dot_product_attention(
-            q, torch.cat([before_k, k], dim=3), torch.cat([before_v, v], dim=3), attn_mask=mask
-        )
-        return attended.flatten(2, 3)[:, :, :cells]
-
-    def extend(self, x: Tokens, keys: Tensor, values: Tensor) -> tuple[Tokens, Tensor, Tensor]:
-        """Return `forward`'s output for the next cells, and the keys and values with theirs appended."""
-        q, k, v = self._split(x)
-        keys, values = torch.cat([keys, k], dim=2), torch.cat([values, v], dim=2)
-        at = torch.arange(keys.shape[2], device=x.device)
-        now = at[keys.shape[2] - x.shape[1] :, None]
-        visible = (at <= now) & (at >= (now // self.context - 1) * self.context)
-        return (self._merge(x, F.scaled_dot_product_attention(q, keys, values, attn_mask=visible)), keys, values)
-
-    def step(
-        self, x: Float[Tensor, "batch 1 width"], keys: Tensor, values: Tensor, step: int
-    ) -> Float[Tensor, "batch 1 width"]:
-        """Return `forward`'s output for the cell at `step`, and add its key and value to those of the cells before."""
-        q, k, v = self._split(x)
-        keys[:, :, step : step + 1], values[:, :, step : step + 1] = k, v
-        first = max(0, (step // self.context - 1) * self.context)
-        window = slice(first, step + 1)
-        return self._merge(x, F.scaled_dot_product_attention(q, keys[:, :, window], values[:, :, window]))
