@@ -1,12 +1,13 @@
 """What a run's end says: a line for each verdict with the measure that decides, and the report's names and units."""
 
 import io
+from dataclasses import replace
 
 from rich.console import Console
 
 from rgm.claims.claim import Claim, Finding, Measure
 from rgm.claims.threshold import above
-from rgm.cli.tables import short_table, verdict_lines
+from rgm.cli.tables import claim_table, short_table, verdict_lines
 from rgm.evaluation.measurements import Property
 from rgm.evaluation.statistics import Estimate
 
@@ -75,3 +76,14 @@ def test_a_finding_that_decides_nothing_gives_the_table_its_interval() -> None:
     said = io.StringIO()
     Console(file=said, width=100).print(short_table({}, [decided]))
     assert said.getvalue().split() == ["squared", "error", "0.0050", "(0.0049", "to", "0.0051)"]
+
+
+def test_a_claims_table_names_its_measures_beside_long_thresholds() -> None:
+    found = Estimate(estimate=0.674, low=0.66, high=0.687, unit="share")
+    source = "0.90 × the judge's accuracy on real images"
+    long = Measure(name="concept_accuracy", found=found, threshold=replace(above(0.772), source=source))
+    said = io.StringIO()
+    Console(file=said, width=80).print(claim_table(claim("abstraction", long)))
+    assert "concept accuracy" in said.getvalue()
+    assert "67.4 % (66.0 to 68.7)" in said.getvalue()
+    assert "not supported" in said.getvalue()

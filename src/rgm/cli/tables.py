@@ -97,10 +97,10 @@ def claim_table(claim: Claim) -> Table:
     """Return a claim's measures with interval, threshold and verdict, and the findings that give context."""
     title = f"{claim.claim} · {claim.subject}: {claim.verdict} ({claim.reason})"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1))
-    table.add_column("measure", overflow="fold")
-    table.add_column("estimate (95 % interval)", no_wrap=True)
-    table.add_column("threshold", no_wrap=True)
-    table.add_column("verdict", no_wrap=True)
+    table.add_column("measure", overflow="fold", min_width=16)
+    table.add_column("estimate (95 % interval)", no_wrap=True, min_width=24)
+    table.add_column("threshold", overflow="fold")
+    table.add_column("verdict", no_wrap=True, min_width=13)
     for measure in claim.measures:
         table.add_row(name_of(measure.name), shown(measure), threshold_of(measure), measure.verdict, style="bold")
     for finding in claim.context:
