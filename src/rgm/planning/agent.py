@@ -9,11 +9,12 @@ from numpy import ndarray
 from rgm.errors import RGMError
 from rgm.planning.belief import Belief, Filter
 from rgm.planning.environments import Frame
-from rgm.planning.experience import Experience, Record
+from rgm.planning.experience import Experience
+from rgm.planning.factors import inferred
 from rgm.planning.forgetting import forgotten
 from rgm.planning.graph import Graph, graph_of
 from rgm.planning.latent import Denoised, denoised
-from rgm.planning.streams import View, informative
+from rgm.planning.streams import Parents, View, parents
 from rgm.planning.values import PLANNERS, Planner
 from rgm.runtime.seeds import as_seed, whole
 
@@ -98,11 +99,8 @@ class Agent:
         """
         if not len(self.experience):
             raise RGMError("nothing was observed yet: call observe for every step of some episodes, then plan")
-        raw, found, graph = self._counted()
-        if self.memory is not None and len(raw) > self.memory:
-            self.experience.hold(forgotten(raw, found.record, graph, self.memory))
-            raw, found, graph = self._counted()
-        self.graph = graph
+        found, known, graph = self._counted()
+        self.graph = inferred(graph, found.record, known)
         self.follow(self.planner if planner is None else planner)
         self.filter = Filter(self.graph, len(found.record.symbols))
         self._random = np.random.default_rng((self.seed, len(self.experience))) if explore else None
@@ -110,12 +108,16 @@ class Agent:
         self._past = _Past()
         return self.graph
 
-    def _counted(self) -> tuple[Record, Denoised, Graph]:
-        """Return all steps that are held, the same without noise, and their graph."""
+    def _counted(self) -> tuple[Denoised, Parents, Graph]:
+        """Return the steps that are held, without noise, on what streams depend in them, and their counted graph."""
         raw = self.experience.record()
         found = denoised(raw)
-        view = informative(found.record) if self.view is None else self.view
-        return raw, found, graph_of(found.record, self.actions, view=view, least=2 if found.noise else 1)
+        known = parents(found.record, self.view)
+        graph = graph_of(found.record, self.actions, view=known.view, least=2 if found.noise else 1)
+        if self.memory is None or len(raw) <= self.memory:
+            return found, known, graph
+        self.experience.hold(forgotten(raw, found.record, graph, self.memory))
+        return self._counted()
 
     def follow(self, planner: Planner) -> None:
         """Take the best actions by another planner, on the graph that there is; raise RGMError before `plan`."""

@@ -1,0 +1,257 @@
+"""Transitions that factor over streams: what follows where a state and an action never came together."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from numpy import ndarray
+
+from rgm.planning.experience import Cells, Record, distinct
+from rgm.planning.graph import END, Graph, Shown
+from rgm.planning.streams import NEXT, Parents, Variable, patterns_of, variables
+
+EXCEPTION = 0.05
+"""A smaller share of what follows a context is an exception, which is not expected elsewhere."""
+MOST_GROWTH = 4
+"""States for each one that was seen, after which no more are inferred."""
+DOUBT = 0.5
+"""Count of a step that rests on a context that never occurred."""
+Numbers = Int[ndarray, " some"]
+Shares = Float[ndarray, " some"]
+
+
+def inferred(graph: Graph, record: Record, parents: Parents, *, least: int = 1) -> Graph:
+    """Return a record's graph with edges for actions that were never tried, and the states that these lead to.
+
+    Every stream x moves by its main parents, and what comes of a step, o, follows from those of the outcome:
+
+        p(s', o | s, a) = Π_x p(x' | parents of x in s, a) · p(o | parents of o in s, a, s')
+
+    by counts, for o those of the longest context that occurred. Where the parents of a stream never were as they are in
+    s, nothing is inferred. What follows less often than the share `EXCEPTION` is left out, such as a stream that is
+    hidden behind another for a moment: in a frame, patterns are painted over each other, those first that are hidden
+    most often. An edge has the count of the least known of its contexts. Actions taken less than `least` times are
+    inferred as well, where that is possible.
+    """
+    if not parents.motion or not set(graph.view.before) <= set(graph.view.present):
+        return graph
+    factors = _Factors(graph, record, parents)
+    pairs = list(zip(graph.previous.tolist(), graph.present.tolist(), strict=True))
+    number = dict(graph.number)
+    taken = np.bincount(graph.pair, graph.count, minlength=len(graph) * graph.actions)
+    rare = np.flatnonzero(taken < least)
+    work, edges = rare[rare // graph.actions != END], list[_Edges]()
+    while len(work):
+        state, action = np.divmod(work, graph.actions)
+        previous, present = np.array([pairs[one] for one in state.tolist()]).T
+        ahead = factors.ahead(previous, present, action)
+        known, target = len(pairs), np.full(len(ahead.place), END)
+        for edge in np.flatnonzero(~ahead.ended).tolist():
+            pair = int(ahead.previous[edge]), int(ahead.present[edge])
+            target[edge] = number.setdefault(pair, len(pairs))
+            if target[edge] == len(pairs):
+                pairs.append(pair)
+        edges.append(_Edges(state[ahead.place], action[ahead.place], target, ahead.count, ahead.reward))
+        if len(pairs) > MOST_GROWTH * len(graph):
+            break
+        work = np.arange(known * graph.actions, len(pairs) * graph.actions)
+    return _joined(graph, np.stack(factors.layers.frames), np.array(pairs), edges)
+
+
+class _Edges(NamedTuple):
+    source: Numbers
+    action: Numbers
+    target: Numbers
+    count: Shares
+    reward: Shares
+
+
+class _Ahead(NamedTuple):
+    """What follows: of which step (its place), as which pair of frames or the end, how often, with which reward."""
+
+    place: Numbers
+    previous: Numbers
+    present: Numbers
+    ended: Bool[ndarray, " some"]
+    count: Shares
+    reward: Shares
+
+
+class _Contexts:
+    """What came after each context, a tuple of values of variables, counted; `columns` has one a variable."""
+
+    def __init__(self, columns: Sequence[Numbers], value: Numbers, least: float = 0.0) -> None:
+        self._sizes = [int(column.max()) + 2 for column in columns]
+        values = int(value.max()) + 1
+        pairs, counts = np.unique(self._named(columns, len(value)) * values + value, return_counts=True)
+        name, number = np.divmod(pairs, values)
+        self.names, row = np.unique(name, return_inverse=True)
+        self.total = np.bincount(row, counts)
+        kept = counts >= least * self.total[row]
+        row, self.value, share = row[kept], number[kept], counts[kept].astype(float)
+        self.share = share / np.bincount(row, share, minlength=len(self.names))[row]
+        self.number = np.bincount(row, minlength=len(self.names))
+        self._first = np.cumsum(self.number) - self.number
+
+    def rows(self, columns: Sequence[Numbers], length: int) -> Numbers:
+        """Return the number of each context, −1 where it never occurred."""
+        names = self._named(columns, length)
+        place = np.searchsorted(self.names, names).clip(max=len(self.names) - 1)
+        return np.where(self.names[place] == names, place, -1)
+
+    def entries(self, rows: Numbers) -> tuple[Numbers, Numbers]:
+        """Return all that came after each context: its place in `rows`, and the place in `value` and `share`."""
+        number = self.number[rows]
+        place = np.repeat(np.arange(len(rows)), number)
+        offset = np.arange(len(place)) - np.repeat(np.cumsum(number) - number, number)
+        return place, self._first[rows][place] + offset
+
+    def _named(self, columns: Sequence[Numbers], length: int) -> Numbers:
+        """Return contexts as numbers; values from −1 on, all that are above the known ones as one."""
+        found = np.zeros(length, dtype=np.int64)
+        for column, size in zip(columns, self._sizes, strict=True):
+            found = found * (size + 1) + column.clip(max=size - 1) + 1
+        return found
+
+
+class _Layers:
+    """Frames as patterns of streams that are painted over each other; new ones are added to those of a graph."""
+
+    def __init__(self, graph: Graph, streams: Sequence[tuple[int, ...]]) -> None:
+        self.view, self.streams = graph.view, streams
+        self.frames = list(graph.frames)
+        self._row = dict(graph.frame_number)
+        self.patterns, self.pattern = [], []
+        for stream in streams:
+            shown, pattern = distinct(patterns_of(graph.frames, stream))
+            self.patterns.append(shown)
+            self.pattern.append(pattern)
+        self._number = [{row.tobytes(): number for number, row in enumerate(some)} for some in self.patterns]
+        self._lit = [(shown >= 0).sum(axis=1) for shown in self.patterns]
+
+    def hidden_most(self, rows: Numbers) -> list[int]:
+        """Return the streams in the order of how often they have fewer cells than mostly in frames, the most first."""
+        lit = [lit[pattern[rows]] for lit, pattern in zip(self._lit, self.pattern, strict=True)]
+        return sorted(range(len(lit)), key=lambda stream: -float((lit[stream] < np.median(lit[stream])).mean()))
+
+    def painted(self, patterns: Int[ndarray, "some streams"], order: Sequence[int]) -> Numbers:
+        """Return the rows of the frames that patterns make, painted in an order."""
+        some, numbers = np.unique(patterns, axis=0, return_inverse=True)
+        cells = np.full((len(some), len(self.frames[0])), self.view.background)
+        for stream in order:
+            shown = self.patterns[stream][some[:, stream]]
+            cells = np.where(shown >= 0, shown, cells)
+        return self._rows(cells)[numbers.reshape(-1)]
+
+    def as_before(self, rows: Numbers) -> Numbers:
+        """Return the rows of what a view shows of frames in the next step, as those before."""
+        if not self.view.before:
+            return np.full(len(rows), -1)
+        some, numbers = np.unique(rows, return_inverse=True)
+        shown = self.view.shown(np.array([self.frames[row] for row in some.tolist()]), self.view.before)
+        return self._rows(shown)[numbers.reshape(-1)]
+
+    def _rows(self, cells: Cells) -> Numbers:
+        first = len(self.frames)
+        rows = []
+        for one in cells:
+            row = self._row.setdefault(one.astype(np.int16).tobytes(), len(self.frames))
+            if row == len(self.frames):
+                self.frames.append(one)
+            rows.append(row)
+        if len(self.frames) > first:
+            for stream, symbols in enumerate(self.streams):
+                shown = patterns_of(np.stack(self.frames[first:]), symbols)
+                new = [self._number[stream].get(row.tobytes(), len(self.patterns[stream])) for row in shown]
+                self.pattern[stream] = np.append(self.pattern[stream], new)
+        return np.array(rows, dtype=np.int64)
+
+
+class _Factors:
+    """How streams move and what comes of it, counted in a record."""
+
+    def __init__(self, graph: Graph, record: Record, parents: Parents) -> None:
+        self.parents, self.moved = parents, sorted(parents.motion)
+        self.layers = _Layers(graph, parents.streams)
+        steps = Shown.of(record, graph.view)
+        seen = variables(self.layers.pattern, steps.previous, steps.present, record.action)
+        seen |= {(NEXT, stream): pattern[steps.after] for stream, pattern in enumerate(self.layers.pattern)}
+        self._order = self.layers.hidden_most(steps.after)
+        self._motion = [
+            _Contexts([seen[name] for name in parents.motion[stream]], seen[NEXT, stream], EXCEPTION)
+            for stream in self.moved
+        ]
+        self._outcomes, outcome = np.unique(
+            np.stack([record.reward, record.ended], axis=1), axis=0, return_inverse=True
+        )
+        causes = [seen[name] for name in parents.outcome]
+        self._chain = [_Contexts(causes[:most], outcome.reshape(-1), EXCEPTION) for most in range(len(causes) + 1)]
+
+    def ahead(self, previous: Numbers, present: Numbers, action: Numbers) -> _Ahead:
+        """Return what follows pairs of frames and actions, where the motion of all streams is known."""
+        here = variables(self.layers.pattern, previous, present, action)
+        rows = [
+            one.rows([here[name] for name in self.parents.motion[stream]], len(action))
+            for one, stream in zip(self._motion, self.moved, strict=True)
+        ]
+        place = np.flatnonzero(np.min(rows, axis=0) >= 0)
+        count = np.min([one.total[row[place]] for one, row in zip(self._motion, rows, strict=True)], axis=0)
+        share, patterns = np.ones(len(place)), np.zeros((len(place), len(self.layers.streams)), dtype=np.int64)
+        for one, row, stream in zip(self._motion, rows, self.moved, strict=True):
+            again, entry = one.entries(row[place])
+            place, count, share, patterns = place[again], count[again], share[again] * one.share[entry], patterns[again]
+            patterns[:, stream] = one.value[entry]
+        frames = self.layers.painted(patterns, self._order)
+        again, outcome, likely, known = self._outcome({name: column[place] for name, column in here.items()}, frames)
+        reward, ended = self._outcomes[outcome].T
+        return _Ahead(
+            place=place[again],
+            previous=self.layers.as_before(present[place[again]]),
+            present=frames[again],
+            ended=ended > 0,
+            count=share[again] * likely * np.maximum(np.minimum(count[again], known), DOUBT),
+            reward=reward,
+        )
+
+    def _outcome(self, here: dict[Variable, Numbers], frames: Numbers) -> tuple[Numbers, Numbers, Shares, Numbers]:
+        """Return what comes of steps into frames: the step's place, the outcome, its share, how well it is known."""
+        then = {(NEXT, stream): pattern[frames] for stream, pattern in enumerate(self.layers.pattern)}
+        causes = [(here | then)[name] for name in self.parents.outcome]
+        rows = np.stack([one.rows(causes[:most], len(frames)) for most, one in enumerate(self._chain)])
+        longest = (rows >= 0).sum(axis=0) - 1  # a context occurs where a longer one does
+        parts = []
+        for most, one in enumerate(self._chain):
+            some = np.flatnonzero(longest == most)
+            again, entry = one.entries(rows[most, some])
+            total = one.total[rows[most, some]][again] if most == len(causes) else np.zeros(len(again))
+            parts.append((some[again], one.value[entry], one.share[entry], total))
+        place, outcome, share, known = (np.concatenate(column) for column in zip(*parts, strict=True))
+        return place, outcome, share, known
+
+
+def _joined(graph: Graph, frames: Cells, pairs: Int[ndarray, "states 2"], edges: Sequence[_Edges]) -> Graph:
+    """Return a graph with more frames, states and edges, which replace those of the same sources and actions."""
+    named = [one.source * graph.actions + one.action for one in edges]
+    kept = ~np.isin(graph.pair, np.concatenate([graph.pair[:0], *named]))
+    old = _Edges(*(getattr(graph, name)[kept] for name in _Edges._fields))
+    source, action, target, count, reward = (np.concatenate(column) for column in zip(old, *edges, strict=True))
+    order = np.lexsort((pairs[:, 1], pairs[:, 0], np.arange(len(pairs)) != END))
+    number = np.empty_like(order)
+    number[order] = np.arange(len(order))
+    names = (number[source] * graph.actions + action) * len(order) + number[target]
+    names, edge = np.unique(names, return_inverse=True)
+    pair, target = np.divmod(names, len(order))
+    total = np.bincount(edge, count)
+    return replace(
+        graph,
+        frames=frames,
+        previous=pairs[order, 0],
+        present=pairs[order, 1],
+        source=pair // graph.actions,
+        action=pair % graph.actions,
+        target=target,
+        count=total,
+        reward=np.bincount(edge, count * reward) / total,
+    )
