@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from numpy import ndarray
+from scipy import sparse
 
 from rgm.planning.experience import Cells, Record, distinct
 from rgm.planning.graph import END, Graph, Shown
@@ -187,7 +188,10 @@ class _Factors:
             np.stack([record.reward, record.ended], axis=1), axis=0, return_inverse=True
         )
         causes = [seen[name] for name in parents.outcome]
-        self._chain = [_Contexts(causes[:most], outcome.reshape(-1), EXCEPTION) for most in range(len(causes) + 1)]
+        outcome = outcome.reshape(-1)
+        self._likely = np.bincount(outcome) / len(outcome)
+        self._known = _Contexts(causes, outcome)
+        self._evidence = [_evidence(cause, outcome, self._likely) for cause in causes]
 
     def ahead(self, previous: Numbers, present: Numbers, action: Numbers) -> _Ahead:
         """Return what follows pairs of frames and actions, where the motion of all streams is known."""
@@ -219,16 +223,33 @@ class _Factors:
         """Return what comes of steps into frames: the step's place, the outcome, its share, how well it is known."""
         then = {(NEXT, stream): pattern[frames] for stream, pattern in enumerate(self.layers.pattern)}
         causes = [(here | then)[name] for name in self.parents.outcome]
-        rows = np.stack([one.rows(causes[:most], len(frames)) for most, one in enumerate(self._chain)])
-        longest = (rows >= 0).sum(axis=0) - 1  # a context occurs where a longer one does
-        parts = []
-        for most, one in enumerate(self._chain):
-            some = np.flatnonzero(longest == most)
-            again, entry = one.entries(rows[most, some])
-            total = one.total[rows[most, some]][again] if most == len(causes) else np.zeros(len(again))
-            parts.append((some[again], one.value[entry], one.share[entry], total))
-        place, outcome, share, known = (np.concatenate(column) for column in zip(*parts, strict=True))
-        return place, outcome, share, known
+        rows = self._known.rows(causes, len(frames))
+        seen, new = np.flatnonzero(rows >= 0), np.flatnonzero(rows < 0)
+        again, entry = self._known.entries(rows[seen])
+        place, outcome, share = seen[again], self._known.value[entry], self._known.share[entry]
+        known = self._known.total[rows[place]]
+        if len(new):
+            given = zip(self._evidence, causes, strict=True)
+            added = sum(one[cause[new].clip(-1, one.shape[0] - 2) + 1] for one, cause in given).tocoo()
+            weight = self._likely[added.col] * np.exp(added.data)
+            weight /= np.bincount(added.row, weight, minlength=len(new))[added.row]
+            place, outcome = np.append(place, new[added.row]), np.append(outcome, added.col)
+            share, known = np.append(share, weight), np.append(known, np.zeros(len(weight)))
+        kept = share >= EXCEPTION
+        share = share[kept] / np.bincount(place[kept], share[kept], minlength=len(frames))[place[kept]]
+        return place[kept], outcome[kept], share, known[kept]
+
+
+def _evidence(cause: Numbers, outcome: Numbers, likely: Shares) -> sparse.csr_matrix:
+    """Return log p(o | x) / p(o) of each value x of a variable (from −1 on) and each outcome o that came with it.
+
+    p(o | x) is (n(x, o) + p(o)) / (n(x) + 1), without the denominator, in which the outcomes do not differ. The last
+    value is one that never occurred.
+    """
+    shape = int(cause.max()) + 3, len(likely)
+    seen = sparse.coo_matrix((np.ones(len(cause)), (cause + 1, outcome)), shape=shape).tocsr()
+    seen.data = np.log1p(seen.data / likely[seen.indices])
+    return seen
 
 
 def _joined(graph: Graph, frames: Cells, pairs: Int[ndarray, "states 2"], edges: Sequence[_Edges]) -> Graph:
