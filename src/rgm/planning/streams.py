@@ -1,10 +1,10 @@
 """What a state is made of: the symbols of the present frame, and of the one before, that matter to an agent."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from numpy import ndarray
 
 from rgm.planning.experience import MOST_SYMBOLS, Record, distinct
@@ -21,7 +21,10 @@ LATEST = 20_000
 RETURNING, LONG = 0.02, 10
 """Share of a symbol's changes that lead back to a pattern first seen so many changes ago, if it comes again."""
 
+DENSE = 2**22
+"""Pairs of values that are numbered by a table."""
 Numbers = Int[ndarray, " steps"]
+Shares = Float[ndarray, " steps"]
 Variable = tuple[str, int]
 NOW, BEFORE, NEXT = "now", "before", "next"
 ACTION: Variable = ("action", -1)
@@ -155,9 +158,12 @@ class _Search:
         known, least = _marginal(target), np.log(len(target)) / len(target)
         while left:
             best, name = least, None
+            order, drawn = _exchange(state)
             for one in left:
                 variable = self.variables[one]
-                joint, shuffled = _joint(state, variable), _joint(state, _shuffled(variable, state))
+                exchanged = np.empty_like(variable)
+                exchanged[order] = variable[drawn]
+                joint, shuffled = _joint(state, variable), _joint(state, exchanged)
                 gain = np.log(_held_out(joint, target, known) / _held_out(shuffled, target, known))
                 mean, error = float(gain.mean()), float(gain.std()) / len(gain) ** 0.5
                 if mean > max(SURE * error, best):
@@ -211,40 +217,36 @@ def _patterns(record: Record, group: tuple[int, ...]) -> Int[ndarray, " distinct
 
 
 def _joint(one: Numbers, other: Numbers) -> Numbers:
-    """Return the number of each pair."""
-    return np.unique(one * (int(other.max()) + 2) + other, return_inverse=True)[1].reshape(-1)
+    """Return the number of each pair; values of `other` are −1 or more."""
+    names = one * (int(other.max()) + 2) + other + 1
+    if int(names.max()) > DENSE:
+        return np.unique(names, return_inverse=True)[1].reshape(-1)
+    occurs = np.zeros(int(names.max()) + 1, dtype=np.int64)
+    occurs[names] = 1
+    return (np.cumsum(occurs) - 1)[names]
 
 
-def _shuffled(stream: Numbers, state: Numbers) -> Numbers:
-    """Return a stream with its values exchanged at random among the steps of each state."""
-    order = np.lexsort((np.arange(len(state)), state))
-    drawn = np.lexsort((np.random.default_rng(0).random(len(state)), state))
-    found = np.empty_like(stream)
-    found[order] = stream[drawn]
-    return found
+def _exchange(state: Numbers) -> tuple[Numbers, Numbers]:
+    """Return the steps of all states, state by state, in their order and at random within each state."""
+    drawn = np.random.default_rng(0).permutation(len(state))
+    return np.argsort(state, kind="stable"), drawn[np.argsort(state[drawn], kind="stable")]
 
 
-def _marginal(target: Numbers) -> Float[ndarray, " steps"]:
+def _marginal(target: Numbers) -> Shares:
     """Return p(y) of every step, (n(y) + 1) / (n + values of y), from the steps not held out."""
     values = int(target.max()) + 1
-    found = np.zeros(len(target))
-    for here in _folds(len(target)):
-        found[here] = ((np.bincount(target[~here], minlength=values) + 1) / ((~here).sum() + values))[target[here]]
-    return found
+    everywhere = np.zeros_like(target)
+    return (_others(target) + 1) / (_others(everywhere) + values)
 
 
-def _held_out(state: Numbers, target: Numbers, known: Float[ndarray, " steps"]) -> Float[ndarray, " steps"]:
+def _held_out(state: Numbers, target: Numbers, known: Shares) -> Shares:
     """Return p(y | s) of every step, (n(s, y) + p) / (n(s) + 1), from the steps not held out; p is what was known."""
-    pair = _joint(state, target)
-    found = np.zeros(len(state))
-    for here in _folds(len(state)):
-        seen = np.bincount(state[~here], minlength=int(state.max()) + 1)
-        both = np.bincount(pair[~here], minlength=int(pair.max()) + 1)
-        found[here] = (both[pair[here]] + known[here]) / (seen[state[here]] + 1)
+    return (_others(_joint(state, target)) + known) / (_others(state) + 1)
+
+
+def _others(value: Numbers) -> Numbers:
+    """Return how often each step's value occurs in steps that are not held out with it, block by block in turns."""
+    fold, values = np.arange(len(value)) // BLOCK % FOLDS, int(value.max()) + 1
+    count = np.bincount(fold * values + value, minlength=FOLDS * values)
+    found: ndarray = count.reshape(FOLDS, values).sum(axis=0)[value] - count[fold * values + value]
     return found
-
-
-def _folds(steps: int) -> Iterator[Bool[ndarray, " steps"]]:
-    """Yield the steps that are held out, block by block in turns."""
-    fold = np.arange(steps) // BLOCK % FOLDS
-    return (fold == held for held in range(FOLDS))
