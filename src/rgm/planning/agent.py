@@ -24,6 +24,9 @@ START, UNKNOWN = -1, -2
 WANDERING = 0.1
 """Share of steps at which an agent that explores does anything."""
 
+NOISY_STATES, NOISY_STEPS = 2, 3
+"""How often a state, and an action in it, must have been seen where frames are noisy, to be taken for what they are."""
+
 
 class _Past(NamedTuple):
     """What an agent keeps of the step before: the frame, the action, the state where it is known, else the belief."""
@@ -100,7 +103,7 @@ class Agent:
         if not len(self.experience):
             raise RGMError("nothing was observed yet: call observe for every step of some episodes, then plan")
         found, known, graph = self._counted()
-        self.graph = inferred(graph, found.record, known)
+        self.graph = inferred(graph, found.record, known, least=NOISY_STEPS if found.noise else 1)
         self.follow(self.planner if planner is None else planner)
         self.filter = Filter(self.graph, len(found.record.symbols))
         self._random = np.random.default_rng((self.seed, len(self.experience))) if explore else None
@@ -113,7 +116,7 @@ class Agent:
         raw = self.experience.record()
         found = denoised(raw)
         known = parents(found.record, self.view)
-        graph = graph_of(found.record, self.actions, view=known.view, least=2 if found.noise else 1)
+        graph = graph_of(found.record, self.actions, view=known.view, least=NOISY_STATES if found.noise else 1)
         if self.memory is None or len(raw) <= self.memory:
             return found, known, graph
         self.experience.hold(forgotten(raw, found.record, graph, self.memory))

@@ -1,8 +1,7 @@
 """Transitions that factor over streams: what follows where a state and an action never came together."""
 
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import NamedTuple
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -19,19 +18,20 @@ MOST_GROWTH = 4
 """States for each one that was seen, after which no more are inferred."""
 DOUBT = 0.5
 """Count of a step that rests on a context that never occurred."""
-Numbers = Int[ndarray, " some"]
-Shares = Float[ndarray, " some"]
+Numbers = Int[ndarray, " _"]
+Shares = Float[ndarray, " _"]
 
 
 def inferred(graph: Graph, record: Record, parents: Parents, *, least: int = 1) -> Graph:
     """Return a record's graph with edges for actions that were never tried, and the states that these lead to.
 
-    Every stream x moves by its main parents, and what comes of a step, o, follows from those of the outcome:
+    Every stream x moves by its parents, and what comes of a step, o, follows from those of the outcome:
 
         p(s', o | s, a) = Π_x p(x' | parents of x in s, a) · p(o | parents of o in s, a, s')
 
-    by counts, for o those of the longest context that occurred. Where the parents of a stream never were as they are in
-    s, nothing is inferred. What follows less often than the share `EXCEPTION` is left out, such as a stream that is
+    by counts. Where the main parents of a stream leave no doubt, they are enough; else all of them count, as where a
+    ball meets a paddle. Where the parents of a stream never were as they are in s, nothing is inferred; where those of
+    the outcome never were, p(o | x, y, …) ∝ p(o) · p(o | x) / p(o) · p(o | y) / p(o) · …. What follows less often than the share `EXCEPTION` is left out, such as a stream that is
     hidden behind another for a moment: in a frame, patterns are painted over each other, those first that are hidden
     most often. An edge has the count of the least known of its contexts. Actions taken less than `least` times are
     inferred as well, where that is possible.
@@ -61,7 +61,8 @@ def inferred(graph: Graph, record: Record, parents: Parents, *, least: int = 1) 
     return _joined(graph, np.stack(factors.layers.frames), np.array(pairs), edges)
 
 
-class _Edges(NamedTuple):
+@dataclass(frozen=True)
+class _Edges:
     source: Numbers
     action: Numbers
     target: Numbers
@@ -69,13 +70,14 @@ class _Edges(NamedTuple):
     reward: Shares
 
 
-class _Ahead(NamedTuple):
+@dataclass(frozen=True, kw_only=True)
+class _Ahead:
     """What follows: of which step (its place), as which pair of frames or the end, how often, with which reward."""
 
     place: Numbers
     previous: Numbers
     present: Numbers
-    ended: Bool[ndarray, " some"]
+    ended: Bool[ndarray, " _"]
     count: Shares
     reward: Shares
 
@@ -117,6 +119,33 @@ class _Contexts:
         return found
 
 
+class _Motion:
+    """What a stream shows next: after its main parents where these leave no doubt, else after all of them."""
+
+    def __init__(self, seen: dict[Variable, Numbers], names: Sequence[Variable], main: int, stream: int) -> None:
+        self._names, self._main = names, main
+        columns = [seen[name] for name in names]
+        self._few, self._all = (_Contexts(columns[:most], seen[NEXT, stream], EXCEPTION) for most in (main, None))
+        self.total = np.append(self._few.total, self._all.total)
+        self.value = np.append(self._few.value, self._all.value)
+        self.share = np.append(self._few.share, self._all.share)
+
+    def rows(self, here: dict[Variable, Numbers], length: int) -> Numbers:
+        """Return the number of each context, −1 where it never occurred; those of all parents follow the main ones'."""
+        columns = [here[name] for name in self._names]
+        few, every = self._few.rows(columns[: self._main], length), self._all.rows(columns, length)
+        sure = (few >= 0) & (self._few.number[few] == 1)
+        return np.where(sure, few, np.where(every >= 0, every + len(self._few.names), -1))
+
+    def entries(self, rows: Numbers) -> tuple[Numbers, Numbers]:
+        """Return all that came after each context: its place in `rows`, and the place in `value` and `share`."""
+        whole = np.flatnonzero(rows >= len(self._few.names))
+        part = np.flatnonzero(rows < len(self._few.names))
+        one, entry = self._few.entries(rows[part])
+        other, more = self._all.entries(rows[whole] - len(self._few.names))
+        return np.append(part[one], whole[other]), np.append(entry, more + len(self._few.value))
+
+
 class _Layers:
     """Frames as patterns of streams that are painted over each other; new ones are added to those of a graph."""
 
@@ -137,7 +166,7 @@ class _Layers:
         lit = [lit[pattern[rows]] for lit, pattern in zip(self._lit, self.pattern, strict=True)]
         return sorted(range(len(lit)), key=lambda stream: -float((lit[stream] < np.median(lit[stream])).mean()))
 
-    def painted(self, patterns: Int[ndarray, "some streams"], order: Sequence[int]) -> Numbers:
+    def painted(self, patterns: Int[ndarray, "_ streams"], order: Sequence[int]) -> Numbers:
         """Return the rows of the frames that patterns make, painted in an order."""
         some, numbers = np.unique(patterns, axis=0, return_inverse=True)
         cells = np.full((len(some), len(self.frames[0])), self.view.background)
@@ -151,7 +180,9 @@ class _Layers:
         if not self.view.before:
             return np.full(len(rows), -1)
         some, numbers = np.unique(rows, return_inverse=True)
-        shown = self.view.shown(np.array([self.frames[row] for row in some.tolist()]), self.view.before)
+        if not len(some):
+            return rows
+        shown = self.view.shown(np.stack([self.frames[row] for row in some.tolist()]), self.view.before)
         return self._rows(shown)[numbers.reshape(-1)]
 
     def _rows(self, cells: Cells) -> Numbers:
@@ -180,10 +211,7 @@ class _Factors:
         seen = variables(self.layers.pattern, steps.previous, steps.present, record.action)
         seen |= {(NEXT, stream): pattern[steps.after] for stream, pattern in enumerate(self.layers.pattern)}
         self._order = self.layers.hidden_most(steps.after)
-        self._motion = [
-            _Contexts([seen[name] for name in parents.motion[stream]], seen[NEXT, stream], EXCEPTION)
-            for stream in self.moved
-        ]
+        self._motion = [_Motion(seen, parents.motion[stream], parents.main[stream], stream) for stream in self.moved]
         self._outcomes, outcome = np.unique(
             np.stack([record.reward, record.ended], axis=1), axis=0, return_inverse=True
         )
@@ -196,10 +224,7 @@ class _Factors:
     def ahead(self, previous: Numbers, present: Numbers, action: Numbers) -> _Ahead:
         """Return what follows pairs of frames and actions, where the motion of all streams is known."""
         here = variables(self.layers.pattern, previous, present, action)
-        rows = [
-            one.rows([here[name] for name in self.parents.motion[stream]], len(action))
-            for one, stream in zip(self._motion, self.moved, strict=True)
-        ]
+        rows = [one.rows(here, len(action)) for one in self._motion]
         place = np.flatnonzero(np.min(rows, axis=0) >= 0)
         count = np.min([one.total[row[place]] for one, row in zip(self._motion, rows, strict=True)], axis=0)
         share, patterns = np.ones(len(place)), np.zeros((len(place), len(self.layers.streams)), dtype=np.int64)
@@ -219,7 +244,7 @@ class _Factors:
             reward=reward,
         )
 
-    def _outcome(self, here: dict[Variable, Numbers], frames: Numbers) -> tuple[Numbers, Numbers, Shares, Numbers]:
+    def _outcome(self, here: dict[Variable, Numbers], frames: Numbers) -> tuple[Numbers, Numbers, Shares, Shares]:
         """Return what comes of steps into frames: the step's place, the outcome, its share, how well it is known."""
         then = {(NEXT, stream): pattern[frames] for stream, pattern in enumerate(self.layers.pattern)}
         causes = [(here | then)[name] for name in self.parents.outcome]
@@ -256,8 +281,10 @@ def _joined(graph: Graph, frames: Cells, pairs: Int[ndarray, "states 2"], edges:
     """Return a graph with more frames, states and edges, which replace those of the same sources and actions."""
     named = [one.source * graph.actions + one.action for one in edges]
     kept = ~np.isin(graph.pair, np.concatenate([graph.pair[:0], *named]))
-    old = _Edges(*(getattr(graph, name)[kept] for name in _Edges._fields))
-    source, action, target, count, reward = (np.concatenate(column) for column in zip(old, *edges, strict=True))
+    source, action, target, count, reward = (
+        np.concatenate([getattr(graph, one.name)[kept], *(getattr(more, one.name) for more in edges)])
+        for one in fields(_Edges)
+    )
     order = np.lexsort((pairs[:, 1], pairs[:, 0], np.arange(len(pairs)) != END))
     number = np.empty_like(order)
     number[order] = np.arange(len(order))

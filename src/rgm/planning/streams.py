@@ -53,14 +53,15 @@ def whole(record: Record) -> View:
 class Parents:
     """On what each stream's next pattern, and what comes of a step, depend.
 
-    Variables are ("now", stream), ("before", stream), ("next", stream) and `ACTION`. `motion` has the main parents of
-    the next pattern of every stream of the state, `outcome` those of the reward and the end, each in the order in which
-    they add information. A stream is a group of symbols.
+    Variables are ("now", stream), ("before", stream), ("next", stream) and `ACTION`. `motion` has the parents of the
+    next pattern of every stream of the state, of which the first `main` are its main ones, and `outcome` those of the
+    reward and the end, each in the order in which they add information. A stream is a group of symbols.
     """
 
     view: View
     streams: tuple[tuple[int, ...], ...]
     motion: dict[int, tuple[Variable, ...]]
+    main: dict[int, int]
     outcome: tuple[Variable, ...]
 
 
@@ -86,7 +87,9 @@ def parents(record: Record, view: View | None = None) -> Parents:
     others = [symbol for symbol in record.symbols if symbol != record.background]
     if view is not None:
         others = [symbol for symbol in others if symbol in view.present or symbol in view.before]
-    streams = [tuple(others)] if len(others) > MOST_SYMBOLS else [(symbol,) for symbol in others]
+    streams: list[tuple[int, ...]] = [(symbol,) for symbol in others]
+    if len(others) > MOST_SYMBOLS:
+        streams = [tuple(others)]
     patterns = [_patterns(record, stream) for stream in streams]
     search = _Search(record, patterns)
     every = list(range(len(streams)))
@@ -112,18 +115,18 @@ def _parents(
     motion: dict[int, list[tuple[Variable, float]]],
     outcome: list[Variable],
 ) -> Parents:
-    main = {stream: tuple(variable for variable, _ in _main(found)) for stream, found in motion.items()}
-    return Parents(view=view, streams=tuple(streams), motion=main, outcome=tuple(outcome))
+    return Parents(
+        view=view,
+        streams=tuple(streams),
+        motion={stream: tuple(variable for variable, _ in found) for stream, found in motion.items()},
+        main={stream: _main([gain for _, gain in found]) for stream, found in motion.items()},
+        outcome=tuple(outcome),
+    )
 
 
-def _main(found: list[tuple[Variable, float]]) -> list[tuple[Variable, float]]:
-    """Return the parents before the first that adds little."""
-    given = 0.0
-    for number, (_, gain) in enumerate(found):
-        if gain < MAIN * given:
-            return found[:number]
-        given += gain
-    return found
+def _main(gains: list[float]) -> int:
+    """Return the number of gains before the first that adds little."""
+    return next((number for number, gain in enumerate(gains) if gain < MAIN * sum(gains[:number])), len(gains))
 
 
 class _Search:
@@ -178,7 +181,7 @@ class _Search:
 
 
 def variables(
-    patterns: Sequence[Numbers], previous: Numbers, present: Numbers, action: Numbers
+    patterns: Sequence[Int[ndarray, " _"]], previous: Numbers, present: Numbers, action: Numbers
 ) -> dict[Variable, Numbers]:
     """Return the action and every stream's pattern in the frames before and now, by rows of frames (none: −1)."""
     found = {ACTION: action}
