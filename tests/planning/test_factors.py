@@ -60,7 +60,7 @@ def test_streams_depend_on_what_moves_them() -> None:
     assert found.view == View(present=(1, 2), before=(), background=0)
     assert set(found.motion[0]) == {(NOW, 0), ACTION}
     assert found.motion[1] == ((NOW, 1),)
-    assert set(found.outcome) == {(NEXT, 0), (NEXT, 1)}
+    assert {stream for _, stream in found.outcome} == {0, 1}
 
 
 def test_what_never_came_together_follows_from_its_parts() -> None:
@@ -76,7 +76,9 @@ def test_what_never_came_together_follows_from_its_parts() -> None:
     rewarded = [pair for pair, some in edges(found).items() if some[0][2] > 0]
     assert len(rewarded) >= 1  # walker 3, hand 2, action 1 was seen with its reward
     assert all(edges(whole)[pair][0][2] == 1 for pair in rewarded)
-    assert np.array_equal(np.sort(found.count)[1:], np.sort(np.append(part.count, found.count.min()))[1:])
+    counted = np.isin(found.pair, part.pair)  # the states are the same
+    assert np.array_equal(found.count[counted], part.count)
+    assert found.count[~counted].item() > 0
 
 
 def test_nothing_is_inferred_where_a_stream_was_never_so() -> None:
@@ -106,7 +108,7 @@ def test_steps_taken_too_rarely_are_inferred() -> None:
 def test_pong_is_foreseen_where_it_was_never_played(restart: bool) -> None:
     """Of the steps never taken, most are as in the game: the frame, or the end, and the reward."""
     game = Pong(rows=6, columns=5, restart=restart)
-    record = played(game, 1500)
+    record = played(game, 800)
     known = parents(record)
     graph = graph_of(record, 3, view=known.view)
     found = inferred(graph, record, known)
@@ -130,7 +132,7 @@ def test_pong_is_foreseen_where_it_was_never_played(restart: bool) -> None:
         frame, gained, ended, _, _ = game.step(int(action))
         same = target == END if ended else np.array_equal(found.frames[found.present[target]], frame.reshape(-1))
         right, wrong = right + (same and (reward > 0) == (gained > 0)), wrong + (not same)
-    assert right > 50
+    assert right > 30
     assert wrong <= 0.05 * right
 
 

@@ -110,10 +110,7 @@ def parents(record: Record, view: View | None = None) -> Parents:
 
 
 def _parents(
-    view: View,
-    streams: list[tuple[int, ...]],
-    motion: dict[int, list[tuple[Variable, float]]],
-    outcome: list[Variable],
+    view: View, streams: list[tuple[int, ...]], motion: dict[int, list[tuple[Variable, float]]], outcome: list[Variable]
 ) -> Parents:
     return Parents(
         view=view,
