@@ -239,7 +239,7 @@ def dqn() -> dict[str, Any]:
             self.observation_space = gymnasium.spaces.Box(0.0, 1.0, (size,), np.float32)
 
         def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[np.ndarray, dict[str, Any]]:
-            super().reset(seed=seed)
+            super().reset(seed=seed, options=options)
             self.last = self.one(self.game.reset(seed=seed)[0])
             self.steps = 0
             return np.concatenate([np.zeros_like(self.last), self.last]), {}

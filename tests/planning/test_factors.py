@@ -17,7 +17,7 @@ from rgm.planning.streams import ACTION, NEXT, NOW, Parents, View, parents
 
 @dataclass
 class Clock:
-    """A walker (1) on the upper row and a hand (2) on the lower, which goes round; a reward where both are at the right."""
+    """A walker (1) on the upper row and a hand (2) on the lower, which goes round; a reward for both at the right."""
 
     length: int = 4
     actions: ClassVar[int] = 2

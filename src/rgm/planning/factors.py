@@ -31,10 +31,10 @@ def inferred(graph: Graph, record: Record, parents: Parents, *, least: int = 1) 
 
     by counts. Where the main parents of a stream leave no doubt, they are enough; else all of them count, as where a
     ball meets a paddle. Where the parents of a stream never were as they are in s, nothing is inferred; where those of
-    the outcome never were, p(o | x, y, …) ∝ p(o) · p(o | x) / p(o) · p(o | y) / p(o) · …. What follows less often than the share `EXCEPTION` is left out, such as a stream that is
-    hidden behind another for a moment: in a frame, patterns are painted over each other, those first that are hidden
-    most often. An edge has the count of the least known of its contexts. Actions taken less than `least` times are
-    inferred as well, where that is possible.
+    the outcome never were, p(o | x, y, …) ∝ p(o) · p(o | x) / p(o) · p(o | y) / p(o) · …. What follows less often than
+    the share `EXCEPTION` is left out. In a frame, patterns are painted over each other, those first that are hidden
+    most often; a stream is taken to have the largest pattern that a frame may hide. An edge has the count of the least
+    known of its contexts. Actions taken less than `least` times are inferred as well, where that is possible.
     """
     if not parents.motion or not set(graph.view.before) <= set(graph.view.present):
         return graph
@@ -160,6 +160,20 @@ class _Layers:
             self.pattern.append(pattern)
         self._number = [{row.tobytes(): number for number, row in enumerate(some)} for some in self.patterns]
         self._lit = [(shown >= 0).sum(axis=1) for shown in self.patterns]
+        self.whole = [self._completed(stream, graph.frames) for stream in range(len(streams))]
+
+    def _completed(self, stream: int, frames: Cells) -> Numbers:
+        """Return the largest pattern of a stream that frames may show, with cells that are hidden behind others."""
+        first = len(self.pattern[stream]) - len(frames)
+        if len(self.streams) == 1:
+            return self.pattern[stream][first:]
+        lit = np.isin(frames, self.streams[stream])
+        others = ((frames != self.view.background) & ~lit).astype(np.float32)
+        masks, number = (self.patterns[stream] >= 0).astype(np.float32), lit.sum(axis=1)[:, None]
+        open_cells = self._lit[stream] - others @ masks.T
+        fits = (lit.astype(np.float32) @ masks.T == number) & (open_cells == number)
+        found: ndarray = np.where(fits, self._lit[stream], -1).argmax(axis=1)
+        return np.where(fits.any(axis=1), found, len(masks))
 
     def hidden_most(self, rows: Numbers) -> list[int]:
         """Return the streams in the order of how often they have fewer cells than mostly in frames, the most first."""
@@ -198,6 +212,8 @@ class _Layers:
                 shown = patterns_of(np.stack(self.frames[first:]), symbols)
                 new = [self._number[stream].get(row.tobytes(), len(self.patterns[stream])) for row in shown]
                 self.pattern[stream] = np.append(self.pattern[stream], new)
+                whole = self._completed(stream, np.stack(self.frames[first:]))
+                self.whole[stream] = np.append(self.whole[stream], whole)
         return np.array(rows, dtype=np.int64)
 
 
@@ -211,7 +227,9 @@ class _Factors:
         seen = variables(self.layers.pattern, steps.previous, steps.present, record.action)
         seen |= {(NEXT, stream): pattern[steps.after] for stream, pattern in enumerate(self.layers.pattern)}
         self._order = self.layers.hidden_most(steps.after)
-        self._motion = [_Motion(seen, parents.motion[stream], parents.main[stream], stream) for stream in self.moved]
+        whole = variables(self.layers.whole, steps.previous, steps.present, record.action)
+        whole |= {(NEXT, stream): pattern[steps.after] for stream, pattern in enumerate(self.layers.whole)}
+        self._motion = [_Motion(whole, parents.motion[stream], parents.main[stream], stream) for stream in self.moved]
         self._outcomes, outcome = np.unique(
             np.stack([record.reward, record.ended], axis=1), axis=0, return_inverse=True
         )
@@ -224,7 +242,8 @@ class _Factors:
     def ahead(self, previous: Numbers, present: Numbers, action: Numbers) -> _Ahead:
         """Return what follows pairs of frames and actions, where the motion of all streams is known."""
         here = variables(self.layers.pattern, previous, present, action)
-        rows = [one.rows(here, len(action)) for one in self._motion]
+        whole = variables(self.layers.whole, previous, present, action)
+        rows = [one.rows(whole, len(action)) for one in self._motion]
         place = np.flatnonzero(np.min(rows, axis=0) >= 0)
         count = np.min([one.total[row[place]] for one, row in zip(self._motion, rows, strict=True)], axis=0)
         share, patterns = np.ones(len(place)), np.zeros((len(place), len(self.layers.streams)), dtype=np.int64)
