@@ -299,7 +299,7 @@ def breakout(frames: int = 200_000) -> dict[str, Any]:
     rows, curves = [], []
     for seed in SEEDS:
         rounds: list[tuple[int, float]] = []
-        agent, start = Agent(Breakout.actions, seed=seed), time.process_time()
+        agent, start = Agent(Breakout.actions, seed=seed, infers=False), time.process_time()
         learn(
             agent,
             Breakout(),

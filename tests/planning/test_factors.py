@@ -1,6 +1,7 @@
 """What is inferred of steps that were never taken, against the games themselves."""
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -8,10 +9,13 @@ import pytest
 from tiny_games import Corridor, played
 
 from rgm.planning import factors
+from rgm.planning.agent import Agent
 from rgm.planning.environments import Frame, Pong
 from rgm.planning.experience import Record
 from rgm.planning.factors import inferred
 from rgm.planning.graph import END, Graph, graph_of
+from rgm.planning.learning import learn
+from rgm.planning.stored import read_agent, save_agent
 from rgm.planning.streams import ACTION, NEXT, NOW, Parents, View, parents
 
 
@@ -141,3 +145,18 @@ def test_an_outcome_never_met_is_told_by_its_parents_one_by_one() -> None:
     cause, outcome = np.array([0, 0, 0, 1]), np.array([0, 0, 1, 1])
     found = np.exp(factors._evidence(cause, outcome, np.array([0.5, 0.5])).toarray())
     assert np.allclose(found, [[1, 1], [5, 3], [1, 3], [1, 1]])
+
+
+def test_an_agent_that_does_not_infer_plans_on_what_it_counted(tmp_path: Path) -> None:
+    agents = {}
+    for infers in (True, False):
+        agent = Agent(Pong.actions, infers=infers)
+        learn(agent, Pong(), Pong(), 300, online=False, seed=0)
+        path = tmp_path / f"{infers}.safetensors"
+        save_agent(path, agent, "pong", "rewards", {})
+        agents[infers] = read_agent(path).agent
+        assert agents[infers].infers is infers
+    counted = agents[False].plan()
+    tried = np.bincount(counted.pair, counted.count, minlength=len(counted) * 3)
+    assert tried[3:].min() == 0  # some state was left by some action never
+    assert len(agents[True].plan()) > len(counted)

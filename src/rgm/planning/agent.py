@@ -52,7 +52,9 @@ class Agent:
     filtered: p(s_t | o_1 … o_t), exact on the graph.
 
     `memory` is how many steps are held at most after a plan: beyond it, events from which no goal can be reached are
-    forgotten, then the oldest episodes (`rgm.planning.forgetting`).
+    forgotten, then the oldest episodes (`rgm.planning.forgetting`). `infers`: where a state and an action never came
+    together, what follows is told by how streams move (`rgm.planning.factors`). An agent that plays while it learns
+    tries it instead, and does better without, where chance acts.
     """
 
     def __init__(
@@ -63,11 +65,12 @@ class Agent:
         planner: Planner = PLANNERS["rewards"],
         view: View | None = None,
         memory: SupportsIndex | None = None,
+        infers: bool = True,
     ) -> None:
         """Raise RGMError for fewer than two actions, or a memory of no step."""
         self.actions = whole(actions, "the number of actions", 2)
         self.memory = None if memory is None else whole(memory, "the memory in steps")
-        self.planner, self.view = planner, view
+        self.planner, self.view, self.infers = planner, view, infers
         self.experience = Experience()
         self.graph: Graph | None = None
         self.seed = as_seed(seed)
@@ -103,13 +106,15 @@ class Agent:
         if not len(self.experience):
             raise RGMError("nothing was observed yet: call observe for every step of some episodes, then plan")
         found, known, graph = self._counted()
-        self.graph = inferred(graph, found.record, known, least=NOISY_STEPS if found.noise else 1)
+        if self.infers:
+            graph = inferred(graph, found.record, known, least=NOISY_STEPS if found.noise else 1)
+        self.graph = graph
         self.follow(self.planner if planner is None else planner)
         self.filter = Filter(self.graph, len(found.record.symbols))
         self._random = np.random.default_rng((self.seed, len(self.experience))) if explore else None
         self._known: dict[bytes, tuple[int, int]] = {}
         self._past = _Past()
-        return self.graph
+        return graph
 
     def _counted(self) -> tuple[Denoised, Parents, Graph]:
         """Return the steps that are held, without noise, on what streams depend in them, and their counted graph."""
