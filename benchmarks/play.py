@@ -168,8 +168,33 @@ class QLearning:
         return self.view.shown(frame, symbols).tobytes() if symbols else b""
 
 
-def q_learning(most: int = 400_000, every: int = 10_000) -> dict[str, Any]:
-    """Frames of its own play that tabular Q-learning needs for 44 hits and at most one miss, on the agent's states."""
+ENOUGH = {"hits": 44, "misses": 1}
+
+
+def enough(score: dict[str, float]) -> bool:
+    """Return whether play is as good as is asked."""
+    return score["hits_per_1000"] >= ENOUGH["hits"] and score["misses_per_1000"] <= ENOUGH["misses"]
+
+
+def frames_needed(most: int = 10_000, every: int = 500) -> dict[str, Any]:
+    """Frames of random play that the agent needs for 44 hits and at most one miss."""
+    found: dict[str, Any] = {}
+    for name, make in list(GAMES.items())[:2]:
+        rows = []
+        for seed in SEEDS:
+            for frames in range(every, most + 1, every):
+                agent, _ = watched(make(), frames, seed)
+                agent.plan()
+                score = scored(make(), agent, seed)
+                if enough(score):
+                    break
+            rows.append({"frames": float(frames), "reached": float(enough(score)), **score})
+        found[name] = mean(rows)
+    return found
+
+
+def q_learning(most: int = 400_000, every: int = 2_000) -> dict[str, Any]:
+    """Frames of its own play that tabular Q-learning needs for the same, on the agent's states."""
     found: dict[str, Any] = {}
     for name, make in list(GAMES.items())[:2]:
         rows = []
@@ -182,11 +207,89 @@ def q_learning(most: int = 400_000, every: int = 10_000) -> dict[str, Any]:
                 play(make(), learner, every, (seed, LEARN, number), limit=LEARNING_LIMIT, seen=learner.seen)
                 learner.learning = False
                 score = scored(make(), learner, seed)
-                if score["hits_per_1000"] >= 44 and score["misses_per_1000"] <= 1:
+                if enough(score):
                     needed = every * (number + 1)
                     break
-            rows.append({"frames": float(needed), "reached": float(needed < most), **score})
+            rows.append({"frames": float(needed), "reached": float(enough(score)), **score})
         found[name] = mean(rows)
+    return found
+
+
+DQN_SEEDS, DQN_FRAMES = SEEDS[:2], (10_000, 20_000, 30_000)
+
+
+def dqn() -> dict[str, Any]:
+    """A small DQN of Stable-Baselines3 on frames of its own play: the present and the one before, as 0 or 1 a symbol.
+
+    Only where stable-baselines3 and gymnasium are installed.
+    """
+    try:
+        import gymnasium
+        from stable_baselines3 import DQN
+    except ImportError:
+        return {}
+
+    class Frames(gymnasium.Env[Any, Any]):
+        """A game as an environment of gymnasium that shows two frames."""
+
+        def __init__(self, make: Callable[[], Environment]) -> None:
+            self.game = make()
+            self.action_space = gymnasium.spaces.Discrete(self.game.actions)
+            size = 2 * (PONG_SYMBOLS - 1) * self.game.reset(seed=0)[0].size
+            self.observation_space = gymnasium.spaces.Box(0.0, 1.0, (size,), np.float32)
+
+        def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[np.ndarray, dict[str, Any]]:
+            super().reset(seed=seed, options=options)
+            self.last = self.one(self.game.reset(seed=seed)[0])
+            self.steps = 0
+            return np.concatenate([np.zeros_like(self.last), self.last]), {}
+
+        def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+            frame, reward, ended, _, _ = self.game.step(int(action))
+            seen, self.last = self.last, self.one(frame)
+            self.steps += 1
+            return np.concatenate([seen, self.last]), reward, ended, self.steps >= LEARNING_LIMIT, {}
+
+        @staticmethod
+        def one(frame: Frame) -> np.ndarray:
+            return (frame.reshape(-1) == np.arange(1, PONG_SYMBOLS)[:, None]).astype(np.float32).reshape(-1)
+
+    class Greedy:
+        """A player that takes the best actions of a network."""
+
+        def __init__(self, model: Any) -> None:
+            self.model = model
+
+        def begin(self, frame: Frame) -> None:
+            self.last = np.zeros_like(Frames.one(frame))
+
+        def act(self, frame: Frame) -> int:
+            seen, self.last = self.last, Frames.one(frame)
+            return int(self.model.predict(np.concatenate([seen, self.last]), deterministic=True)[0])
+
+    found: dict[str, Any] = {}
+    for name, make in list(GAMES.items())[:2]:
+        rows: dict[str, list[dict[str, float]]] = {}
+        for seed in DQN_SEEDS:
+            model = DQN(
+                "MlpPolicy",
+                Frames(make),
+                learning_rate=1e-3,
+                learning_starts=500,
+                buffer_size=DQN_FRAMES[-1],
+                target_update_interval=500,
+                gamma=0.98,
+                exploration_fraction=0.3,
+                seed=seed,
+                device="cpu",
+            )
+            start, done = time.process_time(), 0
+            for frames in DQN_FRAMES:
+                model.learn(frames - done, reset_num_timesteps=not done, progress_bar=False)
+                done = frames
+                took = time.process_time() - start
+                rows.setdefault(str(frames), []).append(scored(make(), Greedy(model), seed) | {"learn_s": took})
+        found[name] = {frames: mean(some) for frames, some in rows.items()}
     return found
 
 
@@ -196,7 +299,7 @@ def breakout(frames: int = 200_000) -> dict[str, Any]:
     rows, curves = [], []
     for seed in SEEDS:
         rounds: list[tuple[int, float]] = []
-        agent, start = Agent(Breakout.actions, seed=seed), time.process_time()
+        agent, start = Agent(Breakout.actions, seed=seed, infers=False), time.process_time()
         learn(
             agent,
             Breakout(),
@@ -234,7 +337,9 @@ SECTIONS = {
     "disturbed": disturbed,
     "noise": noise,
     "planners": planners,
+    "frames_needed": frames_needed,
     "q_learning": q_learning,
+    "dqn": dqn,
     "breakout": breakout,
 }
 
@@ -294,13 +399,31 @@ def tables(found: dict[str, Any]) -> str:
                     f"{1000 * one['plan_s']:.0f} ms |"
                 )
         lines.append("")
-    if "q_learning" in found:
+    if "q_learning" in found and "frames_needed" in found:
         lines += [
-            "| tabular Q-learning on the same states | frames to 44 hits and 1 miss at most | runs that got there |",
-            "| --- | --- | --- |",
+            "| frames to 44 hits and 1 miss at most | random play watched | tabular Q-learning on the same states | "
+            "ratio |",
+            "| --- | --- | --- | --- |",
         ]
         for game, one in found["q_learning"].items():
-            lines.append(f"| {game} | {one['frames']:,.0f} | {100 * one['reached']:.0f} % |")
+            ours = found["frames_needed"][game]
+            lines.append(
+                f"| {game} | {ours['frames']:,.0f} | {one['frames']:,.0f} | {one['frames'] / ours['frames']:.0f} |"
+            )
+        some = [*found["q_learning"].values(), *found["frames_needed"].values()]
+        lines += ["", f"Runs that got there: {100 * np.mean([one['reached'] for one in some]):.0f} %.", ""]
+    if found.get("dqn"):
+        lines += [
+            f"| DQN of Stable-Baselines3, mean of {len(DQN_SEEDS)} seeds | frames of its own play | hits | misses | "
+            "learned in |",
+            "| --- | --- | --- | --- | --- |",
+        ]
+        for game, row in found["dqn"].items():
+            for frames, one in row.items():
+                lines.append(
+                    f"| {game} | {int(frames):,} | {one['hits_per_1000']:.1f} | {one['misses_per_1000']:.1f} | "
+                    f"{one['learn_s']:.0f} s |"
+                )
         lines.append("")
     if "breakout" in found:
         one = found["breakout"]

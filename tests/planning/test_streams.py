@@ -7,7 +7,7 @@ from tiny_games import played
 from rgm.planning.environments import Catch, Pong
 from rgm.planning.experience import Record
 from rgm.planning.graph import graph_of
-from rgm.planning.streams import View, informative, whole
+from rgm.planning.streams import View, parents, whole
 
 
 def lights(steps: int) -> Record:
@@ -29,7 +29,7 @@ def lights(steps: int) -> Record:
 
 
 def test_a_light_that_tells_nothing_is_left_out() -> None:
-    assert informative(lights(2000)) == View(present=(1,), before=(), background=0)
+    assert parents(lights(2000)).view == View(present=(1,), before=(), background=0)
 
 
 def test_a_state_of_the_second_light_cannot_tell_the_reward() -> None:
@@ -44,7 +44,7 @@ def test_a_state_of_the_second_light_cannot_tell_the_reward() -> None:
 @pytest.mark.parametrize(("game", "before"), [(Pong(rows=6, columns=5), (2,)), (Catch(rows=6, columns=5), ())])
 def test_ball_and_paddle_are_found(game: Pong | Catch, before: tuple[int, ...]) -> None:
     """The ball's velocity matters in Pong and not in Catch, the paddle's in neither."""
-    assert informative(played(game, 3000)) == View(present=(1, 2), before=before, background=0)
+    assert parents(played(game, 3000)).view == View(present=(1, 2), before=before, background=0)
 
 
 def test_what_a_view_shows() -> None:

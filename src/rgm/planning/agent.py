@@ -9,11 +9,12 @@ from numpy import ndarray
 from rgm.errors import RGMError
 from rgm.planning.belief import Belief, Filter
 from rgm.planning.environments import Frame
-from rgm.planning.experience import Experience, Record
+from rgm.planning.experience import Experience
+from rgm.planning.factors import inferred
 from rgm.planning.forgetting import forgotten
 from rgm.planning.graph import Graph, graph_of
 from rgm.planning.latent import Denoised, denoised
-from rgm.planning.streams import View, informative
+from rgm.planning.streams import Parents, View, parents
 from rgm.planning.values import PLANNERS, Planner
 from rgm.runtime.seeds import as_seed, whole
 
@@ -22,6 +23,9 @@ START, UNKNOWN = -1, -2
 
 WANDERING = 0.1
 """Share of steps at which an agent that explores does anything."""
+
+NOISY_STATES, NOISY_STEPS = 2, 3
+"""How often a state, and an action in it, must have been seen where frames are noisy, to be taken for what they are."""
 
 
 class _Past(NamedTuple):
@@ -48,7 +52,9 @@ class Agent:
     filtered: p(s_t | o_1 … o_t), exact on the graph.
 
     `memory` is how many steps are held at most after a plan: beyond it, events from which no goal can be reached are
-    forgotten, then the oldest episodes (`rgm.planning.forgetting`).
+    forgotten, then the oldest episodes (`rgm.planning.forgetting`). `infers`: where a state and an action never came
+    together, what follows is told by how streams move (`rgm.planning.factors`). An agent that plays while it learns
+    tries it instead, and does better without, where chance acts.
     """
 
     def __init__(
@@ -59,11 +65,12 @@ class Agent:
         planner: Planner = PLANNERS["rewards"],
         view: View | None = None,
         memory: SupportsIndex | None = None,
+        infers: bool = True,
     ) -> None:
         """Raise RGMError for fewer than two actions, or a memory of no step."""
         self.actions = whole(actions, "the number of actions", 2)
         self.memory = None if memory is None else whole(memory, "the memory in steps")
-        self.planner, self.view = planner, view
+        self.planner, self.view, self.infers = planner, view, infers
         self.experience = Experience()
         self.graph: Graph | None = None
         self.seed = as_seed(seed)
@@ -98,24 +105,27 @@ class Agent:
         """
         if not len(self.experience):
             raise RGMError("nothing was observed yet: call observe for every step of some episodes, then plan")
-        raw, found, graph = self._counted()
-        if self.memory is not None and len(raw) > self.memory:
-            self.experience.hold(forgotten(raw, found.record, graph, self.memory))
-            raw, found, graph = self._counted()
+        found, known, graph = self._counted()
+        if self.infers:
+            graph = inferred(graph, found.record, known, least=NOISY_STEPS if found.noise else 1)
         self.graph = graph
         self.follow(self.planner if planner is None else planner)
         self.filter = Filter(self.graph, len(found.record.symbols))
         self._random = np.random.default_rng((self.seed, len(self.experience))) if explore else None
         self._known: dict[bytes, tuple[int, int]] = {}
         self._past = _Past()
-        return self.graph
+        return graph
 
-    def _counted(self) -> tuple[Record, Denoised, Graph]:
-        """Return all steps that are held, the same without noise, and their graph."""
+    def _counted(self) -> tuple[Denoised, Parents, Graph]:
+        """Return the steps that are held, without noise, on what streams depend in them, and their counted graph."""
         raw = self.experience.record()
         found = denoised(raw)
-        view = informative(found.record) if self.view is None else self.view
-        return raw, found, graph_of(found.record, self.actions, view=view, least=2 if found.noise else 1)
+        known = parents(found.record, self.view)
+        graph = graph_of(found.record, self.actions, view=known.view, least=NOISY_STATES if found.noise else 1)
+        if self.memory is None or len(raw) <= self.memory:
+            return found, known, graph
+        self.experience.hold(forgotten(raw, found.record, graph, self.memory))
+        return self._counted()
 
     def follow(self, planner: Planner) -> None:
         """Take the best actions by another planner, on the graph that there is; raise RGMError before `plan`."""

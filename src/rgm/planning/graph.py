@@ -128,19 +128,41 @@ def states_of(record: Record, graph: Graph) -> tuple[Steps, Steps]:
     return found[0], found[1]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Shown:
+    """Steps by the rows of `frames`, distinct ones that a view shows: of the frame before the step's first (−1: none),
+    of the first, and of the second, as the present and as the one before that.
+    """
+
+    frames: Int[ndarray, "frames cells"]
+    previous: Steps
+    present: Steps
+    before: Steps
+    after: Steps
+
+    @classmethod
+    def of(cls, record: Record, view: View) -> "Shown":
+        """Return the steps of a record."""
+        now, last = (view.shown(record.frames, symbols) for symbols in (view.present, view.before))
+        frames, numbers = distinct(np.concatenate([now, last]))
+        now, last = np.split(numbers, 2)
+        none = np.full(len(record), -1)
+        return cls(
+            frames=frames,
+            previous=np.where(record.follows, last[np.roll(record.before, 1)], -1) if view.before else none,
+            present=now[record.before],
+            before=last[record.before] if view.before else none,
+            after=now[record.after],
+        )
+
+
 def _named(record: Record, view: View) -> tuple[Int[ndarray, "frames cells"], Steps, Steps]:
     """Return the distinct frames that a view shows, and the pairs that steps lead from and to (−1: the end)."""
-    now, last = (view.shown(record.frames, symbols) for symbols in (view.present, view.before))
-    frames, numbers = distinct(np.concatenate([now, last]))
-    now, last = np.split(numbers, 2)
-    before, after = now[record.before], now[record.after]
-    if view.before:
-        previous, then = np.where(record.follows, last[np.roll(record.before, 1)], -1), last[record.before]
-    else:
-        previous = then = np.full(len(record), -1)
-    source_pair, target_pair = _pairs(previous, before, len(frames)), _pairs(then, after, len(frames))
+    steps = Shown.of(record, view)
+    source_pair = _pairs(steps.previous, steps.present, len(steps.frames))
+    target_pair = _pairs(steps.before, steps.after, len(steps.frames))
     target_pair[record.ended] = -1
-    return frames, source_pair, target_pair
+    return steps.frames, source_pair, target_pair
 
 
 def _pairs(previous: States, present: States, frames: int) -> Int[ndarray, " pairs"]:

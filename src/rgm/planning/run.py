@@ -196,7 +196,9 @@ def _begun(
     """Return the agent to go on with and its rounds: those of the folder, or none."""
     if not (out / FILE).is_file() or overwrite:
         planner = planner_named(config.planner)
-        return Agent(game.actions, seed=config.seed, planner=planner, memory=config.memory), []
+        infers = not config.online
+        agent = Agent(game.actions, seed=config.seed, planner=planner, memory=config.memory, infers=infers)
+        return agent, []
     if not resume:
         raise RGMError(
             f"{out} holds a run of play: --resume continues it, --overwrite replaces it, or name another --out"

@@ -31,6 +31,7 @@ def save_agent(path: Path, agent: Agent, env: str, planner: str, numbers: dict[s
         "shape": shape,
         "planner": planner,
         "seed": agent.seed,
+        "infers": agent.infers,
         "numbers": numbers,
     }
     write_tensors(path, _KIND, header, tensors)
@@ -57,7 +58,8 @@ def read_agent(path: Path) -> SavedAgent:
     try:
         columns = {name: tensors[name].numpy() for name in _COLUMNS}
         record = Record(frames=tensors["frames"].numpy().astype(np.int64), **columns)
-        agent = Agent(header["actions"], seed=header["seed"], planner=planner_named(header["planner"]))
+        planner = planner_named(header["planner"])
+        agent = Agent(header["actions"], seed=header["seed"], planner=planner, infers=header.get("infers", True))
         agent.experience = Experience.of(record, tuple(header["shape"]))
         return SavedAgent(agent=agent, env=str(header["env"]), numbers=dict(header["numbers"]))
     except (KeyError, TypeError, IndexError) as error:

@@ -1,10 +1,10 @@
 """What a state is made of: the symbols of the present frame, and of the one before, that matter to an agent."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from numpy import ndarray
 
 from rgm.planning.experience import MOST_SYMBOLS, Record, distinct
@@ -14,10 +14,20 @@ BLOCK, FOLDS = 200, 5
 SURE = 2.0
 """Standard errors by which a stream's gain in held-out information must exceed zero."""
 
+MAIN = 0.05
+"""Share of the information of a stream's other parents that a further one must add to be a main one."""
+LATEST = 20_000
+"""Steps by which parents are found, at most: the latest."""
 RETURNING, LONG = 0.02, 10
 """Share of a symbol's changes that lead back to a pattern first seen so many changes ago, if it comes again."""
 
+DENSE = 2**22
+"""Pairs of values that are numbered by a table."""
 Numbers = Int[ndarray, " steps"]
+Shares = Float[ndarray, " steps"]
+Variable = tuple[str, int]
+NOW, BEFORE, NEXT = "now", "before", "next"
+ACTION: Variable = ("action", -1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,66 +49,143 @@ def whole(record: Record) -> View:
     return View(present=record.symbols, before=record.symbols, background=record.background)
 
 
-def informative(record: Record) -> View:
+@dataclass(frozen=True, kw_only=True)
+class Parents:
+    """On what each stream's next pattern, and what comes of a step, depend.
+
+    Variables are ("now", stream), ("before", stream), ("next", stream) and `ACTION`. `motion` has the parents of the
+    next pattern of every stream of the state, of which the first `main` are its main ones, and `outcome` those of the
+    reward and the end, each in the order in which they add information. A stream is a group of symbols.
+    """
+
+    view: View
+    streams: tuple[tuple[int, ...], ...]
+    motion: dict[int, tuple[Variable, ...]]
+    main: dict[int, int]
+    outcome: tuple[Variable, ...]
+
+
+def parents(record: Record, view: View | None = None) -> Parents:
     """Return the streams that carry information about rewards and endings, and about what these streams do next.
 
-    A stream is the pattern of one symbol in a frame (of all where there are more than `MOST_SYMBOLS`), now or in the
-    frame before. Beginning with none, the stream x is added that carries most information about a target y beyond the
-    state s and the action a,
+    A stream is the pattern of one symbol in a frame (of all where there are more than `MOST_SYMBOLS`). Beginning with
+    none, the variable x is added to the parents s of a target y that carries most information about it beyond them,
 
-        I(y; x | s, a) = E[ log p(y | s, x, a) − log p(y | s, a) ]
+        I(y; x | s) = E[ log p(y | s, x) − log p(y | s) ]
 
-    with p from counts, and the expectation over steps held out, beside that of x shuffled among the steps of each
-    state. The difference must exceed zero by `SURE` standard errors, and log n nats over all n steps. The targets are
-    what comes of a step (its reward and whether it ends the episode), and the next patterns of the symbols that are in
-    the state. A symbol of the frame before is only considered where it is in the state as it is now.
+    with p from counts, and the expectation over steps held out, beside that of x shuffled among the steps of each s.
+    The difference must exceed zero by `SURE` standard errors, and log n nats over all n steps. The first target is what
+    comes of a step (its reward and whether it ends the episode), which may also depend on what the streams show next. A
+    stream that anything depends on is in the state, and what it shows next is a target. A stream of the frame before is
+    only considered where it is in the state as it is now. Main parents are those before the first one that adds less
+    than the share `MAIN` of what those before it gave.
 
     A plan returns to its goals, so that its states must come again: symbols whose patterns do not within an episode, as
     a wall that loses bricks, are only considered where the others carry nothing. Where nothing does, as before the
-    first reward, all symbols of both frames are in the state.
+    first reward, all symbols of both frames are in the state. A `view` gives the state instead.
     """
     others = [symbol for symbol in record.symbols if symbol != record.background]
-    groups = [tuple(others)] if len(others) > MOST_SYMBOLS else [(symbol,) for symbol in others]
-    patterns = [_patterns(record, group) for group in groups]
-    returning = [group for group, pattern in enumerate(patterns) if _returns(record, pattern) >= RETURNING]
-    chosen = _chosen(record, patterns, returning) or _chosen(record, patterns, list(range(len(groups))))
-    if not chosen:
-        return whole(record)
-    present, before = (
-        tuple(sorted(symbol for lag, group in chosen if lag == wanted for symbol in groups[group])) for wanted in (0, 1)
+    if view is not None:
+        others = [symbol for symbol in others if symbol in view.present or symbol in view.before]
+    streams: list[tuple[int, ...]] = [(symbol,) for symbol in others]
+    if len(others) > MOST_SYMBOLS:
+        streams = [tuple(others)]
+    patterns = [_patterns(record, stream) for stream in streams]
+    search = _Search(record, patterns)
+    every = list(range(len(streams)))
+    if view is not None:
+        return _parents(view, streams, search.motion(every, every), search.outcome(every))
+    for some in ([stream for stream in every if _returns(record, patterns[stream]) >= RETURNING], every):
+        outcome = search.outcome(some)
+        motion = search.motion([stream for kind, stream in outcome if kind in (NOW, NEXT)], some)
+        if motion:
+            before = {stream for found in motion.values() for (kind, stream), _ in found if kind == BEFORE}
+            found = View(
+                present=tuple(sorted(symbol for stream in motion for symbol in streams[stream])),
+                before=tuple(sorted(symbol for stream in before for symbol in streams[stream])),
+                background=record.background,
+            )
+            return _parents(found, streams, motion, outcome)
+    return _parents(whole(record), streams, search.motion(every, every), [])
+
+
+def _parents(
+    view: View, streams: list[tuple[int, ...]], motion: dict[int, list[tuple[Variable, float]]], outcome: list[Variable]
+) -> Parents:
+    return Parents(
+        view=view,
+        streams=tuple(streams),
+        motion={stream: tuple(variable for variable, _ in found) for stream, found in motion.items()},
+        main={stream: _main([gain for _, gain in found]) for stream, found in motion.items()},
+        outcome=tuple(outcome),
     )
-    return View(present=present, before=before, background=record.background)
 
 
-def _chosen(record: Record, patterns: list[Int[ndarray, " distinct"]], groups: list[int]) -> list[tuple[int, int]]:
-    """Return the streams that carry information: (0, group) as a frame shows it now, (1, group) as the one before."""
-    state = record.action.astype(np.int64)
-    outcome = np.unique(np.stack([record.reward, record.ended]), axis=1, return_inverse=True)[1].reshape(-1)
-    targets = [(outcome, _held_out(state, outcome, _marginal(outcome)))]
-    streams = {(0, group): patterns[group][record.before] for group in groups}
-    chosen: list[tuple[int, int]] = []
-    least = np.log(len(record)) / len(record)
-    while streams:
-        best, found = 0.0, None
-        for name, stream in streams.items():
-            joint, shuffled = _joint(state, stream), _joint(state, _shuffled(stream, state))
-            for target, known in targets:
+def _main(gains: list[float]) -> int:
+    """Return the number of gains before the first that adds little."""
+    return next((number for number, gain in enumerate(gains) if gain < MAIN * sum(gains[:number])), len(gains))
+
+
+class _Search:
+    """The search for parents in the latest steps of a record."""
+
+    def __init__(self, record: Record, patterns: list[Int[ndarray, " distinct"]]) -> None:
+        late = slice(-LATEST, None)
+        previous = np.where(record.follows, np.roll(record.before, 1), -1)[late]
+        self.variables = variables(patterns, previous, record.before[late], record.action[late])
+        self.variables |= {(NEXT, stream): pattern[record.after[late]] for stream, pattern in enumerate(patterns)}
+        outcome = np.unique(np.stack([record.reward, record.ended])[:, late], axis=1, return_inverse=True)[1]
+        self._outcome = outcome.reshape(-1)
+
+    def outcome(self, some: list[int]) -> list[Variable]:
+        """Return what the reward and the end depend on, of some streams."""
+        candidates = [ACTION, *((kind, stream) for kind in (NOW, NEXT) for stream in some)]
+        return [variable for variable, _ in self._found(candidates, self._outcome)]
+
+    def motion(self, wanted: list[int], some: list[int]) -> dict[int, list[tuple[Variable, float]]]:
+        """Return what the streams that are wanted depend on, with the information, and what these depend on."""
+        found: dict[int, list[tuple[Variable, float]]] = {}
+        state = list(dict.fromkeys(wanted))
+        for stream in state:  # which grows
+            candidates = [ACTION, *((NOW, one) for one in some), *((BEFORE, one) for one in state)]
+            found[stream] = self._found(candidates, self.variables[NEXT, stream])
+            state += [one for (kind, one), _ in found[stream] if kind == NOW and one not in state]
+        return found
+
+    def _found(self, candidates: list[Variable], target: Numbers) -> list[tuple[Variable, float]]:
+        """Return the variables that carry information about a target, the most informative first."""
+        state, left, found = np.zeros_like(target), list(candidates), list[tuple[Variable, float]]()
+        known, least = _marginal(target), np.log(len(target)) / len(target)
+        while left:
+            best, name = least, None
+            order, drawn = _exchange(state)
+            for one in left:
+                variable = self.variables[one]
+                exchanged = np.empty_like(variable)
+                exchanged[order] = variable[drawn]
+                joint, shuffled = _joint(state, variable), _joint(state, exchanged)
                 gain = np.log(_held_out(joint, target, known) / _held_out(shuffled, target, known))
                 mean, error = float(gain.mean()), float(gain.std()) / len(gain) ** 0.5
-                if mean > max(SURE * error, least, best):
-                    best, found = mean, name
-        if found is None:
-            break
-        stream = streams.pop(found)
-        state = _joint(state, stream)
-        chosen.append(found)
-        targets = [(target, _held_out(state, target, known)) for target, known in targets]
-        lag, group = found
-        if lag == 0:
-            streams[1, group] = np.where(record.follows, np.roll(stream, 1), -1) + 1
-            after = patterns[group][record.after]
-            targets.append((after, _held_out(state, after, _marginal(after))))
-    return chosen
+                if mean > max(SURE * error, best):
+                    best, name = mean, one
+            if name is None:
+                break
+            left.remove(name)
+            found.append((name, best))
+            state = _joint(state, self.variables[name])
+            known = _held_out(state, target, known)
+        return found
+
+
+def variables(
+    patterns: Sequence[Int[ndarray, " _"]], previous: Numbers, present: Numbers, action: Numbers
+) -> dict[Variable, Numbers]:
+    """Return the action and every stream's pattern in the frames before and now, by rows of frames (none: −1)."""
+    found = {ACTION: action}
+    for stream, pattern in enumerate(patterns):
+        found[NOW, stream] = pattern[present]
+        found[BEFORE, stream] = np.where(previous < 0, -1, pattern[previous])
+    return found
 
 
 def _returns(record: Record, pattern: Int[ndarray, " distinct"]) -> float:
@@ -119,46 +206,47 @@ def _returns(record: Record, pattern: Int[ndarray, " distinct"]) -> float:
     return float(again.mean())
 
 
+def patterns_of(frames: Int[ndarray, "some cells"], stream: Sequence[int]) -> Int[ndarray, "some cells"]:
+    """Return what a stream shows in frames, −1 in all other cells, as 16 bits."""
+    return np.where(np.isin(frames, stream), frames, -1).astype(np.int16)
+
+
 def _patterns(record: Record, group: tuple[int, ...]) -> Int[ndarray, " distinct"]:
     """Return the number of the pattern that a group of symbols has in each distinct frame."""
-    return distinct(np.where(np.isin(record.frames, group), record.frames, -1))[1]
+    return distinct(patterns_of(record.frames, group))[1]
 
 
 def _joint(one: Numbers, other: Numbers) -> Numbers:
-    """Return the number of each pair."""
-    return np.unique(one * (int(other.max()) + 1) + other, return_inverse=True)[1].reshape(-1)
+    """Return the number of each pair; values of `other` are −1 or more."""
+    names = one * (int(other.max()) + 2) + other + 1
+    if int(names.max()) > DENSE:
+        return np.unique(names, return_inverse=True)[1].reshape(-1)
+    occurs = np.zeros(int(names.max()) + 1, dtype=np.int64)
+    occurs[names] = 1
+    return (np.cumsum(occurs) - 1)[names]
 
 
-def _shuffled(stream: Numbers, state: Numbers) -> Numbers:
-    """Return a stream with its values exchanged at random among the steps of each state."""
-    order = np.lexsort((np.arange(len(state)), state))
-    drawn = np.lexsort((np.random.default_rng(0).random(len(state)), state))
-    found = np.empty_like(stream)
-    found[order] = stream[drawn]
-    return found
+def _exchange(state: Numbers) -> tuple[Numbers, Numbers]:
+    """Return the steps of all states, state by state, in their order and at random within each state."""
+    drawn = np.random.default_rng(0).permutation(len(state))
+    return np.argsort(state, kind="stable"), drawn[np.argsort(state[drawn], kind="stable")]
 
 
-def _marginal(target: Numbers) -> Float[ndarray, " steps"]:
+def _marginal(target: Numbers) -> Shares:
     """Return p(y) of every step, (n(y) + 1) / (n + values of y), from the steps not held out."""
     values = int(target.max()) + 1
-    found = np.zeros(len(target))
-    for here in _folds(len(target)):
-        found[here] = ((np.bincount(target[~here], minlength=values) + 1) / ((~here).sum() + values))[target[here]]
-    return found
+    everywhere = np.zeros_like(target)
+    return (_others(target) + 1) / (_others(everywhere) + values)
 
 
-def _held_out(state: Numbers, target: Numbers, known: Float[ndarray, " steps"]) -> Float[ndarray, " steps"]:
+def _held_out(state: Numbers, target: Numbers, known: Shares) -> Shares:
     """Return p(y | s) of every step, (n(s, y) + p) / (n(s) + 1), from the steps not held out; p is what was known."""
-    pair = _joint(state, target)
-    found = np.zeros(len(state))
-    for here in _folds(len(state)):
-        seen = np.bincount(state[~here], minlength=int(state.max()) + 1)
-        both = np.bincount(pair[~here], minlength=int(pair.max()) + 1)
-        found[here] = (both[pair[here]] + known[here]) / (seen[state[here]] + 1)
+    return (_others(_joint(state, target)) + known) / (_others(state) + 1)
+
+
+def _others(value: Numbers) -> Numbers:
+    """Return how often each step's value occurs in steps that are not held out with it, block by block in turns."""
+    fold, values = np.arange(len(value)) // BLOCK % FOLDS, int(value.max()) + 1
+    count = np.bincount(fold * values + value, minlength=FOLDS * values)
+    found: ndarray = count.reshape(FOLDS, values).sum(axis=0)[value] - count[fold * values + value]
     return found
-
-
-def _folds(steps: int) -> Iterator[Bool[ndarray, " steps"]]:
-    """Yield the steps that are held out, block by block in turns."""
-    fold = np.arange(steps) // BLOCK % FOLDS
-    return (fold == held for held in range(FOLDS))

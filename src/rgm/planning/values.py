@@ -6,6 +6,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Bool, Float
 from numpy import ndarray
+from scipy import sparse
 from scipy.special import digamma, entr
 
 from rgm.errors import unknown
@@ -157,9 +158,9 @@ def _iterated(
     value = np.where(known, 0.0, min(0.0, float(gained[tried].min(initial=0.0))))
     known[END], value[END] = False, 0.0
     values = np.full(shape[0] * shape[1], -np.inf)
-    weight = graph.share
+    moves = sparse.csr_matrix((graph.share, (graph.pair, graph.target)), shape=(len(values), len(graph)))
     for _ in range(SWEEPS):
-        ahead = np.bincount(graph.pair, weight * value[graph.target], minlength=len(values))
+        ahead = moves @ value
         if stays is not None:
             ahead = np.where(stays, np.repeat(value, graph.actions), ahead)
         values[allowed] = gained[allowed] + discount * ahead[allowed]
