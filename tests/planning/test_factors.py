@@ -147,6 +147,7 @@ def test_an_outcome_never_met_is_told_by_its_parents_one_by_one() -> None:
     assert np.allclose(found, [[1, 1], [5, 3], [1, 3], [1, 1]])
 
 
+@pytest.mark.slow
 def test_an_agent_that_does_not_infer_plans_on_what_it_counted(tmp_path: Path) -> None:
     agents = {}
     for infers in (True, False):
