@@ -12,7 +12,8 @@ from rgm.distributions import categorical
 from rgm.distributions.categorical import hard_argmax, reinmax, straight_through
 from rgm.errors import RGMError
 from rgm.model.config import preset
-from rgm.model.estimator import Gumbel, LogitsHead, ReinMax, Sampled, StraightThrough, named_estimator
+from rgm.model.estimator import Gumbel, LogitsHead, ReinMax, Sampled, StraightThrough, VectorQuantised, named_estimator
+from rgm.model.recognition import ConvRecognition, Recognition
 from rgm.model.spatial import SpatialRGM
 from rgm.presets import ESTIMATORS
 
@@ -167,6 +168,17 @@ def test_every_name_is_an_estimator_and_the_grids_get_it() -> None:
         assert concept.recognition.estimator == Gumbel()
     with pytest.raises(RGMError, match="unknown estimator 'reimax': did you mean 'reinmax'"):
         preset("standard", (1, 28, 28), 10, estimator="reimax")
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_a_preset_whose_embeddings_start_as_patches_takes_every_estimator(name: str) -> None:
+    config = preset("colour32", (3, 8, 8), 4, estimator=name)
+    recognition = config.levels[0].recognition
+    own = name == "vector-quantised"
+    assert recognition.estimator == (VectorQuantised(dimension=48) if own else named_estimator(name))
+    assert isinstance(recognition, ConvRecognition)
+    assert recognition.patches == own
+    Recognition(recognition, (3, 8, 8), (512, 2, 2))
 
 
 @pytest.mark.parametrize("name", ESTIMATORS)

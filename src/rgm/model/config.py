@@ -176,6 +176,16 @@ def colour64(image: Shape = (3, 64, 64), classes: int = 10) -> ModelConfig:
     return pyramid(image, classes, states=(64, 256, 256), sigma=0.08)
 
 
+def _estimated(grid: LevelConfig, name: str) -> LevelConfig:
+    """Return a grid with the estimator of that name: as it is where it has it; only a codebook starts from patches."""
+    chosen, recognition = named_estimator(name), grid.recognition
+    if recognition.estimator.kind == chosen.kind:
+        return grid
+    if isinstance(recognition, ConvRecognition):
+        recognition = replace(recognition, patches=False)
+    return replace(grid, recognition=replace(recognition, estimator=chosen))
+
+
 def _concept(classes: int) -> LevelConfig:
     """Return the top level: one variable, inferred by convolutions and a mean over the grid below."""
     recognition = PooledRecognition(width=96, convolutions=3, halvings=2, estimator=Gumbel())
@@ -215,9 +225,8 @@ def preset(
     maker = preset_of(name, "network").make_model()
     config: ModelConfig = maker(as_shape(image), as_classes(classes))
     if estimator is not None:
-        chosen, (*grids, concept) = named_estimator(estimator), config.levels  # the concept keeps its own
-        grids = [replace(grid, recognition=replace(grid.recognition, estimator=chosen)) for grid in grids]
-        config = replace(config, levels=(*grids, concept))
+        *grids, concept = config.levels  # the concept keeps its own
+        config = replace(config, levels=(*(_estimated(grid, estimator) for grid in grids), concept))
     if binarise is None:
         return config
     if not isinstance(config.pixels, Bernoulli):
