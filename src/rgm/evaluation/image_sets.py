@@ -1,20 +1,17 @@
 """Metrics of sets of images: Fréchet distance, precision and recall, diversity, distance to the nearest image."""
 
 from dataclasses import dataclass
-from functools import cached_property
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int64
-from scipy.fft import dct
 from torch import Tensor
 
 Images = Float[Tensor, "n channels height width"]
 
 BATCH = 500
-_PAIRS, _AT_ONCE = 300, 20_000
-"""Candidates for an image's nearest, on average, beyond which all are compared; pairs that are compared at once."""
+_FIRST = 4
+"""Candidates for an image's nearest that are compared without rounding."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,61 +68,20 @@ def diversity(images: Images, labels: Int64[Tensor, " n"]) -> float:
     return float(torch.stack(means).mean()) / pixels.shape[1] ** 0.5
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class KnownImages:
-    """Training images among which the nearest are searched, with what every search needs of them."""
-
-    images: Images
-
-    @cached_property
-    def low(self) -> Float[Tensor, "m low"]:
-        """Their low frequencies."""
-        return _low_frequencies(self.images)
-
-    @cached_property
-    def norms(self) -> tuple[Float[Tensor, " m"], Float[Tensor, " m"]]:
-        """The squared norms of the images and of their low frequencies."""
-        return self.images.flatten(1).square().sum(dim=1), self.low.square().sum(dim=1)
-
-
 @torch.no_grad()
-def nearest_distance(images: Images, among: KnownImages) -> Float[Tensor, " n"]:
-    """Return each image's distance to the nearest of all known images, root mean squared over pixels.
+def nearest_distance(images: Images, among: Float[Tensor, "m channels height width"]) -> Float[Tensor, " n"]:
+    """Return each image's distance to the nearest of others, root mean squared over pixels.
 
-    Most pairs are ruled out by their low frequencies, whose distance is at most that of the images. Where these leave
-    too many, the nearest are found by ‖b‖² − 2 a·b. Distances are computed from differences, which is exact at zero.
+    The nearest are found by ‖b‖² − 2 a·b. Distances to the first few are computed from differences, which is exact at
+    zero.
     """
-    known, low, (norms, low_norms) = among.images.flatten(1), among.low, among.norms
-    found = []
-    for batch in images.split(BATCH):
-        some, some_low = batch.flatten(1), _low_frequencies(batch)
-        apart = torch.addmm(low_norms, some_low, low.T, alpha=-2)
-        apart += some_low.square().sum(dim=1, keepdim=True)
-        nearest = (known[apart.argmin(dim=1)] - some).square().sum(dim=1)
-        rounding = 1e-4 * some_low.square().sum(dim=1).max()
-        image, other = (apart <= (nearest + rounding)[:, None]).nonzero(as_tuple=True)
-        if len(image) > _PAIRS * len(batch):
-            index = torch.addmm(norms, some, known.T, alpha=-2).topk(1, dim=1, largest=False).indices
-            found.append((known[index[:, 0]] - some).square().mean(dim=1).sqrt())
-            continue
-        pairs = zip(image.split(_AT_ONCE), other.split(_AT_ONCE), strict=True)
-        exact = torch.cat([(known[j] - some[i]).square().sum(dim=1) for i, j in pairs])
-        found.append((nearest.scatter_reduce(0, image, exact, "amin") / some.shape[1]).sqrt())
+    known, found = among.flatten(1), []
+    norms = known.square().sum(dim=1)
+    for some in images.flatten(1).split(BATCH):
+        apart = torch.addmm(norms, some, known.T, alpha=-2)
+        first = apart.topk(min(_FIRST, len(known)), dim=1, largest=False).indices
+        found.append((known[first] - some[:, None]).square().mean(dim=2).amin(dim=1).sqrt())
     return torch.cat(found)
-
-
-def _low_frequencies(images: Images) -> Float[Tensor, "n low"]:
-    """Return the lower two fifths of each image's frequencies on either axis, and the norm of all others together.
-
-    Frequencies are orthonormal cosines (DCT-II), so that two images lie at least as far apart as these numbers.
-    """
-    down, across = (
-        torch.from_numpy(dct(np.eye(side, dtype=np.float32), axis=0, norm="ortho")[: max(1, round(0.4 * side))])
-        for side in images.shape[2:]
-    )
-    low = (down @ images @ across.T).flatten(1)
-    others = images.flatten(1).square().sum(dim=1) - low.square().sum(dim=1)
-    return torch.cat([low, others.clamp_min(0).sqrt()[:, None]], dim=1)
 
 
 def _radii(points: Float[Tensor, "n d"], k: int) -> Float[Tensor, " n"]:

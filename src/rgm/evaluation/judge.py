@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from rgm.data.images import ImageSet, in_colour, to_unit
 from rgm.data.jitter import jitter
@@ -86,12 +87,24 @@ class Judge(nn.Module):
     @torch.no_grad()
     def predict(self, images: Images, *, batch_size: int = 100) -> Prediction:
         """Return the predictions of images in [0, 1], a batch at a time."""
-        features = torch.cat([self._features(batch) for batch in images.split(batch_size)])
+        body = _fused(self.body)
+        parts = images.split(batch_size)
+        features = torch.cat([body(batch.contiguous(memory_format=torch.channels_last)) for batch in parts])
+        if self.config.mirrored:
+            mirrored = [body(batch.flip(3).contiguous(memory_format=torch.channels_last)) for batch in parts]
+            features = (features + torch.cat(mirrored)) / 2
         return Prediction(probabilities=F.softmax(self.head(features), dim=1), features=features)
 
-    def _features(self, images: Images) -> Float[Tensor, "n features"]:
-        found = self.body(images)
-        return (found + self.body(images.flip(3))) / 2 if self.config.mirrored else found
+
+def _fused(layers: nn.Sequential) -> nn.Sequential:
+    """Return layers with every batch normalisation, by its running statistics, part of the convolution before it."""
+    fused: list[nn.Module] = []
+    for layer in layers:
+        if isinstance(layer, nn.BatchNorm2d) and fused and isinstance(fused[-1], nn.Conv2d):
+            fused[-1] = fuse_conv_bn_eval(fused[-1], layer)
+        else:
+            fused.append(layer)
+    return nn.Sequential(*fused).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def _strided(config: JudgeConfig) -> tuple[list[nn.Module], int]:

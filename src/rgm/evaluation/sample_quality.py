@@ -13,7 +13,6 @@ from rgm.errors import RGMError
 from rgm.evaluation.image_sets import (
     BATCH,
     Images,
-    KnownImages,
     PrecisionRecall,
     coverage,
     diversity,
@@ -125,7 +124,7 @@ class Reference:
     judge: Classifier
     seed: int
     per_concept: Int64[Tensor, " classes"]
-    known: KnownImages
+    known: Images
     features: Float[Tensor, "images d"]
     diversity: float
     nearest: float
@@ -174,7 +173,7 @@ def reference(
             f"only enough for {int(counts.min())}"
         )
     generator = torch.Generator().manual_seed(seed)
-    known = KnownImages(images=to_unit(train.images))
+    known = to_unit(train.images)
     (chosen,) = _stratified(test.labels, counts, generator, sets=1)
     images, labels = to_unit(test.images[chosen]), test.labels[chosen]
     features = judge.predict(images).features
@@ -188,7 +187,7 @@ def reference(
         diversity=diversity(images, labels),
         nearest=float(nearest_distance(images, known).mean()),
         pairs=pairs,
-        real=tuple(_measured(judge, features, known.images[first], train.labels[first]) for first, _ in pairs),
+        real=tuple(_measured(judge, features, known[first], train.labels[first]) for first, _ in pairs),
     )
 
 
