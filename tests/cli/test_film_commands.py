@@ -55,7 +55,10 @@ def test_a_film_is_continued_completed_and_sampled(films: Path, tmp_path: Path) 
     assert arrays(tmp_path / "some.npz")["frames"].shape == (2, 9, 10, 8)
     drawn = ("--steps", 4, "--mask", mask, "--seed", 1, "--out", tmp_path / "after.gif")
     assert inside("predict", run, cue, *drawn).code == 0
-    assert read_films(tmp_path / "after.gif")[0].shape[1] == 12
+    assert read_films(tmp_path / "after.gif")[0].shape == (1, 12, 10, 8)  # enlarged, and read at its own size
+    done = inside("predict", run, tmp_path / "after.gif", "--steps", 12, "--out", tmp_path / "later.npz")
+    assert done.code == 0, done.errors
+    assert np.array_equal(arrays(tmp_path / "later.npz")["frames"][0] > 0.5, film[4:28] > 0)
 
 
 def test_a_model_of_films_is_described_and_evaluated(films: Path, tmp_path: Path) -> None:
