@@ -65,9 +65,10 @@ class Filter:
         dark = self._dark[symbol_places(cells, len(self._dark))]
         lit = number - dark.sum()  # the mismatches of an empty frame
         mismatches = lit + self._lit @ (dark - (cells == self._symbols[:, None])).reshape(-1)
-        expected = (self.wrong + float(mismatches.min())) / (self.seen + number)  # of the frame most like it, too
+        fewest = float(mismatches.min())  # those of the frame most like it
+        expected = (self.wrong + fewest) / (self.seen + number)
         noise = min(max(expected, 1e-4), 0.45)
-        weights = np.exp((mismatches - mismatches.min()) * np.log(noise / self.others / (1 - noise)))
+        weights = np.exp((mismatches - fewest) * np.log(noise / self.others / (1 - noise)))
         weighted = belief * weights[self.graph.present]
         weighted[END] = 0.0
         total = float(weighted.sum())
