@@ -153,7 +153,7 @@ def clip(file: Path) -> dict[str, Any]:
     grey = frames if frames.ndim == 3 else frames @ torch.tensor([0.299, 0.587, 0.114])
     small = torch.nn.functional.interpolate(grey[:, None], size=(48, 64), mode="area")[:, 0].round().byte()
     half = len(small) // 2
-    model = TemporalRGM.from_preset("film-clip", image=(1, 48, 64), tones=64)
+    model = TemporalRGM.from_preset("film-clip", image=(1, 48, 64))
     result = fit(model, small[:half], recipe=clip_recipe(), device="cpu")
     found: dict[str, Any] = {"frames": len(small), "learn_s": result.elapsed_s}
     cues = small.unfold(0, CUE + 1, 1).permute(0, 3, 1, 2)  # each with the frame that follows it

@@ -1,4 +1,4 @@
-"""Films: a loop recalled and continued, hidden parts filled in, a ball on a Lorenz attractor, a tune continued.
+"""Films: a loop continued, hidden parts filled in, a ball on a Lorenz attractor, a tune continued and accompanied.
 
     python examples/7_films.py --out runs/films
 
@@ -60,3 +60,13 @@ config = TemporalConfig(image=(1, 12, 1), dynamics=MemoryConfig(doublings=3))  #
 notes = rgm.fit(rgm.TemporalRGM(config), tune, recipe=MemoryRecipe(closed=True)).model
 sung = notes.predict(tune[:8], 20).frames[0, 8:, :, 0].argmax(dim=1).tolist()
 print(f"tune: {sum(one == other for one, other in zip(sung, pitches[8:], strict=True))} of 20 notes continued")
+
+# The same tune with a bass, one row a pitch below it: where the bass is hidden, it is added to the tune.
+bass = [0, 0, 0, 0, 0, 0, 0, 0, 4, 4, 7, 7, 4, 4, 7, 7, 5, 5, 4, 4, 0, 0, 5, 5, 4, 4, 0, 0]
+both = torch.cat([tune, tune.new_tensor(np.eye(12, dtype=np.uint8)[bass])[:, :, None] * 255], dim=1)  # (28, 24, 1)
+config = TemporalConfig(image=(1, 24, 1), dynamics=MemoryConfig(doublings=3))
+duet = rgm.fit(rgm.TemporalRGM(config), both, recipe=MemoryRecipe(closed=True)).model
+heard = torch.zeros(both.shape, dtype=torch.bool)
+heard[:, :12] = True
+played = duet.complete(both, heard).frames[0, :, 12:, 0].argmax(dim=1).tolist()
+print(f"accompaniment: {sum(one == other for one, other in zip(played, bass, strict=True))} of 28 bass notes added")

@@ -52,7 +52,7 @@ for number, level in enumerate(model.config.levels, start=1):
 # end:
 
 # %%
-shown(levels_figure(balls[:4] / 255, model.config.levels))
+shown(levels_figure(balls[:4] / 255, model.config.dynamics))
 
 # %% [markdown]
 # ## Recall and continuation

@@ -52,7 +52,7 @@ for number, level in enumerate(model.config.levels, start=1):
 # 보입니다.
 
 # %%
-shown(levels_figure(balls[:4] / 255, model.config.levels))
+shown(levels_figure(balls[:4] / 255, model.config.dynamics))
 
 # %% [markdown]
 # ## 회상과 이어 가기

@@ -55,7 +55,29 @@ def test_a_film_is_continued_completed_and_sampled(films: Path, tmp_path: Path) 
     assert arrays(tmp_path / "some.npz")["frames"].shape == (2, 9, 10, 8)
     drawn = ("--steps", 4, "--mask", mask, "--seed", 1, "--out", tmp_path / "after.gif")
     assert inside("predict", run, cue, *drawn).code == 0
-    assert read_films(tmp_path / "after.gif")[0].shape[1] == 12
+    assert read_films(tmp_path / "after.gif")[0].shape == (1, 12, 10, 8)  # enlarged, and read at its own size
+    done = inside("predict", run, tmp_path / "after.gif", "--steps", 12, "--out", tmp_path / "later.npz")
+    assert done.code == 0, done.errors
+    assert np.array_equal(arrays(tmp_path / "later.npz")["frames"][0] > 0.5, film[4:28] > 0)
+
+
+def test_a_flow_is_learned_in_as_many_passes_as_are_asked_for(films: Path, tmp_path: Path) -> None:
+    done = inside(
+        "train", "--preset", "film-flow", "--data", films / "film.npz", "--epochs", 2, "--out", tmp_path / "run"
+    )
+    assert done.code == 0, done.errors
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["epochs"] == 2
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert max(line["step"] for line in lines) == 2
+
+
+def test_a_grey_clip_keeps_its_tones(tmp_path: Path) -> None:
+    still = np.random.default_rng(0).integers(0, 256, (12, 10), dtype=np.uint8)
+    np.savez(tmp_path / "clip.npz", frames=np.stack([np.roll(still, step, axis=1) for step in range(6)]))
+    clip = ("--preset", "film-clip", "--data", tmp_path / "clip.npz", "--epochs", 1)
+    done = inside("train", *clip, "--out", tmp_path / "run")
+    assert done.code == 0, done.errors
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["model"]["tones"] == 256
 
 
 def test_a_model_of_films_is_described_and_evaluated(films: Path, tmp_path: Path) -> None:
@@ -93,7 +115,10 @@ def test_a_model_of_films_is_described_and_evaluated(films: Path, tmp_path: Path
         (("explore", "FILMS/run", "--export", "OUT/page"), "is a model of films"),
         (("pack", "FILMS/run", "--out", "OUT/a.safetensors"), "is a model of films"),
         (("run", "--preset", "film-flow", "--out", "OUT/run"), "rgm train --preset film-flow"),
-        (("train", "--preset", "film-flow", "--epochs", 3, "--out", "OUT/run"), "--epochs is for models of images"),
+        (("train", "--preset", "film-flow", "--batch-size", 3, "--out", "OUT/run"), "--batch-size is for models of im"),
+        (("train", "--preset", "film-memory", "--epochs", 3, "--out", "OUT/run"), "a memory sees every film once"),
+        (("train", "--preset", "film-flow", "--epochs", 1.5, "--out", "OUT/run"), "the number of epochs"),
+        (("train", "--preset", "film-flow", "--epochs", 0, "--out", "OUT/run"), "the number of epochs"),
         (("train", "--preset", "film-flow", "--data", "mnist", "--out", "OUT/run"), "unknown films 'mnist'"),
     ],
 )

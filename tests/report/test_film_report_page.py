@@ -13,7 +13,8 @@ from rgm.claims.time import decide_over_time
 from rgm.data.made_films import bouncing_balls
 from rgm.evaluation.time import measure_time
 from rgm.report.film_page import level_rows, write_film_report
-from rgm.report.films import _cut
+from rgm.report.films import _cut, levels_figure
+from rgm.temporal.config import MemoryConfig
 from rgm.temporal.fitting import MemoryRecipe
 from rgm.temporal.flow_learning import FlowRecipe
 from rgm.temporal.model import TemporalRGM
@@ -28,14 +29,35 @@ def memory() -> TemporalRGM:
 
 
 def test_a_cut_film_has_its_pixels_and_gaps_between_blocks_and_spans() -> None:
-    frames = torch.rand(4, 1, 6, 4, generator=torch.Generator().manual_seed(0))
-    canvas = _cut(frames, 3, 2, span=2)[:, :, 0]
-    assert canvas.shape == (6 + 1, 4 * (4 + 1) + 3 * 2 + 4)
-    assert (canvas[3] == 1).all()
-    shown = np.delete(canvas, 3, axis=0)
+    frames = torch.rand(4, 1, 5, 4, generator=torch.Generator().manual_seed(0))
+    canvas = _cut(frames, 2, span=2)[:, :, 0]
+    assert canvas.shape == (5 + 2, 4 * (4 + 1) + 3 * 2 + 4)
+    assert (canvas[[2, 5]] == 1).all()
+    shown = np.delete(canvas, [2, 5], axis=0)
     starts = [0, 7, 18, 25]
     for start, frame in zip(starts, frames, strict=True):
         assert np.array_equal(np.delete(shown[:, start : start + 5], 2, axis=1), frame[0].numpy())
+
+
+def test_levels_of_sides_that_do_not_divide_are_cut_where_their_cells_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nine rows halved are 5, 3, 2 and 1 cells, of 2, 4, 8 and 16 pixels: the last cell is smaller."""
+    model = TemporalRGM.from_preset("film-memory", image=(1, 9, 6))
+    film = bouncing_balls(16, ((1, 2),), height=9, width=6, radius=1.5)
+    memory = rgm.fit(model, film, recipe=MemoryRecipe(closed=True)).model.config.dynamics
+    assert isinstance(memory, MemoryConfig)
+    assert [level.grid for level in memory.levels] == [(5, 3), (3, 2), (2, 1), (1, 1)]
+    cut = []
+
+    def noted(frames: torch.Tensor, block: int, span: int) -> np.ndarray:
+        cut.append((block, span))
+        return _cut(frames, block, span)
+
+    monkeypatch.setattr("rgm.report.films._cut", noted)
+    levels_figure(film[:4] / 255, memory)
+    assert cut == [(16, 4), (8, 4), (4, 2), (2, 1), (1, 1)]
+    for (block, _), level in zip(cut[-2::-1], memory.levels, strict=True):
+        canvas = _cut(film[:1, None] / 255, block, 1)
+        assert canvas.shape[:2] == (9 + level.grid[0] - 1, 6 + level.grid[1] - 1)
 
 
 def test_bits_are_the_entropy_of_a_cells_states(memory: TemporalRGM) -> None:

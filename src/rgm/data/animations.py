@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import UInt8
+from numpy.typing import NDArray
 from PIL import Image, ImageSequence, UnidentifiedImageError
 from torch import Tensor
 
@@ -15,6 +16,10 @@ from rgm.data.folder import FORMATS, image_files, in_words, visible, warn_once
 from rgm.errors import RGMError
 
 ANIMATIONS = (".gif", ".png", ".apng", ".webp")
+MILLISECONDS = 80
+"""Duration of a frame of a GIF that is written."""
+ENLARGED = "a film by rgm: a pixel has {} pixels a side"
+"""The comment of a GIF that is written."""
 MOST_BYTES = 2**31
 """Most bytes that the frames of one file may take once decoded."""
 
@@ -22,6 +27,7 @@ MOST_BYTES = 2**31
 def read_animation(path: Path) -> UInt8[Tensor, "frames height width *colour"]:
     """Return all frames of an animated picture, grey where every pixel is.
 
+    A GIF by `gif` is read at the film's own size and with all of its frames: equal ones in a row are stored as one.
     Raises RGMError for a file that is missing, cut short, no picture, or has one frame alone.
     """
     try:
@@ -32,12 +38,15 @@ def read_animation(path: Path) -> UInt8[Tensor, "frames height width *colour"]:
         raise RGMError(f"{path} is cut short: its end is missing; fetch or make it again")
     try:
         with Image.open(io.BytesIO(content)) as image:
-            count = getattr(image, "n_frames", 1)
-            if count < 2:
+            side = _enlarged(image)
+            width, height = (edge // (side or 1) for edge in image.size)
+            frames: list[NDArray[np.uint8]] = []
+            for frame in ImageSequence.Iterator(image):
+                times = 1 if side is None else max(1, round(frame.info.get("duration", 0) / MILLISECONDS))
+                check_bytes(path, len(frames) + times, height, width)
+                frames += [np.asarray(frame.convert("RGB"))[:: side or 1, :: side or 1]] * times
+            if len(frames) < 2:
                 raise RGMError(f"{path} has one frame alone: a film needs at least two")
-            width, height = image.size
-            check_bytes(path, count, height, width)
-            frames = [np.asarray(frame.convert("RGB")) for frame in ImageSequence.Iterator(image)]
     except RGMError:
         raise
     except (OSError, EOFError, SyntaxError, ValueError, UnidentifiedImageError, Image.DecompressionBombError) as error:
@@ -73,15 +82,30 @@ def read_pictures(folder: Path) -> UInt8[Tensor, "frames height width *colour"]:
     return grey_if_grey(torch.from_numpy(np.stack(frames)))
 
 
-def gif(frames: UInt8[Tensor, "frames height width *colour"], *, enlarge: int = 1, milliseconds: int = 80) -> bytes:
-    """Return a film as a looping GIF, each pixel `enlarge` pixels a side."""
+def gif(frames: UInt8[Tensor, "frames height width *colour"], *, enlarge: int = 1) -> bytes:
+    """Return a film as a looping GIF, each pixel `enlarge` pixels a side, which its comment says."""
     large = frames.repeat_interleave(enlarge, dim=1).repeat_interleave(enlarge, dim=2)
     pictures = [Image.fromarray(frame.numpy()) for frame in large]
     content = io.BytesIO()
     pictures[0].save(
-        content, format="GIF", save_all=True, append_images=pictures[1:], duration=milliseconds, loop=0, optimize=False
+        content,
+        format="GIF",
+        save_all=True,
+        append_images=pictures[1:],
+        duration=MILLISECONDS,
+        loop=0,
+        optimize=False,
+        comment=ENLARGED.format(enlarge),
     )
     return content.getvalue()
+
+
+def _enlarged(image: Image.Image) -> int | None:
+    """Return how many pixels a side a film's pixel is in a GIF by `gif`; None for another's."""
+    comment = image.info.get("comment", b"")
+    found = re.fullmatch(ENLARGED.format(r"([1-9]\d{0,3})"), comment.decode("latin-1")) if comment else None
+    side = int(found[1]) if found else None
+    return None if side is None or any(edge % side for edge in image.size) else side
 
 
 def check_bytes(path: Path, count: int, height: int, width: int) -> None:

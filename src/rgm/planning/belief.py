@@ -6,6 +6,7 @@ from numpy import ndarray
 from scipy import sparse
 
 from rgm.planning.graph import END, Graph
+from rgm.planning.streams import symbol_places
 
 Belief = Float[ndarray, " states"]
 NOISE, NOISE_CELLS = 0.02, 200.0
@@ -14,6 +15,7 @@ MEMORY_CELLS = 20_000.0
 """Cells after which what was seen of the noise begins to be forgotten."""
 JUMP = 1e-4
 """Probability of a transition to any other state."""
+TINY = float(np.finfo(float).tiny)
 
 
 class Filter:
@@ -39,10 +41,11 @@ class Filter:
         self.start: Belief = (1 - JUMP) * start + self._jump
         frames, cells = graph.frames, graph.frames.shape[1]
         row, cell = np.nonzero(frames != graph.view.background)
-        self._symbols, column = np.unique(frames[row, cell], return_inverse=True)
-        place = column.reshape(-1) * cells + cell
-        size = (len(frames), len(self._symbols) * cells)
+        self._symbols, number = np.unique(frames[row, cell], return_inverse=True)
+        size, place = (len(frames), len(self._symbols) * cells), number.reshape(-1) * cells + cell
         self._lit = sparse.csr_matrix((np.ones(len(row)), (row, place)), shape=size)
+        self._dark = np.ones(int(max(self._symbols, default=0)) + 3)  # by symbol: 1 where a cell shows no lit one
+        self._dark[[*self._symbols, -1]] = 0.0
 
     @property
     def noise(self) -> float:
@@ -58,19 +61,18 @@ class Filter:
 
     def updated(self, belief: Belief, cells: Int[ndarray, " cells"]) -> Belief:
         """Return the belief once a frame is seen, and learn about the noise."""
-        visible = cells >= 0
-        shown = cells == self._symbols[:, None]
-        dark = visible & ~shown.any(axis=0)
-        number = int(np.count_nonzero(visible))
-        lit = number - int(np.count_nonzero(dark))  # the mismatches of an empty frame
-        mismatches = lit + self._lit @ (dark.astype(float) - shown).reshape(-1)
-        expected = (self.wrong + float(mismatches.min())) / (self.seen + number)  # of the frame most like it, too
+        number = int(np.count_nonzero(cells >= 0))
+        dark = self._dark[symbol_places(cells, len(self._dark))]
+        lit = number - dark.sum()  # the mismatches of an empty frame
+        mismatches = lit + self._lit @ (dark - (cells == self._symbols[:, None])).reshape(-1)
+        fewest = float(mismatches.min())  # those of the frame most like it
+        expected = (self.wrong + fewest) / (self.seen + number)
         noise = min(max(expected, 1e-4), 0.45)
-        log = mismatches * np.log(noise / self.others / (1 - noise))
-        weighted = belief * np.exp(log - log.max())[self.graph.present]
+        weights = np.exp((mismatches - fewest) * np.log(noise / self.others / (1 - noise)))
+        weighted = belief * weights[self.graph.present]
         weighted[END] = 0.0
         total = float(weighted.sum())
-        if total < np.finfo(float).tiny:  # nothing that was expected is like this frame
+        if total < TINY:  # nothing that was expected is like this frame
             return self.updated(self._jump, cells)
         weighted /= total
         kept = min(1.0, MEMORY_CELLS / self.seen)

@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
 from rgm.planning.experience import MOST_SYMBOLS, Record, distinct
@@ -40,8 +41,23 @@ class View:
 
     def shown(self, frames: Int[ndarray, "*some cells"], symbols: Sequence[int]) -> Int[ndarray, "*some cells"]:
         """Return frames with all symbols but these replaced by the background; hidden cells stay hidden."""
-        found: ndarray = np.where(np.isin(frames, symbols) | (frames < 0), frames, self.background)
+        table = _kept(tuple(symbols))
+        found: ndarray = np.where(table[symbol_places(frames, len(table))], frames, self.background)
         return found
+
+
+def symbol_places(frames: Int[ndarray, "*some cells"], size: int) -> Int[ndarray, "*some cells"]:
+    """Return the places of symbols in a table: 0 … size − 3, size − 2 for larger ones, −1 where a cell is hidden."""
+    found: ndarray = np.minimum(np.maximum(frames, -1), size - 2)
+    return found
+
+
+@lru_cache(maxsize=64)
+def _kept(symbols: tuple[int, ...]) -> Bool[ndarray, " places"]:
+    """Return which symbols stay, as a table."""
+    found = np.zeros(max(symbols, default=0) + 3, dtype=bool)
+    found[[*symbols, -1]] = True
+    return found
 
 
 def whole(record: Record) -> View:

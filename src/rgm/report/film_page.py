@@ -16,6 +16,7 @@ from rgm.report.films import film_strips, films_gif, levels_figure, paths_figure
 from rgm.report.page import picture, template
 from rgm.report.verdicts import evidence_rows, of_the_model, reason_of
 from rgm.storage.files import write_text
+from rgm.temporal.config import MemoryConfig
 from rgm.temporal.flow import Flow
 from rgm.temporal.memory import Memory
 from rgm.temporal.model import TemporalRGM
@@ -83,8 +84,7 @@ def write_film_report(
     """Write the page as one file that needs no network, and return its path; raise RGMError where that fails."""
     mine = of_the_model(claims)
     model_error, repeat_error = rollout_errors(model, test[:100])
-    levels = model.config.levels
-    deep = len(levels) > 1
+    dynamics = model.config.dynamics
     page = template("film.html.jinja").render(
         data=data,
         preset=preset,
@@ -98,7 +98,7 @@ def write_film_report(
         cue=result.cue,
         animation="data:image/gif;base64," + base64.b64encode(films_gif(result)).decode(),
         rows=level_rows(model),
-        tree=picture(levels_figure(_restored(model, test), levels)) if deep else None,
+        tree=picture(levels_figure(_restored(model, test), dynamics)) if isinstance(dynamics, MemoryConfig) else None,
         paths=picture(paths_figure(model.dynamics)) if isinstance(model.dynamics, Flow) else None,
         shared=isinstance(model.dynamics, Flow) and len(model.dynamics.kernels) == 1,
         rollout=picture(rollout_figure(model_error, repeat_error)),
@@ -109,5 +109,4 @@ def write_film_report(
 
 
 def _restored(model: TemporalRGM, test: Frames) -> torch.Tensor:
-    span = max(level.span for level in model.config.levels)
-    return model.infer(test[:1, :span]).frames[0].cpu()
+    return model.infer(test[:1, : model.span]).frames[0].cpu()

@@ -14,7 +14,7 @@ from rgm.data.animations import gif
 from rgm.evaluation.time import TimeResult
 from rgm.report.canvas import LABEL, TITLE, WIDTH, bare, draw, new_figure, pixels_of, plain, show_rows
 from rgm.report.palette import ACCENT, INK, QUIET, SECOND
-from rgm.temporal.config import TemporalLevel
+from rgm.temporal.config import MemoryConfig
 from rgm.temporal.flow import Flow
 
 SHOWN = 12
@@ -47,16 +47,14 @@ def films_gif(result: TimeResult) -> bytes:
     return gif(shown[:, 0] if channels == 1 else shown.permute(0, 2, 3, 1), enlarge=max(1, 120 // max(height, width)))
 
 
-def levels_figure(film: Float[Tensor, "time height width *colour"], levels: Sequence[TemporalLevel]) -> Figure:
+def levels_figure(film: Float[Tensor, "time height width *colour"], memory: MemoryConfig) -> Figure:
     """Return a film's first event at every level, from the event down to pixels, cut where a level's states end."""
-    time = min(SHOWN, max(level.span for level in levels))
-    frames = _planes(film[None, :time])[0]
-    height, across = frames.shape[2:]
-    cuts = [(1, 1, 1, "pixels")]
+    levels = memory.levels
+    frames = _planes(film[None, : min(SHOWN, levels[-1].span)])[0]
+    cuts = [(1, 1, "pixels")]
     for number, level in enumerate(levels, start=1):
-        tall, wide = -(-height // level.grid[0]), -(-across // level.grid[1])
-        cuts.append((tall, wide, level.span, f"level {number}" if number < len(levels) else "event"))
-    canvases = [_cut(frames, tall, wide, span) for tall, wide, span, _ in reversed(cuts)]
+        cuts.append((memory.side**number, level.span, f"level {number}" if number < len(levels) else "event"))
+    canvases = [_cut(frames, block, span) for block, span, _ in reversed(cuts)]
     sizes = [canvas.shape[0] / canvas.shape[1] for canvas in canvases]
     margin = 0.8
     width = min(WIDTH - margin, TALLEST / max(sizes))
@@ -119,16 +117,12 @@ def rollout_figure(model: Sequence[float], repeat: Sequence[float]) -> Figure:
     return figure
 
 
-def _cut(frames: Float[Tensor, "time channels height width"], tall: int, wide: int, span: int) -> NDArray[np.float32]:
-    """Return frames side by side, with gaps between blocks of `tall` × `wide` pixels and wider ones between spans."""
+def _cut(frames: Float[Tensor, "time channels height width"], block: int, span: int) -> NDArray[np.float32]:
+    """Return frames side by side, with gaps between blocks of `block` pixels a side and wider ones between spans."""
     time, _, height, width = frames.shape
-    gap = 1 if min(tall, wide) > 1 else 0
-    rows, columns = (
-        np.arange(size) + gap * (np.arange(size) // block) for size, block in ((height, tall), (width, wide))
-    )
-    starts = [
-        frame * (width + gap * (-(-width // wide) - 1)) + 2 * frame + 4 * (frame // span) for frame in range(time)
-    ]
+    gap = 1 if block > 1 else 0
+    rows, columns = (np.arange(size) + gap * (np.arange(size) // block) for size in (height, width))
+    starts = [frame * (columns[-1] + 3) + 4 * (frame // span) for frame in range(time)]
     pixels = [pixels_of(frame) for frame in frames]
     canvas = np.ones((rows[-1] + 1, starts[-1] + columns[-1] + 1, pixels[0].shape[2]), dtype=np.float32)
     for start, frame in zip(starts, pixels, strict=True):

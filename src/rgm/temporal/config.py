@@ -138,13 +138,16 @@ def film_flow(image: Shape = (1, 24, 24), tones: int = 2) -> TemporalConfig:
     return TemporalConfig(image=image, tones=tones, dynamics=FlowConfig())
 
 
-def film_clip(image: Shape = (1, 48, 64), tones: int = 64) -> TemporalConfig:
+def film_clip(image: Shape = (1, 48, 64), tones: int = 256) -> TemporalConfig:
     """Return paths by half pixels of which each neighbourhood has its own, for grey films of the world."""
     return TemporalConfig(image=image, tones=tones, dynamics=FlowConfig(paths=25, reach=1, sight=0, neighbourhood=9))
 
 
-def film_preset(name: str, image: Shape, tones: int) -> TemporalConfig:
-    """Return the model of a named preset; raise RGMError for one of another kind of model, or impossible sizes."""
-    shape, levels = as_shape(image), whole(tones, "the number of grey levels", 2, 256)
-    found: TemporalConfig = preset_of(name, "film").make_model()(shape, levels)
+def film_preset(name: str, image: Shape, tones: int | None = None) -> TemporalConfig:
+    """Return the model of a named preset, with its own number of tones for None.
+
+    Raises RGMError for a preset of another kind of model, or impossible sizes.
+    """
+    own = {} if tones is None else {"tones": whole(tones, "the number of grey levels", 2, 256)}
+    found: TemporalConfig = preset_of(name, "film").make_model()(as_shape(image), **own)
     return found

@@ -1,7 +1,7 @@
 """The learners of temporal models behind one interface."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,7 @@ import torch
 
 from rgm.data.frames import films_of
 from rgm.errors import RGMError
+from rgm.runtime.seeds import whole
 from rgm.temporal.config import FlowConfig, LatentConfig, MemoryConfig
 from rgm.temporal.dynamics import Tones
 from rgm.temporal.flow_learning import FlowRecipe, learn_flow
@@ -47,6 +48,21 @@ def film_recipe(model: TemporalRGM, recipe: Any = None) -> Recipe:
             f"not {type(recipe).__name__}"
         )
     return found
+
+
+def of_passes(recipe: Recipe, passes: float) -> Recipe:
+    """Return a recipe of so many passes of expectation–maximisation over all films.
+
+    Raises RGMError for a memory, which sees every film once, or for parts of a pass.
+    """
+    if isinstance(recipe, MemoryRecipe):
+        raise RGMError("a memory sees every film once: leave --epochs out, or take the preset film-latent or film-flow")
+    number = whole(int(passes) if passes == int(passes) else passes, "the number of epochs")
+    if isinstance(recipe, LatentRecipe):
+        return replace(recipe, passes=number)
+    return replace(
+        recipe, passes=number, trial=min(recipe.trial, number), border_passes=min(recipe.border_passes, number)
+    )
 
 
 @torch.no_grad()

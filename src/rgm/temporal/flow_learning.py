@@ -262,7 +262,11 @@ def _backed_off(counts: Tensor, prior: Tensor, strength: float) -> Tensor:
 
 
 def _spread(tones: int, width: float) -> Float[Tensor, "tones tones"]:
-    """Return the noise of copied grey tones: a discretised Laplace distribution, `width` fortieths of the range."""
+    """Return the noise of copied grey tones: Student's t with two degrees of freedom, `width` fortieths of the range.
+
+    Its heavy tails keep a pixel that did not move as foretold from deciding where its neighbourhood moves.
+    """
     every = torch.arange(tones, dtype=torch.float32)
-    weights = torch.exp(-(every[:, None] - every).abs() / max(0.4, width * (tones - 1) / 40))
+    apart = (every[:, None] - every) / max(0.4, width * (tones - 1) / 40)
+    weights = (1 + apart.square()) ** -1.5
     return weights / weights.sum(dim=1, keepdim=True)

@@ -55,10 +55,13 @@ class TemporalRGM(StoredModel):
         return cls(config)
 
     @classmethod
-    def from_preset(cls, name: str, *, image: tuple[int, int, int] = (1, 24, 24), tones: int = 2) -> "TemporalRGM":
-        """Return an untrained model of a preset, `film-memory`, `film-latent` or `film-flow`.
+    def from_preset(
+        cls, name: str, *, image: tuple[int, int, int] = (1, 24, 24), tones: int | None = None
+    ) -> "TemporalRGM":
+        """Return an untrained model of a preset, `film-memory`, `film-latent`, `film-flow` or `film-clip`.
 
-        `image`: channels, height and width of a frame; `tones`: number of grey levels.
+        `image`: channels, height and width of a frame; `tones`: number of grey levels, by default the
+        preset's own, 2 or, for `film-clip`, 256.
         """
         return cls(film_preset(name, image, tones))
 

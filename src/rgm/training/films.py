@@ -18,6 +18,8 @@ from rgm.runtime.device import resolve_device
 from rgm.runtime.progress import StepRecord, Watch
 from rgm.storage.checkpoint import FILE, Origin
 from rgm.storage.files import as_path, folder_lock, write_json, write_text
+from rgm.temporal.config import film_preset
+from rgm.temporal.fitting import of_passes
 from rgm.temporal.model import TemporalRGM, tones_in
 from rgm.training.config import RunConfig
 from rgm.training.fit import fit_films
@@ -53,7 +55,6 @@ def train_films(config: RunConfig, out: Path, *, overwrite: bool = False, watch:
     """
     given = {
         "--size": config.size is not None,
-        "--epochs": config.epochs is not None,
         "--batch-size": config.batch_size is not None,
         "--estimator": config.estimator is not None,
         "--binarise": config.binarise is not None,
@@ -65,6 +66,9 @@ def train_films(config: RunConfig, out: Path, *, overwrite: bool = False, watch:
     if wrong:
         raise RGMError(f"{', '.join(wrong)} is for models of images: leave it out for the preset {config.preset}")
     preset, device = preset_of(config.preset, "film"), resolve_device(config.device)
+    recipe = preset.make_recipe()
+    if config.epochs is not None:
+        recipe = of_passes(recipe, config.epochs)
     data = film_data(config.data)
     train, validation, test = (
         load_films(data, split, data_dir=config.data_dir) for split in ("train", "validation", "test")
@@ -72,7 +76,9 @@ def train_films(config: RunConfig, out: Path, *, overwrite: bool = False, watch:
     for other in (validation, test):
         if other.image != train.image:
             raise RGMError(f"the films of {data} have frames of {train.image} and, to test, of {other.image}")
-    model = TemporalRGM.from_preset(config.preset, image=train.image, tones=tones_in(train.frames))
+    grey = film_preset(config.preset, train.image).tones  # 2, unless the preset is for grey films
+    tones = tones_in(train.frames) if grey == 2 else grey
+    model = TemporalRGM.from_preset(config.preset, image=train.image, tones=tones)
     origin = Origin(preset=config.preset, data=data, classes=(), seed=config.seed)
     own_run_folder(out, data)
     with folder_lock(out):
@@ -82,7 +88,6 @@ def train_films(config: RunConfig, out: Path, *, overwrite: bool = False, watch:
             history.append(record)
             watch(record)
 
-        recipe = preset.make_recipe()
         held_out = validation.frames if validation.held_out else None
         fit_films(model, train.frames, recipe, validation=held_out, seed=config.seed, device=device, watch=watched)
         elapsed = time.perf_counter() - start
