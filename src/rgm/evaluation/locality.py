@@ -234,6 +234,8 @@ def _leaked(model: RGM, z1: Codes, base: Tensor, cell: tuple[int, int], field: B
 def _read_alone(model: RGM, images: Tensor, logits: Tensor, cell: tuple[int, int]) -> Float[Tensor, " n"]:
     """Return 1 where a cell's logits stay when all pixels beyond its field become those of another image, else 0."""
     field = model.encoder_field(*cell)
+    if field.area == images.shape[2] * images.shape[3]:
+        return torch.ones(len(images), dtype=torch.float64)  # no pixel lies beyond it
     mixed = images.roll(1, dims=0)
     mixed[..., *field.slices] = images[..., *field.slices]
     change = (model.cell_logits(mixed) - logits)[..., *cell].abs().amax(dim=1)
