@@ -124,6 +124,8 @@ def evaluate(
         inferred = measured.split
     else:
         inferred = infer_split(checkpoint.model, test, None)
+    with progress(quiet) as watch:
+        watch.say("free energy and rates")
     found = asdict(evaluated(inferred, train, samples=samples, seed=seed))
     if not quiet:
         show(evaluation_table(f"{model} on {len(test):,} {split} images", found))
