@@ -96,6 +96,7 @@ def test_what_there_is_not(tmp_path: Path) -> None:
     assert not (tmp_path / "x").exists()
 
 
+@pytest.mark.slow  # two whole runs with their reports
 def test_no_reward_is_said(tmp_path: Path) -> None:
     with patch.dict(BUILT_IN, {"nothing": lambda: Nothing(rows=3, columns=3)}):
         said = done("play", "nothing", "--frames", 200, "--steps", 10, "--out", tmp_path / "run")

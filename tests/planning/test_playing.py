@@ -57,7 +57,7 @@ def test_rounds_add_up(frames: int, online: bool) -> None:
     assert sum(round_sizes(frames, online)) == frames
 
 
-@pytest.mark.parametrize("online", [False, True])
+@pytest.mark.parametrize("online", [False, pytest.param(True, marks=pytest.mark.slow)])  # a plan every 20 frames
 def test_rounds_go_on_where_they_stopped(online: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     game = Catch(rows=4, columns=3)
 
