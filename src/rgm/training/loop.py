@@ -124,12 +124,13 @@ class NeuralTrainer(Trainer):
     def records(self) -> Records:
         """Train to the end; see `Trainer.records`."""
         hold_memory()
-        self.model.train()
+        self._train_mode()
         try:
             while not self.finished:
                 if self._stage_done:
                     self.position = Position(stage=self.position.stage + 1)
                     self._optimise(self.stage)
+                    self._train_mode()
                 place = self.position
                 order = self._generator(place.stage, place.epoch)
                 for index in self.batches.rest_of_epoch(self.stage, place.epoch, place.step, order):
@@ -139,6 +140,13 @@ class NeuralTrainer(Trainer):
             self.model.eval()
             for weight in self.free:
                 weight.requires_grad_()
+
+    def _train_mode(self) -> None:
+        """Set the model to training mode, but grids that the stage does not train: their unused codes stay."""
+        self.model.train()
+        if self.stage.trains != "everything":
+            for level in range(1, self.model.depth):
+                self.model.recognition(level).eval()
 
     def _step(self, index: Tensor) -> StepRecord:
         stage, steps = self.stage, self.batches.steps(self.stage)
@@ -161,7 +169,7 @@ class NeuralTrainer(Trainer):
             images = self.batches.random(RELOCATION_IMAGES, self._generator(self.position.stage, self.position.step, 2))
             self.model.eval()
             relocate(self.model, images, relocation.need)
-            self.model.train()
+            self._train_mode()
         for name, value in {"loss": total, **terms}.items():
             self.position.sums[name] = self.position.sums.get(name, 0.0) + value
         steps = sum(map(self.batches.steps, self.recipe.stages))
