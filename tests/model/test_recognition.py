@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from rgm.errors import RGMError
 from rgm.model.estimator import CodebookHead, Gumbel, VectorQuantised
@@ -66,14 +67,20 @@ def _of_a_concept(dimensions: int = 48, patch: int = 4) -> Recognition:
     return Recognition(config, (dimensions, 3, 5), (7, 1, 1))
 
 
+def _layers() -> nn.Sequential:
+    features = _of_a_concept().features
+    assert isinstance(features, nn.Sequential)
+    return features
+
+
 def test_embeddings_are_laid_out_as_the_image_that_they_started_as() -> None:
     image = torch.rand(2, 3, 12, 20)
-    laid_out = _of_a_concept().features[:2](F.pixel_unshuffle(image, 4))
+    laid_out = _layers()[:2](F.pixel_unshuffle(image, 4))
     torch.testing.assert_close(laid_out, F.pixel_unshuffle(image, 2), rtol=0, atol=0)
 
 
 def test_a_shift_by_half_a_cell_shifts_the_features_at_twice_the_resolution() -> None:
-    first = _of_a_concept().features[:4]
+    first = _layers()[:4]
     image = torch.rand(1, 3, 12, 20)
     here, there = (first(F.pixel_unshuffle(part, 4)) for part in (image, image.roll(2, 3)))
     torch.testing.assert_close(there[..., 2:-1], here[..., 1:-2])

@@ -258,8 +258,8 @@ def _pooled(config: PooledRecognition, below: Shape) -> nn.Sequential:
     if side := config.patch:
         if side % 2 or channels % side**2:
             raise RGMError(
-                f"embeddings of {channels} dimensions cannot be laid out as patches of {side} × {side} pixels: the side "
-                "must be even, and the dimensions a multiple of its square"
+                f"embeddings of {channels} dimensions cannot be laid out as patches of {side} × {side} pixels: "
+                "the side must be even, and the dimensions a multiple of its square"
             )
         half = max(1, width // 2)
         first = [nn.PixelShuffle(side), nn.PixelUnshuffle(side // 2)]
