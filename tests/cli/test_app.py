@@ -82,7 +82,11 @@ def test_help_shows_an_example_and_imports_no_torch(helps: dict[str, str], comma
         (("train", "--data", "digits", "--estimator", "reimax"), "did you mean 'reinmax'"),
         (("train", "--data", "digits", "--device", "cdua"), "did you mean 'cuda'"),
         (("train", "--data", "digits", "--epochs", "-1"), "the number of epochs is a finite number above 0, but is -1"),
-        (("train", "--data", "digits", "--epochs", "inf"), "epochs must be finite"),
+        (
+            ("train", "--data", "digits", "--epochs", "inf"),
+            "the number of epochs is a finite number above 0, but is inf",
+        ),
+        (("train", "--data", "digits", "--preset", "counting", "--epochs", "1e9"), "at most 1,000,000, but is 1e+09"),
         (("train", "--data", "digits", "--batch-size", "0"), "batch size"),
         (("train", "--data", "digits", "--seed", "-1"), "a seed must lie in 0 … 9223372036854775807, but is -1"),
         (("train", "--data", "digits", "--size", "100000000"), "must lie in 4 … 4096"),

@@ -247,6 +247,9 @@ def test_invalid_recipes_are_refused() -> None:
     for epochs in (0, -1, float("inf"), float("nan")):
         with pytest.raises(RGMError, match="epochs is a finite number above 0"):
             recipe("seed").adjusted(epochs=epochs)
+    with pytest.raises(RGMError, match=r"at most 1,000,000, but is 1e\+300"):
+        recipe("seed").adjusted(epochs=1e300)
+    assert recipe("seed").adjusted(epochs=1_000_000).epochs == 1_000_000
     with pytest.raises(RGMError, match="batch size"):
         recipe("seed").adjusted(batch_size=0)
     with pytest.raises(RGMError, match="did you mean 'seed'"):

@@ -8,6 +8,8 @@ from rgm.errors import RGMError
 
 SEEDS = 2**63
 """Seeds lie in 0 … SEEDS − 1."""
+MOST_EPOCHS = 1_000_000
+"""The maximum number of epochs: a training of more would not end."""
 
 
 def as_seed(value: object) -> int:
@@ -37,4 +39,12 @@ def positive(value: object, what: str) -> float:
         number = math.nan
     if not 0 < number < math.inf:
         raise RGMError(f"{what} is a finite number above 0, but is {' '.join(repr(value).split())}")
+    return number
+
+
+def as_epochs(value: object) -> float:
+    """Return a number of epochs as a float; raise RGMError for anything but a number above 0, of at most a million."""
+    number = positive(value, "the number of epochs")
+    if number > MOST_EPOCHS:
+        raise RGMError(f"the number of epochs is at most {MOST_EPOCHS:,}, but is {number:g}")
     return number

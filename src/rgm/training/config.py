@@ -1,12 +1,10 @@
 """The user's options of a run. Without PyTorch, so that `--help` is fast."""
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from rgm.errors import RGMError
-from rgm.runtime.seeds import as_seed
+from rgm.runtime.seeds import as_epochs, as_seed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,5 +59,5 @@ class RunConfig:
     def __post_init__(self) -> None:
         """Raise RGMError for invalid numbers."""
         object.__setattr__(self, "seed", as_seed(self.seed))
-        if self.epochs is not None and not math.isfinite(self.epochs):
-            raise RGMError(f"the number of epochs must be finite, but is {self.epochs}")
+        if self.epochs is not None:
+            as_epochs(self.epochs)

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from rgm.errors import RGMError
 from rgm.presets import preset_of
-from rgm.runtime.seeds import positive, whole
+from rgm.runtime.seeds import as_epochs, whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,7 +142,7 @@ class Recipe:
         """Return the recipe with other epochs, in proportion, and batch size; raise RGMError for invalid ones."""
         stages = self.stages
         if epochs is not None:
-            factor = positive(epochs, "the number of epochs") / self.epochs
+            factor = as_epochs(epochs) / self.epochs
             stages = tuple(replace(stage, epochs=stage.epochs * factor, least_steps=1) for stage in stages)
         if batch_size is not None:
             size = whole(batch_size, "the batch size")
