@@ -50,8 +50,12 @@ def test_a_film_is_continued_completed_and_sampled(films: Path, tmp_path: Path) 
     assert np.array_equal(frames[0] > 0.5, film[4:24] > 0)
     done = inside("complete", run, cue, "--mask", mask, "--out", tmp_path / "filled.npz")
     assert done.code == 0, done.errors
+    assert done.out == f"{tmp_path / 'filled.npz'}: frames 1 × 8 × 10 × 8\n"
     assert np.array_equal(arrays(tmp_path / "filled.npz")["frames"][0] > 0.5, film[4:12] > 0)
-    assert inside("sample", run, "--count", 2, "--steps", 9, "--out", tmp_path / "some.npz").code == 0
+    done = inside("sample", run, "--count", 2, "--steps", 9, "--out", tmp_path / "some.npz")
+    assert (done.code, done.out) == (0, f"{tmp_path / 'some.npz'}: frames 2 × 9 × 10 × 8\n")
+    again = inside("sample", run, "--steps", 9, "--out", tmp_path / "more.npz", "--quiet")
+    assert (again.code, again.out) == (0, "")
     assert arrays(tmp_path / "some.npz")["frames"].shape == (2, 9, 10, 8)
     drawn = ("--steps", 4, "--mask", mask, "--seed", 1, "--out", tmp_path / "after.gif")
     assert inside("predict", run, cue, *drawn).code == 0

@@ -74,7 +74,7 @@ def sample(
     `frames` float32 (N, steps, H, W) in [0, 1], `path` int64, or a GIF or WAV by the suffix.
     """
     if is_film(model):
-        sample_films(model, out, count, steps, seed, device)
+        sample_films(model, out, count, steps, seed, device, quiet)
         return
     from rgm.export import arrays
 
@@ -103,7 +103,7 @@ def complete(
     takes films and a --mask of visible pixels, and writes `frames`, their hidden pixels drawn given the visible ones.
     """
     if is_film(model):
-        complete_film(model, codes, mask, out, seed, device)
+        complete_film(model, codes, mask, out, seed, device, quiet)
         return
     from rgm.export import arrays
 

@@ -49,9 +49,7 @@ def predict(
     found = checkpoint.model.predict(
         frames, steps, None if mask is None else read_mask(mask), generator=generator_of(seed)
     )
-    write_film(out, found.frames)
-    if not quiet:
-        print(f"{out}: frames {' × '.join(map(str, found.frames.shape))}")
+    write_film(out, found.frames, quiet)
 
 
 def load_film(
@@ -88,8 +86,11 @@ def generator_of(seed: int | None) -> Any:
     return None if seed is None else torch.Generator().manual_seed(seed)
 
 
-def write_film(out: Path, frames: "Tensor", **others: "Tensor") -> None:
-    """Write films as an .npz file of `frames`, or the first as a .gif, or, of sound, a .wav, by the suffix."""
+def write_film(out: Path, frames: "Tensor", quiet: bool, **others: "Tensor") -> None:
+    """Write films as an .npz file of `frames`, or the first as a .gif, or, of sound, a .wav, by the suffix.
+
+    Unless `quiet`, it then says what it wrote.
+    """
     from rgm.data.animations import gif
     from rgm.data.sound import BANDS, to_sound
     from rgm.export import arrays
@@ -107,9 +108,11 @@ def write_film(out: Path, frames: "Tensor", **others: "Tensor") -> None:
             write_bytes(out, to_sound(frames[0].cpu()))
         case _:
             arrays.write(out, {"frames": frames.cpu().numpy()} | {name: one.numpy() for name, one in others.items()})
+    if not quiet:
+        print(f"{out}: frames {' × '.join(map(str, frames.shape))}")
 
 
-def complete_film(model: str, frames: Path, mask: Path | None, out: Path, seed: int, device: str) -> None:
+def complete_film(model: str, frames: Path, mask: Path | None, out: Path, seed: int, device: str, quiet: bool) -> None:
     """Fill in the hidden pixels of films."""
     from rgm.data.films import read_films, read_mask
 
@@ -117,14 +120,15 @@ def complete_film(model: str, frames: Path, mask: Path | None, out: Path, seed: 
     if mask is None:
         raise RGMError("to complete a film, say which pixels are visible: --mask MASK.npz with `mask`")
     films, _ = read_films(frames)
-    write_film(out, checkpoint.model.complete(films, read_mask(mask), generator=generator_of(seed)).frames)
+    found = checkpoint.model.complete(films, read_mask(mask), generator=generator_of(seed))
+    write_film(out, found.frames, quiet)
 
 
-def sample_films(model: str, out: Path, count: int, steps: int, seed: int, device: str) -> None:
+def sample_films(model: str, out: Path, count: int, steps: int, seed: int, device: str, quiet: bool) -> None:
     """Sample films from nothing."""
     checkpoint = load_film(model, device, out)
     found = checkpoint.model.sample(steps, count, generator=generator_of(seed))
-    write_film(out, found.frames, path=found.path)
+    write_film(out, found.frames, quiet, path=found.path)
 
 
 def train_film(config: "RunConfig", out: Path, *, overwrite: bool, quiet: bool) -> None:
