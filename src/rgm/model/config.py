@@ -165,7 +165,7 @@ def colour32(image: Shape = (3, 32, 32), classes: int = 10) -> ModelConfig:
         recognition=ConvRecognition(widths=(48, 96), residual=1, patches=True, estimator=patch),
         prior=OrderedPrior(width=128, layers=4, raster=0.9, guidance=3.0 if image[0] == 3 else 1.0),
     )
-    recognition = PooledRecognition(width=128, convolutions=3, halvings=2, patch=4, estimator=Gumbel())
+    recognition = PooledRecognition(width=128, convolutions=4, halvings=2, estimator=Gumbel())
     concept = LevelConfig(grid=(1, 1), states=classes, recognition=recognition, prior=None)
     decoder = PatchDecoder(width=128, hidden=2)
     return ModelConfig(image=image, levels=(z1, concept), decoder=decoder, pixels=Gaussian(sigma=0.08))

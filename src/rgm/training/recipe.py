@@ -254,21 +254,21 @@ def pyramid() -> Recipe:
 
 
 def colour() -> Recipe:
-    """Return the recipe for natural images: the codes, then the concept, read from these codes, then the prior.
+    """Return the recipe for natural images: codes and concept together, then the prior.
 
     Images are shifted, and mirrored where they are in colour. The error weighs more than in `standard`, since more of
-    an image is its detail; the codebook's loss too, which keeps embeddings near their codes. The concept has no part in
-    the codes, which its loss would draw away from them. One of every 32 codes may be relocated every 20 steps.
+    an image is its detail; the codebook's loss too, which keeps embeddings near their codes, and the concept's less,
+    which would draw them away. One of every 32 codes may be relocated every 20 steps.
     """
     codes = replace(
-        codes_stage(reconstruction=40.0, concept=0.0, locality=3.0, codebook=10.0),
-        epochs=3,
+        codes_stage(reconstruction=40.0, concept=0.1, locality=3.0, codebook=10.0),
+        epochs=4.3,
         shift=2,
         mirrored=True,
+        muon=0.02,
         relocation=Relocation(every=20),
     )
-    concept = replace(_CONCEPT, epochs=3.5, least_steps=600, muon=0.02, shift=2, mirrored=True)
-    return Recipe(stages=(codes, concept, replace(PRIOR, epochs=2, mirrored=True)))
+    return Recipe(stages=(codes, replace(PRIOR, epochs=2.7, mirrored=True)))
 
 
 def likelihood() -> Recipe:
