@@ -19,7 +19,7 @@ from rgm.storage.checkpoint import packaged
     [
         ("mnist", "pretrained", (1, 28, 28), "3"),
         ("fashion-mnist", "colour32", (1, 28, 28), "boot"),
-        ("cifar10", "colour32", (3, 32, 32), "horse"),
+        ("cifar10", "colour32-large", (3, 32, 32), "horse"),
     ],
 )
 def test_they_are_small_and_know_where_they_come_from(

@@ -70,6 +70,10 @@ PRESETS: dict[str, Preset] = {
         "natural images, about 32 × 32, in colour or grey: 512 codes on an 8 × 8 grid, a prior with guidance",
         model="rgm.model.config:colour32", recipe="rgm.training.recipe:colour", size=32,
     ),
+    "colour32-large": Preset(
+        "colour32 for longer, with 1,024 codes, a deeper prior and a finer concept: minutes on a GPU",
+        model="rgm.model.config:colour32_large", recipe="rgm.training.recipe:colour_large", size=32,
+    ),
     "colour64": Preset(
         "four levels for 64 × 64 colour: 16 × 16, 8 × 8, 4 × 4, a concept",
         model="rgm.model.config:colour64", recipe="rgm.training.recipe:pyramid", size=64,

@@ -34,3 +34,9 @@ def test_jitter_is_a_random_pose(generator: torch.Generator) -> None:
     once = jitter(images, torch.Generator().manual_seed(3), strength=0.5)
     again = affine(images, 0.5 * random_affine(4, torch.Generator().manual_seed(3), torch.device("cpu")))
     assert torch.equal(once, again)
+
+
+def test_what_comes_into_view_is_black_in_grey_images_and_the_edge_in_colour() -> None:
+    to_the_right = torch.tensor([[0.0, 0.0, 1.0, 0.0]])
+    assert affine(torch.ones(1, 1, 25, 25), to_the_right)[0, 0, 12].min() == 0.0
+    torch.testing.assert_close(affine(torch.ones(1, 3, 25, 25), to_the_right), torch.ones(1, 3, 25, 25))

@@ -1,11 +1,13 @@
-"""Recognition: embeddings that start as patches."""
+"""Recognition: embeddings that start as patches, and a concept read from them."""
 
 import pytest
 import torch
+import torch.nn.functional as F
+from torch import nn
 
 from rgm.errors import RGMError
-from rgm.model.estimator import CodebookHead, VectorQuantised
-from rgm.model.recognition import ConvRecognition, Recognition
+from rgm.model.estimator import CodebookHead, Gumbel, VectorQuantised
+from rgm.model.recognition import ConvRecognition, PooledRecognition, Recognition
 
 
 def _recognition(dimension: int = 48) -> Recognition:
@@ -57,3 +59,38 @@ def test_a_code_depends_on_the_pixels_that_the_convolutions_reach() -> None:
 def test_another_number_of_dimensions_than_of_pixels_is_refused() -> None:
     with pytest.raises(RGMError, match="as many dimensions as a patch has values, 48, but the estimator has 16"):
         _recognition(16)
+
+
+def _of_a_concept(dimensions: int = 48, patch: int = 4) -> Recognition:
+    torch.manual_seed(0)
+    config = PooledRecognition(width=6, convolutions=1, halvings=1, patch=patch, estimator=Gumbel())
+    return Recognition(config, (dimensions, 3, 5), (7, 1, 1))
+
+
+def _layers() -> nn.Sequential:
+    features = _of_a_concept().features
+    assert isinstance(features, nn.Sequential)
+    return features
+
+
+def test_embeddings_are_laid_out_as_the_image_that_they_started_as() -> None:
+    image = torch.rand(2, 3, 12, 20)
+    laid_out = _layers()[:2](F.pixel_unshuffle(image, 4))
+    torch.testing.assert_close(laid_out, F.pixel_unshuffle(image, 2), rtol=0, atol=0)
+
+
+def test_a_shift_by_half_a_cell_shifts_the_features_at_twice_the_resolution() -> None:
+    first = _layers()[:4]
+    image = torch.rand(1, 3, 12, 20)
+    here, there = (first(F.pixel_unshuffle(part, 4)) for part in (image, image.roll(2, 3)))
+    torch.testing.assert_close(there[..., 2:-1], here[..., 1:-2])
+
+
+def test_a_concept_read_from_patches_depends_on_every_cell() -> None:
+    assert bool(_of_a_concept().unsure(torch.eye(3, 5)[None] > 0).all())
+
+
+@pytest.mark.parametrize(("dimensions", "patch"), [(24, 4), (48, 3)])
+def test_embeddings_that_are_no_patches_cannot_be_laid_out(dimensions: int, patch: int) -> None:
+    with pytest.raises(RGMError, match=f"embeddings of {dimensions} dimensions .* {patch} × {patch} pixels"):
+        _of_a_concept(dimensions, patch)

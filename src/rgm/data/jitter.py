@@ -26,11 +26,15 @@ def random_affine(count: int, generator: Source, device: torch.device) -> Pose:
 
 
 def affine(images: Images, pose: Pose) -> Images:
-    """Return each image rotated (in units of 12°), scaled (of 12 %) and shifted (of 8 % of its side, twice)."""
+    """Return each image rotated (in units of 12°), scaled (of 12 %) and shifted (of 8 % of its side, twice).
+
+    What comes into view is black in grey images; those in colour have their edges replicated.
+    """
     pose = pose.to(images.dtype)
     angle, scale = pose[:, 0] * math.radians(12), 1 + 0.12 * pose[:, 1]
     cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
     across, down = 0.16 * pose[:, 2], 0.16 * pose[:, 3]
     rows = (torch.stack([cos, -sin, across], dim=1), torch.stack([sin, cos, down], dim=1))
     grid = F.affine_grid(torch.stack(rows, dim=1), list(images.shape), align_corners=False)
-    return F.grid_sample(images, grid, align_corners=False)
+    beyond = "border" if images.shape[1] == 3 else "zeros"
+    return F.grid_sample(images, grid, padding_mode=beyond, align_corners=False)

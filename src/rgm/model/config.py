@@ -171,6 +171,16 @@ def colour32(image: Shape = (3, 32, 32), classes: int = 10) -> ModelConfig:
     return ModelConfig(image=image, levels=(z1, concept), decoder=decoder, pixels=Gaussian(sigma=0.08))
 
 
+def colour32_large(image: Shape = (3, 32, 32), classes: int = 10) -> ModelConfig:
+    """Return `colour32` with 1,024 codes, a deeper prior, and a concept read at twice the grid's resolution."""
+    config = colour32(image, classes)
+    grid, concept = config.levels
+    recognition = PooledRecognition(width=96, convolutions=3, halvings=2, patch=4, estimator=Gumbel())
+    prior = OrderedPrior(width=128, layers=5, raster=0.9, guidance=1.0)
+    levels = (replace(grid, states=1024, prior=prior), replace(concept, recognition=recognition))
+    return replace(config, levels=levels)
+
+
 def colour64(image: Shape = (3, 64, 64), classes: int = 10) -> ModelConfig:
     """Return four levels for 64 × 64 colour: 16 × 16, 8 × 8 and 4 × 4 cells, a concept."""
     return pyramid(image, classes, states=(64, 256, 256), sigma=0.08)

@@ -50,12 +50,18 @@ class DenseRecognition:
 
 @dataclass(frozen=True, kw_only=True)
 class PooledRecognition:
-    """3 × 3 convolutions, `halvings` of them strided, the mean over the grid, one hidden layer: one variable."""
+    """3 × 3 convolutions, `halvings` of them strided, the mean over the grid, one hidden layer: one variable.
+
+    `patch`: the side of the patches that embeddings start as, an even number, or 0. Embeddings are then laid out as an
+    image, and three convolutions at twice the grid's resolution come first, two of half the width and a strided one:
+    what lies across the border of two cells is seen as what lies within one.
+    """
 
     kind: Literal["pooled"] = "pooled"
     width: Size
     convolutions: Layers = 2
     halvings: Layers = 1
+    patch: Layers = 0
     estimator: Estimator
 
 
@@ -134,6 +140,10 @@ class Recognition(nn.Module):
             if isinstance(layer, nn.Conv2d):
                 assert not isinstance(layer.padding, str), "paddings are given in pixels"
                 marked = F.max_pool2d(marked, layer.kernel_size, layer.stride, layer.padding)
+            elif isinstance(layer, nn.PixelShuffle):
+                marked = F.interpolate(marked, scale_factor=layer.upscale_factor, mode="nearest")
+            elif isinstance(layer, nn.PixelUnshuffle):
+                marked = F.max_pool2d(marked, layer.downscale_factor)
             elif not isinstance(layer, nn.ReLU):
                 marked = marked.amax(dim=(1, 2, 3), keepdim=True)
         return (marked[:, 0] > 0).expand(-1, *self.above[1:])
@@ -243,10 +253,22 @@ def flattened(layers: Iterable[nn.Module]) -> list[nn.Module]:
 
 def _pooled(config: PooledRecognition, below: Shape) -> nn.Sequential:
     strided = min(config.halvings, config.convolutions)
-    plain, width = config.convolutions - strided, config.width
+    plain, width, channels = config.convolutions - strided, config.width, below[0]
+    first: list[nn.Module] = []
+    if side := config.patch:
+        if side % 2 or channels % side**2:
+            raise RGMError(
+                f"embeddings of {channels} dimensions cannot be laid out as patches of {side} × {side} pixels: "
+                "the side must be even, and the dimensions a multiple of its square"
+            )
+        half = max(1, width // 2)
+        first = [nn.PixelShuffle(side), nn.PixelUnshuffle(side // 2)]
+        first += convolutions(channels // 4, [half, half], 3) + convolutions(half, [width], 3, stride=2)
+        channels = width
     return nn.Sequential(
-        *convolutions(below[0], [width] * plain, 3),
-        *convolutions(width if plain else below[0], [width] * strided, 3, stride=2),
+        *first,
+        *convolutions(channels, [width] * plain, 3),
+        *convolutions(width if plain else channels, [width] * strided, 3, stride=2),
         nn.AdaptiveAvgPool2d(1),
-        *convolutions(width if config.convolutions else below[0], [width], 1),
+        *convolutions(width if config.convolutions else channels, [width], 1),
     )

@@ -271,6 +271,18 @@ def colour() -> Recipe:
     return Recipe(stages=(codes, replace(PRIOR, epochs=2.7, mirrored=True)))
 
 
+def colour_large() -> Recipe:
+    """Return the recipe of the packaged weights for images in colour: the codes, then the concept, then the prior.
+
+    Several times the epochs of `colour`, in larger batches. The concept has no part in the codes, and learns from
+    images that are also rotated and scaled.
+    """
+    codes, prior = colour().stages
+    codes = replace(codes, epochs=25, batch_size=128, muon=0.0, weights=replace(codes.weights, concept=0.0))
+    concept = replace(_CONCEPT, epochs=30, batch_size=256, muon=0.02, shift=2, mirrored=True, augment_share=0.8)
+    return Recipe(stages=(codes, concept, replace(prior, epochs=45, batch_size=256, shift=2)))
+
+
 def likelihood() -> Recipe:
     """Return the recipe for the bound: the free energy alone, with a warm-up of its rates.
 
