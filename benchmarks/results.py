@@ -72,7 +72,7 @@ TARGETS: dict[str, dict[str, Target]] = {
     },
     "cifar10": {
         "concept": Target(0.72, aim="88 %"),
-        "needed": Target(480, aim="512"),
+        "needed": Target(960, aim="1,024"),
         "samples": Target(0.55, aim="80 %"),
         "worst": Target(0.3, aim="60 %"),
         "recall": Target(0.4, aim="0.8"),
