@@ -13,6 +13,7 @@ from torch import Tensor
 from rgm.counting.config import CountingConfig, PixelValues
 from rgm.counting.emission import Emission, ValueEmission, emission
 from rgm.counting.forest import Forest, Layers
+from rgm.counting.shares import MANY
 from rgm.counting.smoothing import smoothed_forest, smoothed_links, smoothed_values
 from rgm.counting.symbols import leaves
 from rgm.counting.tree import Pairs, Tree, Upward
@@ -194,7 +195,7 @@ class TreePosterior(RGM):
     def chunks(self, *batch: Tensor) -> Iterator[tuple[Tensor, ...]]:
         """Yield chunks of a batch, of tensors of equal length, with messages of bounded size."""
         cells = max(
-            rows * columns * (above.states + here.states)
+            rows * columns * (min(above.states, MANY) + here.states)
             for (rows, columns), (here, above) in zip(self.grids, pairwise(self.config.levels), strict=True)
         )
         largest = max(cells, self.num_classes * self.config.levels[-2].states)
