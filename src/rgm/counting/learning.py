@@ -91,7 +91,8 @@ class Learner:
     def _states(self, number: int) -> None:
         """Learn the states of every group, one pass further.
 
-        Until links are learned, they hold the states' frequencies in their group, and a class has a single prototype.
+        Until links are learned, they hold the states' frequencies in their group, and a class has a single prototype,
+        of the last ones, which are learned last.
         """
         model = self.model
         order = torch.randperm(len(self.images), generator=self._generator())[: self.recipe.sample]
@@ -111,7 +112,7 @@ class Learner:
         found = fit.em_pass(found, batches)
         model.counts[0].copy_(found.counts)
         shares.copy_(found.shares[:, None].expand_as(shares))
-        model.counts[-1].zero_()[:, :: self.per_class].fill_diagonal_(1)
+        model.counts[-1].zero_()[:, -model.num_classes :].fill_diagonal_(1)
 
     def _prototypes(self, concept: int) -> None:
         """Learn a class's prototypes from its images' symbols, and count their groups' states."""
@@ -130,7 +131,7 @@ class Learner:
         own = self.roots(concept)
         links = torch.zeros_like(model.link_counts(0)[:, own])
         sizes = torch.zeros_like(model.counts[-1][concept, own])
-        for whole in batches():
+        for whole in (part for batch in batches() for part in batch.split(TOGETHER, dim=1)):
             prototype = found.log_joint(likelihood, whole)[0].softmax(dim=1)
             states = group.log_joint(weighted, _groups(whole, len(shares))).softmax(dim=2)
             few = FewRoots.of(prototype, len(states))
@@ -160,7 +161,7 @@ class Learner:
 
     def _symbols(self, places: Tensor) -> Iterator[Float[Tensor, "groups n symbols"]]:
         for batch in places.split(self.recipe.batch_size):
-            yield from self.model.symbols(to_unit(self.images[batch].to(self.model.device))).split(TOGETHER, dim=1)
+            yield self.model.symbols(to_unit(self.images[batch].to(self.model.device)))
 
     def _wholes(self, places: Tensor) -> Iterator[Float[Tensor, "1 n symbols"]]:
         return map(_whole, self._symbols(places))
@@ -171,7 +172,7 @@ class Learner:
         symbols, links, top = map(torch.zeros_like, model.counts)
         for concept, places in enumerate(self.members):
             own = self.roots(concept)
-            for read in self._symbols(places):
+            for read in (part for batch in self._symbols(places) for part in batch.split(TOGETHER, dim=1)):
                 upward = tables.tree.up(tables.weighted.log_prob(read), own)
                 root = (upward.root + tables.log_top[concept, own]).softmax(dim=1)
                 pairs = tables.tree.down(upward, root, own)

@@ -59,12 +59,14 @@ class Fit:
         (Dempster, Laird and Rubin 1977). Shares have a pseudo-count of 1.
         """
         likelihood = self.emission(found)
+        offset = likelihood.base.sum(dim=1) + found.shares.log()
         above, sizes = torch.zeros_like(likelihood.table.transpose(1, 2)), torch.zeros_like(found.shares)
         for symbols in batches():
-            states = found.log_joint(likelihood, symbols).softmax(dim=2)
-            few = FewRoots.of(states[0]) if len(states) == 1 else None
-            above += torch.bmm(states.transpose(1, 2), symbols) if few is None else few.expected(symbols)
-            sizes += states.sum(dim=1)
+            for cell, read in enumerate(symbols):  # one after another: a cell's states fit into a processor's caches
+                states = torch.addmm(offset[cell], read, likelihood.table[cell]).softmax(dim=1)
+                few = FewRoots.of(states)
+                above[cell] += states.T @ read if few is None else few.expected(read[None])[0]
+                sizes[cell] += states.sum(dim=0)
         counts = with_first_level(above, sizes, self.levels)
         mean = counts.sum(dim=1, keepdim=True) / sizes.sum(dim=1)[:, None, None, None]
         return Mixture(counts + self.smoothing * mean, (sizes + 1) / (sizes + 1).sum(dim=1, keepdim=True))

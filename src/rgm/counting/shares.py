@@ -38,9 +38,11 @@ class FewRoots:
     @classmethod
     def of(cls, root: Float[Tensor, "n roots"], cells: int = 1) -> "FewRoots | None":
         """Return p(root | x) of the states that matter, as weights in every cell; None where they are not few."""
+        if root.shape[1] < MANY:
+            return None
         kept = root > NEGLIGIBLE
         images, states = kept.nonzero(as_tuple=True)
-        if root.shape[1] < MANY or len(images) > _DENSE * root.numel():
+        if len(images) > _DENSE * root.numel():
             return None
         share = root[images, states] / torch.where(kept, root, 0.0).sum(dim=1)[images]
         return cls(images, states, share.expand(cells, -1), *root.shape)

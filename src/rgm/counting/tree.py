@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
@@ -65,11 +65,13 @@ class Tree:
 
     `grids` are those of z_1 … up to the root's, (1, 1). Every cell has one parent, the nearest of evenly spaced ones.
     Leaves enter as log p(leaf | z_1), `Log`, in nats; 0 for hidden ones. All passes take a batch, at a cost of its size
-    times that of the links, without loops over images. `roots` restricts the root to some states.
+    times that of the links, without loops over images. `roots` restricts the root to some states; of many states, those
+    that are not `possible` for any class have probability 0 without being visited.
     """
 
     grids: tuple[Grid, ...]
     links: Sequence[Link]
+    possible: slice = field(default_factory=lambda: EVERY)
 
     def up(self, leaves: Log, roots: slice = EVERY) -> Upward:
         """Return all messages from the leaves to the root: sum–product, each message scaled to a maximum of 1."""
@@ -81,13 +83,15 @@ class Tree:
             link = self._link(level, link, roots)
             above = None
             if link.shape[1] >= MANY and level == len(self.links) - 1:
-                log = log_product(here, link)[None]
+                some = self.possible if roots == EVERY else EVERY
+                log = here.new_full((1, here.shape[1], link.shape[1]), -torch.inf)
+                log[0, :, some] = log_product(here, link[:, some])
             else:
                 above = torch.bmm(here, link.transpose(1, 2))
                 log = above.new_zeros(math.prod(self.grids[level + 1]), *above.shape[1:])
                 together = max(1, AT_ONCE // above[0].numel())
-                for parents, some in zip(self.parents(level).split(together), above.split(together), strict=True):
-                    log.index_add_(0, parents, some.log())
+                for parents, part in zip(self.parents(level).split(together), above.split(together), strict=True):
+                    log.index_add_(0, parents, part.log())
             messages.append(Message(here, above, log))
         return Upward(messages, log[0] + scale[:, None])
 
