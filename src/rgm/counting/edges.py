@@ -3,7 +3,7 @@
 import math
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 from rgm.counting.config import Shape
@@ -59,8 +59,7 @@ class PixelsAndEdges(Leaves):
 
     def read(self, images: Images) -> Float[Tensor, "cells n symbols"]:
         """Return the symbols of every cell, row by row."""
-        edges = self._cells(self._edges(images.mean(dim=1)), self.side // STEP)
-        return torch.cat([self.read_pixels(images), edges], dim=2)
+        return torch.cat([self.read_pixels(images), self._edges(images.mean(dim=1))], dim=2)
 
     def read_pixels(self, images: Images) -> Float[Tensor, "cells n pixels"]:
         """Return the pixels of every cell, without edges."""
@@ -88,37 +87,28 @@ class PixelsAndEdges(Leaves):
         tiles = pixels.unflatten(2, (channels, side, side)).unflatten(0, (height, width))
         return tiles.permute(2, 3, 0, 4, 1, 5).reshape(-1, channels, rows, columns)
 
-    def _cells(self, planes: Float[Tensor, "n planes rows columns"], side: int) -> Tensor:
+    def _cells(self, planes: Shaped[Tensor, "n planes rows columns"], side: int) -> Tensor:
         height, width = self.grid
         tiles = planes.unflatten(3, (width, side)).unflatten(2, (height, side))
         return tiles.permute(2, 4, 0, 1, 3, 5).reshape(height * width, len(planes), -1)
 
-    def _edges(self, grey: Float[Tensor, "n rows columns"]) -> Float[Tensor, "n orientations down across"]:
+    def _edges(self, grey: Float[Tensor, "n rows columns"]) -> Float[Tensor, "cells n edges"]:
+        """Return the edges of every cell, one orientation after another; until then an orientation is a bit."""
         padded = torch.nn.functional.pad(grey[:, None], (1, 1, 1, 1), mode="replicate")
         smooth = (grey + torch.nn.functional.avg_pool2d(padded, 3, 1)[:, 0]) / 2
         across, down = torch.zeros_like(smooth), torch.zeros_like(smooth)
         across[:, :, 1:-1] = smooth[:, :, 2:] - smooth[:, :, :-2]
         down[:, 1:-1] = smooth[:, 2:] - smooth[:, :-2]
-        wide, tall = across.abs(), down.abs()
-        steep = across.square() + down.square() > STEEP**2
-        slope = math.tan(math.pi / ORIENTATIONS)
-        level, upright = steep & (tall < slope * wide), steep & (wide <= slope * tall)
-        slanted = steep & ~level & ~upright
-        right, below = across > 0, down > 0
-        found = torch.stack(
-            [
-                level & right,
-                slanted & right & below,
-                upright & below,
-                slanted & ~right & below,
-                level & ~right,
-                slanted & ~right & ~below,
-                upright & ~below,
-                slanted & right & ~below,
-            ],
-            dim=1,
-        )
+        wide, tall, slope = across.abs(), down.abs(), math.tan(math.pi / ORIENTATIONS)
+        right, below = (across > 0).byte(), (down > 0).byte()
+        slanted = torch.where(below > 0, 3 - 2 * right, 5 + 2 * right)
+        upright = torch.where(wide <= slope * tall, 6 - 4 * below, slanted)
+        orientation = torch.where(tall < slope * wide, 4 - 4 * right, upright)
+        found = (across.square() + down.square() > STEEP**2).byte() << orientation
         # At every second position: there, before or after it.
         found = torch.nn.functional.pad(found, (0, 1, 0, 1))
-        found = found[:, :, :-1:STEP] | found[:, :, 1::STEP] | found[:, :, 2::STEP]
-        return (found[..., :-1:STEP] | found[..., 1::STEP] | found[..., 2::STEP]).to(grey.dtype)
+        found = found[:, :-1:STEP] | found[:, 1::STEP] | found[:, 2::STEP]
+        found = found[..., :-1:STEP] | found[..., 1::STEP] | found[..., 2::STEP]
+        bits = 1 << torch.arange(ORIENTATIONS, dtype=torch.uint8, device=grey.device)
+        here = self._cells(found[:, None], self.side // STEP)
+        return (here[:, :, None] & bits[:, None]).ne(0).flatten(2).to(grey.dtype)

@@ -63,8 +63,15 @@ def expected_symbols(
     states: Float[Tensor, "cells n states"], symbols: Symbols, levels: int
 ) -> Float[Tensor, "cells states variates levels"]:
     """Return the expected counts of (state, level) for each variate; their sum over levels is the state's count."""
-    above = torch.bmm(states.transpose(1, 2), symbols).unflatten(2, (-1, levels - 1))
-    first = states.sum(dim=1)[:, :, None, None] - above.sum(dim=3, keepdim=True)
+    return with_first_level(torch.bmm(states.transpose(1, 2), symbols), states.sum(dim=1), levels)
+
+
+def with_first_level(
+    above: Float[Tensor, "cells states symbols"], sizes: Float[Tensor, "cells states"], levels: int
+) -> Float[Tensor, "cells states variates levels"]:
+    """Return the counts of all levels, given those of the levels above the first and the count of each state."""
+    above = above.unflatten(2, (-1, levels - 1))
+    first = sizes[:, :, None, None] - above.sum(dim=3, keepdim=True)
     return torch.cat([first.clamp_min(0), above], dim=3)
 
 

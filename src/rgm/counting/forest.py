@@ -109,8 +109,9 @@ class Forest:
     def up(self, leaves: Log, roots: slice = EVERY) -> Upward:
         """Return log p(leaves | root) for every root state, and the leaves' likelihoods scaled to a maximum of 1."""
         likelihood, scale = self._likelihood(leaves), leaves.amax(dim=2).sum(dim=0)
-        evidence = [self.passed(likelihood, root, keep=False).evidence + scale for root in self._chosen(roots)]
-        return Upward([Message(likelihood, likelihood)], torch.stack(evidence, dim=1))
+        passed = [self.passed(likelihood, root, keep=False).evidence for root in self._chosen(roots)]
+        evidence = torch.stack(passed, dim=1)
+        return Upward([Message(likelihood, None, evidence[None])], evidence + scale[:, None])
 
     def down(self, upward: Upward, root: Float[Tensor, "n roots"], roots: slice = EVERY) -> Pairs:
         """Return every cell's posterior given the root's, and p(z_1 | all other leaves) over p(leaf | other leaves)."""

@@ -13,6 +13,7 @@ from torch import Tensor
 from rgm.counting.emission import Symbols, expected_symbols
 from rgm.counting.mixture import Batches, Fit, Mixture
 from rgm.counting.model import CountingRGM
+from rgm.counting.shares import FewRoots
 from rgm.counting.tree import expected_pairs
 from rgm.data.images import to_unit
 from rgm.errors import RGMError
@@ -49,7 +50,7 @@ class EMRecipe:
 KEPT = 2**26
 """Numbers of images' symbols that are kept between passes; more are read again."""
 TOGETHER = 256
-"""Images of a pass over the tree at once."""
+"""Images whose symbols are counted at once: few enough for a processor's caches."""
 
 
 class Learner:
@@ -90,7 +91,8 @@ class Learner:
     def _states(self, number: int) -> None:
         """Learn the states of every group, one pass further.
 
-        Until links are learned, they hold the states' frequencies in their group.
+        Until links are learned, they hold the states' frequencies in their group, and a class has a single prototype,
+        of the last ones, which are learned last.
         """
         model = self.model
         order = torch.randperm(len(self.images), generator=self._generator())[: self.recipe.sample]
@@ -110,6 +112,7 @@ class Learner:
         found = fit.em_pass(found, batches)
         model.counts[0].copy_(found.counts)
         shares.copy_(found.shares[:, None].expand_as(shares))
+        model.counts[-1].zero_()[:, -model.num_classes :].fill_diagonal_(1)
 
     def _prototypes(self, concept: int) -> None:
         """Learn a class's prototypes from its images' symbols, and count their groups' states."""
@@ -123,14 +126,16 @@ class Learner:
         found = fit.start(starts, batches)
         for _ in range(self.recipe.prototype_passes):
             found = fit.em_pass(found, batches)
-        likelihood, weighted = fit.emission(found), model.tables().weighted
+        group = Mixture(model.counts[0], shares)
+        likelihood, weighted = fit.emission(found), self._fit(model.leaves.weights()).emission(group)
         own = self.roots(concept)
         links = torch.zeros_like(model.link_counts(0)[:, own])
         sizes = torch.zeros_like(model.counts[-1][concept, own])
-        for symbols in self._symbols(places):
-            prototype = found.log_joint(likelihood, _whole(symbols))[0].softmax(dim=1)
-            states = (weighted.log_prob(symbols) + shares.log()[:, None]).softmax(dim=2)
-            links[:, :count] += torch.matmul(prototype.T, states)
+        for whole in (part for batch in batches() for part in batch.split(TOGETHER, dim=1)):
+            prototype = found.log_joint(likelihood, whole)[0].softmax(dim=1)
+            states = group.log_joint(weighted, _groups(whole, len(shares))).softmax(dim=2)
+            few = FewRoots.of(prototype, len(states))
+            links[:, :count] += torch.matmul(prototype.T, states) if few is None else few.expected(states)
             sizes[:count] += prototype.sum(dim=0)
         prior = smoothing.links * shares[:, None]
         model.link_counts(0)[:, own] = links + prior
@@ -195,6 +200,11 @@ def members(labels: Labels, classes: int) -> list[Int64[Tensor, " places"]]:
             "number the classes from 0 without gaps"
         )
     return found
+
+
+def _groups(whole: Float[Tensor, "1 n all_symbols"], groups: int) -> Float[Tensor, "groups n symbols"]:
+    """Return the symbols of each group, given those of all groups as one."""
+    return whole[0].unflatten(1, (groups, -1)).transpose(0, 1)
 
 
 def _whole(symbols: Float[Tensor, "groups n symbols"]) -> Float[Tensor, "1 n all_symbols"]:

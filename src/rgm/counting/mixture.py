@@ -8,7 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from rgm.counting.emission import Counts, Emission, Symbols, emission, expected_symbols
+from rgm.counting.emission import Counts, Emission, Symbols, emission, with_first_level
+from rgm.counting.shares import FewRoots
 
 Batches = Callable[[], Iterable[Symbols]]
 IMAGE_WEIGHT = 0.6
@@ -23,7 +24,8 @@ class Mixture(NamedTuple):
 
     def log_joint(self, likelihood: Emission, symbols: Symbols) -> Float[Tensor, "cells n states"]:
         """Return log p(symbols, state) for an emission of the counts."""
-        return likelihood.log_prob(symbols) + self.shares.log()[:, None]
+        offset = likelihood.base.sum(dim=1, keepdim=True) + self.shares.log()[:, None]
+        return torch.baddbmm(offset, symbols, likelihood.table)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,10 +59,14 @@ class Fit:
         (Dempster, Laird and Rubin 1977). Shares have a pseudo-count of 1.
         """
         likelihood = self.emission(found)
-        counts, sizes = torch.zeros_like(found.counts), torch.zeros_like(found.shares)
+        offset = likelihood.base.sum(dim=1) + found.shares.log()
+        above, sizes = torch.zeros_like(likelihood.table.transpose(1, 2)), torch.zeros_like(found.shares)
         for symbols in batches():
-            states = found.log_joint(likelihood, symbols).softmax(dim=2)
-            counts += expected_symbols(states, symbols, self.levels)
-            sizes += states.sum(dim=1)
+            for cell, read in enumerate(symbols):  # one after another: a cell's states fit into a processor's caches
+                states = torch.addmm(offset[cell], read, likelihood.table[cell]).softmax(dim=1)
+                few = FewRoots.of(states)
+                above[cell] += states.T @ read if few is None else few.expected(read[None])[0]
+                sizes[cell] += states.sum(dim=0)
+        counts = with_first_level(above, sizes, self.levels)
         mean = counts.sum(dim=1, keepdim=True) / sizes.sum(dim=1)[:, None, None, None]
         return Mixture(counts + self.smoothing * mean, (sizes + 1) / (sizes + 1).sum(dim=1, keepdim=True))

@@ -13,6 +13,7 @@ from torch import Tensor
 from rgm.counting.config import CountingConfig, PixelValues
 from rgm.counting.emission import Emission, ValueEmission, emission
 from rgm.counting.forest import Forest, Layers
+from rgm.counting.shares import MANY
 from rgm.counting.smoothing import smoothed_forest, smoothed_links, smoothed_values
 from rgm.counting.symbols import leaves
 from rgm.counting.tree import Pairs, Tree, Upward
@@ -50,8 +51,7 @@ class Tables:
     @cached_property
     def own(self) -> list[slice]:
         """The root states of each class from its first to its last possible one."""
-        found = [(row > -torch.inf).nonzero().flatten().tolist() for row in self.log_top]
-        return [slice(places[0], places[-1] + 1) if places else slice(0, 1) for places in found]
+        return [_extent(row > -torch.inf) for row in self.log_top]
 
     @cached_property
     def log_any(self) -> Float[Tensor, " roots"]:
@@ -72,6 +72,7 @@ class TreePosterior(RGM):
     config_type = CountingConfig
     exact_weights = ("leaves.", "parents")  # rounding them would change symbols and edges
     packed_type = torch.bfloat16  # counts exceed float16's range
+    together_on_cpu = 512  # the tables, larger than the caches, are read once for so many
 
     def __init__(self, config: CountingConfig) -> None:
         super().__init__()
@@ -153,8 +154,9 @@ class TreePosterior(RGM):
         outliers, exists = self.config.smoothing.outliers, self.leaves.exists().to(symbols.device)
         tiny = torch.finfo(symbols.dtype).tiny
         existing = symbols * exists[:, None, :, None]
+        normalised = [link / link.sum(dim=2, keepdim=True).clamp_min(tiny) for link in links]
         return Tables(
-            tree=Tree(self.grids, [link / link.sum(dim=2, keepdim=True).clamp_min(tiny) for link in links]),
+            tree=Tree(self.grids, normalised, _extent(top.sum(dim=0) > 0)),
             log_top=(top / top.sum(dim=1, keepdim=True).clamp_min(tiny)).log(),
             weighted=emission(existing, outliers=outliers, weights=self.leaves.weights()),
             likelihood=emission(existing, outliers=outliers, weights=self.leaves.likelihood_weights()),
@@ -194,7 +196,7 @@ class TreePosterior(RGM):
     def chunks(self, *batch: Tensor) -> Iterator[tuple[Tensor, ...]]:
         """Yield chunks of a batch, of tensors of equal length, with messages of bounded size."""
         cells = max(
-            rows * columns * (above.states + here.states)
+            rows * columns * (min(above.states, MANY) + here.states)
             for (rows, columns), (here, above) in zip(self.grids, pairwise(self.config.levels), strict=True)
         )
         largest = max(cells, self.num_classes * self.config.levels[-2].states)
@@ -232,6 +234,12 @@ class TreePosterior(RGM):
         if keep is not None:
             leaves.masked_fill_(~keep.expand_as(z1).flatten(1).T[..., None], 0.0)
         return tables.tree.up(leaves)
+
+
+def _extent(possible: Bool[Tensor, " roots"]) -> slice:
+    """Return the root states from the first to the last possible one; the first where none is."""
+    places = possible.nonzero().flatten().tolist()
+    return slice(places[0], places[-1] + 1) if places else slice(0, 1)
 
 
 def comb(rows: int, columns: int) -> Tensor:

@@ -1,6 +1,10 @@
-"""p(root | x) over the messages to the root, for the few root states that matter of many."""
+"""Messages to a root of many states, and p(root | x) over them for the few states that matter.
 
-from dataclasses import dataclass
+Messages to all states of every cell would not fit into a processor's caches: they are computed cell by cell.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -8,9 +12,11 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 MANY = 256
-"""Root states from which on those of negligible probability are left out."""
-NEGLIGIBLE = 1e-9
-"""Posterior probability of a root state below which it is left out."""
+"""Root states from which on messages are not kept, and those of negligible probability are left out."""
+NEGLIGIBLE = 1e-7
+"""Posterior probability of a root state below which it is left out: the resolution of single precision."""
+_IMPOSSIBLE = -1e30
+"""log p of impossible events; finite, so that the product with 0 is 0."""
 _DENSE = 1 / 8
 """Share of root states from which on all are computed."""
 
@@ -30,18 +36,16 @@ class FewRoots:
     roots: int
 
     @classmethod
-    def of(cls, root: Float[Tensor, "n roots"], above: Float[Tensor, "cells n roots"]) -> "FewRoots | None":
-        """Return the factors of few of many root states, given the messages to them; None where all are needed."""
-        count, roots = root.shape
-        if roots < MANY:
+    def of(cls, root: Float[Tensor, "n roots"], cells: int = 1) -> "FewRoots | None":
+        """Return p(root | x) of the states that matter, as weights in every cell; None where they are not few."""
+        if root.shape[1] < MANY:
             return None
         kept = root > NEGLIGIBLE
         images, states = kept.nonzero(as_tuple=True)
         if len(images) > _DENSE * root.numel():
             return None
-        share = (root / torch.where(kept, root, 0.0).sum(dim=1, keepdim=True))[images, states]
-        weights = share / above[:, images, states].clamp_min(torch.finfo(above.dtype).tiny)
-        return cls(images, states, weights, count, roots)
+        share = root[images, states] / torch.where(kept, root, 0.0).sum(dim=1)[images]
+        return cls(images, states, share.expand(cells, -1), *root.shape)
 
     def sent(self, link: Float[Tensor, "cells roots states"]) -> Float[Tensor, "cells n states"]:
         """Return Σ_r weight_r · link_r of every cell and image."""
@@ -51,6 +55,63 @@ class FewRoots:
         """Return Σ_n weight_n · here_n of every cell and root state."""
         order = self.states.argsort(stable=True)
         return _sums(self.weights[:, order], self.images[order], here, self.states[order], self.roots)
+
+
+@dataclass(frozen=True)
+class AllRoots:
+    """The factors of `rgm.counting.tree.Pairs` for all root states, computed again where they are used."""
+
+    root: Float[Tensor, "n roots"]
+    here: Float[Tensor, "cells n states"]
+    link: Float[Tensor, "cells roots states"]
+
+    def sent(self, link: Float[Tensor, "cells roots states"]) -> Float[Tensor, "cells n states"]:
+        """Return Σ_r weight_r · link_r of every cell and image."""
+        return torch.stack([share @ cell for share, cell in zip(self._weights(), link, strict=True)])
+
+    def expected(self, here: Float[Tensor, "cells n states"]) -> Float[Tensor, "cells roots states"]:
+        """Return Σ_n weight_n · here_n of every cell and root state."""
+        return torch.stack([share.T @ cell for share, cell in zip(self._weights(), here, strict=True)])
+
+    def _weights(self) -> Iterator[Float[Tensor, "n roots"]]:
+        """Yield p(root | x) over the message to the root of every cell."""
+        for here, link in zip(self.here, self.link, strict=True):
+            yield self.root / (here @ link.T).clamp_min_(torch.finfo(here.dtype).tiny)
+
+
+def root_shares(
+    root: Float[Tensor, "n roots"], here: Float[Tensor, "cells n states"], link: Float[Tensor, "cells roots states"]
+) -> FewRoots | AllRoots:
+    """Return the factors of the root states that matter: few of each image, or all where they are not few."""
+    few = FewRoots.of(root, len(here))
+    if few is None:
+        return AllRoots(root, here, link)
+    sent = [
+        (cell.index_select(0, few.images) * some.index_select(0, few.states)).sum(dim=1)
+        for cell, some in zip(here, link, strict=True)
+    ]
+    return replace(few, weights=few.weights / torch.stack(sent).clamp_min_(torch.finfo(here.dtype).tiny))
+
+
+def log_product(
+    here: Float[Tensor, "cells n states"], link: Float[Tensor, "cells roots states"]
+) -> Float[Tensor, "n roots"]:
+    """Return Σ_cells log Σ_k p(k | root) · here_k, the log of the product of all messages to the root.
+
+    Half of the cells of usual images are alike, as blank ones are: each cell's commonest message is computed once.
+    """
+    cells = torch.arange(len(here), device=here.device)
+    common = here[cells, here.sum(dim=2).mode(dim=1).indices]
+    alike = (here == common[:, None]).all(dim=2)
+    log_common = here.new_empty(link.shape[:2])
+    total = here.new_zeros(here.shape[1], link.shape[1])
+    for number, known in enumerate(alike):
+        others = (~known).nonzero().flatten()
+        rows = torch.cat([common[number, None], here[number].index_select(0, others)])
+        log = (rows @ link[number].T).log_()
+        log_common[number] = log[0]
+        total.index_add_(0, others, log[1:])
+    return total.addmm_(alike.T.to(here), log_common.clamp_min_(_IMPOSSIBLE))
 
 
 def _sums(

@@ -2,14 +2,14 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from rgm.counting.shares import FewRoots
+from rgm.counting.shares import MANY, AllRoots, FewRoots, log_product, root_shares
 from rgm.distributions.noise import Source, exponential
 
 Grid = tuple[int, int]
@@ -19,13 +19,18 @@ Link = Float[Tensor, "_ _ _"]
 EVERY = slice(None)
 AT_ONCE = 2**20
 """Numbers whose logarithms are summed at once."""
+Share = Float[Tensor, "cells n parents"] | FewRoots | AllRoots
 
 
 class Message(NamedTuple):
-    """A message to a level's parents: `here` ∝ p(leaves below | z), `above` its sum given each state of the parent."""
+    """A message to a level's parents: `here` ∝ p(leaves below | z), `above` its sum given each state of the parent.
+
+    `log_product` is the log of the product of a parent's messages. To a root of many states `above` is None.
+    """
 
     here: Float[Tensor, "cells n states"]
-    above: Float[Tensor, "cells n parents"]
+    above: Float[Tensor, "cells n states_above"] | None
+    log_product: Float[Tensor, "parents n states_above"]
 
 
 class Upward(NamedTuple):
@@ -39,11 +44,11 @@ class Pairs(NamedTuple):
     """The downward pass: p(z_ℓ | x) of every level below the root, and the factors of the expected counts.
 
     `share[ℓ]` is p(z_parent | x) over the message's `above`: Σ_n shareᵀ · here ∘ link is the expected count of each
-    pair of parent and child states. Of many root states, the last level's shares hold those that are not negligible.
+    pair of parent and child states. Those of many root states are of `rgm.counting.shares`.
     """
 
     marginals: list[Float[Tensor, "cells n states"]]
-    shares: list[Float[Tensor, "cells n parents"] | FewRoots]
+    shares: list[Share]
 
 
 class Expected(NamedTuple):
@@ -60,11 +65,13 @@ class Tree:
 
     `grids` are those of z_1 … up to the root's, (1, 1). Every cell has one parent, the nearest of evenly spaced ones.
     Leaves enter as log p(leaf | z_1), `Log`, in nats; 0 for hidden ones. All passes take a batch, at a cost of its size
-    times that of the links, without loops over images. `roots` restricts the root to some states.
+    times that of the links, without loops over images. `roots` restricts the root to some states; of many states, those
+    that are not `possible` for any class have probability 0 without being visited.
     """
 
     grids: tuple[Grid, ...]
     links: Sequence[Link]
+    possible: slice = field(default_factory=lambda: EVERY)
 
     def up(self, leaves: Log, roots: slice = EVERY) -> Upward:
         """Return all messages from the leaves to the root: sum–product, each message scaled to a maximum of 1."""
@@ -73,29 +80,34 @@ class Tree:
             top = log.amax(dim=2, keepdim=True)
             here = (log - top).exp_()
             scale = scale + top.sum(dim=(0, 2))
-            above = torch.bmm(here, self._link(level, link, roots).transpose(1, 2))
-            messages.append(Message(here, above))
-            log = above.new_zeros(math.prod(self.grids[level + 1]), *above.shape[1:])
-            together = max(1, AT_ONCE // above[0].numel())
-            for parents, some in zip(self.parents(level).split(together), above.split(together), strict=True):
-                log.index_add_(0, parents, some.log())
+            link = self._link(level, link, roots)
+            above = None
+            if link.shape[1] >= MANY and level == len(self.links) - 1:
+                some = self.possible if roots == EVERY else EVERY
+                log = here.new_full((1, here.shape[1], link.shape[1]), -torch.inf)
+                log[0, :, some] = log_product(here, link[:, some])
+            else:
+                above = torch.bmm(here, link.transpose(1, 2))
+                log = above.new_zeros(math.prod(self.grids[level + 1]), *above.shape[1:])
+                together = max(1, AT_ONCE // above[0].numel())
+                for parents, part in zip(self.parents(level).split(together), above.split(together), strict=True):
+                    log.index_add_(0, parents, part.log())
+            messages.append(Message(here, above, log))
         return Upward(messages, log[0] + scale[:, None])
 
     def down(self, upward: Upward, root: Float[Tensor, "n roots"], roots: slice = EVERY) -> Pairs:
         """Return every cell's posterior given the root's, and the factors of the expected counts."""
         above = root[None]
         marginals: list[Tensor] = []
-        shares: list[Tensor | FewRoots] = []
-        last = len(self.links) - 1
-        for level in range(last, -1, -1):
-            message = upward.messages[level]
-            few = FewRoots.of(root, message.above) if level == last else None
-            share: Tensor | FewRoots
-            if few is not None:
-                share = few
+        shares: list[Share] = []
+        for level in range(len(self.links) - 1, -1, -1):
+            message, link = upward.messages[level], self._link(level, self.links[level], roots)
+            share: Share
+            if message.above is None:
+                share = root_shares(root, message.here, link)
             else:
                 share = above[self.parents(level)] / message.above.clamp_min(torch.finfo(above.dtype).tiny)
-            above = _sent(share, self._link(level, self.links[level], roots)) * message.here
+            above = _sent(share, link) * message.here
             shares.insert(0, share)
             marginals.insert(0, above)
         return Pairs(marginals, shares)
@@ -127,7 +139,7 @@ class Tree:
         for level, states in enumerate([*pairs.marginals[1:], root[None]]):
             message = upward.messages[level]
             here = (pairs.marginals[level] * safe_log(message.here)).sum(dim=(0, 2))
-            above = (states[self.parents(level)] * safe_log(message.above)).sum(dim=(0, 2))
+            above = (states * message.log_product.clamp_min(torch.finfo(states.dtype).min)).sum(dim=(0, 2))
             rates.append(here - above)
         return rates
 
@@ -211,16 +223,16 @@ def parents(below: Grid, above: Grid) -> Int64[Tensor, " cells"]:
     return (rows[:, None] * above[1] + columns).flatten()
 
 
-def expected_pairs(message: Message, share: Tensor | FewRoots, link: Link) -> Link:
+def expected_pairs(message: Message, share: Share, link: Link) -> Link:
     """Return the expected counts of (parent state, child state) over a batch, for every cell; each cell's sum is n."""
-    if isinstance(share, FewRoots):
-        return share.expected(message.here) * link
-    return torch.bmm(share.transpose(1, 2), message.here) * link
+    if isinstance(share, Tensor):
+        return torch.bmm(share.transpose(1, 2), message.here) * link
+    return share.expected(message.here) * link
 
 
-def _sent(share: Tensor | FewRoots, link: Link) -> Float[Tensor, "cells n states"]:
+def _sent(share: Share, link: Link) -> Float[Tensor, "cells n states"]:
     """Return what the shares of the parents' states send to their children."""
-    return share.sent(link) if isinstance(share, FewRoots) else torch.bmm(share, link)
+    return torch.bmm(share, link) if isinstance(share, Tensor) else share.sent(link)
 
 
 def max_product(

@@ -3,6 +3,7 @@
 import math
 from abc import abstractmethod
 from collections.abc import Iterator
+from typing import ClassVar
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -33,6 +34,9 @@ class RGM(StoredModel):
     Levels count from 1, the finest, to L, the concept; p(z_L) is uniform. Experiments, claims and the explorer use
     only this interface.
     """
+
+    together_on_cpu: ClassVar[int] = 128
+    """Images encoded or decoded at once on a processor: few enough for its caches."""
 
     # Bottom-up
 
@@ -265,8 +269,8 @@ class RGM(StoredModel):
 
     @property
     def _together(self) -> int:
-        """Images encoded or decoded at once: on a processor, few enough for its caches."""
-        return 128 if self.device.type == "cpu" else 512
+        """Images encoded or decoded at once."""
+        return self.together_on_cpu if self.device.type == "cpu" else 512
 
     @property
     def _sample_bytes(self) -> int:

@@ -1,5 +1,6 @@
 """Training of counting models: steps in order, an evaluation after each stage, resumable."""
 
+import math
 from typing import Any
 
 from torch import Tensor
@@ -53,7 +54,7 @@ class CountingTrainer(Trainer):
 
     def records(self) -> Records:
         """Train to the end; see `Trainer.records`. An epoch is a stage here."""
-        stages = self.steps.stages
+        stages, loss = self.steps.stages, math.nan
         while True:
             done, evaluated = self.steps_done, self.history[-1].step if self.history else 0
             if evaluated < done and stages[done - 1] not in stages[done:]:
@@ -61,7 +62,7 @@ class CountingTrainer(Trainer):
                     stage=stages[done - 1],
                     epoch=len(self.history) + 1,
                     step=done,
-                    loss=self._loss(),
+                    loss=self._loss() if math.isnan(loss) else loss,
                     terms={},
                     validation={} if self.validation is None else summary(self.model, self.validation),
                 )
@@ -69,12 +70,13 @@ class CountingTrainer(Trainer):
                 return
             self.steps.step(done)
             self.steps_done += 1
+            loss = self._loss()
             yield StepRecord(
                 stage=stages[done],
                 step=self.steps_done,
                 steps=len(stages),
                 images=self.images // len(stages),
-                loss=self._loss(),
+                loss=loss,
                 terms={},
             )
 
