@@ -10,6 +10,7 @@ from toys import assert_drawn_from
 
 from rgm.counting.chow_liu import conditional_information, spanning_tree
 from rgm.counting.forest import Forest, Layers
+from rgm.counting.patterns import Patterns, PatternSums
 from rgm.errors import RGMError
 
 PARENTS = torch.tensor([1, 4, 1, 4, -1, 4])
@@ -70,27 +71,53 @@ def test_marginals_and_cavities_are_the_enumerated_ones(forest: Forest, leaves: 
         torch.testing.assert_close(found, rest)
 
 
-def test_expected_counts_are_derivatives_of_the_evidence(forest: Forest, leaves: Tensor) -> None:
+def test_expected_counts_are_derivatives_of_the_evidence(forest: Forest, generator: torch.Generator) -> None:
     """E[count] = p ∂ log p(leaves) / ∂p (Fisher's identity), for tables that need not be normalised."""
     log_roots = torch.tensor([0.3, 0.7], dtype=torch.float64).log()
-    expected = forest.expected(leaves, log_roots)
+    likelihood = torch.rand(len(PARENTS), 1, 3, STATES, generator=generator, dtype=torch.float64)
+    numbers = torch.randint(0, 3, (len(PARENTS), 8, 1), generator=generator)
+    leaves = likelihood[torch.arange(len(PARENTS))[:, None], 0, numbers[:, :, 0]].log()
     links = forest.links[0]
+    zeros = torch.zeros_like(likelihood.transpose(0, 1))
+    sums = PatternSums(forest, likelihood, torch.zeros_like(links), zeros)
+    root = sums.add(numbers, log_roots, slice(0, ROOTS), 2.0)
 
-    def evidence(tables: Tensor) -> Tensor:
+    def evidence(tables: Tensor, leaves: Tensor = leaves) -> Tensor:
         other = Forest(forest.grids, [tables], forest.layers)
         return (other.up(leaves).root + log_roots).logsumexp(dim=1).sum()
 
     step = 1e-6
-    for root, cell, row, state in [(0, 0, 0, 1), (1, 0, 0, 2), (0, 1, 2, 1), (1, 3, 0, 0), (1, 5, 1, 2)]:
+    for tree, cell, row, state in [(0, 0, 0, 1), (1, 0, 0, 2), (0, 1, 2, 1), (1, 3, 0, 0), (1, 5, 1, 2)]:
         more, less = links.clone(), links.clone()
-        more[root, cell, row, state] += step
-        less[root, cell, row, state] -= step
-        slope = (evidence(more) - evidence(less)) / (2 * step) * links[root, cell, row, state]
-        found = expected.links[0][root, forest.layers.order[cell], row, state]
+        more[tree, cell, row, state] += step
+        less[tree, cell, row, state] -= step
+        slope = (evidence(more) - evidence(less)) / (2 * step) * links[tree, cell, row, state]
+        found = sums.links[tree, forest.layers.order[cell], row, state] / 2
         torch.testing.assert_close(found, slope, rtol=1e-5, atol=1e-7)
-    assert expected.first.sum() == pytest.approx(len(PARENTS) * 4)
-    torch.testing.assert_close(expected.links[0].sum(dim=(0, 2, 3)), torch.full((6,), 4.0, dtype=torch.float64))
-    torch.testing.assert_close(expected.root, (forest.up(leaves).root + log_roots).softmax(dim=1))
+    for cell, value, state in [(0, 1, 2), (4, 0, 0), (5, 2, 1)]:
+        shown = (numbers[cell, :, 0] == value).double()
+        change = torch.zeros_like(leaves)
+        change[cell, :, state] = step * shown
+        slope = (evidence(links, leaves + change) - evidence(links, leaves - change)) / (2 * step)
+        torch.testing.assert_close(sums.values[0, cell, value, state] / 2, slope, rtol=1e-5, atol=1e-7)
+    assert sums.values.sum() == pytest.approx(2 * len(PARENTS) * 8)
+    torch.testing.assert_close(sums.links.sum(dim=(0, 2, 3)), torch.full((6,), 16.0, dtype=torch.float64))
+    torch.testing.assert_close(root, (forest.up(leaves).root + log_roots).softmax(dim=1))
+
+
+def test_patterns_are_the_distinct_subtrees(generator: torch.Generator) -> None:
+    layers = Layers.of(PARENTS)
+    numbers = torch.randint(0, 2, (len(PARENTS), 40, 2), generator=generator)
+    patterns = Patterns.of(numbers, layers)
+    below = {cell: [cell, *PARENTS.eq(cell).nonzero().flatten().tolist()] for cell in range(len(PARENTS))}
+    below[4] = list(range(len(PARENTS)))
+    rows = {}
+    for place, cell in enumerate(layers.order.tolist()):
+        parent = rows.get(int(layers.parent[place])) if place else None
+        rows[place] = patterns.below[place] if parent is None else patterns.below[place][parent]
+        distinct = numbers[below[cell]].transpose(0, 1).unique(dim=0)
+        assert len(patterns.values[place]) == len(distinct)
+        torch.testing.assert_close(patterns.values[place][rows[place]], numbers[cell])
 
 
 def test_the_most_probable_codes_are_the_enumerated_ones(forest: Forest, leaves: Tensor) -> None:

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from rgm.counting.tree import EVERY, Expected, Grid, Log, Message, Pairs, Upward, max_product, safe_log
+from rgm.counting.tree import EVERY, Grid, Log, Message, Pairs, Upward, max_product, safe_log
 from rgm.distributions.noise import Source, exponential
 from rgm.errors import RGMError
 
@@ -76,6 +76,14 @@ class Layers:
         parent = torch.tensor([place[known[cell]] if known[cell] >= 0 else 0 for cell in order])
         return cls(torch.tensor(order), parent, tuple(bounds), tuple(rounds))
 
+    @cached_property
+    def children(self) -> list[list[int]]:
+        """The children of each cell, all in the order of the layers."""
+        found: list[list[int]] = [[] for _ in range(len(self.parent))]
+        for cell, parent in enumerate(self.parent.tolist()[1:], 1):
+            found[parent].append(cell)
+        return found
+
     def to(self, device: torch.device) -> "Layers":
         """Return the layers on a device."""
         rounds = tuple(tuple(some.to(device) for some in layer) for layer in self.rounds)
@@ -130,27 +138,6 @@ class Forest:
         (rest,) = pairs.shares
         assert isinstance(rest, Tensor)
         return rest
-
-    def expected(self, leaves: Log, log_roots: Float[Tensor, " roots"], roots: slice = EVERY) -> Expected:
-        """Return the expected counts of a batch given its leaves and log p(root): one pass up and one down a tree."""
-        likelihood = self._likelihood(leaves)
-        passed = [self.passed(likelihood, tree) for tree in self._chosen(roots)]
-        root = (torch.stack([one.evidence for one in passed], dim=1) + log_roots).softmax(dim=1)
-        first: Tensor | None = None
-        counts = torch.empty_like(self.links[0][roots])
-        counts[:, 0] = 0
-        for number, (tree, one) in enumerate(zip(self._chosen(roots), passed, strict=True)):
-            posterior = torch.empty_like(likelihood)
-            for (start, end), share, _ in self._downward(one, likelihood, tree, root[:, number], posterior):
-                if start:
-                    message = one.inner[start:end] * likelihood[start:end]
-                    pairs = torch.bmm(share.transpose(1, 2), message)
-                    torch.mul(pairs, self.links[0][tree, start:end], out=counts[number, start:end])
-                else:
-                    counts[number, 0, 0] = posterior[0].sum(dim=0)
-            first = posterior if first is None else first.add_(posterior)
-        assert first is not None
-        return Expected(root, first.index_select(0, self.place), [counts.index_select(1, self.place)])
 
     def rates(
         self,
