@@ -49,7 +49,7 @@ class Patterns:
             distinct, groups[cell] = key.unique(return_inverse=True)
             sizes[cell] = len(distinct)
             shown[cell] = images.new_empty(sizes[cell]).scatter_(0, groups[cell], images)
-        values = [numbers[cell, some] for cell, some in zip(layers.order.tolist(), shown, strict=True)]
+        values = [numbers[cell].index_select(0, some) for cell, some in zip(layers.order.tolist(), shown, strict=True)]
         above = zip(groups[1:], layers.parent[1:].tolist(), strict=True)
         return cls(values, [groups[0], *(group[shown[parent]] for group, parent in above)])
 
@@ -102,48 +102,44 @@ class PatternSums:
         return root
 
     def _up(self, tree: int, patterns: Patterns) -> Passed:
-        links, layers = self.forest.links[0][tree], self.forest.layers
-        tiny = torch.finfo(links.dtype).tiny
-        places = layers.order.tolist()
-        here: list[Tensor] = [links] * len(places)
-        sent, evidence = list(here), list(here)
-        for cell in reversed(range(len(places))):
-            leaves = self.likelihood[places[cell]]
-            message = leaves[0].index_select(0, patterns.values[cell][:, 0])
-            for variate, rows in enumerate(leaves[1:], 1):
-                message *= rows.index_select(0, patterns.values[cell][:, variate])
+        layers, likelihood = self.forest.layers, self.likelihood.unbind()
+        links = self.forest.links[0][tree].unbind()
+        tiny = torch.finfo(links[0].dtype).tiny
+        here, sent, evidence = list(links), list(links), list(links)
+        for cell, place in reversed(list(enumerate(layers.order.tolist()))):
+            message: Tensor | None = None
+            for rows, shown in zip(likelihood[place].unbind(), patterns.values[cell].unbind(1), strict=True):
+                found = rows.index_select(0, shown)
+                message = found if message is None else message.mul_(found)
+            assert message is not None
             log = message.new_zeros(len(message))
             for child in layers.children[cell]:
                 message *= sent[child].index_select(0, patterns.below[child])
                 log += evidence[child].index_select(0, patterns.below[child])
-            if cell:
-                above = message @ links[cell].T
-                largest = above.amax(dim=1, keepdim=True).clamp_min_(tiny)
-                above /= largest
-                message /= largest
-            else:
-                above = message @ links[0, 0, :, None]
-                largest = above.clamp_min(tiny)
-            here[cell], sent[cell], evidence[cell] = message, above, log.add_(largest[:, 0].log())
+            above = message @ links[cell].T if cell else message @ links[0][0, :, None]
+            largest = above.amax(dim=1, keepdim=True).clamp_min_(tiny)
+            here[cell], sent[cell] = message.div_(largest), above.div_(largest)
+            evidence[cell] = log.add_(largest[:, 0].log())
         return Passed(here, sent, evidence[0].index_select(0, patterns.below[0]))
 
     def _count(self, tree: int, patterns: Patterns, passed: Passed, weight: Float[Tensor, " n"]) -> None:
         """Pass down a tree, and add the counts of images with these weights."""
-        links, layers = self.forest.links[0][tree], self.forest.layers
-        tiny = torch.finfo(links.dtype).tiny
-        parents = layers.parent.tolist()
+        layers, totals = self.forest.layers, self.links[tree].unbind()
+        links = self.forest.links[0][tree].unbind()
+        tiny = torch.finfo(links[0].dtype).tiny
+        parents, values = layers.parent.tolist(), self.values.unbind(1)
         posterior: list[Tensor] = []
         for cell, place in enumerate(layers.order.tolist()):
             here, below = passed.here[cell], patterns.below[cell]
             if cell:
                 share = torch.zeros_like(here).index_add_(0, below, posterior[parents[cell]])
                 share /= passed.sent[cell].clamp_min(tiny)
-                self.links[tree, place].addcmul_(share.T @ here, links[cell])
+                totals[place].addcmul_(share.T @ here, links[cell])
                 found = (share @ links[cell]).mul_(here)
             else:
-                share = weight.new_zeros(len(here)).index_add_(0, below, weight)
-                found = here * links[0, 0] * (share / passed.sent[0][:, 0].clamp_min(tiny))[:, None]
-                self.links[tree, place, 0] += found.sum(dim=0)
+                share = weight.new_zeros(len(here), 1).index_add_(0, below, weight[:, None])
+                found = here * links[0][0] * share
+                totals[place][0] += found.sum(dim=0)
             posterior.append(found)
-            for variate, total in enumerate(self.values[:, place]):
-                total.index_add_(0, patterns.values[cell][:, variate], found)
+            for total, shown in zip(values[place].unbind(), patterns.values[cell].unbind(1), strict=True):
+                total.index_add_(0, shown, found)
