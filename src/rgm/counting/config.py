@@ -155,7 +155,7 @@ def exact(image: Shape = (1, 28, 28), classes: int = 10, images: int | None = No
             Level(grid=(1, 1), states=classes),
             Level(grid=(1, 1), states=classes),
         ),
-        smoothing=Smoothing(symbols=10.0, links=5.0, top=0.5, outliers=0.0),
+        smoothing=Smoothing(symbols=500.0, links=5.0, top=0.5, outliers=0.0),
     )
 
 
