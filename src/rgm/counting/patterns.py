@@ -83,11 +83,11 @@ class PatternSums:
     ) -> Float[Tensor, "n own"]:
         """Add the expected counts of images times `scale`, given log p(root) of their own roots; return p(root | x).
 
-        A tree whose posterior is negligible for an image is left out.
+        The trees of these roots have the same edges. One whose posterior is negligible for an image is left out.
         """
-        layers = self.forest.layers
-        patterns = Patterns.of(numbers, layers)
         trees = range(self.forest.trees)[own]
+        layers = self.forest.layers[trees[0]]
+        patterns = Patterns.of(numbers, layers)
         if len(trees) == 1:
             root = log_roots.new_ones(numbers.shape[1], 1)
             self._count(trees[0], patterns, self._up(trees[0], patterns), root[:, 0] * scale)
@@ -102,7 +102,7 @@ class PatternSums:
         return root
 
     def _up(self, tree: int, patterns: Patterns) -> Passed:
-        layers, likelihood = self.forest.layers, self.likelihood.unbind()
+        layers, likelihood = self.forest.layers[tree], self.likelihood.unbind()
         links = self.forest.links[0][tree].unbind()
         tiny = torch.finfo(links[0].dtype).tiny
         here, sent, evidence = list(links), list(links), list(links)
@@ -124,7 +124,7 @@ class PatternSums:
 
     def _count(self, tree: int, patterns: Patterns, passed: Passed, weight: Float[Tensor, " n"]) -> None:
         """Pass down a tree, and add the counts of images with these weights."""
-        layers, totals = self.forest.layers, self.links[tree].unbind()
+        layers, totals = self.forest.layers[tree], self.links[tree].unbind()
         links = self.forest.links[0][tree].unbind()
         tiny = torch.finfo(links[0].dtype).tiny
         parents, values = layers.parent.tolist(), self.values.unbind(1)

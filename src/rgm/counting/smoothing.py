@@ -3,7 +3,7 @@
 import math
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 REACH = 6 / 256
@@ -61,17 +61,26 @@ def smoothed_links(
 
 
 def smoothed_forest(
-    counts: Float[Tensor, "roots cells parents states"], strength: float
+    counts: Float[Tensor, "roots cells parents states"],
+    strength: float,
+    edges: Int64[Tensor, "roots cells"],
+    orders: Int64[Tensor, "roots cells"],
 ) -> Float[Tensor, "roots cells parents states"]:
-    """Return p(state | parent, root) = (counts + α · m) / (Σ counts + α) with m that of all trees together.
+    """Return p(state | parent, root) = (counts + α · m) / (Σ counts + α) with m that of all trees of the same edge.
 
-    m itself is smoothed towards the frequencies of states in the cell, with a pseudo-count of one.
+    `edges` are the cells' parents, and cells are returned in the `orders`. m itself is smoothed towards the frequencies
+    of states in the cell, with a pseudo-count of one.
     """
-    mean = counts.sum(dim=0)
-    mean = mean + _frequencies(mean.sum(dim=1))[:, None]
+    roots, cells = edges.shape
+    edge, group = (torch.arange(cells, device=edges.device) * (cells + 1) + edges + 1).unique(return_inverse=True)
+    mean = counts.new_zeros(len(edge), *counts.shape[2:]).index_add_(0, group.flatten(), counts.flatten(0, 1))
+    mean += _frequencies(mean.sum(dim=1))[:, None]
     mean /= mean.sum(dim=2, keepdim=True)
-    shares = counts + strength * mean
-    shares /= shares.sum(dim=3, keepdim=True)
+    shares = torch.empty_like(counts)
+    for root in range(roots):
+        order = orders[root]
+        torch.add(counts[root][order], mean[group[root][order]], alpha=strength, out=shares[root])
+        shares[root] /= shares[root].sum(dim=2, keepdim=True)
     return shares
 
 

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int64
 from pydantic import Field
 from torch import Tensor
 
-from rgm.counting.chow_liu import conditional_information, spanning_tree
+from rgm.counting.chow_liu import class_trees, conditional_information, spanning_tree
 from rgm.counting.emission import ValueEmission, add_expected_values
 from rgm.counting.forest import Forest
 from rgm.counting.learning import Labels, Pixels, members
@@ -22,7 +22,7 @@ from rgm.model.bounds import Size
 
 GREYS = 4
 """Grey values that the mutual information of cells distinguishes."""
-INFORMED = 10_000
+INFORMED = 20_000
 """Images that the edges of a Chow–Liu tree are learned from: at most so many."""
 AT_ONCE = 128
 """Images that are read at once at the start, times a small number."""
@@ -121,7 +121,7 @@ class StepwiseLearner:
             some = sampled_windows(self._units(self._some(generator)), level.grid, self.recipe.windows, generator)
             centres.append(codebook(some, level.states, passes=self.recipe.cluster_passes, generator=generator))
         prototypes = [self._prototypes(places, generator) for places in self.members]
-        if config.structure == "chow-liu":
+        if config.is_forest:
             model.get_buffer("parents").copy_(self._edges(generator))
         for counts in model.counts:
             counts.zero_()
@@ -149,12 +149,11 @@ class StepwiseLearner:
             symbols[:, :, variate] += found.view(symbols[:, :, 0].shape).to(symbols)
         root = levels[-1][:, 0].to(device)
         top[concept] += root.bincount(minlength=top.shape[1]).to(top)
-        if model.config.structure == "chow-liu":
-            edges = model.get_buffer("parents")
-            above = torch.where(edges[:, None] >= 0, first[edges.clamp_min(0)], 0)
+        if model.config.is_forest:
             for tree in root.unique().tolist():
-                own = root == tree
-                place = (cells * states + above[:, own]) * states + first[:, own]
+                edges, own = model.edges()[tree][:, None], first[:, root == tree]
+                above = torch.where(edges >= 0, own[edges[:, 0].clamp_min(0)], 0)
+                place = (cells * states + above) * states + own
                 found = place.flatten().bincount(minlength=links[0][tree].numel())
                 links[0][tree] += found.view(links[0][tree].shape).to(top)
             return
@@ -174,13 +173,16 @@ class StepwiseLearner:
         found = sampled_windows(small, (1, 1), len(small), generator)
         return codebook(found, self.per_class, passes=self.recipe.cluster_passes, generator=generator)
 
-    def _edges(self, generator: torch.Generator) -> Int64[Tensor, " cells"]:
-        """Return the parents in the Chow–Liu tree of the cells' mean grey values, given the class."""
-        grid = self.model.config.levels[0].grid
+    def _edges(self, generator: torch.Generator) -> Int64[Tensor, "*classes cells"]:
+        """Return the parents in the Chow–Liu tree of the cells' mean grey values, given the class or of each class."""
+        model, grid = self.model, self.model.config.levels[0].grid
         some = torch.randperm(len(self.images), generator=generator)[:INFORMED]
         greys = torch.cat([_means(self._units(part), grid) for part in some.split(4 * AT_ONCE)])
         numbers = (greys * GREYS).long().clamp_max(GREYS - 1)
-        return spanning_tree(conditional_information(numbers, self.labels[some], GREYS), grid)
+        labels = self.labels[some]
+        if model.config.structure == "chow-liu":
+            return spanning_tree(conditional_information(numbers, labels, GREYS), grid)
+        return class_trees(numbers, labels, GREYS, grid, model.num_classes)
 
     def _some(self, generator: torch.Generator) -> Int64[Tensor, " some"]:
         return torch.randperm(len(self.images), generator=generator)[: 16 * AT_ONCE]
