@@ -22,7 +22,7 @@ from PIL import Image
 from torch import Tensor
 
 from rgm.counting.coder import compress, decompress
-from rgm.counting.config import exact
+from rgm.counting.config import Structure, exact
 from rgm.counting.model import CountingRGM
 from rgm.counting.stepwise import StepwiseLearner, StepwiseRecipe
 from rgm.data.images import ImageSet, one_of_each, to_unit
@@ -129,7 +129,14 @@ def main(
 
 @app.command
 def variant(
-    data: str, *, states: int = 64, trees: int = 1, passes: int = 0, links: float = 5.0, symbols: float = 10.0
+    data: str,
+    *,
+    states: int = 128,
+    trees: int = 1,
+    passes: int = 0,
+    links: float = 5.0,
+    symbols: float = 500.0,
+    structure: Structure = "class-trees",
 ) -> None:
     """Fit a variant of the preset to the training split and print its bits per dimension on 1,000 validation images.
 
@@ -141,6 +148,7 @@ def variant(
     cells, root, concept = usual.levels
     config = replace(
         usual,
+        structure=structure,
         levels=(replace(cells, states=states), replace(root, states=trees * concept.states), concept),
         smoothing=replace(usual.smoothing, links=links, symbols=symbols),
     )

@@ -20,6 +20,7 @@ from rgm.training.fit import fit
 FOREST, BLOCKS = ((2, 2), (1, 1)), ((2, 2), (1, 2), (1, 1))
 KINDS: dict[str, tuple[Structure, tuple[tuple[int, int], ...]]] = {
     "forest": ("chow-liu", FOREST),
+    "class trees": ("class-trees", FOREST),
     "blocks": ("blocks", BLOCKS),
 }
 
@@ -115,7 +116,7 @@ def few(seed: int = 0) -> tuple[Tensor, Tensor]:
 
 def small(kind: str) -> CountingRGM:
     structure, _ = KINDS[kind]
-    grids = ((6, 6), (1, 1)) if kind == "forest" else ((3, 3), (2, 2), (1, 1))
+    grids = ((6, 6), (1, 1)) if kind != "blocks" else ((3, 3), (2, 2), (1, 1))
     torch.manual_seed(0)
     config = CountingConfig(
         image=(1, 6, 6),
@@ -164,7 +165,7 @@ def test_counts_are_conserved(kind: str) -> None:
             symbols.sum(dim=(1, 3))[exists], torch.full_like(symbols[0, 0, 0, :1], 80).expand(exists.sum())
         )
         for counts in links:
-            cells = counts.sum(dim=(0, 2, 3)) if kind == "forest" else counts.sum(dim=(1, 2))
+            cells = counts.sum(dim=(0, 2, 3)) if kind != "blocks" else counts.sum(dim=(1, 2))
             torch.testing.assert_close(cells, torch.full_like(cells, 80))
         torch.testing.assert_close(top.sum(dim=1), torch.tensor([40.0, 40.0], dtype=torch.float64))
 
@@ -177,7 +178,7 @@ def test_fitted_trees_generalise(kind: str) -> None:
     before = float(model.log_weight(others.double() / 255).mean())
     fit(model, images, labels, recipe=StepwiseRecipe(passes=4, batch_size=40), device="cpu")
     assert float(model.log_weight(others.double() / 255).mean()) > before + 2
-    if kind == "forest":
+    if kind != "blocks":
         found = model.infer(others.double() / 255).concept.argmax(dim=1)
         assert float((found == truth).double().mean()) > 0.9
 

@@ -8,12 +8,15 @@ import torch
 from torch import Tensor
 from toys import assert_drawn_from
 
-from rgm.counting.chow_liu import conditional_information, spanning_tree
+from rgm.counting.chow_liu import class_trees, conditional_information, spanning_tree
 from rgm.counting.forest import Forest, Layers
+from rgm.counting.patterns import Patterns, PatternSums
 from rgm.errors import RGMError
 
 PARENTS = torch.tensor([1, 4, 1, 4, -1, 4])
 """Cell 4 is the top, of which 1, 3 and 5 are children; 0 and 2 are children of 1."""
+OTHERS = torch.tensor([4, 2, 0, 4, -1, 2])
+"""The parents in the second tree where the trees have edges of their own."""
 GRID = (2, 3)
 ROOTS, STATES, DRAWS = 2, 3, 20_000
 
@@ -23,12 +26,18 @@ def generator() -> torch.Generator:
     return torch.Generator().manual_seed(0)
 
 
+@pytest.fixture(params=["same edges", "own edges"])
+def edges(request: pytest.FixtureRequest) -> Tensor:
+    return torch.stack([PARENTS, PARENTS if request.param == "same edges" else OTHERS])
+
+
 @pytest.fixture
-def forest(generator: torch.Generator) -> Forest:
-    layers = Layers.of(PARENTS)
+def forest(generator: torch.Generator, edges: Tensor) -> Forest:
+    layers = tuple(Layers.of(parents) for parents in edges)
     links = torch.rand(ROOTS, len(PARENTS), STATES, STATES, generator=generator, dtype=torch.float64) + 0.05
     links /= links.sum(dim=3, keepdim=True)
-    return Forest((GRID, (1, 1)), [links[:, layers.order]], layers)
+    links = torch.stack([table[one.order] for table, one in zip(links, layers, strict=True)])
+    return Forest((GRID, (1, 1)), [links], layers)
 
 
 @pytest.fixture
@@ -41,11 +50,12 @@ CODES = torch.tensor(list(itertools.product(range(STATES), repeat=len(PARENTS)))
 
 def joint(forest: Forest, leaves: Tensor) -> Tensor:
     """Return log p(leaves, z_1 | root) of every joint state, (images, roots, states)."""
-    links = forest.links[0][:, forest.place].log()
     total = torch.zeros(ROOTS, len(CODES), dtype=torch.float64)
-    for cell, parent in enumerate(PARENTS.tolist()):
-        row = CODES[:, parent] if parent >= 0 else torch.zeros_like(CODES[:, 0])
-        total += links[:, cell, row, CODES[:, cell]]
+    for root, layers in enumerate(forest.layers):
+        for place, cell in enumerate(layers.order.tolist()):
+            parent = int(layers.order[layers.parent[place]])
+            row = CODES[:, parent] if place else torch.zeros_like(CODES[:, 0])
+            total[root] += forest.links[0][root, place].log()[row, CODES[:, cell]]
     seen = torch.stack([leaves[cell][:, CODES[:, cell]] for cell in range(len(PARENTS))]).sum(dim=0)
     return total + seen[:, None]
 
@@ -70,27 +80,54 @@ def test_marginals_and_cavities_are_the_enumerated_ones(forest: Forest, leaves: 
         torch.testing.assert_close(found, rest)
 
 
-def test_expected_counts_are_derivatives_of_the_evidence(forest: Forest, leaves: Tensor) -> None:
+@pytest.mark.parametrize("edges", ["same edges"], indirect=True)
+def test_expected_counts_are_derivatives_of_the_evidence(forest: Forest, generator: torch.Generator) -> None:
     """E[count] = p ∂ log p(leaves) / ∂p (Fisher's identity), for tables that need not be normalised."""
     log_roots = torch.tensor([0.3, 0.7], dtype=torch.float64).log()
-    expected = forest.expected(leaves, log_roots)
+    likelihood = torch.rand(len(PARENTS), 1, 3, STATES, generator=generator, dtype=torch.float64)
+    numbers = torch.randint(0, 3, (len(PARENTS), 8, 1), generator=generator)
+    leaves = likelihood[torch.arange(len(PARENTS))[:, None], 0, numbers[:, :, 0]].log()
     links = forest.links[0]
+    zeros = torch.zeros_like(likelihood.transpose(0, 1))
+    sums = PatternSums(forest, likelihood, torch.zeros_like(links), zeros)
+    root = sums.add(numbers, log_roots, slice(0, ROOTS), 2.0)
 
-    def evidence(tables: Tensor) -> Tensor:
+    def evidence(tables: Tensor, leaves: Tensor = leaves) -> Tensor:
         other = Forest(forest.grids, [tables], forest.layers)
         return (other.up(leaves).root + log_roots).logsumexp(dim=1).sum()
 
     step = 1e-6
-    for root, cell, row, state in [(0, 0, 0, 1), (1, 0, 0, 2), (0, 1, 2, 1), (1, 3, 0, 0), (1, 5, 1, 2)]:
+    for tree, cell, row, state in [(0, 0, 0, 1), (1, 0, 0, 2), (0, 1, 2, 1), (1, 3, 0, 0), (1, 5, 1, 2)]:
         more, less = links.clone(), links.clone()
-        more[root, cell, row, state] += step
-        less[root, cell, row, state] -= step
-        slope = (evidence(more) - evidence(less)) / (2 * step) * links[root, cell, row, state]
-        found = expected.links[0][root, forest.layers.order[cell], row, state]
+        more[tree, cell, row, state] += step
+        less[tree, cell, row, state] -= step
+        slope = (evidence(more) - evidence(less)) / (2 * step) * links[tree, cell, row, state]
+        found = sums.links[tree, forest.layers[tree].order[cell], row, state] / 2
         torch.testing.assert_close(found, slope, rtol=1e-5, atol=1e-7)
-    assert expected.first.sum() == pytest.approx(len(PARENTS) * 4)
-    torch.testing.assert_close(expected.links[0].sum(dim=(0, 2, 3)), torch.full((6,), 4.0, dtype=torch.float64))
-    torch.testing.assert_close(expected.root, (forest.up(leaves).root + log_roots).softmax(dim=1))
+    for cell, value, state in [(0, 1, 2), (4, 0, 0), (5, 2, 1)]:
+        shown = (numbers[cell, :, 0] == value).double()
+        change = torch.zeros_like(leaves)
+        change[cell, :, state] = step * shown
+        slope = (evidence(links, leaves + change) - evidence(links, leaves - change)) / (2 * step)
+        torch.testing.assert_close(sums.values[0, cell, value, state] / 2, slope, rtol=1e-5, atol=1e-7)
+    assert sums.values.sum() == pytest.approx(2 * len(PARENTS) * 8)
+    torch.testing.assert_close(sums.links.sum(dim=(0, 2, 3)), torch.full((6,), 16.0, dtype=torch.float64))
+    torch.testing.assert_close(root, (forest.up(leaves).root + log_roots).softmax(dim=1))
+
+
+def test_patterns_are_the_distinct_subtrees(generator: torch.Generator) -> None:
+    layers = Layers.of(PARENTS)
+    numbers = torch.randint(0, 2, (len(PARENTS), 40, 2), generator=generator)
+    patterns = Patterns.of(numbers, layers)
+    below = {cell: [cell, *PARENTS.eq(cell).nonzero().flatten().tolist()] for cell in range(len(PARENTS))}
+    below[4] = list(range(len(PARENTS)))
+    rows = {}
+    for place, cell in enumerate(layers.order.tolist()):
+        parent = rows.get(int(layers.parent[place])) if place else None
+        rows[place] = patterns.below[place] if parent is None else patterns.below[place][parent]
+        distinct = numbers[below[cell]].transpose(0, 1).unique(dim=0)
+        assert len(patterns.values[place]) == len(distinct)
+        torch.testing.assert_close(patterns.values[place][rows[place]], numbers[cell])
 
 
 def test_the_most_probable_codes_are_the_enumerated_ones(forest: Forest, leaves: Tensor) -> None:
@@ -172,3 +209,16 @@ def test_information_is_that_of_each_class() -> None:
     found = conditional_information(symbols, labels, 2)
     expected = torch.tensor([[1.0, 1, 0], [1, 1, 0], [0, 0, 0]]) * math.log(2)
     torch.testing.assert_close(found, expected)
+
+
+def test_every_class_has_the_tree_of_its_own_information() -> None:
+    """In one class the second cell repeats the first, in the other the third does; the classes are equally frequent."""
+    first, other = torch.randint(0, 2, (2, 400), generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(400) % 2
+    copied, free = torch.where(labels == 0, first, other), torch.where(labels == 0, other, first)
+    trees = class_trees(torch.stack([first, copied, free], dim=1), labels, 2, (1, 3), 3)
+    edges = [{frozenset((cell, up)) for cell, up in enumerate(tree) if up >= 0} for tree in trees.tolist()]
+    assert frozenset((0, 1)) in edges[0]
+    assert frozenset((0, 2)) in edges[1]
+    assert len({tree.tolist().index(-1) for tree in trees}) == 1
+    assert len(edges[2]) == 2

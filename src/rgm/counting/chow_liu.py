@@ -1,4 +1,4 @@
-"""The edges of a Chow–Liu tree: the spanning tree of most mutual information, given the class."""
+"""The edges of Chow–Liu trees: spanning trees of most mutual information, given the class or of each class."""
 
 import torch
 from jaxtyping import Float, Int64
@@ -11,23 +11,47 @@ CLOSE = 1e-6
 a border, depend on cells near them."""
 
 
+def information(symbols: Int64[Tensor, "n cells"], levels: int) -> Float[Tensor, "cells cells"]:
+    """Return the mutual information I(s_i; s_j) of all pairs of cells, in nats."""
+    cells = symbols.shape[1]
+    shown = torch.nn.functional.one_hot(symbols, levels).float().flatten(1)
+    joint = (shown.T @ shown / len(symbols)).view(cells, levels, cells, levels)
+    single = _entropy(shown.mean(dim=0).view(cells, levels), (1,))
+    return single[:, None] + single - _entropy(joint, (1, 3))
+
+
 def conditional_information(
     symbols: Int64[Tensor, "n cells"], labels: Int64[Tensor, " n"], levels: int
 ) -> Float[Tensor, "cells cells"]:
     """Return I(s_i; s_j | class) = Σ_c p(c) I(s_i; s_j | c) of all pairs of cells, in nats (Friedman et al. 1997)."""
-    cells = symbols.shape[1]
-    total = torch.zeros(cells, cells)
+    total = torch.zeros(symbols.shape[1], symbols.shape[1])
     for concept in labels.unique().tolist():
         own = symbols[labels == concept]
-        shown = torch.nn.functional.one_hot(own, levels).float().flatten(1)
-        joint = (shown.T @ shown / len(own)).view(cells, levels, cells, levels)
-        single = _entropy(shown.mean(dim=0).view(cells, levels), (1,))
-        total += len(own) / len(symbols) * (single[:, None] + single - _entropy(joint, (1, 3)))
+        total += len(own) / len(symbols) * information(own, levels)
     return total
 
 
-def spanning_tree(information: Float[Tensor, "cells cells"], grid: Grid) -> Int64[Tensor, " cells"]:
-    """Return each cell's parent in the spanning tree of most information, −1 for the top: the middle of the tree.
+def class_trees(
+    symbols: Int64[Tensor, "n cells"], labels: Int64[Tensor, " n"], levels: int, grid: Grid, classes: int
+) -> Int64[Tensor, "classes cells"]:
+    """Return the parents in each class's Chow–Liu tree, −1 for the top, which is the same cell in all trees.
+
+    A pair's weight is the sum of its information in the class and of that given the class: classes have few images
+    each, and share edges where that costs little. A class without images has the weights of the latter alone.
+    """
+    given = conditional_information(symbols, labels, levels)
+    top = int((spanning_tree(given, grid) < 0).nonzero())
+    trees = []
+    for concept in range(classes):
+        own = symbols[labels == concept]
+        trees.append(spanning_tree(information(own, levels) + given if len(own) else given, grid, top))
+    return torch.stack(trees)
+
+
+def spanning_tree(
+    information: Float[Tensor, "cells cells"], grid: Grid, top: int | None = None
+) -> Int64[Tensor, " cells"]:
+    """Return each cell's parent in the spanning tree of most information, −1 for the top, by default the tree's middle.
 
     Prim's algorithm; Chow and Liu 1968 show that this tree's likelihood is the largest of all trees'.
     """
@@ -47,6 +71,8 @@ def spanning_tree(information: Float[Tensor, "cells cells"], grid: Grid) -> Int6
         other = int(nearest[cell])
         neighbours[cell].append(other)
         neighbours[other].append(cell)
+    if top is not None:
+        return torch.tensor(_walk(neighbours, top)[1])
     far = _walk(neighbours, 0)[0][-1]
     order, parents = _walk(neighbours, far)
     path = [order[-1]]

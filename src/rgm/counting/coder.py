@@ -65,17 +65,12 @@ class _Tables:
         self.trees: list[list[_Node]] = []
         if isinstance(tables.tree, Forest):
             self.roots = top
-            layers = tables.tree.layers
-            order, parent = layers.order.cpu(), layers.parent.cpu()
-            children: list[list[int]] = [[] for _ in range(len(order))]
-            for number in range(1, len(order)):
-                children[int(parent[number])].append(number)
-            for links in tables.tree.links[0]:
-                whole = _whole(links.double().cpu())
+            for links, layers in zip(tables.tree.links[0], tables.tree.layers, strict=True):
+                whole, order = _whole(links.double().cpu()), layers.order.tolist()
                 self.trees.append(
                     [
-                        _Node(above, whole[cell, :1] if above < 0 else whole[cell], int(order[cell]))
-                        for cell, above in _depth_first(0, children)
+                        _Node(above, whole[cell, :1] if above < 0 else whole[cell], order[cell])
+                        for cell, above in _depth_first(0, layers.children)
                     ]
                 )
         else:
@@ -84,7 +79,7 @@ class _Tables:
             starts = [0]
             for link in links:
                 starts.append(starts[-1] + len(link))
-            children = [[] for _ in range(starts[-1] + 1)]
+            children: list[list[int]] = [[] for _ in range(starts[-1] + 1)]
             for level in range(len(links)):
                 for cell, above in enumerate(tables.tree.parents(level).tolist()):
                     children[starts[level + 1] + above].append(starts[level] + cell)

@@ -48,11 +48,12 @@ class PixelValues:
 
 
 SymbolConfig = Annotated[PixelSymbols | RankedSymbols | PixelValues, Discriminator("kind")]
-Structure = Literal["blocks", "chow-liu"]
+Structure = Literal["blocks", "chow-liu", "class-trees"]
 """How cells depend on each other: each on the nearest cell of the grid above, or z_1 as a tree of its own.
 
 In a Chow–Liu tree (Chow and Liu 1968) a cell of z_1 depends on another cell of z_1 and on the root's state; the edges
-are those of most mutual information, learned from the images. The levels are then z_1, the root and the concept.
+are those of most mutual information, learned from the images: the same in all classes, or with `class-trees` of each
+class its own. The levels are then z_1, the root and the concept.
 """
 
 
@@ -82,6 +83,11 @@ class CountingConfig(Configuration):
     smoothing: Smoothing = Smoothing()
     structure: Structure = "blocks"
 
+    @property
+    def is_forest(self) -> bool:
+        """Whether the cells of z_1 form trees among themselves."""
+        return self.structure != "blocks"
+
     def __post_init__(self) -> None:
         """Raise RGMError for levels that do not form a tree."""
         if len(self.levels) < 3:
@@ -96,7 +102,7 @@ class CountingConfig(Configuration):
                 f"images of {height} × {width} are too small for this preset: a single group has no spatial structure; "
                 "enlarge them (--size 28)"
             )
-        if self.structure == "chow-liu" and (len(self.levels) > 3 or not isinstance(self.symbols, PixelValues)):
+        if self.is_forest and (len(self.levels) > 3 or not isinstance(self.symbols, PixelValues)):
             raise RGMError(
                 f"a Chow–Liu tree has the levels z1, root and concept over pixel values, but {len(self.levels)} levels "
                 f"over {self.symbols.kind} were requested: use the structure blocks"
@@ -139,23 +145,23 @@ def counting(image: Shape = (1, 28, 28), classes: int = 10, images: int | None =
 
 
 def exact(image: Shape = (1, 28, 28), classes: int = 10, images: int | None = None) -> CountingConfig:
-    """Return a hidden Chow–Liu tree over the 8-bit pixels for each class, all of the same edges and leaves.
+    """Return a hidden Chow–Liu tree over the 8-bit pixels for each class, all of the same leaves.
 
-    A cell is a pixel, or 2 × 2 pixels of images of more than 32 × 32. It has 64 states, or fewer with fewer `images`.
+    A cell is a pixel, or 2 × 2 pixels of images of more than 32 × 32. It has 128 states, or fewer with fewer `images`.
     """
     _, height, width = image
     side = max(1, math.ceil(max(height, width) / 32))
-    states = 64 if images is None or images >= 20_000 else 32 if images >= 5_000 else 16
+    states = 128 if images is None or images >= 20_000 else 32 if images >= 5_000 else 16
     return CountingConfig(
         image=image,
         symbols=PixelValues(),
-        structure="chow-liu",
+        structure="class-trees",
         levels=(
             Level(grid=(math.ceil(height / side), math.ceil(width / side)), states=states),
             Level(grid=(1, 1), states=classes),
             Level(grid=(1, 1), states=classes),
         ),
-        smoothing=Smoothing(symbols=10.0, links=5.0, top=0.5, outliers=0.0),
+        smoothing=Smoothing(symbols=500.0, links=5.0, top=0.5, outliers=0.0),
     )
 
 

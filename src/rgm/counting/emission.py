@@ -80,6 +80,10 @@ class ValueEmission(NamedTuple):
 
     table: Float[Tensor, "cells variates levels states"]
 
+    def scaled(self) -> Float[Tensor, "cells variates levels states"]:
+        """Return p(value | state), scaled to a maximum of 1 over the states."""
+        return (self.table - self.table.amax(dim=3, keepdim=True)).exp_()
+
     @property
     def impossible(self) -> Bool[Tensor, "cells states"]:
         """Which states have no counts at all: none, since all are smoothed."""

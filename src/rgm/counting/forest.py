@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from rgm.counting.tree import EVERY, Expected, Grid, Log, Message, Pairs, Upward, max_product, safe_log
+from rgm.counting.tree import EVERY, Grid, Log, Message, Pairs, Upward, max_product, safe_log
 from rgm.distributions.noise import Source, exponential
 from rgm.errors import RGMError
 
@@ -76,6 +76,14 @@ class Layers:
         parent = torch.tensor([place[known[cell]] if known[cell] >= 0 else 0 for cell in order])
         return cls(torch.tensor(order), parent, tuple(bounds), tuple(rounds))
 
+    @cached_property
+    def children(self) -> list[list[int]]:
+        """The children of each cell, all in the order of the layers."""
+        found: list[list[int]] = [[] for _ in range(len(self.parent))]
+        for cell, parent in enumerate(self.parent.tolist()[1:], 1):
+            found[parent].append(cell)
+        return found
+
     def to(self, device: torch.device) -> "Layers":
         """Return the layers on a device."""
         rounds = tuple(tuple(some.to(device) for some in layer) for layer in self.rounds)
@@ -86,30 +94,27 @@ class Layers:
 class Forest:
     """p(z_1 | root) = p(z_top | root) · Π_cells p(z_i | z_parent(i), root): a mixture of trees over one grid.
 
-    `links[0][root, cell, parent's state, own state]` are the tables, with cells in the order of the `layers`; row 0 of
-    the top cell, the first, is p(z_top | root). All trees of the mixture have the same edges. The interface is that of
-    `rgm.counting.tree.Tree` with one level below the root: leaves enter as log p(leaf | z_1), 0 for hidden ones, with
-    cells in raster order.
+    `links[0][root, cell, parent's state, own state]` are the tables, with cells in the order of each tree's `layers`;
+    row 0 of the top cell, the first, is p(z_top | root). The interface is that of `rgm.counting.tree.Tree` with one
+    level below the root: leaves enter as log p(leaf | z_1), 0 for hidden ones, with cells in raster order.
     """
 
     grids: tuple[Grid, ...]
     links: Sequence[Float[Tensor, "roots cells states states"]]
-    layers: Layers
+    layers: tuple[Layers, ...]
 
     @property
     def trees(self) -> int:
         """Number of trees, the states of the root."""
         return len(self.links[0])
 
-    @cached_property
-    def place(self) -> Int64[Tensor, " cells"]:
-        """The place of each cell of the grid in the order of the layers."""
-        return self.layers.order.argsort()
-
     def up(self, leaves: Log, roots: slice = EVERY) -> Upward:
         """Return log p(leaves | root) for every root state, and the leaves' likelihoods scaled to a maximum of 1."""
         likelihood, scale = self._likelihood(leaves), leaves.amax(dim=2).sum(dim=0)
-        passed = [self.passed(likelihood, root, keep=False).evidence for root in self._chosen(roots)]
+        passed = [
+            self.passed(likelihood.index_select(0, self.layers[tree].order), tree, keep=False).evidence
+            for tree in self._chosen(roots)
+        ]
         evidence = torch.stack(passed, dim=1)
         return Upward([Message(likelihood, None, evidence[None])], evidence + scale[:, None])
 
@@ -118,40 +123,20 @@ class Forest:
         likelihood = upward.messages[0].here
         marginal, rest = torch.zeros_like(likelihood), torch.zeros_like(likelihood)
         for tree, weight, some in self._mixture(root, roots):
-            part = likelihood[:, some]
+            order = self.layers[tree].order[:, None]
+            part = likelihood[order, some]
             passed = self.passed(part, tree)
             posterior = torch.empty_like(part)
-            for (start, end), _, above in self._downward(passed, part, tree, weight, posterior):
-                rest[start:end, some] += above * passed.inner[start:end]
-            marginal[:, some] += posterior
-        return Pairs([marginal[self.place]], [rest[self.place]])
+            for (start, end), above in self._downward(passed, part, tree, weight, posterior):
+                rest[order[start:end], some] += above * passed.inner[start:end]
+            marginal[order, some] += posterior
+        return Pairs([marginal], [rest])
 
     def cavity(self, pairs: Pairs) -> Float[Tensor, "cells n states"]:
         """Return p(z_1 = k | all other leaves) / p(leaf | all other leaves) of every cell, up to the leaf's scale."""
         (rest,) = pairs.shares
         assert isinstance(rest, Tensor)
         return rest
-
-    def expected(self, leaves: Log, log_roots: Float[Tensor, " roots"], roots: slice = EVERY) -> Expected:
-        """Return the expected counts of a batch given its leaves and log p(root): one pass up and one down a tree."""
-        likelihood = self._likelihood(leaves)
-        passed = [self.passed(likelihood, tree) for tree in self._chosen(roots)]
-        root = (torch.stack([one.evidence for one in passed], dim=1) + log_roots).softmax(dim=1)
-        first: Tensor | None = None
-        counts = torch.empty_like(self.links[0][roots])
-        counts[:, 0] = 0
-        for number, (tree, one) in enumerate(zip(self._chosen(roots), passed, strict=True)):
-            posterior = torch.empty_like(likelihood)
-            for (start, end), share, _ in self._downward(one, likelihood, tree, root[:, number], posterior):
-                if start:
-                    message = one.inner[start:end] * likelihood[start:end]
-                    pairs = torch.bmm(share.transpose(1, 2), message)
-                    torch.mul(pairs, self.links[0][tree, start:end], out=counts[number, start:end])
-                else:
-                    counts[number, 0, 0] = posterior[0].sum(dim=0)
-            first = posterior if first is None else first.add_(posterior)
-        assert first is not None
-        return Expected(root, first.index_select(0, self.place), [counts.index_select(1, self.place)])
 
     def rates(
         self,
@@ -179,51 +164,53 @@ class Forest:
             return []
         trees = root.flatten()
         given = fixed(0)
-        known = None if given is None else given.flatten(1)[:, self.layers.order].T
-        inner = None
-        if messages is not None:
-            inner = torch.empty_like(messages[0].here)
-            for tree in trees.unique().tolist():
-                some = (trees == tree).nonzero().flatten()
-                part = messages[0].here[:, some]
-                inner[:, some] = self.passed(part, tree).inner * part
-        codes = torch.empty(len(self.layers.order), len(trees), dtype=torch.int64, device=trees.device)
-        for start, end in self.layers.bounds:
-            cells = torch.arange(start, end, device=trees.device)[:, None]
-            above = codes[self.layers.parent[start:end]] if start else torch.zeros_like(codes[:1])
-            probs = self.links[0][trees[None], cells, above]
-            if inner is not None:
-                probs = probs * inner[start:end]
-            noise = exponential(probs, generator)
-            drawn = (probs.log() / temperature - noise.log()).argmax(dim=2)
-            if known is not None:
-                drawn = torch.where(known[start:end] >= 0, known[start:end], drawn)
-            codes[start:end] = drawn
-        return [codes[self.place].T.contiguous().unflatten(1, self.grids[0])]
+        known = None if given is None else given.flatten(1).T
+        codes = torch.empty(len(self.layers[0].order), len(trees), dtype=torch.int64, device=trees.device)
+        for tree in trees.unique().tolist():
+            some, layers = (trees == tree).nonzero().flatten(), self.layers[tree]
+            found = torch.empty(len(codes), len(some), dtype=torch.int64, device=trees.device)
+            inner = None
+            if messages is not None:
+                part = messages[0].here[layers.order[:, None], some]
+                inner = self.passed(part, tree).inner * part
+            for start, end in layers.bounds:
+                cells = torch.arange(start, end, device=trees.device)[:, None]
+                above = found[layers.parent[start:end]] if start else torch.zeros_like(found[:1])
+                probs = self.links[0][tree, cells, above]
+                if inner is not None:
+                    probs = probs * inner[start:end]
+                noise = exponential(probs, generator)
+                drawn = (probs.log() / temperature - noise.log()).argmax(dim=2)
+                if known is not None:
+                    fixed_codes = known[layers.order[start:end, None], some]
+                    drawn = torch.where(fixed_codes >= 0, fixed_codes, drawn)
+                found[start:end] = drawn
+            codes[layers.order[:, None], some] = found
+        return [codes.T.contiguous().unflatten(1, self.grids[0])]
 
     def most_probable(
         self, leaves: Log, log_roots: Float[Tensor, "#n roots"]
     ) -> tuple[list[Int64[Tensor, "n _ _"]], Int64[Tensor, " n"], Float[Tensor, " n"]]:
         """Return the most probable codes and root given leaves, and log max p(root, z_1, leaves): max–product."""
-        log = leaves.index_select(0, self.layers.order)
         best, chosen, found = None, None, None
-        for tree in range(self.trees):
+        for tree, layers in enumerate(self.layers):
             links = safe_log(self.links[0][tree])
-            total, choices = log.clone(), []
-            for (start, end), rounds in zip(reversed(self.layers.bounds), reversed(self.layers.rounds), strict=True):
+            total, choices = leaves.index_select(0, layers.order), []
+            for (start, end), rounds in zip(reversed(layers.bounds), reversed(layers.rounds), strict=True):
                 if not start:
                     break
                 sent, choice = max_product(total[start:end], links[start:end])
                 choices.append(choice)
                 for some in rounds:
-                    total[self.layers.parent[start:end][some]] += sent[some]
+                    total[layers.parent[start:end][some]] += sent[some]
             top, first = (total[0] + links[0, 0]).max(dim=1)
             value = top + log_roots[..., tree]
             codes = torch.empty(len(total), len(value), dtype=torch.int64, device=value.device)
             codes[0] = first
-            for (start, end), choice in zip(self.layers.bounds[1:], reversed(choices), strict=True):
-                above = codes[self.layers.parent[start:end]]
+            for (start, end), choice in zip(layers.bounds[1:], reversed(choices), strict=True):
+                above = codes[layers.parent[start:end]]
                 codes[start:end] = choice.gather(2, above[..., None])[..., 0]
+            codes = codes[layers.order.argsort()]
             if best is None or chosen is None or found is None:
                 best, chosen, found = codes, torch.zeros_like(first), value
                 continue
@@ -233,29 +220,35 @@ class Forest:
         assert best is not None
         assert chosen is not None
         assert found is not None
-        return [best[self.place].T.contiguous().unflatten(1, self.grids[0])], chosen, found
+        return [best.T.contiguous().unflatten(1, self.grids[0])], chosen, found
 
     def log_prob(self, level: int, child: Int64[Tensor, "n cells"], above: Int64[Tensor, "n 1"]) -> Float[Tensor, " n"]:
         """Return log p(z_1 | root) of codes in nats."""
         assert level == 0
-        codes = child[:, self.layers.order].T
-        parents = codes[self.layers.parent]
-        parents[0] = 0
-        cells = torch.arange(len(codes), device=codes.device)[:, None]
-        return safe_log(self.links[0][above.flatten()[None], cells, parents, codes]).sum(dim=0)
+        found = torch.empty(len(child), dtype=self.links[0].dtype, device=child.device)
+        cells = torch.arange(child.shape[1], device=child.device)[:, None]
+        for tree in above.unique().tolist():
+            own, layers = above.flatten() == tree, self.layers[tree]
+            codes = child[own][:, layers.order].T
+            parents = codes[layers.parent]
+            parents[0] = 0
+            found[own] = safe_log(self.links[0][tree, cells, parents, codes]).sum(dim=0)
+        return found
 
     def marginals(self) -> Float[Tensor, "cells roots states"]:
         """Return p(z_1 = k | root) of every cell."""
-        found = torch.empty_like(self.links[0][:, :, 0])
-        found[:, 0] = self.links[0][:, 0, 0]
-        for start, end in self.layers.bounds[1:]:
-            above = found[:, self.layers.parent[start:end]]
-            found[:, start:end] = torch.einsum("rcp,rcpk->rck", above, self.links[0][:, start:end])
-        return found[:, self.place].transpose(0, 1)
+        total = torch.empty_like(self.links[0][:, :, 0])
+        for found, links, layers in zip(total, self.links[0], self.layers, strict=True):
+            inner = torch.empty_like(found)
+            inner[0] = links[0, 0]
+            for start, end in layers.bounds[1:]:
+                inner[start:end] = torch.bmm(inner[layers.parent[start:end], None], links[start:end])[:, 0]
+            found[layers.order] = inner
+        return total.transpose(0, 1)
 
     def passed(self, likelihood: Float[Tensor, "cells n states"], tree: int, *, keep: bool = True) -> Passed:
         """Return the upward pass of one tree; without `keep` only its evidence is of use."""
-        links, layers = self.links[0][tree], self.layers
+        links, layers = self.links[0][tree], self.layers[tree]
         inner = torch.ones_like(likelihood)
         outer = torch.empty_like(likelihood) if keep else likelihood
         evidence = likelihood.new_zeros(likelihood.shape[1])
@@ -280,12 +273,12 @@ class Forest:
 
     def _downward(
         self, passed: Passed, likelihood: Tensor, tree: int, weight: Float[Tensor, " n"], posterior: Tensor
-    ) -> Iterator[tuple[tuple[int, int], Tensor, Tensor]]:
-        """Yield each layer's bounds, its parents' posterior over the messages to them, and what that sends down.
+    ) -> Iterator[tuple[tuple[int, int], Tensor]]:
+        """Yield each layer's bounds, and what its parents' posterior over the messages to them sends down.
 
         `posterior`, of the shape of the likelihood, is filled layer by layer.
         """
-        links, layers = self.links[0][tree], self.layers
+        links, layers = self.links[0][tree], self.layers[tree]
         tiny = torch.finfo(likelihood.dtype).tiny
         total = (likelihood[0] * passed.inner[0] * links[0, 0]).sum(dim=1).clamp_min(tiny)
         above = links[0, :1] * (weight / total)[:, None]
@@ -295,15 +288,14 @@ class Forest:
                 share /= passed.outer[start:end].clamp_min(tiny)
                 above = torch.bmm(share, links[start:end])
             else:
-                share, above = above[None], above[None]
+                above = above[None]
             torch.mul(above, passed.inner[start:end], out=posterior[start:end])
             posterior[start:end] *= likelihood[start:end]
-            yield (start, end), share, above
+            yield (start, end), above
 
     def _likelihood(self, leaves: Log) -> Float[Tensor, "cells n states"]:
-        """Return the leaves' likelihoods in the order of the layers, scaled to a maximum of 1."""
-        ordered = leaves.index_select(0, self.layers.order)
-        return ordered.sub_(ordered.amax(dim=2, keepdim=True)).exp_()
+        """Return the leaves' likelihoods, scaled to a maximum of 1."""
+        return (leaves - leaves.amax(dim=2, keepdim=True)).exp_()
 
     def _mixture(self, root: Float[Tensor, "n roots"], roots: slice) -> Iterator[tuple[int, Tensor, Tensor]]:
         """Yield each tree, the posterior of it, and the images for which it is more than negligible."""

@@ -7,7 +7,7 @@ from functools import cached_property
 from itertools import pairwise
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from rgm.counting.config import CountingConfig, PixelValues
@@ -92,15 +92,18 @@ class TreePosterior(RGM):
         self.grids = tuple(grids)
         groups = [rows * columns for rows, columns in grids]
         self._count("symbol_counts", groups[0], states[0], self.leaves.variates, self.leaves.levels)
-        if config.structure == "chow-liu":
+        if config.is_forest:
             self._count("link_counts_1", states[1], groups[0], states[0], states[0])
-            self.register_buffer("parents", comb(*grids[0]))
+            parents = comb(*grids[0])
+            self.register_buffer(
+                "parents", parents if config.structure == "chow-liu" else parents.repeat(config.levels[-1].states, 1)
+            )
         else:
             for level in range(len(grids) - 1):
                 self._count(f"link_counts_{level + 1}", groups[level], states[level + 1], states[level])
         self._count("top_counts", config.levels[-1].states, states[-1])
         self._derived: tuple[list[Tensor], list[int], Tables] | None = None
-        self._layers: tuple[Tensor, int, Layers] | None = None
+        self._layers: tuple[Tensor, int, tuple[Layers, ...]] | None = None
 
     def _count(self, name: str, *shape: int) -> None:
         counts = torch.empty(shape)
@@ -129,17 +132,25 @@ class TreePosterior(RGM):
         """Whether the leaves are pixel values."""
         return isinstance(self.config.symbols, PixelValues)
 
-    def layers(self) -> Layers:
-        """Return the layers of a Chow–Liu tree, by the buffer `parents`."""
+    def edges(self) -> Int64[Tensor, "roots cells"]:
+        """Return the parent of each cell in the tree of each root state, −1 for the top."""
+        parents = torch.atleast_2d(self.get_buffer("parents"))
+        roots = self.config.levels[-2].states
+        return parents.repeat_interleave(roots // len(parents), dim=0)
+
+    def layers(self) -> tuple[Layers, ...]:
+        """Return the layers of the tree of each root state, by the buffer `parents`."""
         parents = self.get_buffer("parents")
         if self._layers is None or self._layers[0] is not parents or self._layers[1] != parents._version:
-            self._layers = (parents, parents._version, Layers.of(parents.cpu()).to(parents.device))
+            different = [Layers.of(tree.cpu()).to(parents.device) for tree in torch.atleast_2d(parents)]
+            same = self.config.levels[-2].states // len(different)
+            self._layers = (parents, parents._version, tuple(one for one in different for _ in range(same)))
         return self._layers[2]
 
     def tables(self) -> Tables:
         """Return the quantities derived from the current counts."""
         counts = self.counts
-        if self.config.structure == "chow-liu":
+        if self.config.is_forest:
             counts = [*counts, self.get_buffer("parents")]
         versions = [array._version for array in counts]
         if self._derived is not None:
@@ -170,9 +181,10 @@ class TreePosterior(RGM):
         shares = smoothed_values(symbols, smoothing.symbols, self.leaves.exists().to(symbols.device))
         likelihood = ValueEmission(shares.permute(0, 2, 3, 1).log().contiguous())
         tree: Tree | Forest
-        if self.config.structure == "chow-liu":
+        if self.config.is_forest:
             layers = self.layers()
-            tree = Forest(self.grids, [smoothed_forest(links[0][:, layers.order], smoothing.links)], layers)
+            orders = torch.stack([one.order for one in layers])
+            tree = Forest(self.grids, [smoothed_forest(links[0], smoothing.links, self.edges(), orders)], layers)
         else:
             tree = Tree(self.grids, [smoothed_links(link, smoothing.links) for link in links])
         owned = top + smoothing.top * own_roots(*top.shape).to(top)

@@ -1,5 +1,6 @@
 """Stepwise expectation–maximisation of deep trees over pixel values: a start by clustering, then expected counts."""
 
+import math
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -8,21 +9,25 @@ from jaxtyping import Float, Int64
 from pydantic import Field
 from torch import Tensor
 
-from rgm.counting.chow_liu import conditional_information, spanning_tree
-from rgm.counting.emission import add_expected_values
+from rgm.counting.chow_liu import class_trees, conditional_information, spanning_tree
+from rgm.counting.emission import ValueEmission, add_expected_values
+from rgm.counting.forest import Forest
 from rgm.counting.learning import Labels, Pixels, members
 from rgm.counting.model import CountingRGM
-from rgm.counting.tree import Grid, parents
+from rgm.counting.patterns import PatternSums
+from rgm.counting.tree import Grid, Tree, parents
 from rgm.counting.windows import codebook, codes, sampled_windows
 from rgm.data.images import to_unit
 from rgm.model.bounds import Size
 
 GREYS = 4
 """Grey values that the mutual information of cells distinguishes."""
-INFORMED = 10_000
+INFORMED = 20_000
 """Images that the edges of a Chow–Liu tree are learned from: at most so many."""
 AT_ONCE = 128
-"""Images whose messages are in memory at once."""
+"""Images that are read at once at the start, times a small number."""
+MESSAGES = 2**25
+"""Maximum numbers in the messages of the images whose counts are expected at once."""
 STAGE = "expectation–maximisation"
 """The only stage: the model is evaluated at its end alone, which takes as long as a pass."""
 ROOT = 7
@@ -101,7 +106,7 @@ class StepwiseLearner:
             if not len(places):
                 continue
             scale = len(self.members[concept]) / len(places)
-            for part in places.split(AT_ONCE):
+            for part in places.split(total.at_once):
                 images = to_unit(self.images[part].to(model.device)).to(model.dtype)
                 total.add(images, concept, scale=scale)
         for counts, more in zip(model.counts, total.counts, strict=True):
@@ -116,7 +121,7 @@ class StepwiseLearner:
             some = sampled_windows(self._units(self._some(generator)), level.grid, self.recipe.windows, generator)
             centres.append(codebook(some, level.states, passes=self.recipe.cluster_passes, generator=generator))
         prototypes = [self._prototypes(places, generator) for places in self.members]
-        if config.structure == "chow-liu":
+        if config.is_forest:
             model.get_buffer("parents").copy_(self._edges(generator))
         for counts in model.counts:
             counts.zero_()
@@ -144,12 +149,11 @@ class StepwiseLearner:
             symbols[:, :, variate] += found.view(symbols[:, :, 0].shape).to(symbols)
         root = levels[-1][:, 0].to(device)
         top[concept] += root.bincount(minlength=top.shape[1]).to(top)
-        if model.config.structure == "chow-liu":
-            edges = model.get_buffer("parents")
-            above = torch.where(edges[:, None] >= 0, first[edges.clamp_min(0)], 0)
+        if model.config.is_forest:
             for tree in root.unique().tolist():
-                own = root == tree
-                place = (cells * states + above[:, own]) * states + first[:, own]
+                edges, own = model.edges()[tree][:, None], first[:, root == tree]
+                above = torch.where(edges >= 0, own[edges[:, 0].clamp_min(0)], 0)
+                place = (cells * states + above) * states + own
                 found = place.flatten().bincount(minlength=links[0][tree].numel())
                 links[0][tree] += found.view(links[0][tree].shape).to(top)
             return
@@ -169,13 +173,16 @@ class StepwiseLearner:
         found = sampled_windows(small, (1, 1), len(small), generator)
         return codebook(found, self.per_class, passes=self.recipe.cluster_passes, generator=generator)
 
-    def _edges(self, generator: torch.Generator) -> Int64[Tensor, " cells"]:
-        """Return the parents in the Chow–Liu tree of the cells' mean grey values, given the class."""
-        grid = self.model.config.levels[0].grid
+    def _edges(self, generator: torch.Generator) -> Int64[Tensor, "*classes cells"]:
+        """Return the parents in the Chow–Liu tree of the cells' mean grey values, given the class or of each class."""
+        model, grid = self.model, self.model.config.levels[0].grid
         some = torch.randperm(len(self.images), generator=generator)[:INFORMED]
         greys = torch.cat([_means(self._units(part), grid) for part in some.split(4 * AT_ONCE)])
         numbers = (greys * GREYS).long().clamp_max(GREYS - 1)
-        return spanning_tree(conditional_information(numbers, self.labels[some], GREYS), grid)
+        labels = self.labels[some]
+        if model.config.structure == "chow-liu":
+            return spanning_tree(conditional_information(numbers, labels, GREYS), grid)
+        return class_trees(numbers, labels, GREYS, grid, model.num_classes)
 
     def _some(self, generator: torch.Generator) -> Int64[Tensor, " some"]:
         return torch.randperm(len(self.images), generator=generator)[: 16 * AT_ONCE]
@@ -185,13 +192,19 @@ class StepwiseLearner:
 
 
 class Totals:
-    """Expected counts of images, summed over batches of one class each."""
+    """Expected counts of images under a model as it is, summed over batches of one class each."""
 
     def __init__(self, model: CountingRGM) -> None:
         symbols, *links, top = model.counts
-        self.model = model
+        self.model, self.tables = model, model.tables()
         self.values = torch.zeros_like(symbols.permute(2, 0, 3, 1), memory_format=torch.contiguous_format)
         self.links, self.top = [torch.zeros_like(link) for link in links], torch.zeros_like(top)
+        self.at_once = max(1, MESSAGES // math.prod(symbols.shape[:2]))
+        tree, likelihood = self.tables.tree, self.tables.likelihood
+        self.sums: PatternSums | None = None
+        if isinstance(tree, Forest):
+            assert isinstance(likelihood, ValueEmission)
+            self.sums = PatternSums(tree, likelihood.scaled(), self.links[0], self.values)
 
     @property
     def counts(self) -> list[Tensor]:
@@ -200,20 +213,21 @@ class Totals:
 
     def add(self, images: Float[Tensor, "n channels rows columns"], concept: int, *, scale: float = 1.0) -> None:
         """Add the expected counts of images of one class, under p(z | x, c), times `scale`."""
-        model, tables = self.model, self.model.tables()
-        classes, roots = self.top.shape
+        tables, (classes, roots) = self.tables, self.top.shape
         own = slice(concept * (roots // classes), (concept + 1) * (roots // classes))
-        read = model.symbols(images)
-        found = tables.tree.expected(tables.likelihood.log_prob(read), tables.log_top[concept, own], own)
-        add_expected_values(self.values, found.first * scale if scale != 1 else found.first, read)
-        for level, counts in enumerate(found.links):
-            into = self.links[level]
-            if model.config.structure == "chow-liu":
-                into = into[own]
-            elif level == len(self.links) - 1:
-                into = into[:, own]
-            into.add_(counts, alpha=scale)
-        self.top[concept, own] += scale * found.root.sum(dim=0)
+        read, log_top = self.model.symbols(images), tables.log_top[concept, own]
+        if self.sums is not None:
+            root = self.sums.add(read, log_top, own, scale)
+        else:
+            assert isinstance(tables.tree, Tree)
+            root, first, links = tables.tree.expected(tables.likelihood.log_prob(read), log_top, own)
+            add_expected_values(self.values, first * scale if scale != 1 else first, read)
+            for level, counts in enumerate(links):
+                into = self.links[level]
+                if level == len(links) - 1:
+                    into = into[:, own]
+                into.add_(counts, alpha=scale)
+        self.top[concept, own] += scale * root.sum(dim=0)
 
 
 def expected_totals(
@@ -222,7 +236,7 @@ def expected_totals(
     """Return the expected counts of labelled images under p(z | x, c), in the order of `model.counts`."""
     total = Totals(model)
     for concept in labels.unique().tolist():
-        for part in images[labels == concept].split(AT_ONCE):
+        for part in images[labels == concept].split(total.at_once):
             total.add(part, concept)
     return total.counts
 
