@@ -10,11 +10,11 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
-from rgm.counting.emission import Symbols, expected_symbols
+from rgm.counting.emission import Symbols, with_first_level
 from rgm.counting.mixture import Batches, Fit, Mixture
 from rgm.counting.model import CountingRGM
 from rgm.counting.shares import FewRoots
-from rgm.counting.tree import expected_pairs
+from rgm.counting.tree import expected_messages
 from rgm.data.images import to_unit
 from rgm.errors import RGMError
 from rgm.model.bounds import Size
@@ -49,7 +49,7 @@ class EMRecipe:
 
 KEPT = 2**26
 """Numbers of images' symbols that are kept between passes; more are read again."""
-TOGETHER = 256
+TOGETHER = 512
 """Images whose symbols are counted at once: few enough for a processor's caches."""
 
 
@@ -169,16 +169,21 @@ class Learner:
     def _pass(self) -> None:
         """Replace the counts of the whole tree by the expected counts over all images, given their classes."""
         model, tables = self.model, self.model.tables()
-        symbols, links, top = map(torch.zeros_like, model.counts)
+        above = torch.zeros_like(model.counts[0][..., 1:].flatten(2))
+        sizes = torch.zeros_like(model.counts[0][:, :, 0, 0])
+        links, top = map(torch.zeros_like, model.counts[1:])
         for concept, places in enumerate(self.members):
             own = self.roots(concept)
             for read in (part for batch in self._symbols(places) for part in batch.split(TOGETHER, dim=1)):
                 upward = tables.tree.up(tables.weighted.log_prob(read), own)
                 root = (upward.root + tables.log_top[concept, own]).softmax(dim=1)
                 pairs = tables.tree.down(upward, root, own)
-                symbols += expected_symbols(pairs.marginals[0], read, model.leaves.levels)
-                links[:, own] += expected_pairs(upward.messages[0], pairs.shares[0], tables.tree.links[0][:, own])
+                above.baddbmm_(pairs.marginals[0].transpose(1, 2), read)
+                sizes += pairs.marginals[0].sum(dim=1)
+                links[:, own] += expected_messages(upward.messages[0], pairs.shares[0])
                 top[concept, own] += root.sum(dim=0)
+        links *= tables.tree.links[0]
+        symbols = with_first_level(above, sizes, model.leaves.levels)
         smoothing = model.config.smoothing
         mean = symbols.sum(dim=1, keepdim=True)
         mean = mean / mean.sum(dim=3, keepdim=True)

@@ -225,9 +225,14 @@ def parents(below: Grid, above: Grid) -> Int64[Tensor, " cells"]:
 
 def expected_pairs(message: Message, share: Share, link: Link) -> Link:
     """Return the expected counts of (parent state, child state) over a batch, for every cell; each cell's sum is n."""
+    return expected_messages(message, share) * link
+
+
+def expected_messages(message: Message, share: Share) -> Link:
+    """Return the expected counts of pairs of states over those of `Tree.links`, which add up over batches."""
     if isinstance(share, Tensor):
-        return torch.bmm(share.transpose(1, 2), message.here) * link
-    return share.expected(message.here) * link
+        return torch.bmm(share.transpose(1, 2), message.here)
+    return share.expected(message.here)
 
 
 def _sent(share: Share, link: Link) -> Float[Tensor, "cells n states"]:
