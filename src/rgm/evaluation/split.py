@@ -112,5 +112,5 @@ def infer_split(
         inference=inference,
         originals=judge.predict(images) if judge and judged else None,
         reconstructions=judge.predict(inference.reconstruction) if judge and judged else None,
-        needed=needed or codes_needed(model, data),
+        needed=needed or codes_needed(model, data, inference.codes[0]),
     )

@@ -33,7 +33,7 @@ from rgm.training.engine import Engine
 from rgm.training.folder import VERSION, RunFolder, own_run_folder
 from rgm.training.loop import NeuralTrainer
 from rgm.training.recipe import recipe
-from rgm.training.summary import codes_needed, summary
+from rgm.training.summary import codes_needed, summarised
 from rgm.training.trainer import Trainer
 
 CLUSTERS = 10
@@ -106,9 +106,10 @@ class Plan:
                 clusters = model.read(to_unit(validation.images).to(model.device))[-1].flatten()
                 assert isinstance(model, SpatialRGM)  # counting models need labels
                 model.rename_concepts(matching(clusters, validation.labels, model.num_classes))
-            measures, needed = summary(model, test), None
+            tested, needed = summarised(model, test), None
+            measures = tested.measures
             if first:
-                needed = codes_needed(model, test)
+                needed = codes_needed(model, test, tested.z1)
                 measures |= needed.measures()
                 folder.finish(training)
                 save_model(out / FILE, model, self.origin)

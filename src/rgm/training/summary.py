@@ -1,9 +1,10 @@
 """Measures of a model on a split after every epoch, and the codes that it needs."""
 
 import math
+from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from rgm.counting.model import CountingRGM
@@ -16,8 +17,21 @@ NEEDED_IMAGES = 2_000
 """Maximum number of images for the measure of needed codes: a fixed random sample."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """A split's measures by name, and its images' codes z_1, for further measures of them."""
+
+    measures: dict[str, float]
+    z1: Int64[Tensor, "n height width"]
+
+
 def summary(model: RGM, images: ImageSet, *, clusters: bool = False) -> dict[str, float]:
     """Return a split's measures by name, with hard codes; `clusters`: concepts are matched with the classes."""
+    return summarised(model, images, clusters=clusters).measures
+
+
+def summarised(model: RGM, images: ImageSet, *, clusters: bool = False) -> Summary:
+    """Return the measures of `summary` with the codes that they are of."""
     processes, dtype = current(), model.dtype
     z1, concepts, error = list[Tensor](), list[Tensor](), 0.0
     for batch in images.images.tensor_split(processes.count)[processes.rank].split(4096):
@@ -26,7 +40,8 @@ def summary(model: RGM, images: ImageSet, *, clusters: bool = False) -> dict[str
         z1.append(result.z1)
         concepts.append(result.concept)
         error += squared_error(result.reconstruction.cpu(), unit) * len(unit)
-    usage = codebook_usage(torch.cat(gathered(torch.cat(z1))), model.latent_dim)
+    codes = torch.cat(gathered(torch.cat(z1)))
+    usage = codebook_usage(codes, model.latent_dim)
     errors = total(torch.tensor(error, dtype=torch.float64, device=model.device))
     measures = {
         "squared_error": float(errors) / len(images),
@@ -43,7 +58,7 @@ def summary(model: RGM, images: ImageSet, *, clusters: bool = False) -> dict[str
         nats = evidence_nats(model, images)
         measures["negative_log_likelihood_nats"] = float(nats.mean())
         measures["bits_per_dimension"] = float(nats.mean()) / (math.log(2) * math.prod(images.shape))
-    return measures
+    return Summary(measures=measures, z1=codes)
 
 
 def evidence_nats(model: CountingRGM, images: ImageSet) -> Float[Tensor, " n"]:
@@ -53,9 +68,12 @@ def evidence_nats(model: CountingRGM, images: ImageSet) -> Float[Tensor, " n"]:
 
 
 @torch.no_grad()
-def codes_needed(model: RGM, images: ImageSet) -> NeededCodes:
-    """Return the codes that a model needs for a split, on at most 2,000 of its images; see `NeededCodes`."""
+def codes_needed(model: RGM, images: ImageSet, z1: Int64[Tensor, "n height width"]) -> NeededCodes:
+    """Return the codes that a model needs for a split, given all of its z_1; see `NeededCodes`.
+
+    At most 2,000 of its images are taken.
+    """
     chosen = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))[:NEEDED_IMAGES]
-    unit = to_unit(images.images[chosen.sort().values if images.on_disk else chosen]).to(model.dtype)
-    unit = unit.to(model.device)
-    return needed_codes(model.decode, model.read(unit)[0], unit, model.latent_dim)
+    chosen = chosen.sort().values if images.on_disk else chosen
+    unit = to_unit(images.images[chosen]).to(model.dtype).to(model.device)
+    return needed_codes(model.decode, z1[chosen.to(z1.device)].to(model.device), unit, model.latent_dim)
