@@ -94,3 +94,17 @@ def test_a_concept_read_from_patches_depends_on_every_cell() -> None:
 def test_embeddings_that_are_no_patches_cannot_be_laid_out(dimensions: int, patch: int) -> None:
     with pytest.raises(RGMError, match=f"embeddings of {dimensions} dimensions .* {patch} × {patch} pixels"):
         _of_a_concept(dimensions, patch)
+
+
+def test_gradients_in_bfloat16_do_not_depend_on_what_memory_held_before() -> None:
+    config = PooledRecognition(width=64, convolutions=3, halvings=3, estimator=Gumbel())
+    recognition = Recognition(config, (8, 3, 2), (5, 1, 1))
+    sizes = (64, 4096, 65536, 262144)
+    for _ in range(8):
+        # What is freed here is what a gradient is written into.
+        old = [torch.full((size,), float("nan"), dtype=kind) for size in sizes for kind in (torch.float, torch.bfloat16)]
+        del old
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = recognition.field(torch.rand(4, 8, 3, 2)).logits.float().square().sum()
+        found = torch.autograd.grad(loss, list(recognition.parameters()))
+        assert all(bool(part.isfinite().all()) for part in found)

@@ -199,7 +199,9 @@ def _of_patches(config: ConvRecognition, below: Shape, outputs: int) -> nn.Conv2
     return project
 
 
-def convolutions(channels: int, widths: Sequence[int], kernel: int, *, stride: int = 1) -> list[nn.Module]:
+def convolutions(
+    channels: int, widths: Sequence[int], kernel: int, *, stride: int | tuple[int, int] = 1
+) -> list[nn.Module]:
     """Return a convolution and a ReLU for each width; a stride of 1 keeps the grid for odd kernels, one of 2 halves it.
 
     `channels` are those of the input.
@@ -253,7 +255,7 @@ def flattened(layers: Iterable[nn.Module]) -> list[nn.Module]:
 
 def _pooled(config: PooledRecognition, below: Shape) -> nn.Sequential:
     strided = min(config.halvings, config.convolutions)
-    plain, width, channels = config.convolutions - strided, config.width, below[0]
+    plain, width, (channels, *sides) = config.convolutions - strided, config.width, below
     first: list[nn.Module] = []
     if side := config.patch:
         if side % 2 or channels % side**2:
@@ -265,10 +267,16 @@ def _pooled(config: PooledRecognition, below: Shape) -> nn.Sequential:
         first = [nn.PixelShuffle(side), nn.PixelUnshuffle(side // 2)]
         first += convolutions(channels // 4, [half, half], 3) + convolutions(half, [width], 3, stride=2)
         channels = width
+    halving: list[nn.Module] = []
+    for _ in range(strided):
+        # A side of 1 is left by a stride of 1 as by one of 2, whose gradient in bfloat16 is not all written (oneDNN).
+        before = width if plain or halving else channels
+        halving += convolutions(before, [width], 3, stride=(2 if sides[0] > 1 else 1, 2 if sides[1] > 1 else 1))
+        sides = [(side + 1) // 2 for side in sides]
     return nn.Sequential(
         *first,
         *convolutions(channels, [width] * plain, 3),
-        *convolutions(width if plain else channels, [width] * strided, 3, stride=2),
+        *halving,
         nn.AdaptiveAvgPool2d(1),
         *convolutions(width if config.convolutions else channels, [width], 1),
     )
