@@ -220,7 +220,7 @@ def _robust(prior: Stage, outliers: float, **options: Any) -> Stage:
 def standard() -> Recipe:
     """Return the default recipe: codes and concept, then the prior, then the prior with the outlier-robust loss."""
     codes = replace(
-        codes_stage(concept=0.5, locality=12.0), epochs=3, least_steps=700, batch_size=32, relocation=Relocation()
+        codes_stage(concept=0.5, locality=12.0), epochs=3.5, least_steps=700, batch_size=32, relocation=Relocation()
     )
     prior = replace(PRIOR, least_steps=250)
     return Recipe(stages=(codes, prior, _robust(prior, 0.02, epochs=0.2, least_steps=60)))
