@@ -6,7 +6,7 @@ import torch
 from rgm.training.muon import Muon, orthogonalised
 
 
-@pytest.mark.parametrize("shape", [(3, 8, 24), (2, 24, 8), (4, 12, 12)])
+@pytest.mark.parametrize("shape", [(3, 8, 24), (2, 24, 8), (4, 12, 12), (2, 6, 54), (2, 54, 6)])
 def test_singular_vectors_stay_and_values_come_near_one(shape: tuple[int, ...]) -> None:
     matrices = torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     found = orthogonalised(matrices)
@@ -20,7 +20,7 @@ def test_singular_vectors_stay_and_values_come_near_one(shape: tuple[int, ...]) 
 
 def test_steps_are_those_of_pytorchs_to_bfloat16() -> None:
     generator = torch.Generator().manual_seed(1)
-    start = [torch.randn(shape, generator=generator) for shape in ((6, 18), (18, 6), (6, 18), (6, 6))]
+    start = [torch.randn(shape, generator=generator) for shape in ((6, 18), (18, 6), (6, 18), (6, 6), (4, 36))]
     ours, reference = ([torch.nn.Parameter(w.clone()) for w in start] for _ in range(2))
     optimizers = (Muon(ours, lr=0.02), torch.optim.Muon(reference, lr=0.02, weight_decay=0.0))
     for _ in range(4):

@@ -7,7 +7,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
@@ -18,6 +18,7 @@ from rgm.distributions.noise import uniform
 from rgm.errors import RGMError
 from rgm.measures import accuracy
 from rgm.model.bounds import Size
+from rgm.runtime.device import multiplies_bfloat16
 from rgm.runtime.progress import StepRecord, Watch
 from rgm.runtime.seeds import as_seed
 from rgm.storage.tensors import misfits, read_tensors, write_tensors
@@ -166,8 +167,12 @@ def _whiten(judge: Judge, images: Images) -> None:
 
 SIDE = 32
 """Images of at least twice as many pixels a side are averaged over squares to about so many before they are judged."""
+WIDTH, NARROW = 48, 24
+"""Channels of a judge's first pair of layers, and those on a device that has no instructions for bfloat16."""
 SEEN, EPOCHS = 300_000, 10
 """Images that a judge is shown, counting repetitions, and its epochs: at most so many."""
+SMALL, LEAST_SIDE = 0.6, 24
+"""The share of the steps with images of three quarters of their side, and the least side for which there are any."""
 KERNEL_RATE, RATE, WARM = 0.03, 2e-3, 0.25
 """Learning rates of Muon for kernels and of Adam for all else; they rise over a share of the steps, then fall to 0."""
 
@@ -182,14 +187,15 @@ def train_judge(
 ) -> Judge:
     """Return a judge trained on a labelled split; by default for 10 epochs, or fewer that are 300,000 images.
 
-    Images in colour are shifted and mirrored at random. Grey ones are rotated, scaled and shifted a little, and never
-    mirrored: a mirrored letter is another one. It is trained on `device`, and returned on the CPU. Raises RGMError for
-    images without labels.
+    Images in colour are shifted at random, and mirrored in every other epoch. Grey ones are rotated, scaled and shifted
+    a little, and never mirrored: a mirrored letter is another one. In the first steps images are smaller. It is trained
+    on `device`, in bfloat16 where that is faster, and returned on the CPU. Raises RGMError for images without labels.
     """
     seed = as_seed(seed)
     if train.labels is None:
         raise RGMError(f"a judge learns from labels, but {train.source} has none")
     count, (channels, *sides) = len(train), train.shape
+    fast = multiplies_bfloat16(device)
     batch_size = min(128 if count > 5_000 else 32, count)
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)  # the layers' initial weights have no other way to be seeded
@@ -197,6 +203,7 @@ def train_judge(
         channels=channels,
         classes=len(train.classes),
         trained_on=train.sha256,
+        width=WIDTH if fast else NARROW,
         kind="pooled",
         shrink=max(1, min(sides) // SIDE),
         mirrored=in_colour(train),
@@ -211,12 +218,17 @@ def train_judge(
     ]
     epochs = epochs or min(EPOCHS, -(-SEEN // count))
     step, steps = 0, epochs * (count // batch_size)
+    small = SMALL * steps if min(sides) >= LEAST_SIDE else 0
+    turned = uniform((count,), generator, CPU) < 0.5
     for _ in range(epochs):
         order = torch.randperm(count, generator=generator)
         for index in order[: count // batch_size * batch_size].split(batch_size):
-            images = _augmented(to_unit(train.images[index]), generator, mirrored=config.mirrored)
-            logits = judge(images.to(device, memory_format=torch.channels_last))
-            cost = F.cross_entropy(logits, train.labels[index].to(device), label_smoothing=0.1)
+            images = _augmented(to_unit(train.images[index]), generator, turned[index] if config.mirrored else None)
+            if step < small:
+                images = F.interpolate(images, size=[3 * side // 4 for side in sides], mode="bilinear", antialias=True)
+            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=fast):
+                logits = judge(images.to(device, memory_format=torch.channels_last))
+            cost = F.cross_entropy(logits.float(), train.labels[index].to(device), label_smoothing=0.1)
             share = min((step + 1) / (WARM * steps), (steps - step) / ((1 - WARM) * steps))
             for optimiser, rate in zip(optimisers, (KERNEL_RATE, RATE), strict=True):
                 optimiser.zero_grad(set_to_none=True)
@@ -226,16 +238,16 @@ def train_judge(
                 optimiser.step()
             step += 1
             watch(StepRecord(stage="judge", step=step, steps=steps, images=batch_size, loss=cost.item(), terms={}))
+        turned = ~turned
     return judge.to(CPU, memory_format=torch.contiguous_format).eval()  # as it is read from a file
 
 
-def _augmented(images: Images, generator: torch.Generator, *, mirrored: bool) -> Images:
-    """Return images shifted by up to a 16th of their side and mirrored at random, or else as `jitter` does."""
-    if not mirrored:
+def _augmented(images: Images, generator: torch.Generator, turned: Bool[Tensor, " n"] | None) -> Images:
+    """Return images shifted by up to a 16th of their side, some of them mirrored, or else as `jitter` does."""
+    if turned is None:
         return jitter(images, generator)
-    turned = uniform((len(images), 1, 1, 1), generator, images.device) < 0.5
     images = shifted(images, max(1, round(min(images.shape[2:]) / 16)), generator)
-    return torch.where(turned, images.flip(3), images)
+    return torch.where(turned[:, None, None, None], images.flip(3), images)
 
 
 def judge_accuracy(judge: Judge, data: ImageSet) -> float:

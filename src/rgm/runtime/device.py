@@ -43,6 +43,14 @@ def resolve_device(device: str | torch.device = "auto") -> torch.device:
     return torch.device(name, int(index)) if index and name == "cuda" else torch.device(name)
 
 
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Return whether a device has instructions for products in bfloat16; else they are slower than in float32."""
+    if device.type == "cpu":
+        capabilities = torch.cpu.get_capabilities()
+        return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
+    return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+
+
 def shapes_alone() -> bool:
     """Return whether tensors are made on the device meta: for their shapes, without numbers.
 

@@ -10,6 +10,8 @@ from torch import Tensor
 
 COEFFICIENTS, STEPS = (3.4445, -4.7750, 2.0315), 5
 """Coefficients and number of steps of the quintic Newton–Schulz iteration."""
+WIDE = 4
+"""Columns per row from which the iteration is computed on X Xᵀ: there it takes half the time."""
 _TINY = 1e-7
 
 
@@ -57,13 +59,23 @@ class Muon(torch.optim.Optimizer):
 def orthogonalised(matrices: Float[Tensor, "n rows columns"]) -> Float[Tensor, "n rows columns"]:
     """Return U S′ Vᵀ of each matrix U S Vᵀ, its singular values S′ near 1 (between about 0.7 and 1.2).
 
-    `X ← a X + (b X Xᵀ + c (X Xᵀ)²) X`, five times, from X of Frobenius norm 1.
+    `X ← a X + (b X Xᵀ + c (X Xᵀ)²) X`, five times, from X of Frobenius norm 1. That is X multiplied by a polynomial of
+    G = X Xᵀ; of wide matrices it is computed from G alone: `Q = a I + b G + c G²`, `P ← Q P`, `G ← Q G Q`, then P X.
     """
     tall = matrices.shape[1] > matrices.shape[2]
     x = matrices.mT if tall else matrices
     x = x / x.norm(dim=(1, 2), keepdim=True).clamp_min(_TINY)
     a, b, c = COEFFICIENTS
-    for _ in range(STEPS):
+    if x.shape[2] >= WIDE * x.shape[1]:
         gram = x @ x.mT
-        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+        identity = torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
+        product = identity.expand_as(gram)
+        for _ in range(STEPS):
+            factor = torch.baddbmm(gram, gram, gram, beta=b, alpha=c) + a * identity
+            product, gram = factor @ product, factor @ gram @ factor
+        x = product @ x
+    else:
+        for _ in range(STEPS):
+            gram = x @ x.mT
+            x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
     return x.mT if tall else x
