@@ -202,6 +202,7 @@ def main(
     *,
     data: Annotated[str | None, Parameter(help="A data set; else the model's own.")] = None,
     data_dir: Annotated[Path | None, Parameter(help="Folder that holds mnist/; else $RGM_DATA_DIR.")] = None,
+    judge_file: Annotated[Path | None, Parameter(help="Where a trained judge is kept, to be used again.")] = None,
     draws: Annotated[int, Parameter(help="Independent sets of samples.")] = 3,
     seed: int = 0,
     out: Annotated[Path, Parameter(help="The page; the JSON file lies beside it.")] = Path("docs/results.md"),
@@ -211,7 +212,7 @@ def main(
     rgm, name = checkpoint.model, data or checkpoint.origin.data
     size = checkpoint.model.config.image[1]
     train, test = (load_data(name, split, data_dir=data_dir, size=size) for split in ("train", "test"))
-    judge = judge_of(train)
+    judge = judge_of(train, kept=judge_file)
     split = infer_split(rgm, test, judge)
     codes = evaluate(split, train, seed=seed)
     cells = locality(rgm, test, judge, seed=seed)
