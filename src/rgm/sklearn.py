@@ -11,6 +11,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
+from rgm.distributions.noise import seeded
 from rgm.model.config import preset as preset_config
 from rgm.model.results import Inference
 from rgm.model.spatial import SpatialRGM
@@ -69,8 +70,7 @@ class SpatialRGMClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Tra
         steps = plan.epochs * math.ceil(len(X) / plan.stages[0].batch_size)
         if steps < self.min_steps:
             plan = plan.adjusted(epochs=plan.epochs * self.min_steps / steps)
-        with torch.random.fork_rng(devices=[]):  # initial weights of layers use the global generator
-            torch.manual_seed(seed)
+        with seeded(seed):
             model = SpatialRGM(config=preset_config(self.preset, self.image_shape_, len(self.classes_)))
         images = self._images(X)
         found = fit(model, images, torch.from_numpy(labels), recipe=plan, seed=seed, device=self.device)

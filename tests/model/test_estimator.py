@@ -12,7 +12,16 @@ from rgm.distributions import categorical
 from rgm.distributions.categorical import hard_argmax, reinmax, straight_through
 from rgm.errors import RGMError
 from rgm.model.config import preset
-from rgm.model.estimator import Gumbel, LogitsHead, ReinMax, Sampled, StraightThrough, VectorQuantised, named_estimator
+from rgm.model.estimator import (
+    CodebookHead,
+    Gumbel,
+    LogitsHead,
+    ReinMax,
+    Sampled,
+    StraightThrough,
+    VectorQuantised,
+    named_estimator,
+)
 from rgm.model.recognition import ConvRecognition, Recognition
 from rgm.model.spatial import SpatialRGM
 from rgm.presets import ESTIMATORS
@@ -189,3 +198,14 @@ def test_a_gradient_reaches_the_image_features(name: str, generator: torch.Gener
     F.mse_loss(model(images), images).backward()
     slopes = [weight.grad for weight in model.recognition(1).features.parameters()]
     assert all(slope is not None and slope.abs().sum() > 0 for slope in slopes)
+
+
+def test_a_codebook_in_evaluation_gives_hard_codes_without_gradient_or_cost() -> None:
+    head = CodebookHead(nn.Conv2d(3, 4, 1), 5, VectorQuantised(dimension=4)).eval()
+    before = {name: value.clone() for name, value in head.state_dict().items()}
+    features = torch.randn(2, 3, 3, 3, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    logits, sample, cost = head.relax(features, None)
+    assert torch.equal(sample, hard_argmax(logits))
+    assert not sample.requires_grad
+    assert cost is None
+    assert all(torch.equal(value, before[name]) for name, value in head.state_dict().items())

@@ -65,21 +65,27 @@ def test_every_preset_learns(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["likelihood", "quick"])
-@pytest.mark.parametrize("part", ["prior", "concept"])
+@pytest.mark.parametrize("part", ["decoder", "prior", "concept"])
 def test_a_stage_of_one_part_freezes_the_others(subset: ImageSet, name: str, part: str) -> None:
     """Codes that are in no use stay as they are, too: an entry of a codebook moves only while it is trained."""
     model = new_model(name)
     if isinstance(head := model.recognition(1).head, CodebookHead):
         head.usage[:3] = 0.0
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    weights = Weights(reconstruction=0.0, **{part: 1.0})
+    weights = {"decoder": Weights(adversarial=0.1), "prior": Weights(reconstruction=0.0, prior=1.0)}.get(
+        part, Weights(reconstruction=0.0, concept=1.0)
+    )
     stage = Stage(name=part, epochs=4, learning_rate=3e-3, trains=part, weights=weights)  # type: ignore[arg-type]
+    learned, start = {
+        "decoder": ("reconstruction", "likelihood."),
+        "prior": ("prior", "priors.0."),
+        "concept": ("concept", "recognitions.1."),
+    }[part]
     history = train(model, subset, Recipe(stages=(stage,)), seed=0).history
     moved = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
-    start = "priors.0." if part == "prior" else "recognitions.1."
     assert moved
     assert all(name.startswith(start) for name in moved)
-    assert history[-1].terms[part] < history[0].terms[part]
+    assert history[-1].terms[learned] < history[0].terms[learned]
 
 
 def test_equal_seeds_give_equal_runs(subset: ImageSet) -> None:
@@ -110,14 +116,30 @@ def test_steps_and_epochs_are_counted_over_stages(subset: ImageSet) -> None:
     assert history[0].loss == pytest.approx(sum(first) / 4)
 
 
+def adversarial() -> Recipe:
+    codes, *_ = two_stages().stages
+    decoder = replace(codes, name="decoder", epochs=1, trains="decoder", weights=Weights(adversarial=0.1))
+    return Recipe(stages=(codes, decoder))
+
+
+PLANS = {"seed": two_stages, "adversarial": adversarial}
+"""Those of the preset seed; else a preset's own, shortened."""
+
+
 def plan_of(name: str) -> Recipe:
-    return two_stages() if name == "seed" else recipe(name).adjusted(epochs=2.5, batch_size=64)
+    return PLANS[name]() if name in PLANS else recipe(name).adjusted(epochs=2.5, batch_size=64)
 
 
-@pytest.fixture(scope="module", params=["seed", "standard", pytest.param("pretrained", marks=pytest.mark.slow)])
+def trainer_of(name: str, subset: ImageSet) -> NeuralTrainer:
+    return NeuralTrainer(new_model("seed" if name in PLANS else name), subset, subset, plan_of(name), seed=2)
+
+
+@pytest.fixture(
+    scope="module", params=["seed", "adversarial", "standard", pytest.param("pretrained", marks=pytest.mark.slow)]
+)
 def uninterrupted(request: pytest.FixtureRequest, subset: ImageSet) -> tuple[str, NeuralTrainer]:
     """An uninterrupted training."""
-    done = NeuralTrainer(new_model(request.param), subset, subset, plan_of(request.param), seed=2)
+    done = trainer_of(request.param, subset)
     done.run(lambda _: None, lambda *_: None)
     return request.param, done
 
@@ -127,8 +149,7 @@ def test_training_resumed_at_any_step_is_bit_identical(
     subset: ImageSet, uninterrupted: tuple[str, NeuralTrainer], stop_at: int
 ) -> None:
     name, undisturbed = uninterrupted
-    plan = plan_of(name)
-    broken = NeuralTrainer(new_model(name), subset, subset, plan, seed=2)
+    broken = trainer_of(name, subset)
     kept: list[tuple[object, object, dict[str, torch.Tensor]]] = []
 
     def keep(training: NeuralTrainer, _record: object) -> None:
@@ -143,7 +164,7 @@ def test_training_resumed_at_any_step_is_bit_identical(
     with pytest.raises(StopError):
         broken.run(watch, keep)
     numbers, tensors, weights = kept[-1]
-    resumed = NeuralTrainer(new_model(name), subset, subset, plan, seed=2)
+    resumed = trainer_of(name, subset)
     resumed.model.load_state_dict(weights)
     resumed.restore(numbers, tensors)  # type: ignore[arg-type]
     resumed.run(lambda _: None, lambda *_: None)
@@ -183,6 +204,22 @@ def test_the_state_of_another_training_is_refused(subset: ImageSet) -> None:
             fresh.restore(numbers, tensors | other)
     with pytest.raises(RGMError, match="its optimisers have only exp_avg of weights 0"):
         fresh.restore(numbers, {"0.0.exp_avg": tensors["0.0.exp_avg"]})
+    fresh.restore(numbers, tensors)
+    assert fresh.finished
+
+
+def test_the_critic_is_part_of_the_state(subset: ImageSet) -> None:
+    training = NeuralTrainer(new_model(), subset, None, adversarial(), seed=0)
+    training.run(lambda _: None, lambda *_: None)
+    numbers, tensors = training.state()
+    learned = [name for name in tensors if name.startswith("weights.critic.")]
+    assert learned
+    fresh = NeuralTrainer(new_model(), subset, None, adversarial(), seed=0)
+    for other in ({learned[0]: tensors[learned[0]][:1]}, {"weights.critic.other": torch.zeros(1)}):
+        with pytest.raises(RGMError, match="another training than this recipe's: of its critic, "):
+            fresh.restore(numbers, tensors | other)
+    with pytest.raises(RGMError, match=f"of its critic, .*{learned[0].removeprefix('weights.critic.')} is missing"):
+        fresh.restore(numbers, {name: value for name, value in tensors.items() if name != learned[0]})
     fresh.restore(numbers, tensors)
     assert fresh.finished
 

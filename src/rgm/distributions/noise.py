@@ -1,6 +1,7 @@
 """Noise for a batch, or for one process's slice of it: the same for an image in whichever process."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -27,6 +28,14 @@ class BatchSlice:
 
 Source = torch.Generator | BatchSlice | None
 """The source of noise; axis 0 are the rows of the batch."""
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Seed what is drawn inside, and nothing outside: initial weights have no other way to be seeded."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
 
 
 def uniform(shape: tuple[int, ...], source: Source, device: torch.device) -> Tensor:

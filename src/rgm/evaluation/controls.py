@@ -1,7 +1,6 @@
 """Controls: what must fail, so that a claim that holds says something."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import torch
@@ -14,6 +13,7 @@ from rgm.counting.learning import EMRecipe
 from rgm.counting.model import CountingRGM
 from rgm.counting.stepwise import StepwiseRecipe
 from rgm.data.images import ImageSet, to_unit
+from rgm.distributions.noise import seeded
 from rgm.evaluation.measurements import PROPERTIES, Property, SampleSizes
 from rgm.evaluation.sample_quality import Labels, Sampler
 from rgm.model.config import ModelConfig
@@ -66,7 +66,7 @@ class Memoriser(Sampler):
 
 def untrained(model: RGM, *, seed: int) -> RGM:
     """Return a model of the same configuration that has learned nothing."""
-    with _seeded(seed):
+    with seeded(seed):
         return type(model).from_config(model.config).eval()
 
 
@@ -89,7 +89,7 @@ def flat(model: RGM, train: ImageSet, *, seed: int, watch: Watch = lambda _: Non
     """Return a model with as many latent bits but no grid: every code depends on and changes all pixels."""
     if isinstance(model, CountingRGM):
         assert train.labels is not None
-        with _seeded(seed):
+        with seeded(seed):
             scattered = trees.Scattered(model.config, seed=seed).to(model.device)
         share = max(1, FLAT_IMAGES // model.num_classes)
         few = torch.cat([(train.labels == label).nonzero().flatten()[:share] for label in range(model.num_classes)])
@@ -127,16 +127,8 @@ def controls(
 
 def _fresh(config: ModelConfig, seed: int) -> SpatialRGM:
     """Return an untrained model; the seed of everything else stays as it was."""
-    with _seeded(seed):
+    with seeded(seed):
         return SpatialRGM.from_config(config)
-
-
-@contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """Seed what is drawn inside, and nothing outside: initial weights have no other way to be seeded."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        yield
 
 
 def _short(config: CountingConfig) -> CountingRecipe:

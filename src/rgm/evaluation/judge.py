@@ -239,7 +239,9 @@ def train_judge(
             step += 1
             watch(StepRecord(stage="judge", step=step, steps=steps, images=batch_size, loss=cost.item(), terms={}))
         turned = ~turned
-    return judge.to(CPU, memory_format=torch.contiguous_format).eval()  # as it is read from a file
+    judge = judge.to(CPU, memory_format=torch.contiguous_format).eval()
+    judge.load_state_dict(_halved(judge))  # as it is read from a file
+    return judge
 
 
 def _augmented(images: Images, generator: torch.Generator, turned: Bool[Tensor, " n"] | None) -> Images:
@@ -325,9 +327,14 @@ def given_judge(path: Path, data: ImageSet) -> Classifier:
     return judge
 
 
+def _halved(judge: Judge) -> dict[str, Tensor]:
+    """Return a judge's tensors, kernels and matrices in half precision."""
+    return {name: value.half() if value.ndim > 1 else value for name, value in judge.state_dict().items()}
+
+
 def save_judge(path: Path, judge: Judge) -> None:
-    """Write a judge as one safetensors file."""
-    write_tensors(path, "judge", asdict(judge.config), judge.state_dict())
+    """Write a judge as one safetensors file, kernels and matrices in half precision."""
+    write_tensors(path, "judge", asdict(judge.config), _halved(judge))
 
 
 def load_judge(path: Path) -> Judge:

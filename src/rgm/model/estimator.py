@@ -134,22 +134,26 @@ class CodebookHead(nn.Module):
         """Return the codebook entries of a one-hot or relaxed field, (batch, dimension, h, w)."""
         return torch.einsum("bkhw,kd->bdhw", z, self.codebook)
 
-    def relax(self, features: Tensor, generator: Source) -> tuple[Tensor, Tensor, Float[Tensor, ""]]:
+    def relax(self, features: Tensor, generator: Source) -> tuple[Tensor, Tensor, Float[Tensor, ""] | None]:
         """Return logits, the one-hot code with a straight-through gradient to e, and the codebook loss.
+
+        In evaluation, the code has no gradient, and there is no loss.
 
         The sample is one-hot plus `(e − sg e) C⁺`, which is zero in value. `read` maps it to `c_k + (e − sg e)`:
         exactly the straight-through estimator of van den Oord et al. (2017), section 3.2, while the sample stays
         one-hot in value.
         """
         e = self.project(features)
+        if not self.training:
+            logits = self._logits(e)
+            return logits, hard_argmax(logits), None
         dead = self.usage < _DEAD
-        if self.training and bool(dead.any()):
+        if bool(dead.any()):
             with torch.no_grad():  # rarely used entries are moved to embeddings of this batch
                 self.codebook.copy_(torch.where(dead[:, None], self._picked(e, generator), self.codebook))
         logits = self._logits(e)
         hard = hard_argmax(logits)
-        if self.training:
-            self._count(hard, dead)
+        self._count(hard, dead)
         nearest = self.read(hard)
         cost = F.mse_loss(nearest, e.detach()) + self.commitment * F.mse_loss(e, nearest.detach())
         # C⁺ by the normal equations with a small ridge; far cheaper than a decomposition.

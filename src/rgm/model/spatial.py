@@ -41,10 +41,10 @@ class SpatialRGM(VariationalBound, NotebookNames):
 
     # Bottom-up
 
-    def relax(self, images: Images, generator: Source = None) -> list[Relaxed]:
-        """Return every level's field with a sample that carries gradient, finest first; for training."""
+    def relax(self, images: Images, generator: Source = None, *, top: int | None = None) -> list[Relaxed]:
+        """Return every level's field with a sample that carries gradient, from z_1 to z_`top`; for training."""
         below, levels = images, []
-        for level in range(1, self.depth + 1):
+        for level in range(1, (top or self.depth) + 1):
             recognition = self.recognition(level)
             levels.append(recognition.relax(below, generator))
             below = recognition.read(levels[-1].sample)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from rgm.data.images import ImageSet
+from rgm.distributions.noise import seeded
 from rgm.errors import RGMError
 from rgm.measures import hardly_needed
 from rgm.model.estimator import CodebookHead
@@ -18,28 +19,38 @@ from rgm.model.spatial import SpatialRGM
 from rgm.runtime.device import hold_memory
 from rgm.runtime.distributed import current
 from rgm.runtime.progress import Callback, EpochRecord, StepRecord, Watch
-from rgm.training.batches import Batches
+from rgm.storage.tensors import misfits
+from rgm.training.batches import Batch, Batches
+from rgm.training.critic import Critic
 from rgm.training.engine import Engine
 from rgm.training.objective import Loss, loss
 from rgm.training.optimisers import Optimisers, another_training
-from rgm.training.recipe import Recipe, Stage
+from rgm.training.recipe import Recipe, Stage, Weights
 from rgm.training.summary import summary
 from rgm.training.trainer import FitResult, Records, Trainer, finished, restored
 
 RELOCATION_IMAGES = 128
 """Number of training images for the estimate of the least needed code."""
+_CRITIC = "weights.critic."
+"""Before the names of a critic's weights in a checkpoint."""
 
 
 class _Objective(nn.Module):
     """The loss as a module, for `DistributedDataParallel`."""
 
-    def __init__(self, model: SpatialRGM) -> None:
+    def __init__(self, model: SpatialRGM, critic: Critic | None) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.critic = model, critic
 
-    def forward(self, *batch: Any) -> Loss:
+    def forward(self, batch: Batch, weights: Weights) -> Loss:
         """Return `loss` of a batch."""
-        return loss(self.model, *batch)
+        return loss(
+            *(self.model, batch.images, batch.labels, weights, batch.source),
+            views=batch.views,
+            pose=batch.pose,
+            weight=batch.weight,
+            critic=self.critic,
+        )
 
 
 @dataclass
@@ -106,20 +117,31 @@ class NeuralTrainer(Trainer):
 
     def _optimise(self, stage: Stage) -> None:
         """Create the stage's optimisers."""
-        self.optimisers = Optimisers(self.model, stage, self.free)
-        objective = _Objective(self.model)
+        self.critic = self._critic() if stage.weights.adversarial else None
+        self.optimisers = Optimisers(self.model, stage, self.free, self.critic)
+        objective = _Objective(self.model, self.critic)
         self.objective: nn.Module = (
             objective
             if self.processes.count == 1
             else DistributedDataParallel(objective, find_unused_parameters=True, broadcast_buffers=False)
         )
 
+    def _critic(self) -> Critic:
+        """Return an untrained critic, the same in every process."""
+        with seeded(self._key(self.position.stage, 3)):
+            critic = Critic(self.model.config.image[0]).to(self.device, next(self.model.parameters()).dtype)
+        return critic.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
     def _generator(self, *key: int) -> torch.Generator:
         """Return a generator that depends only on the seed and a key."""
+        return torch.Generator(self.device).manual_seed(self._key(*key))
+
+    def _key(self, *key: int) -> int:
+        """Return a seed that depends only on the seed of all and a key."""
         mixed = self.seed
         for part in key:
             mixed = (mixed * 6364136223846793005 + part + 1442695040888963407) % 2**63
-        return torch.Generator(self.device).manual_seed(mixed)
+        return mixed
 
     def records(self) -> Records:
         """Train to the end; see `Trainer.records`."""
@@ -155,9 +177,7 @@ class NeuralTrainer(Trainer):
         relocation = stage.relocation if isinstance(self.model.recognition(1).head, CodebookHead) else None
         weights = stage.weights_at(done, relocates=relocation is not None)
         with self.engine.context(self.device):
-            result = self.objective(
-                batch.images, batch.labels, weights, batch.source, batch.views, batch.pose, batch.weight
-            )
+            result = self.objective(batch, weights)
         total, *parts = torch.stack([result.total, *result.terms.values()]).detach().tolist()
         terms = dict(zip(result.terms, parts, strict=True))
         if not math.isfinite(total):
@@ -220,7 +240,10 @@ class NeuralTrainer(Trainer):
                     f"(stage {self.stage.name!r}): training stopped, the last checkpoint is intact; lower the "
                     "learning rate"
                 )
-        return self.numbers() | {"position": asdict(self.position)}, self.optimisers.state()
+        tensors = self.optimisers.state()
+        if self.critic is not None:
+            tensors |= {f"{_CRITIC}{name}": value for name, value in self.critic.state_dict().items()}
+        return self.numbers() | {"position": asdict(self.position)}, tensors
 
     def restore(self, numbers: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         """Restore a state of `state`; the caller restores the weights. Raises RGMError for another recipe's state."""
@@ -235,7 +258,12 @@ class NeuralTrainer(Trainer):
         ):
             raise another_training(f"no position {place} exists in it")
         self._optimise(self.stage)
-        self.optimisers.restore(tensors)
+        learned = {name.removeprefix(_CRITIC): tensors[name] for name in tensors if name.startswith(_CRITIC)}
+        self.optimisers.restore({name: tensors[name] for name in tensors if not name.startswith(_CRITIC)})
+        if problems := misfits(self.critic.state_dict() if self.critic else {}, learned):
+            raise another_training(f"of its critic, {problems[0]}")
+        if self.critic is not None:
+            self.critic.load_state_dict(learned)
 
 
 def train(

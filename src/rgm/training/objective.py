@@ -18,6 +18,7 @@ from rgm.model.factorised import FactorisedPrior
 from rgm.model.recognition import Relaxed
 from rgm.model.spatial import SpatialRGM
 from rgm.runtime.distributed import mean, total
+from rgm.training.critic import Critic
 from rgm.training.recipe import Weights
 
 Scalar = Float[Tensor, ""]
@@ -44,13 +45,15 @@ def loss(
     views: Float[Tensor, "batch channels rows columns"] | None = None,
     pose: Pose | None = None,
     weight: float = 1.0,
+    critic: Critic | None = None,
 ) -> Loss:
     """Return the loss of a batch: Σ weight · term over the terms that `weights` describes.
 
     `labels` are −1 where hidden: the concept's term is then that of the others, and the prior is conditioned on a
     concept sampled from q. `views` are augmented views of the same images, for the terms that compare the two. `pose`
-    is the augmentation of the images, for a prior conditioned on it. The free energy is reported by its parts, in nats
-    per image: `distortion_nats`, and `rate_ℓ_nats` for every level.
+    is the augmentation of the images, for a prior conditioned on it. `critic` is that of the adversarial term; its own
+    loss is added with weight 1, and shares no weight with the model's. The free energy is reported by its parts, in
+    nats per image: `distortion_nats`, and `rate_ℓ_nats` for every level.
 
     In distributed training these are this process's rows of a batch, `weight` is their weight, and every term is that
     of the whole batch: see `rgm.runtime.distributed.mean`.
@@ -60,19 +63,21 @@ def loss(
     if replace(weights, prior=0.0, outliers=0.0) == Weights(reconstruction=0.0):
         term = whole(_prior(model, images, labels, generator, pose, weights.outliers))
         return Loss(weights.prior * term, {"prior": term})
-    if views is None:
+    if not _reads_concepts(weights):
+        levels = model.relax(images, generator, top=model.depth - 1)
+    elif views is None:
         levels = model.relax(images, generator)
     else:
         source = generator.twice() if isinstance(generator, BatchSlice) else generator
         levels = model.relax(torch.cat([images, views]), source)
         second = levels[-1].field.logits[len(images) :].flatten(1)
         levels = [level.first(len(images)) for level in levels]
-    concept = levels[-1].field.logits.flatten(1)
     terms: dict[str, Scalar] = {}
-    if weights.reconstruction or weights.locality:
+    if weights.reconstruction or weights.locality or weights.adversarial:
         decoded = model.mean_image(levels[0].sample)
     if weights.reconstruction:
         terms["reconstruction"] = whole(F.mse_loss(decoded, images))
+    concept = levels[-1].field.logits.flatten(1)
     if weights.concept and labels is not None:
         terms["concept"] = _known_cross_entropy(concept, labels, weight)
     if weights.pseudo_label and views is not None:
@@ -89,10 +94,14 @@ def loss(
     if weights.codebook and costs:
         terms["codebook"] = whole(torch.stack(costs).sum())
     if weights.usage:
-        terms["usage"] = torch.stack([usage(level, weight) for level in levels[:-1]]).sum()
+        terms["usage"] = torch.stack([usage(level, weight) for level in levels[: model.depth - 1]]).sum()
     if weights.locality:
         terms["locality"] = whole(locality_loss(model, levels[0].sample.detach(), decoded, generator))
     parts = [getattr(weights, name) * term for name, term in terms.items()]
+    if weights.adversarial:
+        assert critic is not None
+        terms["adversarial"], terms["critic"] = whole(critic.fooled(decoded)), whole(critic.cost(images, decoded))
+        parts += [weights.adversarial * terms["adversarial"], terms["critic"]]
     if weights.free_energy:
         fields, samples = [level.field for level in levels], [level.sample for level in levels[:-1]]
         known = None if labels is None or _some_hidden(labels) else labels
@@ -102,6 +111,12 @@ def loss(
         terms |= {f"rate_{level}_nats": rate for level, rate in enumerate(rates, start=1)}
         parts.append(weights.free_energy * (distortion + weights.rate * rates.sum()))
     return Loss(torch.stack(parts).sum(), terms)
+
+
+def _reads_concepts(weights: Weights) -> bool:
+    """Return whether any term depends on a relaxed concept."""
+    read = ("concept", "pseudo_label", "information", "prior_matching", "free_energy")
+    return any(getattr(weights, name) for name in read)
 
 
 def _known_cross_entropy(concept: Logits, labels: Int64[Tensor, " batch"], weight: float) -> Scalar:
@@ -168,7 +183,7 @@ def robust_log_prob(log_probs: Float[Tensor, "batch cells"], outliers: float) ->
 def _children(model: SpatialRGM, levels: list[Relaxed], generator: Source) -> Scalar:
     """Return Σ_ℓ −log p(z_ℓ | z_{ℓ+1}) per cell over the pairs of grids, z_ℓ hard, z_{ℓ+1} with its gradient."""
     costs = []
-    for number, (child, parent) in enumerate(pairwise(levels[:-1]), start=1):
+    for number, (child, parent) in enumerate(pairwise(levels[: model.depth - 1]), start=1):
         codes = child.field.mode()
         z = one_hot(codes, child.field.states, dtype=child.field.logits.dtype)
         embedded = model.recognition(number + 1).read(parent.sample)

@@ -24,6 +24,7 @@ class Weights:
     codebook         the estimator's own cost, summed over levels (see `VectorQuantised`)
     usage            Σ_ℓ KL(mean over a batch's cells of q(z_ℓ | ·) ‖ uniform) in nats, over grids: uniform use of codes
     locality         mean squared change outside a cell's patch when its code is replaced at random
+    adversarial      −D(x̂), the score that a critic D, trained beside, gives a decoded image (see `Critic`)
     free_energy      F(x), or F(x, y) where the label is known, in nats per image, of sampled codes
     rate             weight of the rates within F: β of Higgins et al. (2017), and 1 for a bound
     """
@@ -38,6 +39,7 @@ class Weights:
     codebook: float = 0.0
     usage: float = 0.0
     locality: float = 0.0
+    adversarial: float = 0.0
     children: float = 0.0
     free_energy: float = 0.0
     rate: float = 1.0
@@ -96,7 +98,7 @@ class Stage:
     schedule: Literal["constant", "one-cycle"] = "constant"
     shift: int = 0
     mirrored: bool = False
-    trains: Literal["everything", "prior", "concept"] = "everything"
+    trains: Literal["everything", "decoder", "prior", "concept"] = "everything"
     warm_up: float = 0.0
     labelled: int = 0
     second_view_strength: float = 0.0
