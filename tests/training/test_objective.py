@@ -12,6 +12,7 @@ from rgm.model.config import preset
 from rgm.model.recognition import Relaxed
 from rgm.model.spatial import SpatialRGM
 from rgm.presets import ESTIMATORS
+from rgm.training.critic import Critic
 from rgm.training.objective import locality_loss, loss, mutual_information, pseudo_label, robust_log_prob, usage
 from rgm.training.recipe import Weights, recipe
 
@@ -183,3 +184,25 @@ def test_the_prior_term_is_robust_to_outliers(generator: torch.Generator) -> Non
     assert lenient.total < strict.total
     lenient.total.backward()
     assert all(p.grad is None for p in model.likelihood.parameters())
+
+
+def test_the_adversarial_term_is_the_score_of_decoded_images_beside_the_critics_own_loss() -> None:
+    """The decoder's gradient is that of its own terms, the critic's that of its hinge loss: one backward pass."""
+    torch.manual_seed(0)
+    model, critic = SpatialRGM.from_preset("quick").eval(), Critic(1, width=4).eval()
+    images = torch.rand(3, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    result = loss(model, images, None, Weights(adversarial=0.3), torch.Generator(), critic=critic)
+    decoded = model.decode(model.read(images)[0])
+    with torch.no_grad():
+        error, score, own = F.mse_loss(decoded, images), critic.fooled(decoded), critic.cost(images, decoded)
+    assert set(result.terms) == {"reconstruction", "adversarial", "critic"}
+    torch.testing.assert_close(list(result.terms.values()), [error, score, own])
+    torch.testing.assert_close(result.total, error + 0.3 * score + own)
+    result.total.backward()
+    weight, kernel = model.likelihood.net[0].weight, critic.layers[0].parametrizations.weight.original  # type: ignore[union-attr]
+    found = [one.grad.clone() for one in (weight, kernel)]
+    again = model.mean_image(F.one_hot(model.read(images)[0], model.latent_dim).movedim(3, 1).float())
+    (expected,) = torch.autograd.grad(F.mse_loss(again, images) + 0.3 * critic.fooled(again), weight)
+    torch.testing.assert_close(found[0], expected, atol=1e-7, rtol=1e-4)
+    (expected,) = torch.autograd.grad(critic.cost(images, decoded), kernel)
+    torch.testing.assert_close(found[1], expected, atol=1e-7, rtol=1e-4)
