@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from command_line import arrays, done, outside, refused, refused_outside
+from PIL import Image
 
 
 def test_encode_then_decode(run: Path, tmp_path: Path) -> None:
@@ -35,6 +36,22 @@ def test_sample_one_concept_and_all(run: Path, tmp_path: Path) -> None:
     assert found["concept"].tolist() == [3] * 4
     done("sample", run, "--concept", "all", "--count", 2, "--out", tmp_path / "all.npz")
     assert arrays(tmp_path / "all.npz")["concept"].tolist() == [c for c in range(10) for _ in range(2)]
+
+
+def test_samples_as_a_picture(run: Path, tmp_path: Path) -> None:
+    """A row for each concept, every pixel twice as large, a white line between: the same images as in the arrays."""
+    asked = ("sample", run, "--count", 3, "--seed", 1, "--out")
+    assert done(*asked, tmp_path / "all.png") == f"{tmp_path / 'all.png'}: 10 rows of 3 samples\n"
+    done(*asked, tmp_path / "all.npz")
+    with Image.open(tmp_path / "all.png") as opened:
+        found = np.asarray(opened)
+    assert found.shape == ((10 * 29 - 1) * 2, (3 * 29 - 1) * 2)
+    expected = np.round(255 * arrays(tmp_path / "all.npz")["images"][3 * 4 + 2, 0])
+    np.testing.assert_array_equal(found[4 * 58 : 4 * 58 + 56 : 2, 2 * 58 :: 2], expected)
+    assert (found[56:58] == 255).all()
+    (tmp_path / "all.png").write_bytes(b"mine")
+    assert "all.png" in refused(*asked, tmp_path / "all.png")
+    assert (tmp_path / "all.png").read_bytes() == b"mine"
 
 
 def test_complete_keeps_what_it_is_told(run: Path, tmp_path: Path) -> None:

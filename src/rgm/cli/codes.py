@@ -58,7 +58,7 @@ def decode(
 def sample(
     model: options.Model,
     *,
-    out: options.ArraysFile,
+    out: Annotated[Path, Parameter(help="The .npz file to write, or a .png.")],
     concept: Annotated[str, Parameter(help="A class by name or number, or all.")] = "all",
     count: Annotated[int, Parameter(help="Samples of each concept.")] = 10,
     steps: Annotated[int, Parameter(help="Frames of each film, for a model of films.")] = 20,
@@ -70,17 +70,31 @@ def sample(
 
     Example: `rgm sample runs/first --concept 3 --count 100 --seed 0 --out threes.npz`
 
-    Arrays: `images` float32 (·, C, H, W) in [0, 1], `concept` int64 (·,), `z1` int64 (·, H, W). Of a model of films:
-    `frames` float32 (N, steps, H, W) in [0, 1], `path` int64, or a GIF or WAV by the suffix.
+    Arrays: `images` float32 (·, C, H, W) in [0, 1], `concept` int64 (·,), `z1` int64 (·, H, W); with the suffix .png, a
+    picture with a row of samples for each concept. Of a model of films: `frames` float32 (N, steps, H, W) in [0, 1],
+    `path` int64, or a GIF or WAV by the suffix.
     """
     if is_film(model):
         sample_films(model, out, count, steps, seed, device, quiet)
         return
     from rgm.export import arrays
 
-    checkpoint = options.load(model, device, file=out)
+    picture = out.suffix.lower() == ".png"
+    checkpoint = options.load(model, device, file=out, kind="PNG" if picture else "arrays")
     concepts = arrays.concepts_named(concept, checkpoint.origin.classes)
-    _write(out, arrays.sampled(checkpoint.model, concepts, count, seed), quiet)
+    found = arrays.sampled(checkpoint.model, concepts, count, seed)
+    if not picture:
+        _write(out, found, quiet)
+        return
+    import torch
+
+    from rgm.report.samples import sheet_png
+    from rgm.storage.files import write_bytes
+
+    write_bytes(out, sheet_png(torch.from_numpy(found["images"]), count))
+    if not quiet:
+        rows = len(found["images"]) // count
+        print(f"{out}: {rows} {'row' if rows == 1 else 'rows'} of {count} samples")
 
 
 def complete(

@@ -16,12 +16,13 @@ DENSEST = 1032
 """Maximum compression ratio of a deflated file."""
 MARKER = ".rgm"
 """The file by which a folder that rgm wrote is known."""
-FileKind = Literal["arrays", "a model", "compressed images", "GIF", "WAV"]
+FileKind = Literal["arrays", "a model", "compressed images", "GIF", "PNG", "WAV"]
 _BEGINS: dict[FileKind, tuple[int, bytes]] = {
     "arrays": (0, b"PK"),
     "a model": (8, b"{"),
     "compressed images": (0, b"RGMZ"),
     "GIF": (0, b"GIF8"),
+    "PNG": (0, b"\x89PNG"),
     "WAV": (0, b"RIFF"),
 }
 """What files of each kind begin with, and after how many bytes."""

@@ -201,7 +201,7 @@ _CONCEPT = Stage(
 
 _DECODER = Stage(
     name="decoder",
-    epochs=1,
+    epochs=1.5,
     least_steps=200,
     schedule="one-cycle",
     trains="decoder",
@@ -295,7 +295,7 @@ def colour_large() -> Recipe:
     codes = replace(codes, epochs=25, batch_size=128, muon=0.0, weights=replace(codes.weights, concept=0.0))
     concept = replace(_CONCEPT, epochs=30, batch_size=256, muon=0.02, shift=2, mirrored=True, augment_share=0.8)
     prior = replace(prior, epochs=45, batch_size=256, shift=2)
-    return Recipe(stages=(codes, concept, prior, replace(decoder, epochs=4)))
+    return Recipe(stages=(codes, concept, prior, replace(decoder, epochs=2.4)))
 
 
 def likelihood() -> Recipe:
