@@ -70,8 +70,12 @@ PRESETS: dict[str, Preset] = {
         "natural images, about 32 × 32, in colour or grey: 512 codes on an 8 × 8 grid, a prior with guidance",
         model="rgm.model.config:colour32", recipe="rgm.training.recipe:colour", size=32,
     ),
+    "colour32-sharp": Preset(
+        "colour32, its decoder then trained against a critic: sharper images at a larger squared error",
+        model="rgm.model.config:colour32", recipe="rgm.training.recipe:colour_sharp", size=32,
+    ),
     "colour32-large": Preset(
-        "colour32 for longer, with 1,024 codes, a deeper prior and a finer concept: minutes on a GPU",
+        "colour32-sharp for longer, with 1,024 codes, a deeper prior and a finer concept: minutes on a GPU",
         model="rgm.model.config:colour32_large", recipe="rgm.training.recipe:colour_large", size=32,
     ),
     "colour64": Preset(

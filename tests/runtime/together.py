@@ -15,7 +15,7 @@ from rgm.runtime.distributed import joined
 from rgm.training.loop import NeuralTrainer
 from rgm.training.recipe import Recipe, recipe
 
-PRESETS = ("seed", "standard", "pretrained", "three-level", "likelihood", "colour32", "few labels")
+PRESETS = ("seed", "standard", "pretrained", "three-level", "likelihood", "colour32-sharp", "few labels")
 
 
 def images(hidden: bool) -> ImageSet:

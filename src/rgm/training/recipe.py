@@ -268,7 +268,7 @@ def pyramid() -> Recipe:
 
 
 def colour() -> Recipe:
-    """Return the recipe for natural images: codes and concept together, then the prior, then the decoder once more.
+    """Return the recipe for natural images: codes and concept together, then the prior.
 
     Images are shifted, and mirrored where they are in colour. The error weighs more than in `standard`, since more of
     an image is its detail; the codebook's loss too, which keeps embeddings near their codes, and the concept's less,
@@ -282,7 +282,12 @@ def colour() -> Recipe:
         muon=0.02,
         relocation=Relocation(every=20),
     )
-    return Recipe(stages=(codes, replace(PRIOR, epochs=2.7, mirrored=True), _DECODER))
+    return Recipe(stages=(codes, replace(PRIOR, epochs=2.7, mirrored=True)))
+
+
+def colour_sharp() -> Recipe:
+    """Return `colour` with a last stage of the decoder against a critic, which costs squared error."""
+    return Recipe(stages=(*colour().stages, _DECODER))
 
 
 def colour_large() -> Recipe:
@@ -291,11 +296,11 @@ def colour_large() -> Recipe:
     Several times the epochs of `colour`, all but the decoder's in larger batches. The concept has no part in the codes,
     and learns from images that are also rotated and scaled.
     """
-    codes, prior, decoder = colour().stages
+    codes, prior = colour().stages
     codes = replace(codes, epochs=25, batch_size=128, muon=0.0, weights=replace(codes.weights, concept=0.0))
     concept = replace(_CONCEPT, epochs=30, batch_size=256, muon=0.02, shift=2, mirrored=True, augment_share=0.8)
     prior = replace(prior, epochs=45, batch_size=256, shift=2)
-    return Recipe(stages=(codes, concept, prior, replace(decoder, epochs=2.4)))
+    return Recipe(stages=(codes, concept, prior, replace(_DECODER, epochs=2.4)))
 
 
 def likelihood() -> Recipe:
