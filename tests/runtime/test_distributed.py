@@ -91,7 +91,7 @@ def test_two_processes_end_with_the_weights_of_one(tmp_path: Path) -> None:
         place.mkdir()
         subprocess.run([*command, str(TOGETHER), str(place)], check=True, timeout=250, capture_output=True)
     names = sorted(path.name for path in places[0].iterdir())
-    assert len(names) == 6
+    assert len(names) == 7
     for name in names:
         one, two = (load_file(place / name) for place in places)
         assert one.keys() == two.keys()
