@@ -49,9 +49,11 @@ def test_samples_as_a_picture(run: Path, tmp_path: Path) -> None:
     expected = np.round(255 * arrays(tmp_path / "all.npz")["images"][3 * 4 + 2, 0])
     np.testing.assert_array_equal(found[4 * 58 : 4 * 58 + 56 : 2, 2 * 58 :: 2], expected)
     assert (found[56:58] == 255).all()
-    (tmp_path / "all.png").write_bytes(b"mine")
-    assert "all.png" in refused(*asked, tmp_path / "all.png")
-    assert (tmp_path / "all.png").read_bytes() == b"mine"
+    done(*asked, tmp_path / "all.png")  # its own picture is replaced, and no other
+    Image.new("L", (4, 4)).save(tmp_path / "mine.png")
+    before = (tmp_path / "mine.png").read_bytes()
+    assert "mine.png holds something else than a picture by rgm" in refused(*asked, tmp_path / "mine.png")
+    assert (tmp_path / "mine.png").read_bytes() == before
 
 
 def test_complete_keeps_what_it_is_told(run: Path, tmp_path: Path) -> None:

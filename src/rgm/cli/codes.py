@@ -80,7 +80,7 @@ def sample(
     from rgm.export import arrays
 
     picture = out.suffix.lower() == ".png"
-    checkpoint = options.load(model, device, file=out, kind="PNG" if picture else "arrays")
+    checkpoint = options.load(model, device, file=out, kind="a picture by rgm" if picture else "arrays")
     concepts = arrays.concepts_named(concept, checkpoint.origin.classes)
     found = arrays.sampled(checkpoint.model, concepts, count, seed)
     if not picture:

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from matplotlib.figure import Figure
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from rgm.evaluation.instantiation import Instantiation
@@ -37,8 +38,9 @@ def sheet_png(images: Float[Tensor, "n channels rows columns"], across: int) -> 
     scale = -(-LEAST // min(images.shape[2:]))
     sheet = mosaic(images.unflatten(0, (-1, across)), 1).repeat(scale, axis=0).repeat(scale, axis=1)
     drawn = Image.fromarray((255 * sheet).round().astype(np.uint8).squeeze())
-    stream = BytesIO()
-    drawn.save(stream, "PNG")
+    stream, maker = BytesIO(), PngInfo()
+    maker.add_text("Software", "rgm")  # by which a later command knows that it may replace it
+    drawn.save(stream, "PNG", pnginfo=maker)
     return stream.getvalue()
 
 

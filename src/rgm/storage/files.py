@@ -16,13 +16,13 @@ DENSEST = 1032
 """Maximum compression ratio of a deflated file."""
 MARKER = ".rgm"
 """The file by which a folder that rgm wrote is known."""
-FileKind = Literal["arrays", "a model", "compressed images", "GIF", "PNG", "WAV"]
+FileKind = Literal["arrays", "a model", "compressed images", "GIF", "a picture by rgm", "WAV"]
 _BEGINS: dict[FileKind, tuple[int, bytes]] = {
     "arrays": (0, b"PK"),
     "a model": (8, b"{"),
     "compressed images": (0, b"RGMZ"),
     "GIF": (0, b"GIF8"),
-    "PNG": (0, b"\x89PNG"),
+    "a picture by rgm": (41, b"Software\0rgm"),  # its first text: photographs are the user's own
     "WAV": (0, b"RIFF"),
 }
 """What files of each kind begin with, and after how many bytes."""
@@ -151,7 +151,7 @@ def writable_file(path: Path, kind: FileKind) -> Path:
         raise RGMError(f"cannot write {path}: it is no ordinary file; give another place with --out")
     if path.exists():
         with path.open("rb") as stream:
-            start = stream.read(16)
+            start = stream.read(64)
         place, begins = _BEGINS[kind]
         if start and not start[place:].startswith(begins):
             raise RGMError(
