@@ -22,7 +22,7 @@ from PIL import Image
 from torch import Tensor
 
 from rgm.counting.coder import compress, decompress
-from rgm.counting.config import Structure, exact
+from rgm.counting.config import PixelValues, Structure, exact
 from rgm.counting.model import CountingRGM
 from rgm.counting.stepwise import StepwiseLearner, StepwiseRecipe
 from rgm.data.images import ImageSet, one_of_each, to_unit
@@ -161,6 +161,44 @@ def variant(
     nats = -tree.log_prob(to_unit(held.images[:1000])).double()
     bits = bootstrap_mean(nats / math.log(2) / held.images[0].numel(), "bits")
     print(json.dumps({"states": states, "trees": trees, "passes": passes, **asdict(bits), "cpu_s": round(spent)}))
+
+
+@app.command
+def binary(
+    data: str = "mnist", *, states: int = 128, passes: int = 10, symbols: float = 5.0, test: bool = False
+) -> None:
+    """Fit the preset to black and white images, drawn once or in every pass anew, and print nats of held images.
+
+    A pixel is white with the probability of its grey value. Images of the one kind are drawn once for all, those of
+    the other at every pass, and once more to be measured. `test`: of the test images, else of the validation images.
+    """
+    train, held = load_data(data, "train"), load_data(data, "test" if test else "validation")
+    assert train.labels is not None
+    usual = exact(train.shape, len(train.classes), len(train))
+    cells, root, concept = usual.levels
+    config = replace(
+        usual,
+        symbols=PixelValues(values=2),
+        levels=(replace(cells, states=states), root, concept),
+        smoothing=replace(usual.smoothing, symbols=symbols),
+    )
+    for kind in ("static", "dynamic"):
+        start = time.process_time()
+        tree = CountingRGM(config).eval()
+        steps = StepwiseLearner(tree, StepwiseRecipe(passes=passes), drawn(train, 0), train.labels, seed=0)
+        for number in range(len(steps.stages)):
+            if kind == "dynamic" and number and (number - 1) % steps.per_pass == 0:
+                steps.images = drawn(train, 1 + number)
+            steps.step(number)
+        spent = time.process_time() - start
+        found = likelihood(tree, replace(held, images=drawn(held, 10**6)))
+        print(json.dumps({"binarisation": kind, "states": states, "symbols": symbols, **found, "fit_cpu_s": spent}))
+
+
+def drawn(images: ImageSet, seed: int) -> Tensor:
+    """Return black and white images whose pixels are white with the probability of their grey value."""
+    noise = torch.rand(images.images.shape, generator=torch.Generator().manual_seed(seed))
+    return (noise < to_unit(images.images)).byte() * 255
 
 
 @app.command

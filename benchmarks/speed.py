@@ -183,7 +183,7 @@ def scaling(side: int, levels: int, codes: int) -> dict[str, float]:
         chosen = one_stage("standard", 0, 8)
     else:
         config = configuration.pyramid((1, side, side), 10, states=(codes,) * (levels - 1), sigma=0.08)
-        chosen = one_stage("colour64", 0, 8)
+        chosen = one_stage("three-level", 0, 8)
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(256, (8 * 16, side, side), generator=generator, dtype=torch.uint8)
     run = training(config, from_arrays(pixels, torch.arange(8 * 16) % 10), chosen)

@@ -79,8 +79,8 @@ PRESETS: dict[str, Preset] = {
         model="rgm.model.config:colour32_large", recipe="rgm.training.recipe:colour_large", size=32,
     ),
     "colour64": Preset(
-        "four levels for 64 × 64 colour: 16 × 16, 8 × 8, 4 × 4, a concept",
-        model="rgm.model.config:colour64", recipe="rgm.training.recipe:pyramid", size=64,
+        "colour32 for images of about 64 × 64 or more: a 16 × 16 grid, fewer epochs",
+        model="rgm.model.config:colour64", recipe="rgm.training.recipe:colour64", size=64,
     ),
     "paper": Preset(
         "the closed-form model of the literature: a tree of exemplars, each image seen once, no gradients",

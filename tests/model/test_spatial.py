@@ -19,7 +19,7 @@ from rgm.model.spatial import SpatialRGM
 from rgm.presets import NETWORKS
 
 
-@pytest.fixture(params=[name for name in NETWORKS if name != "colour64"])  # needs at least 32 × 32
+@pytest.fixture(params=[name for name in NETWORKS if name not in ("colour32-sharp", "colour64")])  # as colour32
 def model(request: pytest.FixtureRequest) -> SpatialRGM:
     torch.manual_seed(0)
     return SpatialRGM.from_preset(request.param).eval()
@@ -396,8 +396,8 @@ def test_inputs_must_be_float_tensors(wrong: object) -> None:
 def test_configurations_that_make_no_model() -> None:
     with pytest.raises(RGMError, match=r"cells of 4 × 4 .* resize to 48 × 20"):
         preset("colour32", (3, 46, 20), 10)
-    with pytest.raises(RGMError, match=r"cells of 8 × 8 .* resize to 32 × 32"):
-        preset("colour64", (3, 28, 28), 10)
+    with pytest.raises(RGMError, match=r"cells of 4 × 4 .* resize to 28 × 32"):
+        preset("three-level", (3, 28, 30), 10)
     with pytest.raises(RGMError, match="resize to 32 × 28"):
         preset("standard", (1, 31, 28), 10)
     with pytest.raises(RGMError, match="did you mean 'standard'"):

@@ -182,8 +182,11 @@ def colour32_large(image: Shape = (3, 32, 32), classes: int = 10) -> ModelConfig
 
 
 def colour64(image: Shape = (3, 64, 64), classes: int = 10) -> ModelConfig:
-    """Return four levels for 64 × 64 colour: 16 × 16, 8 × 8 and 4 × 4 cells, a concept."""
-    return pyramid(image, classes, states=(64, 256, 256), sigma=0.08)
+    """Return `colour32` with a grid of 16 × 16 cells for 64 × 64 pixels, and a concept that sees twice as far."""
+    config = colour32(image, classes)
+    grid, concept = config.levels
+    recognition = PooledRecognition(width=128, convolutions=5, halvings=3, estimator=Gumbel())
+    return replace(config, levels=(grid, replace(concept, recognition=recognition)))
 
 
 def _estimated(grid: LevelConfig, name: str) -> LevelConfig:
