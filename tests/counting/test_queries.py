@@ -37,6 +37,8 @@ def test_log_prob_sums_hidden_pixels_out(model: CountingRGM) -> None:
     found = model.log_prob(image, VISIBLE)
     torch.testing.assert_close(found.exp()[0], chances(model)[agreeing(image, VISIBLE)].sum())
     torch.testing.assert_close(model.log_prob(ALL).exp(), chances(model))
+    by_class = model.log_evidence(image, visible=VISIBLE).exp()[0]
+    torch.testing.assert_close(by_class, model.log_evidence(ALL).exp()[agreeing(image, VISIBLE)].sum(dim=0))
     nothing = torch.zeros_like(VISIBLE)
     torch.testing.assert_close(model.log_prob(image, nothing), torch.zeros(1, dtype=torch.float64))
 

@@ -76,6 +76,8 @@ def _service(model: str, device: str, data_dir: Path | None) -> "Service":
 
 def _images(checkpoint: "Checkpoint", model: str, data_dir: Path | None) -> "Explorer":
     from rgm.claims.record import estimates
+    from rgm.counting.model import CountingRGM
+    from rgm.explorer.hidden import PixelExplorer
     from rgm.explorer.service import Explorer
 
     try:
@@ -83,7 +85,10 @@ def _images(checkpoint: "Checkpoint", model: str, data_dir: Path | None) -> "Exp
     except RGMError:  # its data are not on this machine: the page starts from samples
         test = None
     measured = estimates(checkpoint.evidence) if checkpoint.evidence else {}
-    return Explorer(checkpoint.model, checkpoint.origin.classes, model, test, measured)
+    shown, classes = checkpoint.model, checkpoint.origin.classes
+    if isinstance(shown, CountingRGM) and shown.has_values:
+        return PixelExplorer(shown, classes, model, test, measured)
+    return Explorer(shown, classes, model, test, measured)
 
 
 def _films(model: str, device: str, data_dir: Path | None) -> "FilmExplorer":

@@ -234,18 +234,21 @@ class CountingRGM(TreePosterior):
     # The bound
 
     @torch.no_grad()
-    def log_evidence(self, images: Images, *, likelihood: bool = True) -> Float[Tensor, "n classes"]:
+    def log_evidence(
+        self, images: Images, *, likelihood: bool = True, visible: Visible | None = None
+    ) -> Float[Tensor, "n classes"]:
         """Return log p(x | c) of images under every concept, in nats, exact.
 
         For pixels as symbols it is the evidence of binary pixels (see `observe`); grey values are probabilities. With
-        `likelihood=False`, of all symbols with their weights for inference.
+        `likelihood=False`, of all symbols with their weights for inference. Where `visible` is false, as in
+        `complete_pixels`, pixels are summed out.
         """
-        self._check_images(images)
-        parts = [
-            self.tables().log_evidence(self.upward(part, likelihood=likelihood).root)
-            for (part,) in self.chunks(images.to(self.device))
-        ]
-        return torch.cat(parts)
+        images, mask = self._observed(images, visible)
+        upward = (
+            self.upward(part, likelihood=likelihood, visible=None if visible is None else shown)
+            for part, shown in self.chunks(images, mask)
+        )
+        return torch.cat([self.tables().log_evidence(one.root) for one in upward])
 
     @torch.no_grad()
     def surprise(self, images: Images) -> Float[Tensor, "n height width"]:

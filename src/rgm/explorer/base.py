@@ -1,11 +1,14 @@
 """What the services of all pages share: their interface, the form of requests, pixels as text."""
 
 import base64
+import math
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Protocol, runtime_checkable
 
+import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
+from numpy import ndarray
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
@@ -62,3 +65,17 @@ def as_bytes(text: str) -> bytes:
         return base64.b64decode(text, validate=True)
     except ValueError:
         raise RGMError("expected pixels as base64") from None
+
+
+def as_hidden(text: str, shape: tuple[int, ...], what: str) -> Bool[ndarray, "..."]:
+    """Return which of the pixels or cells of a shape are hidden, from bits as base64, eight a byte; "" for none.
+
+    Raises RGMError for another number of them.
+    """
+    size = math.prod(shape)
+    if not text:
+        return np.zeros(shape, dtype=bool)
+    bits = np.unpackbits(np.frombuffer(as_bytes(text), dtype=np.uint8)) > 0
+    if len(bits) != -(-size // 8) * 8:
+        raise RGMError(f"expected a bit for each of {size:,} {what}, but got {len(bits):,}")
+    return bits[:size].reshape(shape)

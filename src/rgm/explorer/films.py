@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float, UInt8
 from pydantic import Field
@@ -15,7 +14,7 @@ from torch import Tensor
 from rgm.data.films import load_films
 from rgm.data.frames import Frames
 from rgm.errors import RGMError
-from rgm.explorer.base import SHARED, Answer, Number, Request, as_bytes, bytes_as_text
+from rgm.explorer.base import SHARED, Answer, Number, Request, as_bytes, as_hidden, bytes_as_text
 from rgm.loading import FilmCheckpoint
 from rgm.temporal.config import FlowConfig, MemoryConfig
 from rgm.temporal.flow import Flow
@@ -215,14 +214,7 @@ class FilmExplorer:
 
     def _visible(self, text: str, frames: Tensor) -> Bool[Tensor, "time height width"]:
         """Return which pixels are not hidden; raise RGMError for another number of them."""
-        shape = frames.shape[:3]
-        if not text:
-            return torch.ones(shape, dtype=torch.bool)
-        bits = np.unpackbits(np.frombuffer(as_bytes(text), dtype=np.uint8))
-        size = math.prod(shape)
-        if len(bits) != -(-size // 8) * 8:
-            raise RGMError(f"expected a bit for each of {size:,} pixels, but got {len(bits):,}")
-        return torch.from_numpy(bits[:size] == 0).reshape(shape)
+        return ~torch.from_numpy(as_hidden(text, tuple(frames.shape[:3]), "pixels"))
 
     def _planes(self, frames: Tensor) -> Tensor:
         """Return frames as (time, channels, height, width)."""

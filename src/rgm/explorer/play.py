@@ -14,7 +14,7 @@ from pydantic import Field
 from scipy.special import entr
 
 from rgm.errors import RGMError
-from rgm.explorer.base import SHARED, Answer, Number, Request, as_bytes, bytes_as_text
+from rgm.explorer.base import SHARED, Answer, Number, Request, as_hidden, bytes_as_text
 from rgm.planning.agent import Agent
 from rgm.planning.course import Course
 from rgm.planning.environments import Environment, Frame, action_names, make
@@ -198,15 +198,7 @@ class PlayExplorer:
 
     def _hidden(self, text: str) -> Hidden | None:
         """Return which cells are hidden; raise RGMError where these are not as many as a frame's."""
-        if not text:
-            return None
-        shape = self.agent.experience.shape or (1, 1)
-        size = math.prod(shape)
-        bits = np.unpackbits(np.frombuffer(as_bytes(text), dtype=np.uint8)) > 0
-        if len(bits) != -(-size // 8) * 8:
-            raise RGMError(f"expected a bit for each of {size:,} cells, but got {len(bits):,}")
-        found: Hidden = bits[:size].reshape(shape)
-        return found
+        return as_hidden(text, self.agent.experience.shape or (1, 1), "cells") if text else None
 
 
 def _seen(frame: Frame, hidden: Hidden | None) -> Frame:

@@ -152,14 +152,7 @@ class Explorer:
 
     def encode(self, request: EncodeRequest) -> Answer:
         """Encode an image."""
-        raw, (channels, rows, columns) = as_bytes(request.pixels), self.model.config.image
-        if len(raw) != channels * rows * columns:
-            raise RGMError(
-                f"an image has {rows} × {columns} pixels of {channels} bytes, {channels * rows * columns} in all, "
-                f"but this one has {len(raw)}"
-            )
-        pixels = torch.frombuffer(bytearray(raw), dtype=torch.uint8).reshape(rows, columns, channels)
-        return _encoded(self.model.infer(to_unit(pixels.permute(2, 0, 1)[None])))
+        return _encoded(self.model.infer(self.image(request.pixels)))
 
     def test_image(self, request: TestImageRequest) -> Answer:
         """Encode a test image; the index is taken modulo the number of images."""
@@ -178,7 +171,7 @@ class Explorer:
         z1 = self._codes(request.z1)
         chances = self.model.cell_log_probs(z1, request.concept, *request.cell)[0].exp().cpu()
         order = chances.argsort(descending=True, stable=True)
-        return {"codes": order.tolist(), "probabilities": _rounded(chances[order])}
+        return {"codes": order.tolist(), "probabilities": rounded(chances[order])}
 
     def sample(self, request: SampleRequest) -> Answer:
         """Draw samples of a concept."""
@@ -200,6 +193,17 @@ class Explorer:
         done = self.model.complete(z1, keep, request.concept, **self._randomness(request))
         return _encoded(self.model.infer_from_codes(done.z1))
 
+    def image(self, text: str) -> Float[Tensor, "1 channels rows columns"]:
+        """Return the image of a request as a batch of one; raise RGMError for another number of bytes."""
+        raw, (channels, rows, columns) = as_bytes(text), self.model.config.image
+        if len(raw) != channels * rows * columns:
+            raise RGMError(
+                f"an image has {rows} × {columns} pixels of {channels} bytes, {channels * rows * columns} in all, "
+                f"but this one has {len(raw)}"
+            )
+        pixels = torch.frombuffer(bytearray(raw), dtype=torch.uint8).reshape(rows, columns, channels)
+        return to_unit(pixels.permute(2, 0, 1)[None])
+
     def _randomness(self, request: SamplingRequest) -> dict[str, Any]:
         generator = torch.Generator(self.model.device).manual_seed(request.seed)
         return {"generator": generator, "temperature": request.temperature}
@@ -218,7 +222,7 @@ def _encoded(inference: Inference) -> Answer:
     return {
         "z1": z1,
         "above": above,
-        "concept": _rounded(inference.concept[0]),
+        "concept": rounded(inference.concept[0]),
         "reconstruction": as_text(inference.reconstruction[0]),
     }
 
@@ -227,5 +231,6 @@ def _samples(samples: Samples) -> Answer:
     return {"z1": samples.z1.tolist(), "images": [as_text(image) for image in samples.images]}
 
 
-def _rounded(probabilities: Float[Tensor, " classes"]) -> list[float]:
+def rounded(probabilities: Float[Tensor, " classes"]) -> list[float]:
+    """Return probabilities to six places."""
     return [round(float(share), 6) for share in probabilities]

@@ -7,12 +7,14 @@ import { asDigit, grey, UploadError, uploaded } from "./strokes.js";
 import { WORDS } from "./words.js";
 
 const SHEET = 20, FRAMES = 11;
+const LEGIBLE = 14; // cells a row whose codes are written on the map
 let about, colours;
 let state = null; // { image, z1, above, concept, reconstruction, chosen }: `concept` are probabilities, `chosen` is an index
 let previous = null; // the reconstruction before the last change, and the changed cell
 let undoStack = [], redoStack = [], selected = [], children = null;
 let sheet = { concept: 0, seed: 0, temperature: 1 };
 let seed = 0;
+let showHiding = () => {}; // of models that answer for single pixels
 
 const { word, write } = speaking(WORDS, writeClaims);
 const latest = queue(showError);
@@ -35,13 +37,13 @@ function render() {
     const row = Math.floor(place / width), column = place % width, cell = buttons[place], tile = tiles[place];
     cell.setAttribute("aria-label", word("cell", row + 1, column + 1, code));
     cell.setAttribute("aria-selected", selected.some(([r, c]) => r === row && c === column));
-    Object.assign(tile, { textContent: code });
+    tile.textContent = width > LEGIBLE ? "" : code;
     Object.assign(tile.style, { background: colours[code].background, color: colours[code].text });
     tile.classList.toggle("child", isChild(row / height, column / width));
   });
   const [row, column] = selected[0] ?? [];
   const field = selected.length === 1 ? about.fields[row * width + column] : children && children.map((part, i) => part * (i % 2 ? columns : rows));
-  for (const outline of document.querySelectorAll(".field")) {
+  for (const outline of document.querySelectorAll(".stack .field")) {
     outline.hidden = !field;
     if (!field) continue;
     const [top, left, bottom, right] = field.map((side, i) => (100 * side) / (i % 2 ? columns : rows));
@@ -54,6 +56,7 @@ function render() {
   });
   renderLevels();
   renderChange();
+  showHiding(state.image ?? state.reconstruction);
   $("undo").disabled = !undoStack.length;
   $("redo").disabled = !redoStack.length;
   $("complete").disabled = !selected.length;
@@ -387,6 +390,7 @@ try {
   $("model").textContent = about.name;
   if (!about.drawings) document.querySelector(".lead").dataset.word = "lead-pictures";
   build();
+  if (about.hides) showHiding = (await import("./hidden.js")).setUpHidden({ about, ask: engine.hide, latest, word });
   write();
   const showImage = setUpDrawing();
   addListeners(showImage);

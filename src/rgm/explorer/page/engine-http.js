@@ -18,5 +18,9 @@ export const engine = {
   palette: (body) => request("palette", body),
   sample: async (body) => samples(await request("sample", body)),
   morph: async (body) => samples(await request("morph", body)),
+  hide: async ({ image, ...body }) => {
+    const found = await request("hide", { pixels: text(image), ...body });
+    return { ...found, draws: found.draws.map(bytes), mean: bytes(found.mean), best: bytes(found.best), surprise: bytes(found.surprise) };
+  },
   complete: async (body) => encoding(await request("complete", body)),
 };

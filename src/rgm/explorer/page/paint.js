@@ -34,10 +34,10 @@ export function chosenOf(buttons, chosen) {
   });
 }
 
-// Outline the pixels [top, left, bottom, right] in every frame of the page.
-export function outline([top, left, bottom, right], [, rows, columns]) {
+// Outline the pixels [top, left, bottom, right] in every frame of the page, or of a part of it.
+export function outline([top, left, bottom, right], [, rows, columns], within = document) {
   const part = (from, to, all) => [`${(100 * from) / all}%`, `${(100 * (Math.min(to, all) - from)) / all}%`];
-  for (const box of document.querySelectorAll(".field")) {
+  for (const box of within.querySelectorAll(".field")) {
     box.hidden = false;
     [box.style.top, box.style.height] = part(top, bottom, rows);
     [box.style.left, box.style.width] = part(left, right, columns);
