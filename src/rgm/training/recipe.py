@@ -288,7 +288,7 @@ def colour() -> Recipe:
 def colour64() -> Recipe:
     """Return `colour` with fewer epochs: an image of 64 × 64 has four times the cells of one of 32 × 32."""
     codes, prior = colour().stages
-    return Recipe(stages=(replace(codes, epochs=2), replace(prior, epochs=1.2)))
+    return Recipe(stages=(replace(codes, epochs=1.2), replace(prior, epochs=0.8)))
 
 
 def colour_sharp() -> Recipe:
