@@ -4,7 +4,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from rgm.measures import accuracy, codebook_usage, matching, needed_codes, squared_error
+from rgm.measures import accuracy, codebook_usage, enough_images, matching, needed_codes, squared_error
 
 
 def test_usage_of_known_frequencies() -> None:
@@ -77,6 +77,10 @@ def test_a_code_that_does_not_occur_is_not_needed() -> None:
     found = needed_codes(_decoder(levels), z1.clamp_max(1), images.clamp_max(0.6), 3)
     assert found.needed.tolist() == [True, True, False]
     assert found.cost[2] == 0.0
+
+
+def test_fewer_images_of_more_cells_are_enough() -> None:
+    assert [enough_images(250, cells) for cells in (1, 49, 64, 65, 256, 100_000)] == [250, 250, 250, 246, 62, 1]
 
 
 def test_the_search_finds_what_a_full_search_finds() -> None:

@@ -10,6 +10,8 @@ from torch import Tensor
 
 FIRST = 250
 """Number of images for the first search of replacements."""
+USUAL = 64
+"""Cells of an image above which fewer images are taken."""
 NEAREST = 8
 """Number of candidate replacements of a code: those that decode to the most similar patches."""
 _BATCH_SIZE = 512
@@ -77,22 +79,28 @@ class NeededCodes:
         return {"needed_codes": float(self.count), "needed_perplexity": self.perplexity}
 
 
+def enough_images(images: int, cells: int) -> int:
+    """Return a number of images for `NeededCodes`: as many cells in all as so many images of 64, at most `images`."""
+    return min(images, max(1, images * USUAL // cells))
+
+
 @torch.no_grad()
 def needed_codes(decode: Decode, z1: Codes, images: Images, states: int) -> NeededCodes:
     """Return which of a codebook's `states` codes are needed to decode images from their codes z_1.
 
-    Replacements are searched among the 8 codes that decode to the most similar patches, on the first 250 images; the
-    best two are then compared on all images, for each code that may not be needed. `decode` maps codes to mean images
-    in [0, 1].
+    Replacements are searched among the 8 codes that decode to the most similar patches, on the first 250 images (fewer
+    of more than 64 cells each); the best two are then compared on all images, for each code that may not be needed.
+    `decode` maps codes to mean images in [0, 1].
     """
     swaps = _Swaps(decode, z1, images)
     distances = _patch_distances(decode, states, z1)
     cost, replacement = torch.zeros(states), torch.arange(states)
     in_use = torch.bincount(z1.flatten(), minlength=states).nonzero().flatten().tolist()
+    first = enough_images(FIRST, z1[0].numel())
     for code in in_use:
         others = distances[code].argsort()[: min(NEAREST, states - 1)].tolist()
-        found = swaps.ranked(code, others, FIRST)
-        if found[0][0] < 4 / (3 * states) and len(z1) > FIRST:
+        found = swaps.ranked(code, others, first)
+        if found[0][0] < 4 / (3 * states) and len(z1) > first:
             found = swaps.ranked(code, [other for _, other in found[:2]], len(z1))
         cost[code], replacement[code] = found[0]
     needed = NeededCodes(images=len(z1), cost=cost, replacement=replacement, perplexity=1.0)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from rgm.counting.model import CountingRGM
 from rgm.data.images import ImageSet, to_unit
-from rgm.measures import NeededCodes, accuracy, codebook_usage, matching, needed_codes, squared_error
+from rgm.measures import NeededCodes, accuracy, codebook_usage, enough_images, matching, needed_codes, squared_error
 from rgm.model.generative import RGM
 from rgm.runtime.distributed import current, gathered, total
 
@@ -71,9 +71,10 @@ def evidence_nats(model: CountingRGM, images: ImageSet) -> Float[Tensor, " n"]:
 def codes_needed(model: RGM, images: ImageSet, z1: Int64[Tensor, "n height width"]) -> NeededCodes:
     """Return the codes that a model needs for a split, given all of its z_1; see `NeededCodes`.
 
-    At most 2,000 of its images are taken.
+    At most 2,000 of its images are taken, fewer of more than 64 cells each.
     """
-    chosen = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))[:NEEDED_IMAGES]
+    most = enough_images(NEEDED_IMAGES, z1[0].numel())
+    chosen = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))[:most]
     chosen = chosen.sort().values if images.on_disk else chosen
     unit = to_unit(images.images[chosen]).to(model.dtype).to(model.device)
     return needed_codes(model.decode, z1[chosen.to(z1.device)].to(model.device), unit, model.latent_dim)
