@@ -4,20 +4,28 @@ import json
 import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING
 
 import torch
 
-from rgm.counting.model import CountingRGM
 from rgm.errors import RGMError
 from rgm.model.generative import RGM
-from rgm.model.spatial import SpatialRGM
 from rgm.model.stored import StoredModel
 from rgm.storage.checkpoint import FILE, Origin, Unfinished, find_model, read_model, step_files, write_model
-from rgm.temporal.model import TemporalRGM
+
+if TYPE_CHECKING:
+    from rgm.temporal.model import TemporalRGM
 
 log = logging.getLogger("rgm")
-KINDS: dict[str, type[RGM | TemporalRGM]] = {"network": SpatialRGM, "counting": CountingRGM, "temporal": TemporalRGM}
-"""The class of each kind of configuration."""
+FILMS = "temporal"
+"""The kind of configuration of models of films."""
+KINDS = {
+    "network": "rgm.model.spatial:SpatialRGM",
+    "counting": "rgm.counting.model:CountingRGM",
+    FILMS: "rgm.temporal.model:TemporalRGM",
+}
+"""The class of each kind of configuration, imported where a model of it is loaded."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +72,7 @@ class Checkpoint(_Saved):
 class FilmCheckpoint(_Saved):
     """A model of films on the CPU, with its file and its origin."""
 
-    model: TemporalRGM
+    model: "TemporalRGM"
 
 
 def load_any(model: str | Path) -> Checkpoint | FilmCheckpoint:
@@ -118,7 +126,7 @@ def _of_images(found: Checkpoint | FilmCheckpoint) -> Checkpoint:
     return found
 
 
-def load(model: str | Path) -> RGM | TemporalRGM:
+def load(model: str | Path) -> "RGM | TemporalRGM":
     """Return a saved model; see `find_model` for `model`."""
     return load_any(model).model
 
@@ -145,7 +153,7 @@ def _loaded(file: Path) -> Checkpoint | FilmCheckpoint:
             f"{file} holds a model of the kind {stored.kind!r}, which this rgm does not have: it has "
             f"{', '.join(KINDS)}; update rgm"
         )
-    model = KINDS[stored.kind].from_stored(stored)
-    if isinstance(model, TemporalRGM):
+    model = resolve_name(KINDS[stored.kind]).from_stored(stored)
+    if stored.kind == FILMS:
         return FilmCheckpoint(model=model, file=file, origin=stored.origin, unfinished=stored.unfinished)
     return Checkpoint(model=model, file=file, origin=stored.origin, unfinished=stored.unfinished)

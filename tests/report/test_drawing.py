@@ -13,11 +13,12 @@ from rgm.evaluation.abstraction import Abstraction
 from rgm.evaluation.information import MutualInformation
 from rgm.evaluation.levels import Level, Levels
 from rgm.evaluation.statistics import PerImage
-from rgm.report.canvas import drawable, mosaic
+from rgm.report.canvas import drawable
 from rgm.report.change import change_figure, spread_figure
 from rgm.report.codes import abstraction_figure, atlas_figure
 from rgm.report.curve import curve_figure
 from rgm.report.figures import experiment_figures, png
+from rgm.report.mosaic import mosaic
 from rgm.report.palette import SECOND, code_colours
 from rgm.report.samples import sheet_figure, strip_figure
 from rgm.runtime.progress import EpochRecord

@@ -1,6 +1,8 @@
 """The application: its commands, and the exit code of whatever ends one."""
 
+import atexit
 import errno
+import gc
 import io
 import logging
 import os
@@ -49,6 +51,7 @@ app.command(cache, name="store", show=False)  # its former name
 def main() -> None:
     """Run the command line, and turn errors into exit codes: 2 for what the user can correct, 1 for a bug."""
     settle_threads()
+    atexit.register(gc.freeze)  # else Python looks for garbage in all of PyTorch once more as it ends: half a second
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # what a terminal or pipe cannot encode

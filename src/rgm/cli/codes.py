@@ -88,7 +88,7 @@ def sample(
         return
     import torch
 
-    from rgm.report.samples import sheet_png
+    from rgm.report.mosaic import sheet_png
     from rgm.storage.files import write_bytes
 
     write_bytes(out, sheet_png(torch.from_numpy(found["images"]), count))

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rgm.model.receptive import Box
+from rgm.report.mosaic import Image, mosaic, pixels_of
 from rgm.report.palette import INK, QUIET, RULE
 
-Image = Float[Tensor, "channels rows columns"]
 WIDTH = 7.6
 """Inches; all figures have this width, so that equal font sizes are equal on the page."""
 TITLE, LABEL, SMALL = 9.0, 8.0, 7.0
@@ -41,11 +41,6 @@ def show(axes: Axes, image: Image, title: str = "") -> None:
 def draw(axes: Axes, pixels: NDArray[np.float32], **style: Any) -> None:
     """Draw pixels, (rows, columns, channels) in [0, 1], in grey or in colour."""
     axes.imshow(pixels if pixels.shape[2] == 3 else pixels[:, :, 0], cmap="gray", vmin=0, vmax=1, **style)
-
-
-def pixels_of(image: Image) -> NDArray[np.float32]:
-    """Return an image as pixels, (rows, columns, channels) in [0, 1]."""
-    return image.clamp(0, 1).permute(1, 2, 0).numpy()
 
 
 def bare(axes: Axes, title: str = "") -> None:
@@ -90,17 +85,6 @@ def outline(axes: Axes, box: Box, **style: Any) -> Rectangle:
     drawn = Rectangle(corner, box.right - box.left, box.bottom - box.top, fill=False, **style)
     axes.add_patch(drawn)
     return drawn
-
-
-def mosaic(tiles: Float[Tensor, "down across channels rows columns"], gap: int) -> NDArray[np.float32]:
-    """Return tiles side by side with white between them, (rows, columns, channels)."""
-    down, across, channels, rows, columns = tiles.shape
-    canvas = np.ones((down * (rows + gap) - gap, across * (columns + gap) - gap, channels), dtype=np.float32)
-    for i in range(down):
-        for j in range(across):
-            top, left = i * (rows + gap), j * (columns + gap)
-            canvas[top : top + rows, left : left + columns] = pixels_of(tiles[i, j])
-    return canvas
 
 
 def show_rows(

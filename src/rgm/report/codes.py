@@ -9,21 +9,8 @@ from numpy.typing import NDArray
 
 from rgm.evaluation.abstraction import Abstraction
 from rgm.evaluation.quantities import subscript
-from rgm.report.canvas import (
-    LABEL,
-    SMALL,
-    TITLE,
-    WIDTH,
-    bare,
-    draw,
-    drawable,
-    new_figure,
-    pixels_of,
-    plain,
-    show,
-    verbatim,
-    write,
-)
+from rgm.report.canvas import LABEL, SMALL, TITLE, WIDTH, bare, draw, drawable, new_figure, plain, show, verbatim, write
+from rgm.report.mosaic import pixels_of
 from rgm.report.palette import ACCENT, INK, QUIET, RULE, SECOND, code_colours, grid_colours, ink, legible_on
 
 NUMBERED = 100

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from rgm.data.animations import gif
 from rgm.evaluation.time import TimeResult
-from rgm.report.canvas import LABEL, TITLE, WIDTH, bare, draw, new_figure, pixels_of, plain, show_rows
+from rgm.report.canvas import LABEL, TITLE, WIDTH, bare, draw, new_figure, plain, show_rows
+from rgm.report.mosaic import pixels_of
 from rgm.report.palette import ACCENT, INK, QUIET, SECOND
 from rgm.temporal.config import MemoryConfig
 from rgm.temporal.flow import Flow

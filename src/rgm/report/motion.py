@@ -11,7 +11,7 @@ from torch import Tensor
 from rgm.evaluation.instantiation import Instantiation
 from rgm.evaluation.locality import Locality
 from rgm.model.receptive import Box
-from rgm.report.canvas import mosaic, pixels_of
+from rgm.report.mosaic import mosaic, pixels_of
 from rgm.report.palette import CHANGE, SECOND
 
 STEP_MS = 400

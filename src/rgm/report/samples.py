@@ -1,17 +1,10 @@
 """Figures of instantiation: the sheet of samples, five samples of one concept, completions of half-hidden images."""
 
-from io import BytesIO
-
-import numpy as np
 import torch
-from jaxtyping import Float
 from matplotlib.figure import Figure
-from PIL import Image
-from PIL.PngImagePlugin import PngInfo
-from torch import Tensor
 
 from rgm.evaluation.instantiation import Instantiation
-from rgm.report.canvas import LABEL, TITLE, WIDTH, drawable, mosaic, new_figure, show, show_rows, verbatim
+from rgm.report.canvas import LABEL, TITLE, WIDTH, drawable, new_figure, show, show_rows, verbatim
 from rgm.report.palette import INK, QUIET
 
 LONGEST = 14
@@ -22,8 +15,6 @@ WIDEST = 0.75
 """The greatest width of a sample, in inches."""
 COMPLETED, HIDDEN = 10, 0.8
 """The most images that are shown completed, and the grey value of their hidden cells."""
-LEAST = 56
-"""The least side in pixels of an image in a picture."""
 STRIP, CONCEPT = 5, 3
 """The number of samples in the strip, and its concept if there are as many."""
 
@@ -31,17 +22,6 @@ STRIP, CONCEPT = 5, 3
 def strip_concept(result: Instantiation) -> int:
     """Return the concept that the strip shows."""
     return min(CONCEPT, len(result.sheet) - 1)
-
-
-def sheet_png(images: Float[Tensor, "n channels rows columns"], across: int) -> bytes:
-    """Return images as one picture, `across` in a row, pixel by pixel, small ones enlarged to `LEAST` pixels a side."""
-    scale = -(-LEAST // min(images.shape[2:]))
-    sheet = mosaic(images.unflatten(0, (-1, across)), 1).repeat(scale, axis=0).repeat(scale, axis=1)
-    drawn = Image.fromarray((255 * sheet).round().astype(np.uint8).squeeze())
-    stream, maker = BytesIO(), PngInfo()
-    maker.add_text("Software", "rgm")  # by which a later command knows that it may replace it
-    drawn.save(stream, "PNG", pnginfo=maker)
-    return stream.getvalue()
 
 
 def sheet_figure(result: Instantiation) -> Figure:

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from rgm.evaluation.abstraction import Abstraction
 from rgm.evaluation.quantities import subscript
-from rgm.report.canvas import LABEL, SMALL, TITLE, WIDTH, drawable, new_figure, pixels_of, verbatim, write
+from rgm.report.canvas import LABEL, SMALL, TITLE, WIDTH, drawable, new_figure, verbatim, write
+from rgm.report.mosaic import pixels_of
 from rgm.report.palette import ACCENT, INK, QUIET, RULE, SECOND, grid_colours
 
 _SLANT, _DEPTH, _RISE = 0.42, 0.36, 0.92
