@@ -67,7 +67,7 @@ def test_a_flat_model_paints_everywhere(digits: ImageSet, monkeypatch: pytest.Mo
     model = flat(SpatialRGM.from_preset("standard"), some, seed=0)
     assert model.decoder_field(2, 5) == Box(top=0, bottom=28, left=0, right=28)
     assert model.config.levels[0].grid == (7, 7)
-    assert model.latent_dim == 32
+    assert model.latent_dim == 64
 
 
 def test_an_untrained_control_is_seeded_and_leaves_the_seed_alone(shipped: SpatialRGM) -> None:

@@ -14,7 +14,7 @@ from rgm.storage.checkpoint import FILE, Origin
 def test_info_and_version(run: Path) -> None:
     text = done("info", run)
     assert "standard" in text
-    assert "7 × 7 grid of 32 states" in text
+    assert "7 × 7 grid of 64 states" in text
     assert done("--version").strip() == "0.1.0"
 
 

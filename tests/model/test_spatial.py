@@ -153,7 +153,7 @@ def test_straight_through_gradient_reaches_the_embedding_unchanged(generator: to
     """∂/∂e of a function of the embedded codes equals its gradient at the nearest entries."""
     model = SpatialRGM.from_preset("standard").train()
     recognition = model.recognition(1)
-    features = torch.rand(2, 64, 7, 7, generator=generator, requires_grad=True)
+    features = torch.rand(2, 64 + 16, 7, 7, generator=generator, requires_grad=True)  # and the patch's pixels
     _, sample, _ = recognition.head.relax(features, generator)
     embedded = recognition.read(sample)
     direction = torch.randn(embedded.shape, generator=generator)

@@ -67,14 +67,14 @@ def test_the_prior_term_is_the_negative_log_likelihood_per_cell(generator: torch
 @torch.no_grad()
 def test_spill_is_nothing_for_a_decoder_that_keeps_to_the_patch(generator: torch.Generator) -> None:
     model = SpatialRGM.from_preset("standard").eval()
-    codes = torch.randint(32, (6, 7, 7), generator=generator)
-    assert float(locality_loss(model, one_hot(codes, 32), model.decode(codes), generator)) > 0
+    codes = torch.randint(64, (6, 7, 7), generator=generator)
+    assert float(locality_loss(model, one_hot(codes, 64), model.decode(codes), generator)) > 0
     context = model.likelihood.net[0]
     with torch.no_grad():  # only the centre of the 3 × 3 kernel: a cell then depends on itself alone
         middle = context.weight[:, :, 1:2, 1:2].clone()
         context.weight.zero_()
         context.weight[:, :, 1:2, 1:2] = middle
-    assert float(locality_loss(model, one_hot(codes, 32), model.decode(codes), generator)) == 0
+    assert float(locality_loss(model, one_hot(codes, 64), model.decode(codes), generator)) == 0
 
 
 @torch.no_grad()

@@ -75,11 +75,12 @@ def seed(image: Shape = (1, 28, 28), classes: int = 10, *, states: int = 32) -> 
 
 
 def standard(image: Shape = (1, 28, 28), classes: int = 10) -> ModelConfig:
-    """Return the default: a vector-quantised grid with 32 codes, each decoded to its own patch."""
+    """Return the default: a vector-quantised grid with 64 codes, each decoded to its own patch."""
+    patch = VectorQuantised(dimension=16 * image[0])
     z1 = LevelConfig(
         grid=_quarter(image),
-        states=32,
-        recognition=ConvRecognition(widths=(32, 64), refine=1, estimator=VectorQuantised()),
+        states=64,
+        recognition=ConvRecognition(widths=(32, 64), refine=1, patches=True, estimator=patch),
         prior=OrderedPrior(raster=0.9),
     )
     return ModelConfig(
@@ -88,24 +89,24 @@ def standard(image: Shape = (1, 28, 28), classes: int = 10) -> ModelConfig:
 
 
 def quick(image: Shape = (1, 28, 28), classes: int = 10) -> ModelConfig:
-    """Return `standard` with a smaller encoder and prior, 64 codes, and one hidden layer from codes to a concept."""
+    """Return `standard` with a smaller encoder and prior, and one hidden layer from codes to a concept."""
     config = standard(image, classes)
     grid, concept = config.levels
     recognition = ConvRecognition(widths=(16, 64), estimator=VectorQuantised())
     levels = (
-        replace(grid, states=64, recognition=recognition, prior=OrderedPrior(width=64, layers=2)),
+        replace(grid, recognition=recognition, prior=OrderedPrior(width=64, layers=2)),
         replace(concept, recognition=DenseRecognition(width=512, estimator=Gumbel())),
     )
     return replace(config, levels=levels)
 
 
 def pretrained(image: Shape = (1, 28, 28), classes: int = 10) -> ModelConfig:
-    """Return `standard` with a larger prior, and a decoder that reaches at most half a patch beyond a cell."""
+    """Return 32 codes with a larger prior than `standard`'s, and a decoder that reaches half a patch beyond a cell."""
     config = standard(image, classes)
     grid, concept = config.levels
     recognition = ConvRecognition(widths=(32, 64), refine=2, estimator=VectorQuantised())
     prior = OrderedPrior(width=128, layers=4, raster=0.9, poses=True)
-    levels = (replace(grid, recognition=recognition, prior=prior), concept)
+    levels = (replace(grid, states=32, recognition=recognition, prior=prior), concept)
     return replace(config, levels=levels, decoder=BlendedDecoder(width=192))
 
 

@@ -233,11 +233,10 @@ def _robust(prior: Stage, outliers: float, **options: Any) -> Stage:
 
 def standard() -> Recipe:
     """Return the default recipe: codes and concept, then the prior, then the prior with the outlier-robust loss."""
-    codes = replace(
-        codes_stage(concept=0.5, locality=12.0), epochs=3.5, least_steps=700, batch_size=32, relocation=Relocation()
-    )
-    prior = replace(PRIOR, least_steps=250)
-    return Recipe(stages=(codes, prior, _robust(prior, 0.02, epochs=0.2, least_steps=60)))
+    weights = {"reconstruction": 40.0, "concept": 1.0, "locality": 12.0, "codebook": 10.0}
+    codes = replace(codes_stage(**weights), epochs=3, least_steps=700, batch_size=32, relocation=Relocation())
+    prior = replace(PRIOR, epochs=1.1, least_steps=325)
+    return Recipe(stages=(codes, prior, _robust(prior, 0.02, epochs=0.25, least_steps=75)))
 
 
 def quick() -> Recipe:
