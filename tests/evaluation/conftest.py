@@ -20,7 +20,7 @@ def judge() -> Judge:
     return Judge(JudgeConfig(channels=1, classes=10, width=4)).eval()
 
 
-@pytest.fixture(params=["seed", "standard"])
+@pytest.fixture(params=["seed", "pretrained"])
 def model(request: pytest.FixtureRequest) -> SpatialRGM:
     torch.manual_seed(0)
     return SpatialRGM.from_preset(request.param).eval()
