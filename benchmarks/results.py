@@ -22,7 +22,7 @@ from small_net import classification_accuracy_score
 from torch import Tensor
 
 from rgm.claims.claim import Finding
-from rgm.data.images import ImageSet
+from rgm.data.images import ImageSet, to_unit
 from rgm.data.load import load_data
 from rgm.evaluation.bound import evaluate
 from rgm.evaluation.image_sets import frechet_distance
@@ -162,7 +162,8 @@ def accuracy_gap(model: RGM, real: Reference, train: ImageSet, test: ImageSet) -
     gaps = []
     for draw, (places, _) in enumerate(real.pairs):
         samples = classification_accuracy_score(*sampled(model, real.per_concept, generator), test, real.seed + draw)
-        images = classification_accuracy_score(real.known[places], train.labels[places], test, real.seed + draw)
+        known = to_unit(real.known[places])
+        images = classification_accuracy_score(known, train.labels[places], test, real.seed + draw)
         gaps.append(100 * (images - samples))
     return mean_over_draws(gaps, "percentage points")
 
@@ -170,7 +171,7 @@ def accuracy_gap(model: RGM, real: Reference, train: ImageSet, test: ImageSet) -
 def between_training(real: Reference) -> Estimate:
     """Return the Fréchet distance of two disjoint sets of training images, on both of which the judge was trained."""
     distances = [
-        frechet_distance(first.features, real.judge.predict(real.known[second]).features)
+        frechet_distance(first.features, real.judge.predict(to_unit(real.known[second])).features)
         for first, (_, second) in zip(real.real, real.pairs, strict=True)
     ]
     return mean_over_draws(distances, "squared feature units")
@@ -178,7 +179,8 @@ def between_training(real: Reference) -> Estimate:
 
 def with_nearest(marks: Quality, real: Reference) -> Quality:
     """Return the quality with the distance of the training images to the nearest other one."""
-    distances = [float(nearest_other(real.known[places], real.known).mean()) for places, _ in real.pairs]
+    known = to_unit(real.known)
+    distances = [float(nearest_other(known[places], known).mean()) for places, _ in real.pairs]
     measured = replace(marks.real, nearest_ratio=mean_over_draws([one / real.nearest for one in distances], "ratio"))
     return replace(marks, real=measured)
 

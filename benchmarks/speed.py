@@ -1,6 +1,6 @@
 """The speed of rgm relative to the notebook's loop, as paired ratios: docs/benchmarks.json and docs/benchmarks.md.
 
-    python benchmarks/speed.py
+    python benchmarks/speed.py [SECTION ...]
 
 Each side runs in a process of its own, the two in turn (notebook, ours, notebook, ours, …). A ratio is the notebook's
 time over ours within a round; of the rounds the median counts, and the least and the greatest are the spread.
@@ -20,7 +20,7 @@ from dataclasses import replace
 from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 STARTED = time.perf_counter()  # before PyTorch is imported, which belongs to the time to quality
 
@@ -41,7 +41,9 @@ from rgm.training.recipe import Recipe, recipe  # noqa: E402
 from rgm.training.summary import summary  # noqa: E402
 
 app = App(help=__doc__)
+CONSOLE = Console(stderr=True)
 Side = Literal["notebook", "ours"]
+Section = Literal["throughput", "quality", "evidence", "scaling"]
 QUALITY = {"concept_accuracy": 0.970, "squared_error": 0.024}
 """The notebook's, which it reaches in its three epochs."""
 
@@ -195,10 +197,11 @@ def scaling(side: int, levels: int, codes: int) -> dict[str, float]:
     return {"step_s": statistics.median(steps), "peak_mib": (peak - before) / 1024}
 
 
+SIDES = (32, 64, 128, 256)
 SHAPES = [
-    *((side, 2, 32) for side in (28, 56, 112, 224)),
-    *((112, levels, 32) for levels in (3, 4)),
-    *((28, 2, codes) for codes in (64, 128, 256)),
+    *((side, 2, 64) for side in SIDES),
+    *((128, levels, 64) for levels in (3, 4)),
+    *((32, 2, codes) for codes in (256, 1024, 4096)),
 ]
 
 
@@ -231,20 +234,39 @@ def spread(ratios: list[float]) -> dict[str, float]:
 
 @app.default
 def main(
-    *,
+    *sections: Section,
     rounds: Annotated[int, Parameter(help="Rounds of the throughputs.")] = 5,
     races: Annotated[int, Parameter(help="Rounds of the time to quality.")] = 3,
     out: Annotated[Path, Parameter(help="Where the page and its numbers go.")] = Path("docs/benchmarks.md"),
 ) -> None:
-    """Measure everything, and write the page and its numbers."""
-    console = Console(stderr=True)
-    found: dict[str, Any] = {
-        "machine": f"{platform.system()}, {platform.machine()}, {os.cpu_count()} cores; rgm {version('rgm')}, "
+    """Measure everything, or the named sections and keep the others, and write the page and its numbers."""
+    numbers = out.with_suffix(".json")
+    found: dict[str, Any] = json.loads(numbers.read_text()) if sections else {}
+    for section in sections or get_args(Section):
+        match section:
+            case "throughput":
+                found |= {"rounds": rounds, **throughput(rounds)}
+            case "quality":
+                found |= {"races": races, "time_to_quality": quality(races)}
+            case "evidence":
+                found["evidence"] = {"elapsed_s": round(evidence())}
+            case "scaling":
+                found["scaling"] = [growth(*shape) for shape in SHAPES]
+    found["machine"] = (
+        f"{platform.system()}, {platform.machine()}, {os.cpu_count()} cores; rgm {version('rgm')}, "
         f"PyTorch {torch.__version__}, Python {platform.python_version()}, {torch.get_num_threads()} threads"
-    }
+    )
+    numbers.write_text(json.dumps(found, indent=2) + "\n")
+    out.write_text(page(found))
+    print(out)
+
+
+def throughput(rounds: int) -> dict[str, Any]:
+    """Return the ratios of the throughputs, and the peaks of memory."""
+    found: dict[str, Any] = {}
     pairs = []
     for number in range(rounds):
-        console.print(f"throughputs, round {number + 1} of {rounds}")
+        CONSOLE.print(f"throughputs, round {number + 1} of {rounds}")
         pairs.append((measured("throughputs", "notebook"), measured("throughputs", "ours")))
     for name in pairs[0][1]:
         theirs, ours = ([pair[which][name] for pair in pairs] for which in (0, 1))
@@ -255,35 +277,41 @@ def main(
             "ours_images_per_s": round(statistics.median(ours)),
             "notebook_images_per_s": round(statistics.median(theirs)),
         }
-    races_run = []
+    return found
+
+
+def quality(races: int) -> dict[str, Any]:
+    """Return the ratios of the times to the notebook's quality, and what was reached."""
+    run = []
     for number in range(races):
-        console.print(f"time to quality, round {number + 1} of {races}")
-        races_run.append([measured("time_to_quality", side, str(number + 1)) for side in ("notebook", "ours")])
-    found["time_to_quality"] = spread([a["elapsed_s"] / b["elapsed_s"] for a, b in races_run]) | {
-        "notebook_s": round(statistics.median(a["elapsed_s"] for a, _ in races_run), 1),
-        "ours_s": round(statistics.median(b["elapsed_s"] for _, b in races_run), 1),
-        "ours_reached": [{name: round(b[name], 4) for name in QUALITY} for _, b in races_run],
-        "notebook_reached": [{name: round(a[name], 4) for name in QUALITY} for a, _ in races_run],
+        CONSOLE.print(f"time to quality, round {number + 1} of {races}")
+        run.append([measured("time_to_quality", side, str(number + 1)) for side in ("notebook", "ours")])
+    return spread([a["elapsed_s"] / b["elapsed_s"] for a, b in run]) | {
+        "notebook_s": round(statistics.median(a["elapsed_s"] for a, _ in run), 1),
+        "ours_s": round(statistics.median(b["elapsed_s"] for _, b in run), 1),
+        "ours_reached": [{name: round(b[name], 4) for name in QUALITY} for _, b in run],
+        "notebook_reached": [{name: round(a[name], 4) for name in QUALITY} for a, _ in run],
     }
-    console.print("the evidence of the packaged weights")
+
+
+def evidence() -> float:
+    """Return the seconds that the evidence of the packaged weights takes."""
+    CONSOLE.print("the evidence of the packaged weights")
     start = time.perf_counter()
     subprocess.run(
         [sys.executable, "-m", "rgm", "evaluate", "mnist", "--claims", "--samples", "1", "--quiet"],
         check=True,
         capture_output=True,
     )
-    found["evidence"] = {"elapsed_s": round(time.perf_counter() - start)}
-    found["scaling"] = []
-    for side, levels, codes in SHAPES:
-        console.print(f"a step at {side} × {side}, {levels} levels, {codes} codes")
-        step = measured("scaling", str(side), str(levels), str(codes))
-        found["scaling"].append(
-            {"side": side, "levels": levels, "codes": codes}
-            | {"step_s": round(step["step_s"], 4), "peak_mib": round(step["peak_mib"])}
-        )
-    out.with_suffix(".json").write_text(json.dumps(found, indent=2) + "\n")
-    out.write_text(page(found, rounds, races))
-    print(out)
+    return time.perf_counter() - start
+
+
+def growth(side: int, levels: int, codes: int) -> dict[str, Any]:
+    """Return the time and memory of a step at one size, measured in a process of its own."""
+    CONSOLE.print(f"a step at {side} × {side}, {levels} levels, {codes} codes")
+    step = measured("scaling", str(side), str(levels), str(codes))
+    shape = {"side": side, "levels": levels, "codes": codes}
+    return shape | {"step_s": round(step["step_s"], 4), "peak_mib": round(step["peak_mib"])}
 
 
 NAMES = {
@@ -327,10 +355,10 @@ def fill(text: str, **values: Any) -> list[str]:
     return ["", *textwrap.wrap(text.format(**values), 118), ""]
 
 
-def page(found: dict[str, Any], rounds: int, races: int) -> str:
+def page(found: dict[str, Any]) -> str:
     """Return the results as a page."""
-    quality, by_side = found["time_to_quality"], found["scaling"][:4]
-    lines = ["# Speed", *fill(INTRODUCTION, rounds=rounds, races=races)]
+    reached_in, by_side = found["time_to_quality"], found["scaling"][: len(SIDES)]
+    lines = ["# Speed", *fill(INTRODUCTION, rounds=found["rounds"], races=found["races"])]
     lines += ["| work | ratio | spread | ours, images/s | notebook, images/s |", "| --- | --- | --- | --- | --- |"]
     for name, title in NAMES.items():
         one = found[name]
@@ -342,11 +370,11 @@ def page(found: dict[str, Any], rounds: int, races: int) -> str:
     lines += fill(QUALITY_IS)
     lines += ["| | seconds | concept accuracy | squared error |", "| --- | --- | --- | --- |"]
     for side in ("notebook", "ours"):
-        reached = quality[f"{side}_reached"]
+        reached = reached_in[f"{side}_reached"]
         right = ", ".join(f"{100 * one['concept_accuracy']:.1f}" for one in reached)
         errors = ", ".join(f"{one['squared_error']:.4f}" for one in reached)
-        lines.append(f"| {side} | {quality[f'{side}_s']:.1f} | {right} % | {errors} |")
-    lines += [*fill(SOONER, **quality), "## Cost of a step by model size", *fill(GROWTH)]
+        lines.append(f"| {side} | {reached_in[f'{side}_s']:.1f} | {right} % | {errors} |")
+    lines += [*fill(SOONER, **reached_in), "## Cost of a step by model size", *fill(GROWTH)]
     lines += ["| image | levels | codes | step | memory | time per pixel, relative to the row above |"]
     lines += ["| --- | --- | --- | --- | --- | --- |"]
     before = None

@@ -5,6 +5,7 @@ import torch
 
 from rgm.data.images import ImageSet, to_unit
 from rgm.errors import RGMError
+from rgm.evaluation import image_sets
 from rgm.evaluation.image_sets import coverage, diversity, frechet_distance, nearest_distance
 from rgm.evaluation.judge import Judge, JudgeConfig
 from rgm.evaluation.sample_quality import Quality, quality, reference
@@ -99,15 +100,19 @@ def test_diversity_is_that_of_a_plain_loop(generator: torch.Generator) -> None:
     assert diversity(images[:1].expand(6, -1, -1, -1), torch.zeros(6, dtype=torch.int64)) == pytest.approx(0)
 
 
-def test_nearest_distance_is_that_of_a_plain_loop(generator: torch.Generator) -> None:
-    images, train = (torch.rand(n, 1, 6, 6, generator=generator) for n in (20, 50))
-    apart = torch.tensor([[float((a - b).square().mean().sqrt()) for b in train] for a in images])
-    torch.testing.assert_close(nearest_distance(images, train), apart.min(dim=1).values)
+def test_nearest_distance_is_that_of_a_plain_loop(generator: torch.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Among images that are looked through in several parts."""
+    images = torch.rand(20, 1, 6, 6, generator=generator)
+    train = torch.randint(256, (50, 1, 6, 6), generator=generator, dtype=torch.uint8)
+    apart = torch.tensor([[float((a - b).square().mean().sqrt()) for b in to_unit(train)] for a in images])
+    for known in (2**24, 36 * 7, 1):
+        monkeypatch.setattr(image_sets, "_KNOWN", known)
+        torch.testing.assert_close(nearest_distance(images, train), apart.min(dim=1).values)
 
 
 def test_training_images_are_at_no_distance(digits: ImageSet) -> None:
     train = to_unit(digits.images)
-    assert float(nearest_distance(train[100:200], train).max()) == 0
+    assert float(nearest_distance(train[100:200], digits.images).max()) == 0
 
 
 @pytest.fixture
@@ -188,6 +193,6 @@ def test_the_nearest_are_those_of_a_plain_search(digits: ImageSet, test_digits: 
     noise = torch.rand(5, *real.shape[1:], generator=torch.Generator().manual_seed(0))
     images = torch.cat([real, noise, known[:5]])
     plain = (images[:, None] - known[None]).square().flatten(2).mean(dim=2).sqrt()
-    found = nearest_distance(images, known)
+    found = nearest_distance(images, digits.images[:600])
     assert torch.allclose(found, plain.amin(dim=1), atol=1e-6)
     assert found[-5:].tolist() == [0.0] * 5

@@ -4,14 +4,18 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
+
+from rgm.data.images import to_unit
 
 Images = Float[Tensor, "n channels height width"]
 
 BATCH = 500
 _FIRST = 4
 """Candidates for an image's nearest that are compared without rounding."""
+_KNOWN = 2**24
+"""Numbers of the images among which the nearest is sought that are in memory at once, beside their bytes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,19 +73,22 @@ def diversity(images: Images, labels: Int64[Tensor, " n"]) -> float:
 
 
 @torch.no_grad()
-def nearest_distance(images: Images, among: Float[Tensor, "m channels height width"]) -> Float[Tensor, " n"]:
-    """Return each image's distance to the nearest of others, root mean squared over pixels.
+def nearest_distance(images: Images, among: UInt8[Tensor, "m channels height width"]) -> Float[Tensor, " n"]:
+    """Return each image's distance to the nearest of others, given as bytes: root mean squared over pixels.
 
     The nearest are found by ‖b‖² − 2 a·b. Distances to the first few are computed from differences, which is exact at
     zero.
     """
-    known, found = among.flatten(1), []
-    norms = known.square().sum(dim=1)
-    for some in images.flatten(1).split(BATCH):
-        apart = torch.addmm(norms, some, known.T, alpha=-2)
-        first = apart.topk(min(_FIRST, len(known)), dim=1, largest=False).indices
-        found.append((known[first] - some[:, None]).square().mean(dim=2).amin(dim=1).sqrt())
-    return torch.cat(found)
+    least = images.new_full((len(images),), torch.inf)
+    for part in among.split(max(1, _KNOWN // among[0].numel())):
+        known = to_unit(part).flatten(1)
+        norms = known.square().sum(dim=1)
+        for some, found in zip(images.flatten(1).split(BATCH), least.split(BATCH), strict=True):
+            apart = torch.addmm(norms, some, known.T, alpha=-2)
+            first = apart.topk(min(_FIRST, len(known)), dim=1, largest=False).indices
+            squared = (known[first] - some[:, None]).square().mean(dim=2)
+            torch.minimum(found, squared.amin(dim=1), out=found)
+    return least.sqrt()
 
 
 def _radii(points: Float[Tensor, "n d"], k: int) -> Float[Tensor, " n"]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 
 from rgm.data.images import ImageSet, to_unit
@@ -117,14 +117,14 @@ class Reference:
     """Real images, measured once for all models and controls whose samples are compared with them.
 
     `features` are the judge's of the test images, `diversity` and `nearest` measures of these. `known` are all
-    training images; `pairs` the places in them of two disjoint sets for each draw; `real` the first of each, measured
-    in place of samples. See `reference`.
+    training images, as bytes; `pairs` the places in them of two disjoint sets for each draw; `real` the first of each,
+    measured in place of samples. See `reference`.
     """
 
     judge: Classifier
     seed: int
     per_concept: Int64[Tensor, " classes"]
-    known: Images
+    known: UInt8[Tensor, "all channels height width"]
     features: Float[Tensor, "images d"]
     diversity: float
     nearest: float
@@ -173,7 +173,6 @@ def reference(
             f"only enough for {int(counts.min())}"
         )
     generator = torch.Generator().manual_seed(seed)
-    known = to_unit(train.images)
     (chosen,) = _stratified(test.labels, counts, generator, sets=1)
     images, labels = to_unit(test.images[chosen]), test.labels[chosen]
     features = judge.predict(images).features
@@ -182,12 +181,12 @@ def reference(
         judge=judge,
         seed=seed,
         per_concept=counts,
-        known=known,
+        known=train.images,
         features=features,
         diversity=diversity(images, labels),
-        nearest=float(nearest_distance(images, known).mean()),
+        nearest=float(nearest_distance(images, train.images).mean()),
         pairs=pairs,
-        real=tuple(_measured(judge, features, known[first], train.labels[first]) for first, _ in pairs),
+        real=tuple(_measured(judge, features, to_unit(train.images[first]), train.labels[first]) for first, _ in pairs),
     )
 
 
