@@ -108,7 +108,7 @@ def paper(batch_size: int, *, leak: bool = False) -> dict[str, Any]:
 
 
 def counting(size: int, **how: Any) -> dict[str, Any]:
-    """Learn the preset `counting` from so many images."""
+    """Learn the preset `counting` from so many images, or with another recipe."""
     train, test = data(size)
     assert train.labels is not None
     model = CountingRGM.from_preset("counting", images=size)
@@ -125,7 +125,7 @@ def counting(size: int, **how: Any) -> dict[str, Any]:
         "elapsed_s": round(spent, 1),
         "read_images_per_s": round(len(test) / read),
     }
-    if size == SIZES[-1]:
+    if size == SIZES[-1] and not how:
         judge = judge_of(load_data("mnist", "train"))  # the packaged one
         exact: Exactness = exactness(model, judge, test, other_kinds(test))
         found["exactness"] = {name: asdict(one) for name, one in exact.estimates().items()}
@@ -172,6 +172,7 @@ WORK: dict[str, Callable[[], dict[str, Any]]] = {
     "paper batches": lambda: paper(100),
     "paper leak": lambda: paper(100, leak=True),
     **{f"counting {size}": (lambda size=size: counting(size)) for size in SIZES},
+    "counting shifted": lambda: counting(SIZES[-1], shift=1),
     "online": lambda: online(False),
     "online selected": lambda: online(True),
     **{
@@ -210,7 +211,7 @@ def main() -> None:
 
 def page(found: dict[str, Any]) -> str:
     """Return the page."""
-    full, ten = found["counting 60000"], found["counting 10000"]
+    full, ten, shifted = found["counting 60000"], found["counting 10000"], found["counting shifted"]
     exact = full["exactness"]
     lines = [
         "# Results: counting models",
@@ -262,7 +263,9 @@ def page(found: dict[str, Any]) -> str:
         f"**{_percent(ten['accuracy'])}** with 10,000 in {ten['elapsed_s']:.0f} s (inference: "
         f"{full['read_images_per_s']:,} images per second); the paper reports 95.1 % with the same number. (60,000 are "
         "the training and the validation split together, used after all choices were made; `rgm train` uses the 55,000 "
-        "of the training split.)",
+        "of the training split.) "
+        "`counting-shifted`, which also learns from every image moved by a pixel in each of the four directions, "
+        f"reaches **{_percent(shifted['accuracy'])}** with all of them in {shifted['elapsed_s']:.0f} s.",
         "",
         "Cells of 4 × 4 pixels observe these pixels, black or white, and the oriented edges in them, each dilated by "
         "a pixel to tolerate small shifts. A cell has 128 states, a mixture of its own; a class has up to 300 "

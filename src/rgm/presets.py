@@ -90,6 +90,10 @@ PRESETS: dict[str, Preset] = {
         "the same tree fitted better: all images, a few minutes, exact evidence and completions, no gradients",
         model="rgm.counting.config:counting", recipe="rgm.counting.learning:EMRecipe", size=28, kind="counting",
     ),
+    "counting-shifted": Preset(
+        "counting, from images that are also moved by a pixel in four directions: more accurate, four times as long",
+        model="rgm.counting.config:counting", recipe="rgm.counting.learning:shifted", size=28, kind="counting",
+    ),
     "exact": Preset(
         "8-bit pixels under hidden Chow–Liu trees, fitted by expectation–maximisation: exact bits per dimension",
         model="rgm.counting.config:exact", recipe="rgm.counting.stepwise:StepwiseRecipe", size=28, kind="counting",

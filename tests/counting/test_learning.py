@@ -260,6 +260,19 @@ def test_fewer_images_than_states_are_enough(count: int) -> None:
     assert bool((model.counts[-1].sum(dim=0) > 0)[drawn].all())
 
 
+def test_shifts_are_learned_as_further_images() -> None:
+    """As if the images were given as they are, and moved by a pixel in each direction with replicated edges."""
+    images = pictures()
+    padded = torch.nn.functional.pad(images.float(), (1, 1, 1, 1), mode="replicate").to(torch.uint8)
+    moves = [(0, 0), (-1, 0), (0, -1), (0, 1), (1, 0)]
+    moved = torch.cat([padded[:, :, 1 - down : 5 - down, 1 - right : 5 - right] for down, right in moves])
+    recipe = replace(RECIPE, images_a_prototype=1)  # as many as there are root states: not bounded by the copies
+    ours = fitted(toy("flat"), images, LABELS, recipe=replace(recipe, shift=1))
+    assert_same(ours, fitted(toy("flat"), moved, LABELS.repeat(5), recipe=recipe), atol=0, rtol=0)
+    with pytest.raises(RGMError, match="0 to 4 pixels"):
+        replace(RECIPE, shift=-1)
+
+
 def test_prototypes_are_bounded_by_the_number_of_images() -> None:
     model = toy("flat", roots=12)
     fitted(model, pictures(), LABELS, recipe=replace(RECIPE, images_a_prototype=7))

@@ -20,6 +20,8 @@ from rgm.errors import RGMError
 from rgm.model.bounds import Size
 
 log = logging.getLogger("rgm")
+MOST = 4
+"""Pixels that images are moved by, at most: for 41 times as many images."""
 Pixels = UInt8[Tensor, "n channels rows columns"]
 Labels = Int64[Tensor, " n"]
 
@@ -32,6 +34,9 @@ class EMRecipe:
     prototypes  mixtures of whole images in every class, in `prototype_passes` passes; their counts, with those of the
                 states that each image's groups have, make the links; at most one for `images_a_prototype` images
     passes      so many passes of expectation–maximisation over the whole tree, exact
+
+    `shift`: every image is also shown moved, by up to so many pixels in all, up or down and to either side, with
+    replicated edges: 1 for four more images of each.
     """
 
     sample: Size = 20_000
@@ -40,11 +45,22 @@ class EMRecipe:
     images_a_prototype: Size = 10
     passes: int = 1
     batch_size: Size = 1024
+    shift: int = 0
+
+    def __post_init__(self) -> None:
+        """Raise RGMError for a shift that is no small whole number."""
+        if not 0 <= self.shift <= MOST or self.shift != int(self.shift):
+            raise RGMError(f"images are moved by up to 0 to {MOST} pixels, not by {self.shift}")
 
     @property
     def epochs(self) -> int:
         """Passes over all images: for the prototypes, for the links, and over the whole tree."""
         return self.prototype_passes + 1 + self.passes
+
+
+def shifted() -> EMRecipe:
+    """Return the recipe that also shows every image moved by a pixel in each of the four directions."""
+    return EMRecipe(shift=1)
 
 
 KEPT = 2**26
@@ -67,7 +83,10 @@ class Learner:
                 f"{len(model.grids) - 1}: use the recipe ExemplarRecipe"
             )
         self.model, self.recipe, self.images, self.seed = model, recipe, images, seed
-        self.members = members(labels, model.num_classes)
+        reach = range(-recipe.shift, recipe.shift + 1)
+        moves = [(down, right) for down in reach for right in reach if abs(down) + abs(right) <= recipe.shift]
+        self.moves = sorted(moves, key=lambda move: abs(move[0]) + abs(move[1]))  # the images as they are come first
+        self.members = [self._moved(places) for places in members(labels, model.num_classes)]
         self.per_class = model.config.levels[-2].states // model.num_classes
         passes = tuple(f"pass {number + 1}" for number in range(recipe.passes))
         self._sample: Batches | None = None
@@ -95,11 +114,11 @@ class Learner:
         of the last ones, which are learned last.
         """
         model = self.model
-        order = torch.randperm(len(self.images), generator=self._generator())[: self.recipe.sample]
+        order = torch.randperm(len(self.images) * len(self.moves), generator=self._generator())[: self.recipe.sample]
         shares = model.link_counts(0)
         fit = self._fit(model.leaves.weights())
         if number == 0:
-            model.fit_symbols(to_unit(self.images[order].to(model.device)))
+            model.fit_symbols(to_unit(self._shown(order).to(model.device)))
         if self._sample is None:
             self._sample = self._kept(order, self._symbols)
         batches = self._sample
@@ -119,7 +138,7 @@ class Learner:
         model, smoothing, self._sample = self.model, self.model.config.smoothing, None
         shares = model.link_counts(0)[:, -1].clone()  # the last class's links come last
         places, fit = self.members[concept], self._fit(None)
-        count = min(self.per_class, max(1, len(places) // self.recipe.images_a_prototype))
+        count = min(self.per_class, max(1, len(places) // len(self.moves) // self.recipe.images_a_prototype))
         order = torch.randperm(len(places), generator=self._generator(concept + 1))
         starts = torch.cat(list(self._wholes(places[order[:count]])), dim=1)
         batches = self._kept(places, self._wholes)
@@ -161,7 +180,26 @@ class Learner:
 
     def _symbols(self, places: Tensor) -> Iterator[Float[Tensor, "groups n symbols"]]:
         for batch in places.split(self.recipe.batch_size):
-            yield self.model.symbols(to_unit(self.images[batch].to(self.model.device)))
+            yield self.model.symbols(to_unit(self._shown(batch).to(self.model.device)))
+
+    def _moved(self, places: Int64[Tensor, " places"]) -> Int64[Tensor, " shown"]:
+        """Return the numbers of images with those of their moved copies, which are counted on by moves."""
+        return torch.cat([places + move * len(self.images) for move in range(len(self.moves))])
+
+    def _shown(self, numbers: Int64[Tensor, " n"]) -> Pixels:
+        """Return images, moved or not, by their numbers."""
+        count, (rows, columns) = len(self.images), self.images.shape[2:]
+        images = self.images[numbers % count]
+        if len(self.moves) == 1:
+            return images
+        moves, shown = numbers // count, torch.empty_like(images)
+        for number in moves.unique().tolist():
+            down, right = self.moves[number]
+            row = (torch.arange(rows) - down).clamp(0, rows - 1)
+            column = (torch.arange(columns) - right).clamp(0, columns - 1)
+            some = (moves == number).nonzero().flatten()
+            shown[some] = images[some][:, :, row][:, :, :, column]
+        return shown
 
     def _wholes(self, places: Tensor) -> Iterator[Float[Tensor, "1 n symbols"]]:
         return map(_whole, self._symbols(places))
