@@ -188,6 +188,7 @@ WORK: dict[str, Callable[[], dict[str, Any]]] = {
 def one(name: str) -> None:
     """Do one piece of the work, and print what was found as JSON."""
     found = WORK[name]()
+    found["threads"] = torch.get_num_threads()
     found["peak_mib"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
     print(json.dumps(found))
 
@@ -259,13 +260,13 @@ def page(found: dict[str, Any]) -> str:
         "",
         "## The preset counting",
         "",
-        f"`counting` reaches **{_percent(full['accuracy'])}** with all 60,000 images in {full['elapsed_s']:.0f} s, and "
+        f"`counting` reaches **{_percent(full['accuracy'])}** with all 60,000 images in {_time(full)}, and "
         f"**{_percent(ten['accuracy'])}** with 10,000 in {ten['elapsed_s']:.0f} s (inference: "
         f"{full['read_images_per_s']:,} images per second); the paper reports 95.1 % with the same number. (60,000 are "
         "the training and the validation split together, used after all choices were made; `rgm train` uses the 55,000 "
         "of the training split.) "
         "`counting-shifted`, which also learns from every image moved by a pixel in each of the four directions, "
-        f"reaches **{_percent(shifted['accuracy'])}** with all of them in {shifted['elapsed_s']:.0f} s.",
+        f"reaches **{_percent(shifted['accuracy'])}** with all of them in {_time(shifted)}.",
         "",
         "Cells of 4 × 4 pixels observe these pixels, black or white, and the oriented edges in them, each dilated by "
         "a pixel to tolerate small shifts. A cell has 128 states, a mixture of its own; a class has up to 300 "
@@ -373,10 +374,15 @@ def _sizes(found: dict[str, Any]) -> list[str]:
                 bound = "" if kind == "counting" else "≤ "
                 nats = f"{bound}{one['nats']['estimate']:.1f} ({one['nats']['low']:.1f} to {one['nats']['high']:.1f})"
             lines.append(
-                f"| {size:,} | `{kind}` | {_percent(one['accuracy'])} | {nats} | {one['elapsed_s']:.1f} s | "
+                f"| {size:,} | `{kind}` | {_percent(one['accuracy'])} | {nats} | {_time(one)} | "
                 f"{one['peak_mib']:,} MiB |"
             )
     return lines
+
+
+def _time(found: dict[str, Any]) -> str:
+    """Return the time of training; of two threads, where no other number is known."""
+    return f"{found['elapsed_s']:.1f} s" + (", one thread" if found.get("threads") == 1 else "")
 
 
 def _percent(found: dict[str, float]) -> str:
