@@ -138,6 +138,7 @@ def variant(
     links: float = 5.0,
     symbols: float = 500.0,
     structure: Structure = "class-trees",
+    moved: float = 0.0,
 ) -> None:
     """Fit a variant of the preset to the training split, and print its measures on 2,000 validation images.
 
@@ -160,13 +161,15 @@ def variant(
     )
     start = time.process_time()
     tree = CountingRGM(config).eval()
-    steps = StepwiseLearner(tree, StepwiseRecipe(passes=max(1, passes)), train.images, train.labels, seed=0)
+    steps = StepwiseLearner(
+        tree, StepwiseRecipe(passes=max(1, passes), moved=moved), train.images, train.labels, seed=0
+    )
     for number in range(len(steps.stages) if passes else 1):
         steps.step(number)
     spent = time.process_time() - start
     assert held.labels is not None
     some = replace(held, images=held.images[:2000], labels=held.labels[:2000])
-    what = {"states": states, "trees": trees, "side": side, "passes": passes, "fit_cpu_s": round(spent)}
+    what = {"states": states, "trees": trees, "side": side, "passes": passes, "moved": moved, "fit_cpu_s": round(spent)}
     print(json.dumps({**what, **likelihood(tree, some), **samples(tree, train, held)}))
 
 

@@ -170,6 +170,27 @@ def test_counts_are_conserved(kind: str) -> None:
         torch.testing.assert_close(top.sum(dim=1), torch.tensor([40.0, 40.0], dtype=torch.float64))
 
 
+def test_moved_copies_are_counted_with_their_weight() -> None:
+    """Of images with a white pixel in the middle: it counts once, and a copy's is next to it, on any of four sides."""
+    images, labels = torch.zeros(80, 1, 3, 3, dtype=torch.uint8), torch.arange(80) % 2
+    images[:, :, 1, 1] = 255
+    levels = (Level(grid=(3, 3), states=2), Level(grid=(1, 1), states=2), Level(grid=(1, 1), states=2))
+    config = CountingConfig(image=(1, 3, 3), symbols=PixelValues(values=2), structure="class-trees", levels=levels)
+    model = CountingRGM(config).double().eval()
+    recipe = StepwiseRecipe(passes=1, batch_size=80, first_step=1.0, last_step=1.0, cluster_passes=2, moved=0.5)
+    steps = StepwiseLearner(model, recipe, images, labels, seed=0)
+    for number in range(len(steps.stages)):
+        steps.step(number)
+    white = model.counts[0].sum(dim=1)[:, 0, 1].view(3, 3)
+    sides = white[[0, 1, 1, 2], [1, 0, 2, 1]]
+    assert float(white[1, 1]) == pytest.approx(80)
+    assert float(sides.sum()) == pytest.approx(0.5 * 80)
+    assert float(sides.min()) > 0
+    assert float(white[::2, ::2].sum()) == pytest.approx(0)
+    for counts in (*model.counts[1:-1], model.counts[-1]):
+        assert float(counts.sum()) == pytest.approx(1.5 * 80 * (9 if counts.ndim == 4 else 1))
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_fitted_trees_generalise(kind: str) -> None:
     images, labels = few()

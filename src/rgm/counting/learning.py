@@ -15,7 +15,7 @@ from rgm.counting.mixture import Batches, Fit, Mixture
 from rgm.counting.model import CountingRGM
 from rgm.counting.shares import FewRoots
 from rgm.counting.tree import expected_messages
-from rgm.data.images import to_unit
+from rgm.data.images import moved, moves, to_unit
 from rgm.errors import RGMError
 from rgm.model.bounds import Size
 
@@ -83,9 +83,7 @@ class Learner:
                 f"{len(model.grids) - 1}: use the recipe ExemplarRecipe"
             )
         self.model, self.recipe, self.images, self.seed = model, recipe, images, seed
-        reach = range(-recipe.shift, recipe.shift + 1)
-        moves = [(down, right) for down in reach for right in reach if abs(down) + abs(right) <= recipe.shift]
-        self.moves = sorted(moves, key=lambda move: abs(move[0]) + abs(move[1]))  # the images as they are come first
+        self.moves = moves(recipe.shift)
         self.members = [self._moved(places) for places in members(labels, model.num_classes)]
         self.per_class = model.config.levels[-2].states // model.num_classes
         passes = tuple(f"pass {number + 1}" for number in range(recipe.passes))
@@ -188,18 +186,9 @@ class Learner:
 
     def _shown(self, numbers: Int64[Tensor, " n"]) -> Pixels:
         """Return images, moved or not, by their numbers."""
-        count, (rows, columns) = len(self.images), self.images.shape[2:]
+        count = len(self.images)
         images = self.images[numbers % count]
-        if len(self.moves) == 1:
-            return images
-        moves, shown = numbers // count, torch.empty_like(images)
-        for number in moves.unique().tolist():
-            down, right = self.moves[number]
-            row = (torch.arange(rows) - down).clamp(0, rows - 1)
-            column = (torch.arange(columns) - right).clamp(0, columns - 1)
-            some = (moves == number).nonzero().flatten()
-            shown[some] = images[some][:, :, row][:, :, :, column]
-        return shown
+        return images if len(self.moves) == 1 else moved(images, numbers // count, self.moves)
 
     def _wholes(self, places: Tensor) -> Iterator[Float[Tensor, "1 n symbols"]]:
         return map(_whole, self._symbols(places))

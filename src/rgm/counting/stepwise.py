@@ -17,7 +17,7 @@ from rgm.counting.model import CountingRGM
 from rgm.counting.patterns import PatternSums
 from rgm.counting.tree import Grid, Tree, parents
 from rgm.counting.windows import codebook, codes, sampled_windows
-from rgm.data.images import to_unit
+from rgm.data.images import moved, moves, to_unit
 from rgm.model.bounds import Size
 
 GREYS = 4
@@ -30,6 +30,8 @@ MESSAGES = 2**25
 """Maximum numbers in the messages of the images whose counts are expected at once."""
 STAGE = "expectation–maximisation"
 """The only stage: the model is evaluated at its end alone, which takes as long as a pass."""
+MOVES = moves(1)
+"""No move, and one pixel in each direction."""
 ROOT = 7
 """Side of the images that are clustered to prototypes."""
 
@@ -41,7 +43,8 @@ class StepwiseRecipe:
     The start clusters the windows of cells, level by level, counts the clusters, and learns the edges of a Chow–Liu
     tree. Each of `passes` over the images takes steps of `batch_size`: counts ← (1 − η) counts + η · N / n · expected
     counts of the batch. η falls geometrically from `first_step` to `last_step`. With a batch of all images and η = 1 it
-    is expectation–maximisation (Dempster, Laird and Rubin 1977).
+    is expectation–maximisation (Dempster, Laird and Rubin 1977). With `moved` each image of a batch is counted once
+    more with this weight, moved by a pixel up, down or to either side, at random.
     """
 
     windows: Size = 60_000
@@ -50,6 +53,7 @@ class StepwiseRecipe:
     batch_size: Size = 5_000
     first_step: Annotated[float, Field(gt=0, le=1)] = 0.5
     last_step: Annotated[float, Field(gt=0, le=1)] = 0.05
+    moved: Annotated[float, Field(ge=0)] = 0.0
 
     @property
     def epochs(self) -> int:
@@ -83,7 +87,7 @@ class StepwiseLearner:
         rate = recipe.first_step * (recipe.last_step / recipe.first_step) ** ((number - 1) / last)
         if last == 1:
             rate = recipe.first_step
-        self._update(rate, self._batch(number - 1))
+        self._update(rate, self._batch(number - 1), torch.Generator().manual_seed((self.seed + number) % 2**63))
 
     def _batch(self, number: int) -> list[Int64[Tensor, " some"]]:
         """Return the images of a step by class: every pass shuffles each class anew."""
@@ -95,7 +99,7 @@ class StepwiseLearner:
             found.append(places[order].tensor_split(self.per_pass)[part])
         return found
 
-    def _update(self, rate: float, batch: list[Int64[Tensor, " some"]]) -> None:
+    def _update(self, rate: float, batch: list[Int64[Tensor, " some"]], generator: torch.Generator) -> None:
         """Move the counts by a step of size `rate` towards the expected counts of a batch, scaled to all images.
 
         Counts are kept by class where they are of a class alone: each class's are scaled by its own share.
@@ -107,10 +111,16 @@ class StepwiseLearner:
                 continue
             scale = len(self.members[concept]) / len(places)
             for part in places.split(total.at_once):
-                images = to_unit(self.images[part].to(model.device)).to(model.dtype)
-                total.add(images, concept, scale=scale)
+                images = self.images[part]
+                total.add(self._read(images), concept, scale=scale)
+                if self.recipe.moved:
+                    which = torch.randint(1, len(MOVES), (len(part),), generator=generator)
+                    total.add(self._read(moved(images, which, MOVES)), concept, scale=scale * self.recipe.moved)
         for counts, more in zip(model.counts, total.counts, strict=True):
             counts.mul_(1 - rate).add_(more, alpha=rate)
+
+    def _read(self, images: Pixels) -> Float[Tensor, "n channels rows columns"]:
+        return to_unit(images.to(self.model.device)).to(self.model.dtype)
 
     def _start(self) -> None:
         """Cluster every level's windows, learn the edges, and count."""

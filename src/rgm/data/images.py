@@ -1,5 +1,6 @@
 """A set of images in memory, and its splits."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -42,6 +43,25 @@ class ImageSet:
 def to_unit(images: UInt8[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """Return bytes as float32 in [0, 1]."""
     return images.float().div_(255.0)
+
+
+def moves(reach: int) -> list[tuple[int, int]]:
+    """Return the moves, down and to the right, by up to `reach` pixels in all, that of no pixel first."""
+    steps = range(-reach, reach + 1)
+    found = [(down, right) for down in steps for right in steps if abs(down) + abs(right) <= reach]
+    return sorted(found, key=lambda move: abs(move[0]) + abs(move[1]))
+
+
+def moved(images: Tensor, which: Int64[Tensor, " n"], by: Sequence[tuple[int, int]]) -> Tensor:
+    """Return images (n, channels, rows, columns), each moved by one of some moves, with replicated edges."""
+    rows, columns = (torch.arange(side) for side in images.shape[2:])
+    found = torch.empty_like(images)
+    for number in which.unique().tolist():
+        down, right = by[number]
+        some = (which == number).nonzero().flatten()
+        row, column = (rows - down).clamp(0, len(rows) - 1), (columns - right).clamp(0, len(columns) - 1)
+        found[some] = images[some][:, :, row][:, :, :, column]
+    return found
 
 
 def in_colour(data: ImageSet) -> bool:
