@@ -191,6 +191,23 @@ def test_moved_copies_are_counted_with_their_weight() -> None:
         assert float(counts.sum()) == pytest.approx(1.5 * 80 * (9 if counts.ndim == 4 else 1))
 
 
+@pytest.mark.parametrize("structure", ["chow-liu", "class-trees"])
+def test_edges_join_cells_whose_patterns_go_together_where_their_means_do_not(structure: Structure) -> None:
+    """Every cell is a stroke on the left or on the right, as bright in both: those of opposite corners agree."""
+    generator = torch.Generator().manual_seed(0)
+    right = torch.randint(2, (400, 2, 2), generator=generator)
+    right[:, 1, 1], right[:, 1, 0] = right[:, 0, 0], right[:, 0, 1]
+    strokes = torch.tensor([[1, 0], [0, 1]], dtype=torch.uint8)[right]
+    images = 255 * strokes[:, :, None].expand(-1, -1, 2, -1, -1).reshape(400, 1, 4, 4)
+    levels = (Level(grid=(2, 2), states=2), Level(grid=(1, 1), states=2), Level(grid=(1, 1), states=2))
+    config = CountingConfig(image=(1, 4, 4), symbols=PixelValues(values=2), structure=structure, levels=levels)
+    model = CountingRGM(config).eval()
+    StepwiseLearner(model, StepwiseRecipe(passes=1), images, torch.arange(400) % 2, seed=0).step(0)
+    for tree in model.edges().tolist():
+        joined = {frozenset(pair) for pair in enumerate(tree) if pair[1] >= 0}
+        assert {frozenset((0, 3)), frozenset((1, 2))} <= joined
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_fitted_trees_generalise(kind: str) -> None:
     images, labels = few()

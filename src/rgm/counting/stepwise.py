@@ -15,13 +15,15 @@ from rgm.counting.forest import Forest
 from rgm.counting.learning import Labels, Pixels, members
 from rgm.counting.model import CountingRGM
 from rgm.counting.patterns import PatternSums
-from rgm.counting.tree import Grid, Tree, parents
-from rgm.counting.windows import codebook, codes, sampled_windows
+from rgm.counting.tree import Tree, parents
+from rgm.counting.windows import codebook, codes, nearest, patches, sampled_windows
 from rgm.data.images import moved, moves, to_unit
 from rgm.model.bounds import Size
 
-GREYS = 4
-"""Grey values that the mutual information of cells distinguishes."""
+PATCHES = (4, 16)
+"""Clusters of a cell's pixels that the mutual information of cells distinguishes: the fewest, and the most."""
+EVIDENCE = 8
+"""Images of a class for each pair of clusters; with fewer images there are fewer clusters."""
 INFORMED = 20_000
 """Images that the edges of a Chow–Liu tree are learned from: at most so many."""
 AT_ONCE = 128
@@ -184,15 +186,19 @@ class StepwiseLearner:
         return codebook(found, self.per_class, passes=self.recipe.cluster_passes, generator=generator)
 
     def _edges(self, generator: torch.Generator) -> Int64[Tensor, "*classes cells"]:
-        """Return the parents in the Chow–Liu tree of the cells' mean grey values, given the class or of each class."""
+        """Return the parents in the Chow–Liu tree of the cells' clustered pixels, given the class or of each class."""
         model, grid = self.model, self.model.config.levels[0].grid
         some = torch.randperm(len(self.images), generator=generator)[:INFORMED]
-        greys = torch.cat([_means(self._units(part), grid) for part in some.split(4 * AT_ONCE)])
-        numbers = (greys * GREYS).long().clamp_max(GREYS - 1)
+        fewest, most = PATCHES
+        levels = min(max(fewest, math.isqrt(len(some) // (EVIDENCE * model.num_classes))), most)
+        own = patches(self._units(self._some(generator)), grid).transpose(1, 2).flatten(0, 1)
+        centres = codebook(own, levels, passes=self.recipe.cluster_passes, generator=generator)
+        parts = some.split(4 * AT_ONCE)
+        numbers = torch.cat([nearest(patches(self._units(part), grid), centres) for part in parts])
         labels = self.labels[some]
         if model.config.structure == "chow-liu":
-            return spanning_tree(conditional_information(numbers, labels, GREYS), grid)
-        return class_trees(numbers, labels, GREYS, grid, model.num_classes)
+            return spanning_tree(conditional_information(numbers, labels, levels), grid)
+        return class_trees(numbers, labels, levels, grid, model.num_classes)
 
     def _some(self, generator: torch.Generator) -> Int64[Tensor, " some"]:
         return torch.randperm(len(self.images), generator=generator)[: 16 * AT_ONCE]
@@ -249,11 +255,6 @@ def expected_totals(
         for part in images[labels == concept].split(total.at_once):
             total.add(part, concept)
     return total.counts
-
-
-def _means(images: Tensor, grid: Grid) -> Float[Tensor, "n cells"]:
-    """Return the mean grey value of every cell."""
-    return torch.nn.functional.adaptive_avg_pool2d(images.mean(dim=1, keepdim=True), grid).flatten(1)
 
 
 def _small(images: Tensor) -> Tensor:

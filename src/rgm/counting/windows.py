@@ -22,8 +22,7 @@ def windows(images: Images, grid: Grid) -> Float[Tensor, "n features cells"]:
 
     Cells of several pixels are averaged to 2 × 2.
     """
-    side = 2 if images.shape[2] >= 2 * grid[0] and images.shape[3] >= 2 * grid[1] else 1
-    small = F.adaptive_avg_pool2d(images, (side * grid[0], side * grid[1]))
+    small, side = _fitted(images, grid)
     channels, width = images.shape[1], side + 2
     near = F.unfold(F.pad(small, (1, 1, 1, 1)), width, stride=side)
     edge = torch.full((width,), OWN)
@@ -41,6 +40,12 @@ def windows(images: Images, grid: Grid) -> Float[Tensor, "n features cells"]:
     return torch.cat(found, dim=1)
 
 
+def patches(images: Images, grid: Grid) -> Float[Tensor, "n features cells"]:
+    """Return the pixels of every cell of a grid; cells of several pixels are averaged to 2 × 2."""
+    small, side = _fitted(images, grid)
+    return F.unfold(small, side, stride=side)
+
+
 def codebook(
     features: Float[Tensor, "n features"], states: int, *, passes: int, generator: torch.Generator
 ) -> Float[Tensor, "states features"]:
@@ -54,16 +59,16 @@ def codebook(
     order = torch.cat([torch.tensor([common]), order[order != common]])
     centres = distinct[order[torch.arange(states) % len(order)]]
     for _ in range(passes):
-        nearest = torch.cat([_nearest(part[None].transpose(1, 2), centres)[0] for part in distinct.split(2**14)])
-        sizes = nearest.bincount(minlength=states).to(distinct)
-        sums = torch.zeros_like(centres).index_add_(0, nearest, distinct)
+        found = torch.cat([nearest(part[None].transpose(1, 2), centres)[0] for part in distinct.split(2**14)])
+        sizes = found.bincount(minlength=states).to(distinct)
+        sums = torch.zeros_like(centres).index_add_(0, found, distinct)
         centres = torch.where(sizes[:, None] > 0, sums / sizes.clamp_min(1)[:, None], centres)
     return centres
 
 
 def codes(images: Images, grid: Grid, centres: Float[Tensor, "states features"]) -> Int64[Tensor, "n cells"]:
     """Return the nearest centre to every cell's window."""
-    return torch.cat([_nearest(windows(part, grid), centres) for part in images.split(AT_ONCE)])
+    return torch.cat([nearest(windows(part, grid), centres) for part in images.split(AT_ONCE)])
 
 
 def sampled_windows(
@@ -76,7 +81,13 @@ def sampled_windows(
     return found[torch.randperm(len(found), generator=generator)[:count]]
 
 
-def _nearest(features: Float[Tensor, "n features cells"], centres: Tensor) -> Int64[Tensor, "n cells"]:
+def _fitted(images: Images, grid: Grid) -> tuple[Float[Tensor, "n channels _ _"], int]:
+    """Return images with 1 × 1 pixels a cell, or 2 × 2 where a cell has several, and this side."""
+    side = 2 if images.shape[2] >= 2 * grid[0] and images.shape[3] >= 2 * grid[1] else 1
+    return F.adaptive_avg_pool2d(images, (side * grid[0], side * grid[1])), side
+
+
+def nearest(features: Float[Tensor, "n features cells"], centres: Tensor) -> Int64[Tensor, "n cells"]:
     """Return the nearest centre by squared distance."""
     product = torch.einsum("nfc,sf->nsc", features, 2 * centres)
     return (product - centres.square().sum(dim=1)[:, None]).argmax(dim=1)
