@@ -1,14 +1,19 @@
 """How fast the explorer answers, in a real browser: a click on the palette, and a drawing that is followed.
 
     python benchmarks/explorer.py
+    python benchmarks/explorer.py picture docs/images/explorer.png
 
 Times run from the click to the first animation frame after the picture has changed, everything on one machine.
+`picture` writes the page as documents show it: a test image, one cell changed, samples and a morph.
 """
 
 import shutil
 import statistics
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, Parameter
@@ -60,9 +65,9 @@ def followed(page: Page, seconds: float) -> float:
     return (len(times) - 1) / (times[-1] - times[0]) * 1000
 
 
-@app.default
-def main(model: Annotated[str, Parameter(help="The model to open.")] = "mnist", *, count: int = 60) -> None:
-    """Measure, and print what was seen."""
+@contextmanager
+def opened(model: str) -> Iterator[Page]:
+    """Open the explorer's page of a model in Chromium."""
     browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if browser is None:
         sys.exit("Chromium is needed")
@@ -70,7 +75,8 @@ def main(model: Annotated[str, Parameter(help="The model to open.")] = "mnist", 
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as program, sync_playwright() as playwright:
         assert program.stdout is not None
         address = program.stdout.readline().split()[0]
-        page = playwright.chromium.launch(executable_path=browser, args=["--no-sandbox"]).new_page()
+        chromium = playwright.chromium.launch(executable_path=browser, args=["--no-sandbox"])
+        page = chromium.new_page(viewport={"width": 1300, "height": 900})
         for _ in range(50):
             try:
                 page.goto(address)
@@ -79,12 +85,31 @@ def main(model: Annotated[str, Parameter(help="The model to open.")] = "mnist", 
                 page.wait_for_timeout(200)
         page.locator("body[data-ready=yes]").wait_for()
         page.locator("#samples button").first.wait_for()
+        yield page
+        program.terminate()
+
+
+@app.default
+def main(model: Annotated[str, Parameter(help="The model to open.")] = "mnist", *, count: int = 60) -> None:
+    """Measure, and print what was seen."""
+    with opened(model) as page:
         times = clicks(page, count)
         frames = followed(page, 4)
-        program.terminate()
     cuts = statistics.quantiles(times, n=20)
     print(f"palette click to changed picture: median {statistics.median(times):.0f} ms, 95 % within {cuts[-1]:.0f} ms")
     print(f"pictures a second that follow a drawing: {frames:.0f}")
+
+
+@app.command
+def picture(out: Path, *, model: str = "mnist", cell: int = 17) -> None:
+    """Write the page with the third of the palette's codes in a cell, numbered row by row, and a morph."""
+    with opened(model) as page:
+        page.locator("#cells button").nth(cell).click()
+        page.locator("#palette button").nth(2).click()
+        page.locator("#morph").click()
+        page.locator("#frames button").nth(10).wait_for()
+        page.wait_for_timeout(1500)  # the palette, asked for anew
+        page.screenshot(path=str(out), full_page=True)
 
 
 if __name__ == "__main__":
