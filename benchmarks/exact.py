@@ -22,7 +22,7 @@ from PIL import Image
 from torch import Tensor
 
 from rgm.counting.coder import compress, decompress
-from rgm.counting.config import PixelValues, Structure, exact
+from rgm.counting.config import CountingConfig, PixelValues, Structure, exact
 from rgm.counting.model import CountingRGM
 from rgm.counting.stepwise import StepwiseLearner, StepwiseRecipe
 from rgm.data.images import ImageSet, one_of_each, to_unit
@@ -127,6 +127,15 @@ def main(
             write_json(out, found)
 
 
+def shaped(train: ImageSet, states: int, side: int) -> CountingConfig:
+    """Return the preset with cells of `side` × `side` pixels and so many states."""
+    usual = exact(train.shape, len(train.classes), len(train))
+    cells, *above = usual.levels
+    _, height, width = train.shape
+    cells = replace(cells, states=states, grid=(math.ceil(height / side), math.ceil(width / side)))
+    return replace(usual, levels=(cells, *above))
+
+
 @app.command
 def variant(
     data: str,
@@ -147,16 +156,12 @@ def variant(
     """
     train, held = load_data(data, "train"), load_data(data, "validation")
     assert train.labels is not None
-    usual = exact(train.shape, len(train.classes), len(train))
+    usual = shaped(train, states, side)
     cells, root, concept = usual.levels
     config = replace(
         usual,
         structure=structure,
-        levels=(
-            replace(cells, states=states, grid=(math.ceil(train.shape[1] / side), math.ceil(train.shape[2] / side))),
-            replace(root, states=trees * concept.states),
-            concept,
-        ),
+        levels=(cells, replace(root, states=trees * concept.states), concept),
         smoothing=replace(usual.smoothing, links=links, symbols=symbols),
     )
     start = time.process_time()
@@ -175,7 +180,7 @@ def variant(
 
 @app.command
 def binary(
-    data: str = "mnist", *, states: int = 128, passes: int = 10, symbols: float = 5.0, test: bool = False
+    data: str = "mnist", *, states: int = 128, passes: int = 10, side: int = 1, symbols: float = 5.0, test: bool = False
 ) -> None:
     """Fit the preset to black and white images, drawn once or in every pass anew, and print nats of held images.
 
@@ -184,18 +189,12 @@ def binary(
     """
     train, held = load_data(data, "train"), load_data(data, "test" if test else "validation")
     assert train.labels is not None
-    usual = exact(train.shape, len(train.classes), len(train))
-    cells, root, concept = usual.levels
-    config = replace(
-        usual,
-        symbols=PixelValues(values=2),
-        levels=(replace(cells, states=states), root, concept),
-        smoothing=replace(usual.smoothing, symbols=symbols),
-    )
+    usual = shaped(train, states, side)
+    config = replace(usual, symbols=PixelValues(values=2), smoothing=replace(usual.smoothing, symbols=symbols))
     for kind in ("static", "dynamic"):
         start = time.process_time()
         tree = CountingRGM(config).eval()
-        steps = StepwiseLearner(tree, StepwiseRecipe(passes=passes), drawn(train, 0), train.labels, seed=0)
+        steps = StepwiseLearner(tree, StepwiseRecipe(passes=passes, moved=0.0), drawn(train, 0), train.labels, seed=0)
         for number in range(len(steps.stages)):
             if kind == "dynamic" and number and (number - 1) % steps.per_pass == 0:
                 steps.images = drawn(train, 1 + number)

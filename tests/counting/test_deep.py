@@ -139,7 +139,7 @@ def test_full_batches_raise_the_likelihood(kind: str) -> None:
     model = small(kind)
     smoothing = Smoothing(symbols=1e-6, links=1e-6, top=1e-6)
     object.__setattr__(model.config, "smoothing", smoothing)
-    recipe = StepwiseRecipe(passes=6, batch_size=len(images), first_step=1.0, last_step=1.0, cluster_passes=2)
+    recipe = StepwiseRecipe(moved=0.0, passes=6, batch_size=len(images), first_step=1.0, last_step=1.0, cluster_passes=2)
     steps = StepwiseLearner(model, recipe, images, labels, seed=0)
     found = []
     for number in range(len(steps.stages)):
@@ -155,7 +155,7 @@ def test_counts_are_conserved(kind: str) -> None:
     """Every image adds one to every link, to every pixel and to its class, whichever the step."""
     images, labels = few()
     model = small(kind)
-    recipe = StepwiseRecipe(passes=2, batch_size=30, cluster_passes=2)
+    recipe = StepwiseRecipe(moved=0.0, passes=2, batch_size=30, cluster_passes=2)
     steps = StepwiseLearner(model, recipe, images, labels, seed=0)
     for number in range(len(steps.stages)):
         steps.step(number)
@@ -202,7 +202,7 @@ def test_edges_join_cells_whose_patterns_go_together_where_their_means_do_not(st
     levels = (Level(grid=(2, 2), states=2), Level(grid=(1, 1), states=2), Level(grid=(1, 1), states=2))
     config = CountingConfig(image=(1, 4, 4), symbols=PixelValues(values=2), structure=structure, levels=levels)
     model = CountingRGM(config).eval()
-    StepwiseLearner(model, StepwiseRecipe(passes=1), images, torch.arange(400) % 2, seed=0).step(0)
+    StepwiseLearner(model, StepwiseRecipe(moved=0.0, passes=1), images, torch.arange(400) % 2, seed=0).step(0)
     for tree in model.edges().tolist():
         joined = {frozenset(pair) for pair in enumerate(tree) if pair[1] >= 0}
         assert {frozenset((0, 3)), frozenset((1, 2))} <= joined
@@ -214,7 +214,7 @@ def test_fitted_trees_generalise(kind: str) -> None:
     others, truth = few(1)
     model = small(kind)
     before = float(model.log_weight(others.double() / 255).mean())
-    fit(model, images, labels, recipe=StepwiseRecipe(passes=4, batch_size=40), device="cpu")
+    fit(model, images, labels, recipe=StepwiseRecipe(moved=0.0, passes=4, batch_size=40), device="cpu")
     assert float(model.log_weight(others.double() / 255).mean()) > before + 2
     if kind != "blocks":
         found = model.infer(others.double() / 255).concept.argmax(dim=1)
@@ -247,7 +247,7 @@ def test_further_images_are_counted(kind: str) -> None:
     """Expected counts of images one by one add up to those of all; the paper's rule is for other symbols."""
     images, labels = few()
     model = small(kind)
-    fit(model, images[:40], labels[:40], recipe=StepwiseRecipe(passes=1, batch_size=40), device="cpu")
+    fit(model, images[:40], labels[:40], recipe=StepwiseRecipe(moved=0.0, passes=1, batch_size=40), device="cpu")
     unit = images[40:46].double() / 255
     whole = expected_counts(model, unit, labels[40:46])
     single = [expected_counts(model, unit[place : place + 1], labels[40 + place][None]) for place in range(6)]

@@ -147,11 +147,11 @@ def counting(image: Shape = (1, 28, 28), classes: int = 10, images: int | None =
 def exact(image: Shape = (1, 28, 28), classes: int = 10, images: int | None = None) -> CountingConfig:
     """Return a hidden Chow–Liu tree over the 8-bit pixels for each class, all of the same leaves.
 
-    A cell is a pixel, or 2 × 2 pixels of images of more than 32 × 32. It has 128 states, or fewer with fewer `images`.
+    A cell has 2 × 2 pixels, or more of images of more than 64 × 64, and 256 states, or fewer with fewer `images`.
     """
     _, height, width = image
-    side = max(1, math.ceil(max(height, width) / 32))
-    states = 128 if images is None or images >= 20_000 else 32 if images >= 5_000 else 16
+    side = max(2, math.ceil(max(height, width) / 32))
+    states = 256 if images is None or images >= 20_000 else 64 if images >= 5_000 else 32
     return CountingConfig(
         image=image,
         symbols=PixelValues(),

@@ -51,11 +51,11 @@ class StepwiseRecipe:
 
     windows: Size = 60_000
     cluster_passes: Size = 12
-    passes: Size = 10
+    passes: Size = 6
     batch_size: Size = 5_000
     first_step: Annotated[float, Field(gt=0, le=1)] = 0.5
     last_step: Annotated[float, Field(gt=0, le=1)] = 0.05
-    moved: Annotated[float, Field(ge=0)] = 0.0
+    moved: Annotated[float, Field(ge=0)] = 1.0
 
     @property
     def epochs(self) -> int:
