@@ -41,9 +41,11 @@ class Page:
 PAGES = {
     "docs/results.md": Page("python benchmarks/results.py mnist"),
     "docs/evidence.md": Page("python benchmarks/evidence.py mnist"),
-    "docs/images/abstraction.png": Page("rgm experiment abstraction mnist --out docs/images"),
-    "docs/images/instantiation.png": Page("rgm experiment instantiation mnist --out docs/images"),
-    "docs/images/locality.png": Page("rgm experiment locality mnist --out docs/images"),
+    "docs/images/abstraction/abstraction.png": Page("rgm experiment abstraction mnist --out docs/images/abstraction"),
+    "docs/images/instantiation/instantiation.png": Page(
+        "rgm experiment instantiation mnist --out docs/images/instantiation"
+    ),
+    "docs/images/locality/locality.png": Page("rgm experiment locality mnist --out docs/images/locality"),
     "docs/images/explorer.png": Page("python benchmarks/explorer.py picture docs/images/explorer.png"),
     "docs/images/gallery.png": Page(
         "python benchmarks/gallery.py --cifar10 {cifar10}", ("mnist", "fashion-mnist", "cifar10")

@@ -5,6 +5,7 @@ import torch
 
 from rgm.data.images import ImageSet
 from rgm.evaluation.judge import Judge, JudgeConfig
+from rgm.model.config import preset
 from rgm.model.spatial import SpatialRGM
 
 
@@ -20,7 +21,10 @@ def judge() -> Judge:
     return Judge(JudgeConfig(channels=1, classes=10, width=4)).eval()
 
 
-@pytest.fixture(params=["seed", "pretrained"])
+@pytest.fixture(params=["seed", "quick"])
 def model(request: pytest.FixtureRequest) -> SpatialRGM:
+    """A model of 32 codes, which depend on more than their patch."""
     torch.manual_seed(0)
-    return SpatialRGM.from_preset(request.param).eval()
+    config = preset(request.param, (1, 28, 28), 10)
+    grid, concept = config.levels
+    return SpatialRGM(config=replace(config, levels=(replace(grid, states=32), concept))).eval()

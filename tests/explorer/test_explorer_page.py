@@ -139,7 +139,7 @@ def test_a_changed_code_changes_only_its_place(user: User, explorer: Explorer) -
 
 def test_the_palette_is_in_the_order_of_the_prior(user: User, explorer: Explorer) -> None:
     user.cell(2, 3).click()
-    expect(user.page.locator("#palette button")).to_have_count(32)
+    expect(user.page.locator("#palette button")).to_have_count(64)
     shown = [int(tile.get_attribute("data-code") or -1) for tile in user.page.locator("#palette button").all()]
     z1 = torch.from_numpy(user.codes())[None]
     chosen = int(user.page.locator("#bars button").evaluate_all("all => all.findIndex(b => b.ariaPressed === 'true')"))
@@ -431,7 +431,7 @@ def test_at_most_one_request_of_a_kind_waits(page: Page, http_address: str) -> N
 
     user.cell(3, 3).click()
     tiles = page.locator("#palette button")
-    expect(tiles).to_have_count(32)
+    expect(tiles).to_have_count(64)
     codes = [int(tile.get_attribute("data-code") or -1) for tile in tiles.all()]
     page.route("**/api/decode", slowly)
     tiles.evaluate_all("(all) => all.slice(1, 11).forEach((tile) => tile.click())")

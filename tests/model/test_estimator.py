@@ -193,7 +193,7 @@ def test_a_preset_whose_embeddings_start_as_patches_takes_every_estimator(name: 
 @pytest.mark.parametrize("name", ESTIMATORS)
 def test_a_gradient_reaches_the_image_features(name: str, generator: torch.Generator) -> None:
     torch.manual_seed(0)
-    model = SpatialRGM(config=preset("pretrained", (1, 8, 8), 3, estimator=name)).train()
+    model = SpatialRGM(config=preset("quick", (1, 8, 8), 3, estimator=name)).train()
     images = torch.rand(2, 1, 8, 8, generator=generator)
     F.mse_loss(model(images), images).backward()
     slopes = [weight.grad for weight in model.recognition(1).features.parameters()]

@@ -15,9 +15,9 @@ from rgm.training.loop import NeuralTrainer, relocate
 from rgm.training.recipe import Recipe, Relocation, Stage, Weights
 
 
-def _model(estimator: str | None = None) -> SpatialRGM:
+def _model(estimator: str = "vector-quantised") -> SpatialRGM:
     torch.manual_seed(0)
-    return SpatialRGM(config=preset("pretrained", (1, 28, 28), 10, estimator=estimator))
+    return SpatialRGM(config=preset("seed", (1, 28, 28), 10, estimator=estimator))
 
 
 def test_hardly_needed_codes_are_the_cheapest_to_replace_by_their_nearest() -> None:

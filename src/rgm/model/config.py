@@ -101,12 +101,13 @@ def quick(image: Shape = (1, 28, 28), classes: int = 10) -> ModelConfig:
 
 
 def pretrained(image: Shape = (1, 28, 28), classes: int = 10) -> ModelConfig:
-    """Return 32 codes with a larger prior than `standard`'s, and a decoder that reaches half a patch beyond a cell."""
+    """Return `standard` with a deeper encoder, a larger prior, and a decoder that reaches half a patch further."""
     config = standard(image, classes)
     grid, concept = config.levels
-    recognition = ConvRecognition(widths=(32, 64), refine=2, estimator=VectorQuantised())
+    patch = grid.recognition.estimator
+    recognition = ConvRecognition(widths=(32, 64), refine=2, patches=True, estimator=patch)
     prior = OrderedPrior(width=128, layers=4, raster=0.9, poses=True)
-    levels = (replace(grid, states=32, recognition=recognition, prior=prior), concept)
+    levels = (replace(grid, recognition=recognition, prior=prior), concept)
     return replace(config, levels=levels, decoder=BlendedDecoder(width=192))
 
 
@@ -164,7 +165,7 @@ def colour32(image: Shape = (3, 32, 32), classes: int = 10) -> ModelConfig:
         grid=_quarter(image),
         states=512,
         recognition=ConvRecognition(widths=(48, 96), residual=1, patches=True, estimator=patch),
-        prior=OrderedPrior(width=128, layers=4, raster=0.9, guidance=3.0 if image[0] == 3 else 1.0),
+        prior=OrderedPrior(width=128, layers=4, raster=0.9, guidance=3.0 if image[0] == 3 else 0.7),
     )
     recognition = PooledRecognition(width=128, convolutions=4, halvings=2, estimator=Gumbel())
     concept = LevelConfig(grid=(1, 1), states=classes, recognition=recognition, prior=None)

@@ -225,6 +225,15 @@ def codes_stage(**weights: float) -> Stage:
     )
 
 
+_PATCHES = replace(
+    codes_stage(reconstruction=40.0, concept=1.0, locality=12.0, codebook=10.0),
+    least_steps=700,
+    batch_size=32,
+    relocation=Relocation(),
+)
+"""Codes whose embeddings start as patches, and the concept."""
+
+
 def _robust(prior: Stage, outliers: float, **options: Any) -> Stage:
     """Return a short stage after a prior's, at low learning rates, with the outlier-robust loss."""
     weights = replace(prior.weights, outliers=outliers)
@@ -233,10 +242,8 @@ def _robust(prior: Stage, outliers: float, **options: Any) -> Stage:
 
 def standard() -> Recipe:
     """Return the default recipe: codes and concept, then the prior, then the prior with the outlier-robust loss."""
-    weights = {"reconstruction": 40.0, "concept": 1.0, "locality": 12.0, "codebook": 10.0}
-    codes = replace(codes_stage(**weights), epochs=3, least_steps=700, batch_size=32, relocation=Relocation())
     prior = replace(PRIOR, epochs=1.1, least_steps=325)
-    return Recipe(stages=(codes, prior, _robust(prior, 0.02, epochs=0.25, least_steps=75)))
+    return Recipe(stages=(replace(_PATCHES, epochs=3), prior, _robust(prior, 0.02, epochs=0.25, least_steps=75)))
 
 
 def quick() -> Recipe:
@@ -249,15 +256,14 @@ def quick() -> Recipe:
 def pretrained() -> Recipe:
     """Return the recipe of the packaged weights, in four stages.
 
-    The codes with little weight on locality, which their decoder ensures; the prior, also on augmented images and
-    conditioned on the augmentation; the prior with the outlier-robust loss; and the concept once more, from the trained
-    codes.
+    The codes; the prior, also on augmented images and conditioned on the augmentation; the prior with the
+    outlier-robust loss; and the concept once more, from the trained codes.
     """
-    codes = replace(codes_stage(locality=5.0), epochs=12)
-    prior = replace(PRIOR, epochs=14, batch_size=128, augment_share=0.8)
+    prior = replace(PRIOR, epochs=12, batch_size=128, augment_share=0.8)
     weights = Weights(reconstruction=0.0, concept=0.5, pseudo_label=0.5)
     concept = replace(_CONCEPT, epochs=6, learning_rate=1e-3, shift=1, second_view_strength=1.0, weights=weights)
-    return Recipe(stages=(codes, prior, _robust(prior, 0.005, epochs=0.5, least_steps=100), concept))
+    robust = _robust(prior, 0.0005, epochs=0.5, least_steps=100)
+    return Recipe(stages=(replace(_PATCHES, epochs=10), prior, robust, concept))
 
 
 def pyramid() -> Recipe:
