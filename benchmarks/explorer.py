@@ -102,10 +102,10 @@ def main(model: Annotated[str, Parameter(help="The model to open.")] = "mnist", 
 
 @app.command
 def picture(out: Path, *, model: str = "mnist", cell: int = 17) -> None:
-    """Write the page with the third of the palette's codes in a cell, numbered row by row, and a morph."""
+    """Write the page with the ninth of the codes of a cell, numbered row by row, and a morph."""
     with opened(model) as page:
         page.locator("#cells button").nth(cell).click()
-        page.locator("#palette button").nth(2).click()
+        page.locator("#palette button").nth(8).click()
         page.locator("#morph").click()
         page.locator("#frames button").nth(10).wait_for()
         page.wait_for_timeout(1500)  # the palette, asked for anew

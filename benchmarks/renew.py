@@ -38,6 +38,10 @@ class Page:
         return {name: hashlib.sha256(packaged(name).read_bytes()).hexdigest()[:16] for name in self.weights}
 
 
+EVIDENCE = (
+    "rgm evaluate {0} --claims{1} --out runs/evidence-{0} && "
+    "cp runs/evidence-{0}/evidence.json src/rgm/weights/{0}.evidence.json"
+)
 PAGES = {
     "docs/results.md": Page("python benchmarks/results.py mnist"),
     "docs/evidence.md": Page("python benchmarks/evidence.py mnist"),
@@ -53,12 +57,14 @@ PAGES = {
     "docs/results-fashion-mnist.md": Page(
         "python benchmarks/results.py fashion-mnist --out docs/results-fashion-mnist.md", ("fashion-mnist",)
     ),
+    "src/rgm/weights/fashion-mnist.evidence.json": Page(EVIDENCE.format("fashion-mnist", ""), ("fashion-mnist",)),
     "docs/images/samples-fashion-mnist.png": Page(
         "rgm sample fashion-mnist --count 12 --out docs/images/samples-fashion-mnist.png", ("fashion-mnist",)
     ),
     "docs/results-cifar10.md": Page(
         "python benchmarks/results.py cifar10 --data {cifar10} --out docs/results-cifar10.md", ("cifar10",)
     ),
+    "src/rgm/weights/cifar10.evidence.json": Page(EVIDENCE.format("cifar10", " --data {cifar10}"), ("cifar10",)),
     "docs/images/samples-cifar10.png": Page(
         "rgm sample cifar10 --count 12 --out docs/images/samples-cifar10.png", ("cifar10",)
     ),
