@@ -139,7 +139,8 @@ def test_full_batches_raise_the_likelihood(kind: str) -> None:
     model = small(kind)
     smoothing = Smoothing(symbols=1e-6, links=1e-6, top=1e-6)
     object.__setattr__(model.config, "smoothing", smoothing)
-    recipe = StepwiseRecipe(moved=0.0, passes=6, batch_size=len(images), first_step=1.0, last_step=1.0, cluster_passes=2)
+    every = len(images)
+    recipe = StepwiseRecipe(moved=0.0, passes=6, batch_size=every, first_step=1.0, last_step=1.0, cluster_passes=2)
     steps = StepwiseLearner(model, recipe, images, labels, seed=0)
     found = []
     for number in range(len(steps.stages)):
