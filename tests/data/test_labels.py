@@ -1,12 +1,10 @@
-from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 import torch
 
 from rgm.data.images import ImageSet
-from rgm.data.labels import HIDDEN, few_labels, typical
-from rgm.data.load import from_arrays
+from rgm.data.labels import HIDDEN, few_labels
 from rgm.errors import RGMError
 
 
@@ -47,21 +45,3 @@ def test_impossible_counts_of_labels(digits: ImageSet) -> None:
         few_labels(digits, -1, seed=0)
     with pytest.raises(RGMError, match="has none"):
         few_labels(replace(digits, labels=None, classes=()), 10, seed=0)
-
-
-def test_typical_images_of_clusters_are_alike(digits: ImageSet) -> None:
-    """Ten images of each cluster; most are of its most common class, and the seed selects them."""
-    found = typical(digits, 10, seed=0)
-    assert digits.labels is not None
-    assert torch.equal(found, typical(digits, 10, seed=0))
-    assert len(found) == len(digits)
-    assert torch.bincount(found[found != HIDDEN]).max() <= 10
-    purity = [int(torch.bincount(digits.labels[found == c]).max()) / int((found == c).sum()) for c in range(10)]
-    assert sum(purity) / 10 > 0.85
-
-
-@pytest.mark.parametrize(("values", "clusters"), [((7,) * 30, 1), ((0, 80, 160) * 10, 3), (range(6), 6)])
-def test_no_more_clusters_than_different_images(values: Sequence[int], clusters: int) -> None:
-    grey = torch.tensor(list(values), dtype=torch.uint8)[:, None, None, None].expand(-1, 1, 8, 8)
-    found = typical(from_arrays(grey), 10, seed=0)
-    assert sorted(set(found.tolist()) - {HIDDEN}) == list(range(clusters))

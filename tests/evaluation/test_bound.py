@@ -9,6 +9,7 @@ from rgm.data.images import ImageSet, to_unit
 from rgm.evaluation.bound import evaluate, importance_bound
 from rgm.evaluation.information import code_rate_bits, level_rates_bits
 from rgm.evaluation.split import infer_split
+from rgm.model.estimator import CodebookHead
 from rgm.model.spatial import SpatialRGM
 
 
@@ -71,3 +72,20 @@ def test_an_evaluation_adds_up(model: SpatialRGM, few: ImageSet) -> None:
     )
     assert unlabelled.concept_accuracy is None
     assert unlabelled.calibration_error is None
+
+
+@torch.no_grad()
+def test_grids_drawn_again_are_scored_once(few: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where q is certain, all samples of an image are one grid."""
+    torch.manual_seed(0)
+    model = SpatialRGM.from_preset("standard").eval()
+    images = to_unit(few.images[:3])
+    head = model.recognition(1).head
+    assert isinstance(head, CodebookHead)
+    head.sharpness = 1e6
+    scored: list[int] = []
+    of = model.log_prob_by_concept
+    monkeypatch.setattr(model, "log_prob_by_concept", lambda z: [scored.append(len(z)), of(z)][1])
+    weights = model.log_weight(images.repeat_interleave(8, dim=0))
+    assert sum(scored) <= 3
+    torch.testing.assert_close(weights, weights[::8].repeat_interleave(8))

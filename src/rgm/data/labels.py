@@ -1,9 +1,7 @@
 """Semi-supervised and unsupervised training: sets with hidden labels."""
 
-import warnings
 from dataclasses import replace
 
-import numpy as np
 import torch
 from jaxtyping import Int64
 from torch import Tensor
@@ -13,9 +11,6 @@ from rgm.errors import RGMError
 
 HIDDEN = -1
 """The label of an image with a class hidden from training."""
-
-_CLUSTERED = 4_000
-"""Maximum number of images that `typical` clusters."""
 
 
 def whole_numbers(values: Tensor, what: str) -> Int64[Tensor, "*shape"]:
@@ -52,26 +47,3 @@ def few_labels(data: ImageSet, count: int, *, seed: int) -> ImageSet:
         members = (data.labels == label).nonzero().flatten()
         labels[members[torch.randperm(len(members), generator=generator)[:share]]] = label
     return replace(data, labels=labels)
-
-
-def typical(images: ImageSet, clusters: int, *, each: int = 10, seed: int) -> Int64[Tensor, " n"]:
-    """Return pseudo-labels by clustering: a cluster's number for the `each` images nearest to its mean, else HIDDEN.
-
-    k-means of the pixels (Lloyd 1982, with k-means++ initialisation), of at most 4,000 images sampled with the seed. An
-    image has one cluster, the first that selects it. There are at most as many clusters as distinct images.
-    """
-    from scipy.cluster.vq import kmeans2  # slow to import
-
-    generator = torch.Generator().manual_seed(seed)
-    chosen = torch.randperm(len(images), generator=generator)[:_CLUSTERED]
-    pixels = images.images[chosen].flatten(1).numpy().astype(np.float32) / 255
-    clusters = min(clusters, len(np.unique(pixels, axis=0)))
-    with warnings.catch_warnings():  # an empty cluster keeps its mean
-        warnings.filterwarnings("ignore", message="One of the clusters is empty", category=UserWarning)
-        means, _ = kmeans2(pixels, clusters, iter=30, minit="++", seed=np.random.default_rng(seed))
-    distances = torch.cdist(torch.from_numpy(pixels), torch.from_numpy(means))
-    labels = torch.full((len(images),), HIDDEN)
-    for cluster in reversed(range(clusters)):
-        nearest = distances[:, cluster].argsort()[: min(each, len(chosen) // clusters)]
-        labels[chosen[nearest]] = cluster
-    return labels

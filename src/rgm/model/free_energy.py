@@ -13,7 +13,7 @@ from rgm.model.likelihood import PixelConfig
 from rgm.model.networks import Networks
 from rgm.model.results import FreeEnergy
 
-NEGLIGIBLE = 1e-6
+NEGLIGIBLE = 1e-5
 """Concepts less probable than this are omitted from sums in evaluation, at less than 0.001 nats each."""
 
 
@@ -64,10 +64,14 @@ class VariationalBound(Networks):
         return FreeEnergy(distortion_nats=distortion, rate_nats=torch.stack([*rates, last, top], dim=1))
 
     def _log_weight(self, images: Images, generator: torch.Generator | None) -> Float[Tensor, " n"]:
-        """Return the log-weight of samples of z_1 … z_{L−1} from q, with the concept summed out."""
+        """Return the log-weight of samples of z_1 … z_{L−1} from q, with the concept summed out.
+
+        Where q is peaked, many samples are the same grid, whose probabilities are computed once.
+        """
         images = images.to(self.dtype)
         fields, drawn = self._draw(images, generator)
-        joint = self.log_prob_by_concept(drawn[-1]) - math.log(self.num_classes)
+        codes, which = drawn[-1].argmax(dim=1).unique(dim=0, return_inverse=True)
+        joint = self.log_prob_by_concept(self._one_hot(codes, self.depth - 1))[which] - math.log(self.num_classes)
         log_p = [*self._log_prob_between(drawn), joint.logsumexp(dim=1)]
         log_q = [field.log_prob(z) for field, z in zip(fields, drawn, strict=False)]
         likelihood = self.likelihood.log_prob(images, self.recognition(1).read(drawn[0]))

@@ -155,8 +155,8 @@ class Recipe:
         """Return the recipe for a set with most or all labels hidden.
 
         Every stage that learns concepts from labels then maximises the mutual information between the concepts of two
-        views of every image; each batch has some labelled images, and confident concepts are pseudo-labels. Without any
-        label, typical images of clusters replace labelled ones.
+        views of every image; each batch has some labelled images, and confident concepts are pseudo-labels. Labelled
+        are also the images whose label `rgm.data.neighbours.guessed_labels` guesses.
         """
 
         def changed(stage: Stage) -> Stage:
