@@ -74,8 +74,12 @@ PRESETS: dict[str, Preset] = {
         "colour32, its decoder then trained against a critic: sharper images at a larger squared error",
         model="rgm.model.config:colour32", recipe="rgm.training.recipe:colour_sharp", size=32,
     ),
+    "colour32-medium": Preset(
+        "colour32-sharp for longer, with 1,024 codes, a deeper prior and a finer concept: an hour or two",
+        model="rgm.model.config:colour32_large", recipe="rgm.training.recipe:colour_medium", size=32,
+    ),
     "colour32-large": Preset(
-        "colour32-sharp for longer, with 1,024 codes, a deeper prior and a finer concept: minutes on a GPU",
+        "colour32-medium for much longer: minutes on a GPU",
         model="rgm.model.config:colour32_large", recipe="rgm.training.recipe:colour_large", size=32,
     ),
     "colour64": Preset(

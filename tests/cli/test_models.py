@@ -15,7 +15,7 @@ def test_info_and_version(run: Path) -> None:
     text = done("info", run)
     assert "standard" in text
     assert "7 × 7 grid of 64 states" in text
-    assert done("--version").strip() == "0.1.0"
+    assert done("--version").strip() == "0.2.0"
 
 
 def test_a_packed_run_is_half_as_large_and_the_same_model(run: Path, tmp_path: Path) -> None:

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from rgm.data.images import ImageSet
-from rgm.data.labels import HIDDEN, few_labels
+from rgm.data.labels import HIDDEN
 from rgm.data.load import from_arrays
-from rgm.data.neighbours import gradient_histograms, guessed_labels
+from rgm.data.neighbours import gradient_histograms, typical
 from rgm.measures import matching
 
 
@@ -30,10 +30,9 @@ def test_images_without_edges_are_told_apart_by_their_means() -> None:
     assert torch.equal(found[:, -3:], torch.tensor([[0.0] * 3, [0.5] * 3]))
 
 
-def test_without_labels_the_clusters_are_the_digits(digits: ImageSet) -> None:
-    hidden = few_labels(digits, 0, seed=0)
-    found = guessed_labels(hidden, 10, seed=0)
-    assert torch.equal(found, guessed_labels(hidden, 10, seed=0))
+def test_the_clusters_are_the_digits(digits: ImageSet) -> None:
+    found = typical(digits, 10, seed=0)
+    assert torch.equal(found, typical(digits, 10, seed=0))
     assert digits.labels is not None
     guessed = found != HIDDEN
     assert len(digits) / 4 <= guessed.sum() <= len(digits) / 4 + 10
@@ -41,25 +40,8 @@ def test_without_labels_the_clusters_are_the_digits(digits: ImageSet) -> None:
     assert (renamed == digits.labels[guessed]).float().mean() > 0.97
 
 
-def test_few_labels_spread_to_their_neighbours(digits: ImageSet) -> None:
-    few = few_labels(digits, 20, seed=0)
-    found = guessed_labels(few, 10, seed=0)
-    assert few.labels is not None
-    assert digits.labels is not None
-    known, guessed = few.labels != HIDDEN, found != HIDDEN
-    assert torch.equal(found[known], few.labels[known])
-    assert guessed.sum() > len(digits) / 3
-    assert (found[guessed] == digits.labels[guessed]).float().mean() > 0.95
-
-
-def test_nothing_is_guessed_where_most_is_known(digits: ImageSet) -> None:
-    most = few_labels(digits, 8 * len(digits) // 10, seed=0)
-    assert most.labels is not None
-    assert torch.equal(guessed_labels(most, 10, seed=0), most.labels)
-
-
 @pytest.mark.parametrize(("values", "clusters"), [((7,) * 30, 1), ((0, 80, 160) * 10, 3), (range(6), 6)])
 def test_no_more_clusters_than_different_images(values: Sequence[int], clusters: int) -> None:
     grey = torch.tensor(list(values), dtype=torch.uint8)[:, None, None, None].expand(-1, 1, 8, 8)
-    found = guessed_labels(from_arrays(grey), 10, seed=0)
+    found = typical(from_arrays(grey), 10, seed=0)
     assert sorted(set(found.tolist()) - {HIDDEN}) == list(range(clusters))

@@ -1,4 +1,4 @@
-"""Guessed labels of images, from a graph of nearest neighbours: by its clusters, or by what few labels are known."""
+"""Clusters of images without labels, from a graph of nearest neighbours."""
 
 import warnings
 
@@ -6,47 +6,51 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int64
-from numpy.typing import NDArray
 from torch import Tensor
 
 from rgm.data.images import ImageSet, to_unit
 from rgm.data.labels import HIDDEN
 
-_MOST = 10_000
-"""Maximum number of images of a graph."""
+_CLUSTERED = 10_000
+"""Maximum number of images that are clustered."""
 _NEIGHBOURS = 10
 _DIRECTIONS = 8
 _WINDOWS = 9
 """The number of windows along a side of an image, about."""
 
-Features = NDArray[np.float32]
-Guess = tuple[NDArray[np.int64], NDArray[np.floating]]
-"""The class of each image, and how sure it is, on any scale."""
 
+def typical(images: ImageSet, clusters: int, *, seed: int) -> Int64[Tensor, " n"]:
+    """Return the number of a cluster for the images that are typical of it, HIDDEN for the others.
 
-def guessed_labels(images: ImageSet, classes: int, *, seed: int) -> Int64[Tensor, " n"]:
-    """Return the known labels and those guessed for other images; HIDDEN for all that are not guessed surely.
-
-    Of at most 10,000 images, with the known ones among them and the others sampled with the seed, each is joined to the
-    ten nearest by `gradient_histograms`. Without a known label, the graph is cut into `classes` clusters, and the
-    quarter of each cluster nearest to its mean is labelled with its number. Else labels spread along the graph, and
-    the surest half of each class is labelled. Where half of the graph's images are known, none is guessed.
+    Of at most 10,000 images, sampled with the seed, each is joined to the ten nearest by `gradient_histograms`. The
+    graph is cut into clusters: k-means of the directions of the images' places in the first eigenvectors of the graph's
+    Laplacian, half as many again as there are clusters (Ng, Jordan and Weiss 2001, with more eigenvectors). Typical is
+    the quarter of a cluster nearest to its mean. There are at most as many clusters as distinct images; where there are
+    too few images for a graph, k-means is of the histograms.
     """
-    known = torch.full((len(images),), HIDDEN) if images.labels is None else images.labels
-    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
-    chosen = order[(known[order] == HIDDEN).int().argsort(stable=True)][:_MOST]
-    given = known[chosen].numpy()
-    if 2 * (given != HIDDEN).sum() >= len(chosen):
-        return known.clone()
-    features = torch.cat([gradient_histograms(to_unit(images.images[part])) for part in chosen.split(500)]).numpy()
-    clustered = (given == HIDDEN).all()
-    guess, sure = _clusters(features, classes, seed) if clustered else _spread(features, given)
-    labels = known.clone()
-    for label in range(classes):
-        members = np.flatnonzero(guess == label)
-        best = members[np.argsort(-sure[members], kind="stable")][: -(-len(members) // (4 if clustered else 2))]
-        labels[chosen[best]] = label
-    return torch.where(known == HIDDEN, labels, known)
+    from sklearn.cluster import KMeans  # slow to import
+    from sklearn.manifold import SpectralEmbedding
+
+    chosen = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))[:_CLUSTERED]
+    places = torch.cat([gradient_histograms(to_unit(images.images[part])) for part in chosen.split(500)]).numpy()
+    clusters = min(clusters, len(np.unique(places, axis=0)))
+    if len(places) >= _NEIGHBOURS * max(clusters, _NEIGHBOURS):
+        embedding = SpectralEmbedding(
+            max(2, round(1.5 * clusters) - 1), affinity="nearest_neighbors", n_neighbors=_NEIGHBOURS, random_state=seed
+        )
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Graph is not fully connected", category=UserWarning)
+            places = embedding.fit_transform(places)
+        places = places / np.linalg.norm(places, axis=1, keepdims=True).clip(1e-12)
+        clusters = min(clusters, len(np.unique(places, axis=0)))
+    means = KMeans(clusters, n_init=10, random_state=seed).fit(places)
+    distances = means.transform(places).min(axis=1)
+    labels = torch.full((len(images),), HIDDEN)
+    for cluster in range(clusters):
+        members = np.flatnonzero(means.labels_ == cluster)
+        nearest = members[distances[members].argsort(kind="stable")][: -(-len(members) // 4)]
+        labels[chosen[nearest]] = cluster
+    return labels
 
 
 def gradient_histograms(images: Float[Tensor, "n channels rows columns"]) -> Float[Tensor, "n features"]:
@@ -67,46 +71,3 @@ def gradient_histograms(images: Float[Tensor, "n channels rows columns"]) -> Flo
         weight = size * (angle - 2 * torch.pi * direction / _DIRECTIONS).cos().clamp_min(0) ** 3
         counts.append(F.avg_pool2d(weight.sum(dim=1, keepdim=True), window, stride, padding=1))
     return torch.cat([F.normalize(torch.cat(counts, dim=1).sqrt().flatten(1)), images.mean(dim=(2, 3))], dim=1)
-
-
-def _clusters(features: Features, clusters: int, seed: int) -> Guess:
-    """Return each image's cluster, and minus its distance from the cluster's mean.
-
-    k-means of the directions of the images' places in the first eigenvectors of the graph's Laplacian, half as many
-    again as there are clusters (Ng, Jordan and Weiss 2001, with more eigenvectors); of the features themselves where
-    there are too few images for a graph. There are at most as many clusters as distinct images.
-    """
-    from sklearn.cluster import KMeans  # slow to import
-    from sklearn.manifold import SpectralEmbedding
-
-    places = features
-    if len(features) >= _NEIGHBOURS * max(clusters, _NEIGHBOURS):
-        embedding = SpectralEmbedding(
-            max(2, round(1.5 * clusters) - 1), affinity="nearest_neighbors", n_neighbors=_NEIGHBOURS, random_state=seed
-        )
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Graph is not fully connected", category=UserWarning)
-            places = embedding.fit_transform(features)
-        places = places / np.linalg.norm(places, axis=1, keepdims=True).clip(1e-12)
-    clusters = min(clusters, len(np.unique(features, axis=0)), len(np.unique(places, axis=0)))
-    means = KMeans(clusters, n_init=10, random_state=seed).fit(places)
-    return means.labels_.astype(np.int64), -means.transform(places).min(axis=1)
-
-
-def _spread(features: Features, known: NDArray[np.int64]) -> Guess:
-    """Return each image's most probable label and its probability, labels spread over the graph (Zhou et al. 2004)."""
-    from sklearn.exceptions import ConvergenceWarning  # slow to import
-    from sklearn.neighbors import kneighbors_graph
-    from sklearn.semi_supervised import LabelSpreading
-
-    def weights(one: Features, _: Features) -> object:
-        """Return the graph with its edges in both directions."""
-        graph = kneighbors_graph(one, min(_NEIGHBOURS, len(one) - 1))
-        return graph + graph.T
-
-    spreading = LabelSpreading(kernel=weights, alpha=0.99, max_iter=300)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        spreading.fit(features, known)
-    shares = spreading.label_distributions_
-    return spreading.classes_[shares.argmax(axis=1)], shares.max(axis=1)

@@ -174,11 +174,15 @@ def colour32(image: Shape = (3, 32, 32), classes: int = 10) -> ModelConfig:
 
 
 def colour32_large(image: Shape = (3, 32, 32), classes: int = 10) -> ModelConfig:
-    """Return `colour32` with 1,024 codes, a deeper prior, and a concept read at twice the grid's resolution."""
+    """Return `colour32` with 1,024 codes, a deeper prior, and a concept read at twice the grid's resolution.
+
+    Its guidance is weaker for images in colour, since its prior is meant to be trained for longer.
+    """
     config = colour32(image, classes)
     grid, concept = config.levels
     recognition = PooledRecognition(width=96, convolutions=3, halvings=2, patch=4, estimator=Gumbel())
-    prior = OrderedPrior(width=128, layers=5, raster=0.9, guidance=1.0)
+    assert isinstance(grid.prior, OrderedPrior)
+    prior = replace(grid.prior, layers=5, guidance=min(grid.prior.guidance, 1.0))
     levels = (replace(grid, states=1024, prior=prior), replace(concept, recognition=recognition))
     return replace(config, levels=levels)
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from rgm.data.images import ImageSet, in_colour, to_unit
 from rgm.data.jitter import affine, jitter, random_affine
 from rgm.data.labels import HIDDEN
-from rgm.data.neighbours import guessed_labels
+from rgm.data.neighbours import typical
 from rgm.distributions.noise import BatchSlice, Source, integers, uniform
 from rgm.errors import RGMError
 from rgm.model.spatial import SpatialRGM
@@ -67,8 +67,8 @@ class Batches:
         known = self.labels is not None and (self.labels != HIDDEN)
         self.labelled = known.nonzero().flatten() if isinstance(known, Tensor) else None
         self.clusters = self.labelled is None or not len(self.labelled)
-        if any(stage.labelled for stage in recipe.stages):
-            self.labels = guessed_labels(train, model.num_classes, seed=seed).to(self.device)
+        if self.clusters and any(stage.labelled for stage in recipe.stages):
+            self.labels = typical(train, model.num_classes, seed=seed).to(self.device)
             self.labelled = (self.labels != HIDDEN).nonzero().flatten()
         fewest = min(len(split) for split in (train, validation) if split is not None)
         if processes.count > fewest:

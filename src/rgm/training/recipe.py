@@ -155,8 +155,8 @@ class Recipe:
         """Return the recipe for a set with most or all labels hidden.
 
         Every stage that learns concepts from labels then maximises the mutual information between the concepts of two
-        views of every image; each batch has some labelled images, and confident concepts are pseudo-labels. Labelled
-        are also the images whose label `rgm.data.neighbours.guessed_labels` guesses.
+        views of every image; each batch has some labelled images, and confident concepts are pseudo-labels. Without any
+        label, images that are typical of clusters replace labelled ones (`rgm.data.neighbours`).
         """
 
         def changed(stage: Stage) -> Stage:
@@ -299,6 +299,13 @@ def colour64() -> Recipe:
 def colour_sharp() -> Recipe:
     """Return `colour` with a last stage of the decoder against a critic, which costs squared error."""
     return Recipe(stages=(*colour().stages, _DECODER))
+
+
+def colour_medium() -> Recipe:
+    """Return the recipe of the packaged weights for clothes: `colour_sharp` for longer, and the concept once more."""
+    codes, prior, decoder = colour_sharp().stages
+    concept = replace(_CONCEPT, epochs=8, muon=0.02, shift=2, mirrored=True)
+    return Recipe(stages=(replace(codes, epochs=8), concept, replace(prior, epochs=6.5), replace(decoder, epochs=3)))
 
 
 def colour_large() -> Recipe:
