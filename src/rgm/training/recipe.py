@@ -302,10 +302,9 @@ def colour_sharp() -> Recipe:
 
 
 def colour_medium() -> Recipe:
-    """Return the recipe of the packaged weights for clothes: `colour_sharp` for longer, and the concept once more."""
+    """Return the recipe of the packaged weights for clothes: `colour_sharp` for longer."""
     codes, prior, decoder = colour_sharp().stages
-    concept = replace(_CONCEPT, epochs=8, muon=0.02, shift=2, mirrored=True)
-    return Recipe(stages=(replace(codes, epochs=8), concept, replace(prior, epochs=6.5), replace(decoder, epochs=3)))
+    return Recipe(stages=(replace(codes, epochs=8), replace(prior, epochs=6.5), replace(decoder, epochs=3)))
 
 
 def colour_large() -> Recipe:
