@@ -18,7 +18,7 @@ from rgm.storage.checkpoint import packaged
     ("name", "preset", "image", "some"),
     [
         ("mnist", "pretrained", (1, 28, 28), "3"),
-        ("fashion-mnist", "colour32-sharp", (1, 28, 28), "boot"),
+        ("fashion-mnist", "colour32-medium", (1, 28, 28), "boot"),
         ("cifar10", "colour32-large", (3, 32, 32), "horse"),
     ],
 )

@@ -19,7 +19,9 @@ from rgm.model.spatial import SpatialRGM
 from rgm.presets import NETWORKS
 
 
-@pytest.fixture(params=[name for name in NETWORKS if name not in ("colour32-sharp", "colour64")])  # as colour32
+@pytest.fixture(
+    params=[name for name in NETWORKS if name not in ("colour32-sharp", "colour32-large", "colour64")]
+)  # as colour32
 def model(request: pytest.FixtureRequest) -> SpatialRGM:
     torch.manual_seed(0)
     return SpatialRGM.from_preset(request.param).eval()

@@ -176,13 +176,12 @@ def colour32(image: Shape = (3, 32, 32), classes: int = 10) -> ModelConfig:
 def colour32_large(image: Shape = (3, 32, 32), classes: int = 10) -> ModelConfig:
     """Return `colour32` with 1,024 codes, a deeper prior, and a concept read at twice the grid's resolution.
 
-    Its guidance is weaker for images in colour, since its prior is meant to be trained for longer.
+    Its prior is meant to be trained for longer, and needs less guidance.
     """
     config = colour32(image, classes)
     grid, concept = config.levels
     recognition = PooledRecognition(width=96, convolutions=3, halvings=2, patch=4, estimator=Gumbel())
-    assert isinstance(grid.prior, OrderedPrior)
-    prior = replace(grid.prior, layers=5, guidance=min(grid.prior.guidance, 1.0))
+    prior = OrderedPrior(width=128, layers=5, raster=0.9, guidance=1.0 if image[0] == 3 else 0.5)
     levels = (replace(grid, states=1024, prior=prior), replace(concept, recognition=recognition))
     return replace(config, levels=levels)
 
