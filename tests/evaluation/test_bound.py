@@ -4,11 +4,14 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from rgm.data.images import ImageSet, to_unit
+from rgm.distributions.categorical import one_hot
 from rgm.evaluation.bound import evaluate, importance_bound
 from rgm.evaluation.information import code_rate_bits, level_rates_bits
 from rgm.evaluation.split import infer_split
+from rgm.model import free_energy
 from rgm.model.estimator import CodebookHead
 from rgm.model.spatial import SpatialRGM
 
@@ -84,8 +87,33 @@ def test_grids_drawn_again_are_scored_once(few: ImageSet, monkeypatch: pytest.Mo
     assert isinstance(head, CodebookHead)
     head.sharpness = 1e6
     scored: list[int] = []
-    of = model.log_prob_by_concept
-    monkeypatch.setattr(model, "log_prob_by_concept", lambda z: [scored.append(len(z)), of(z)][1])
-    weights = model.log_weight(images.repeat_interleave(8, dim=0))
-    assert sum(scored) <= 3
+    prior, repeated = model.prior(1), images.repeat_interleave(8, dim=0)
+    of = prior.log_prob
+    monkeypatch.setattr(prior, "log_prob", lambda z, parent: [scored.append(len(z)), of(z, parent)][1])
+    weights = model.log_weight(repeated)
+    assert sum(scored) <= 3 * model.num_classes
     torch.testing.assert_close(weights, weights[::8].repeat_interleave(8))
+
+
+@torch.no_grad()
+def test_improbable_concepts_are_left_out_of_the_weights_and_lower_them(
+    few: ImageSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    model = SpatialRGM.from_preset("standard").eval()
+    images = to_unit(few.images[:3])
+    z = one_hot(model.read(images)[0], model.latent_dim)
+    head = model.recognition(1).head
+    assert isinstance(head, CodebookHead)
+    head.sharpness = 1e6  # q is certain: every sample is these codes
+    shares = model.recognition(2).field(model.recognition(1).read(z)).probs().flatten(1)
+    each, some = model.log_prob_by_concept(z), float(shares.median())
+    whole, kept = (_weights_above(share, model, images, monkeypatch) for share in (0.0, some))
+    lost = each.logsumexp(dim=1) - each.masked_fill(shares < some, -math.inf).logsumexp(dim=1)
+    assert bool((lost > 0.1).all())
+    torch.testing.assert_close(whole - kept, lost, rtol=1e-3, atol=1e-3)
+
+
+def _weights_above(share: float, model: SpatialRGM, images: Tensor, monkeypatch: pytest.MonkeyPatch) -> Tensor:
+    monkeypatch.setattr(free_energy, "NEGLIGIBLE", share)
+    return model.log_weight(images, generator=torch.Generator().manual_seed(1))

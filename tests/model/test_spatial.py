@@ -222,6 +222,15 @@ def test_black_and_white_pixels_are_bernoulli(generator: torch.Generator) -> Non
     assert float(many.mean()) == pytest.approx(0.3, abs=4 * math.sqrt(0.21 / 40_000))
 
 
+def test_fixed_binarisation_is_the_same_every_time(generator: torch.Generator) -> None:
+    fixed = SpatialRGM(config=preset("likelihood", (1, 28, 28), 10, binarise="fixed"))
+    grey = torch.rand(4, 1, 28, 28, generator=generator)
+    observed = fixed.observe(grey, generator)
+    assert set(observed.unique().tolist()) == {0.0, 1.0}
+    assert torch.equal(fixed.observe(grey[2:]), observed[2:])
+    assert fixed.is_density
+
+
 def test_grey_values_are_not_a_density() -> None:
     plain = SpatialRGM(config=preset("likelihood", (1, 28, 28), 10, binarise="none"))
     image = torch.rand(1, 1, 28, 28)

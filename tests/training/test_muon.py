@@ -1,9 +1,14 @@
 """Muon against PyTorch's own, and its orthogonal matrices against singular values."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
+from rgm.model.spatial import SpatialRGM
 from rgm.training.muon import Muon, orthogonalised
+from rgm.training.optimisers import Optimisers
+from rgm.training.recipe import Stage, Weights
 
 
 @pytest.mark.parametrize("shape", [(3, 8, 24), (2, 24, 8), (4, 12, 12), (2, 6, 54), (2, 54, 6)])
@@ -37,3 +42,21 @@ def test_steps_are_those_of_pytorchs_to_bfloat16() -> None:
 def test_vectors_are_refused() -> None:
     with pytest.raises(ValueError, match="matrices"):
         Muon([torch.nn.Parameter(torch.zeros(3))], lr=0.1)
+
+
+def test_residual_blocks_have_a_rate_of_their_own() -> None:
+    """The blocks between pixels and codes; neither first and last layers nor what a stage freezes."""
+    model = SpatialRGM.from_preset("likelihood")
+    stage = Stage(name="all", epochs=1, muon=0.02, muon_residual=0.01, weights=Weights())
+    rates = {which: optimiser.defaults["lr"] for which, optimiser in Optimisers(model, stage, ()).each.items()}
+    assert rates == {"0": 1e-3, "1": 0.02, "2": 0.01}
+    found = {which: _sizes(optimiser) for which, optimiser in Optimisers(model, stage, ()).each.items()}
+    assert len(found["2"]) == 2 * (2 + 3)  # two convolutions in each of the encoder's two and the decoder's three
+    assert sum(map(sum, found.values())) == sum(weight.numel() for weight in model.parameters())
+    decoder = Optimisers(model, replace(stage, trains="decoder"), ()).each
+    assert set(decoder) == {"0", "2"}
+    assert len(_sizes(decoder["2"])) == 2 * 3
+
+
+def _sizes(optimiser: torch.optim.Optimizer) -> list[int]:
+    return [weight.numel() for group in optimiser.param_groups for weight in group["params"]]

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Int64
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 
@@ -73,6 +73,35 @@ def bernoulli(probs: Tensor, source: Source) -> Tensor:
     whole = probs.new_zeros(source.total, *probs.shape[1:])
     whole[source.rows] = probs
     return torch.bernoulli(whole, generator=source.generator)[source.rows]
+
+
+def fixed_bernoulli(probs: Float[Tensor, "n *shape"]) -> Float[Tensor, "n *shape"]:
+    """Return 1 with probability `probs`, else 0: a function of the row alone, of its values in 256 steps.
+
+    Every row has a key, Σ_i (1 + byte_i) · w_i modulo 2⁶⁴ with fixed random w, and pixel i of it the threshold
+    mix(key + w_i) / 2²⁴, with the mixing function of SplitMix64 (Steele, Lea and Flood 2014).
+    """
+    weights = _mixed(torch.arange(1, probs[0].numel() + 1, device=probs.device) * _GOLDEN)
+    values = (probs.flatten(1) * 255).round().long() + 1
+    keys = (values * weights).sum(dim=1, keepdim=True)
+    thresholds = _shifted(_mixed(keys + weights), 40).to(probs.dtype) / 2**24
+    return (thresholds.view(probs.shape) < probs).to(probs.dtype)
+
+
+_GOLDEN, _FIRST, _SECOND = -0x61C8864680B583EB, -0x40A7B892E31B1A47, -0x6B2FB644ECCEEE15
+"""SplitMix64's increment and its two factors, as signed numbers."""
+
+
+def _mixed(numbers: Int64[Tensor, "*shape"]) -> Int64[Tensor, "*shape"]:
+    """Return the output of SplitMix64 for states, modulo 2⁶⁴."""
+    numbers = (numbers ^ _shifted(numbers, 30)) * _FIRST
+    numbers = (numbers ^ _shifted(numbers, 27)) * _SECOND
+    return numbers ^ _shifted(numbers, 31)
+
+
+def _shifted(numbers: Int64[Tensor, "*shape"], bits: int) -> Int64[Tensor, "*shape"]:
+    """Return unsigned numbers without their last bits."""
+    return (numbers >> bits) & ((1 << (64 - bits)) - 1)
 
 
 def _drawn(

@@ -115,10 +115,10 @@ def likelihood(image: Shape = (1, 28, 28), classes: int = 10) -> ModelConfig:
     """Return the model for the bound: binary pixels, codes sampled from q, a prior in raster order alone."""
     config = standard(image, classes)
     grid, concept = config.levels
-    recognition = ConvRecognition(widths=(32, 64), residual=2, estimator=StraightThrough())
-    prior = OrderedPrior(width=64, layers=2, raster=1.0)
+    recognition = ConvRecognition(widths=(32, 128), residual=2, estimator=StraightThrough())
+    prior = OrderedPrior(width=128, layers=2, raster=1.0)
     levels = (replace(grid, states=128, recognition=recognition, prior=prior), concept)
-    return replace(config, levels=levels, decoder=PatchDecoder(width=64, residual=3, hidden=0), pixels=Bernoulli())
+    return replace(config, levels=levels, decoder=PatchDecoder(width=192, residual=3, hidden=0), pixels=Bernoulli())
 
 
 def pyramid(image: Shape, classes: int, *, states: tuple[int, ...], sigma: float) -> ModelConfig:
@@ -232,7 +232,7 @@ def preset(
     image: Shape,
     classes: int,
     *,
-    binarise: Literal["dynamic", "none"] | None = None,
+    binarise: Literal["dynamic", "fixed", "none"] | None = None,
     estimator: str | None = None,
 ) -> ModelConfig:
     """Return the model of a named preset for images of a shape and a number of classes.

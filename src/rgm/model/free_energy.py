@@ -51,9 +51,7 @@ class VariationalBound(Networks):
         if labels is None:
             weights = fields[-1].probs().flatten(1)
             top = uniform - fields[-1].entropy()
-            image, concept = (weights >= negligible).nonzero(as_tuple=True)
-            parent = self._embed(concept[:, None, None], self.depth)
-            log_prob = self.prior(self.depth - 1).log_prob(samples[-1][image], parent)
+            image, concept, log_prob = self._log_prob_of_likely(samples[-1], weights, negligible)
             last = last.index_add(0, image, weights[image, concept] * log_prob, alpha=-1)
         else:  # the concept does not depend on z_{L−1}: its cells can be summed out one by one
             top = torch.full_like(last, uniform)
@@ -64,18 +62,33 @@ class VariationalBound(Networks):
         return FreeEnergy(distortion_nats=distortion, rate_nats=torch.stack([*rates, last, top], dim=1))
 
     def _log_weight(self, images: Images, generator: torch.Generator | None) -> Float[Tensor, " n"]:
-        """Return the log-weight of samples of z_1 … z_{L−1} from q, with the concept summed out.
+        """Return the log-weight of samples of z_1 … z_{L−1} from q, summed over the concepts that are not negligible.
 
         Where q is peaked, many samples are the same grid, whose probabilities are computed once.
         """
         images = images.to(self.dtype)
         fields, drawn = self._draw(images, generator)
         codes, which = drawn[-1].argmax(dim=1).unique(dim=0, return_inverse=True)
-        joint = self.log_prob_by_concept(self._one_hot(codes, self.depth - 1))[which] - math.log(self.num_classes)
-        log_p = [*self._log_prob_between(drawn), joint.logsumexp(dim=1)]
+        z = self._one_hot(codes, self.depth - 1)
+        weights = self.recognition(self.depth).field(self.recognition(self.depth - 1).read(z)).probs().flatten(1)
+        grid, concept, log_prob = self._log_prob_of_likely(z, weights, NEGLIGIBLE)
+        joint = torch.full_like(weights, -math.inf).index_put((grid, concept), log_prob)
+        marginal = joint.logsumexp(dim=1)[which] - math.log(self.num_classes)
+        log_p = [*self._log_prob_between(drawn), marginal]
         log_q = [field.log_prob(z) for field, z in zip(fields, drawn, strict=False)]
         likelihood = self.likelihood.log_prob(images, self.recognition(1).read(drawn[0]))
         return likelihood + torch.stack(log_p).sum(dim=0) - torch.stack(log_q).sum(dim=0)
+
+    def _log_prob_of_likely(
+        self, z: Tensor, weights: Float[Tensor, "n classes"], negligible: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the row, the concept c and log p(z_{L−1} | c) in nats of each weight that is at least `negligible`."""
+        row, concept = (weights >= negligible).nonzero(as_tuple=True)
+        return (
+            row,
+            concept,
+            self.prior(self.depth - 1).log_prob(z[row], self._embed(concept[:, None, None], self.depth)),
+        )
 
     def _draw(self, images: Images, generator: torch.Generator | None) -> tuple[list[CategoricalField], list[Tensor]]:
         """Return every level's q(z_ℓ | z_{ℓ−1}), and one-hot samples of all but the top."""

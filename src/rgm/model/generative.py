@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from rgm.data.labels import whole_numbers
-from rgm.distributions.noise import Source, bernoulli
+from rgm.distributions.noise import Source, bernoulli, fixed_bernoulli
 from rgm.errors import RGMError
 from rgm.model.likelihood import Bernoulli, Categorical, PixelConfig
 from rgm.model.receptive import Box
@@ -284,9 +284,14 @@ class RGM(StoredModel):
         """The distribution of a pixel; None where the observations are symbols of the whole image."""
 
     def observe(self, images: Images, generator: Source = None) -> Images:
-        """Return grey images as observations: binarised at random for `dynamic` Bernoulli pixels, else unchanged."""
-        binary = isinstance(self.pixels, Bernoulli) and self.pixels.binarise == "dynamic"
-        return bernoulli(images, generator) if binary else images
+        """Return grey images as observations: unchanged, or binarised as `Bernoulli.binarise` says."""
+        match self.pixels:
+            case Bernoulli(binarise="dynamic"):
+                return bernoulli(images, generator)
+            case Bernoulli(binarise="fixed"):
+                return fixed_bernoulli(images)
+            case _:
+                return images
 
     @property
     def is_density(self) -> bool:

@@ -32,12 +32,12 @@ class Bernoulli:
     """Bernoulli(x; μ) for every binary pixel.
 
     `binarise`: `dynamic` samples every pixel from its grey value each time an image is used (Salakhutdinov and Murray
-    2008); `none` uses the grey values themselves, so that −log p(x | z_1) is a cross-entropy, not the nats of a
-    density.
+    2008), `fixed` once, so that an image has the same pixels in every epoch, run and process; `none` uses the grey
+    values themselves, so that −log p(x | z_1) is a cross-entropy, not the nats of a density.
     """
 
     kind: Literal["bernoulli"] = "bernoulli"
-    binarise: Literal["dynamic", "none"] = "dynamic"
+    binarise: Literal["dynamic", "fixed", "none"] = "dynamic"
 
 
 @dataclass(frozen=True, kw_only=True)

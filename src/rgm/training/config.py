@@ -41,8 +41,9 @@ class RunConfig:
     estimator: str | None = None
     """Gradient estimator of the grids' codes: gumbel, straight-through, vector-quantised or reinmax."""
 
-    binarise: Literal["dynamic", "none"] | None = None
-    """Binarisation of grey images, for presets with binary pixels: resampled at every use (dynamic), or none."""
+    binarise: Literal["dynamic", "fixed", "none"] | None = None
+    """Binarisation of grey images, for presets with binary pixels: resampled at every use (dynamic), once
+    (fixed), or none."""
 
     precision: Literal["float32", "bfloat16"] = "float32"
     """Precision of the networks in training; losses, noise, weights and evaluation stay float32."""

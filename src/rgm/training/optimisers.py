@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from rgm.errors import RGMError
+from rgm.model.recognition import Residual
 from rgm.model.spatial import SpatialRGM
 from rgm.training.critic import Critic
 from rgm.training.muon import Muon
@@ -28,20 +29,20 @@ class Optimisers:
             "prior": model.priors,
             "concept": model.recognitions[-1],
         }
-        rest, hidden = list(parts[stage.trains].parameters()), list[nn.Parameter]()
-        trained = {id(weight) for weight in rest}
+        every = list(parts[stage.trains].parameters())
+        trained = {id(weight) for weight in every}
         for weight in free:  # frozen weights need no gradient
             weight.requires_grad_(id(weight) in trained)
-        if stage.muon:
-            found = [w for level in range(1, model.depth) for w in model.prior(level).hidden()]
-            found += model.recognition(model.depth).hidden()
-            hidden = [weight for weight in found if id(weight) in trained]
-            rest = [weight for weight in rest if not any(weight is matrix for matrix in hidden)]
         betas = BETAS if critic is None else ADVERSARIAL_BETAS
         adam = partial(torch.optim.Adam, lr=stage.learning_rate, betas=betas, fused=True)
-        self.each: dict[str, torch.optim.Optimizer] = {"0": adam(rest)}
-        if hidden:
-            self.each["1"] = Muon(hidden, lr=stage.muon)
+        muons: dict[str, torch.optim.Optimizer] = {}
+        for name, rate, found in (("1", stage.muon, _hidden), ("2", stage.muon_residual, _residual)):
+            weights = [weight for weight in found(model) if id(weight) in trained] if rate else []
+            if weights:
+                muons[name] = Muon(weights, lr=rate)
+                trained -= {id(weight) for weight in weights}
+        rest = [weight for weight in every if id(weight) in trained]
+        self.each: dict[str, torch.optim.Optimizer] = {"0": adam(rest), **muons}
         if critic is not None:
             self.each["critic"] = adam(critic.parameters())
         self._slots = {name: _slots(optimiser) for name, optimiser in self.each.items()}
@@ -83,6 +84,19 @@ class Optimisers:
         for which, optimiser in self.each.items():
             groups = optimiser.state_dict()["param_groups"]
             optimiser.load_state_dict({"state": states[which], "param_groups": groups})
+
+
+def _hidden(model: SpatialRGM) -> list[nn.Parameter]:
+    """Return the matrices between the priors' hidden layers, and the convolutions of the concept."""
+    priors = [weight for level in range(1, model.depth) for weight in model.prior(level).hidden()]
+    return priors + model.recognition(model.depth).hidden()
+
+
+def _residual(model: SpatialRGM) -> list[nn.Parameter]:
+    """Return the convolutions of the residual blocks of the grids' recognitions and of the decoder."""
+    parts = [*(model.recognition(level) for level in range(1, model.depth)), model.likelihood]
+    blocks = [module for part in parts for module in part.modules() if isinstance(module, Residual)]
+    return [weight for block in blocks for weight in block.parameters() if weight.ndim == 4]
 
 
 def _slots(optimiser: torch.optim.Optimizer) -> dict[str, dict[str, torch.Size]]:

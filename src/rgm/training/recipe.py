@@ -78,15 +78,16 @@ class Stage:
     """One stage of training with one loss.
 
     `muon`: the learning rate of Muon (Jordan et al. 2024) for the matrices between a prior's hidden layers and the
-    convolutions of the concept, instead of Adam; 0 for Adam alone. `schedule`: `constant`, or `one-cycle` (a rise over
-    the first tenth to the learning rates, then a cosine to 0). `shift`: each image is shifted by up to as many pixels
-    on either axis, with replicated edges. `mirrored`: half of the images are mirrored, in sets in colour
-    (`rgm.data.images.in_colour`). `least_steps`: the minimum number of steps, for small sets. `trains`: the
-    parts that are trained. `warm_up`: the share of the stage in which `weights.rate` rises from 0, so that codes are
-    used before their rate is penalised. `labelled`: labelled images added to every batch, where most labels are hidden.
-    `second_view_strength`: how far the second view of an image is rotated, scaled and shifted, in units of `jitter`; 0
-    for no second view. `augment_share`: the share of a batch that is itself augmented so, the prior being conditioned
-    on how. `relocation`: when hardly needed codes are relocated.
+    convolutions of the concept, instead of Adam; 0 for Adam alone. `muon_residual`: the same for the convolutions of
+    the residual blocks between pixels and codes. `schedule`: `constant`, or `one-cycle` (a rise over the first tenth to
+    the learning rates, then a cosine to 0). `shift`: each image is shifted by up to as many pixels on either axis, with
+    replicated edges. `mirrored`: half of the images are mirrored, in sets in colour (`rgm.data.images.in_colour`).
+    `least_steps`: the minimum number of steps, for small sets. `trains`: the parts that are trained. `warm_up`: the
+    share of the stage in which `weights.rate` rises from 0, so that codes are used before their rate is penalised.
+    `labelled`: labelled images added to every batch, where most labels are hidden. `second_view_strength`: how far the
+    second view of an image is rotated, scaled and shifted, in units of `jitter`; 0 for no second view. `augment_share`:
+    the share of a batch that is itself augmented so, the prior being conditioned on how. `relocation`: when hardly
+    needed codes are relocated.
     """
 
     name: str
@@ -94,6 +95,7 @@ class Stage:
     least_steps: int = 1
     learning_rate: float = 1e-3
     muon: float = 0.0
+    muon_residual: float = 0.0
     batch_size: int = 64
     schedule: Literal["constant", "one-cycle"] = "constant"
     shift: int = 0
@@ -326,7 +328,8 @@ def likelihood() -> Recipe:
     The concept is trained at the end on fixed codes: its loss would change them, at a cost in nats.
     """
     weights = Weights(reconstruction=0.0, free_energy=1.0)
-    bound = replace(codes_stage(), name="bound", epochs=16, shift=0, warm_up=0.3, weights=weights)
+    bound = replace(codes_stage(), name="bound", epochs=14, muon=0.02, muon_residual=0.02, shift=0, warm_up=0.3)
+    bound = replace(bound, weights=weights)
     return Recipe(stages=(bound, _CONCEPT))
 
 
