@@ -21,6 +21,7 @@ def test_evaluate(run: Path, tmp_path: Path) -> None:
     bound = found["measures"]["free_energy_nats"]
     assert bound["low"] <= bound["estimate"] <= bound["high"]
     assert "at least one sample" in refused("evaluate", run, "--samples", 0)
+    assert "at least one image" in refused("evaluate", run, "--importance-images", 0)
 
 
 @pytest.mark.slow

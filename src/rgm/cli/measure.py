@@ -65,6 +65,7 @@ def evaluate(
     controls: Annotated[options.Controls, Parameter(negative="")] = False,
     out: Annotated[Path | None, Parameter(help="Folder for evaluation.json, evidence.json, figures/.")] = None,
     samples: Annotated[int, Parameter(help="Samples of the importance-weighted bound.")] = 16,
+    importance_images: Annotated[int, Parameter(help="Images of the importance-weighted bound, the first.")] = 200,
     seed: options.Seed = 0,
     device: options.Device = "auto",
     quiet: options.Quiet = False,
@@ -79,6 +80,7 @@ def evaluate(
     """
     from rgm import pipeline
     from rgm.cli.tables import claim_table, evaluation_table
+    from rgm.evaluation.bound import check_importance
     from rgm.evaluation.bound import evaluate as evaluated
     from rgm.evaluation.split import infer_split
     from rgm.storage.files import write_json
@@ -92,8 +94,7 @@ def evaluate(
         if not quiet:
             show(table)
         return
-    if samples < 1:
-        raise RGMError(f"the importance-weighted bound needs at least one sample, but --samples is {samples}")
+    check_importance(samples, importance_images)
     checkpoint = options.load(model, device, folder=out)
     train, test = options.read_comparable(checkpoint, data, ("train", split), data_dir)
     if out is not None:
@@ -126,7 +127,7 @@ def evaluate(
         inferred = infer_split(checkpoint.model, test, None)
     with progress(quiet) as watch:
         watch.say("free energy and rates")
-    found = asdict(evaluated(inferred, train, samples=samples, seed=seed))
+    found = asdict(evaluated(inferred, train, samples=samples, importance_images=importance_images, seed=seed))
     if not quiet:
         show(evaluation_table(f"{model} on {len(test):,} {split} images", found))
     if out is not None:

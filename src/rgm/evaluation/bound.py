@@ -8,6 +8,7 @@ from torch import Tensor
 
 from rgm.counting.model import CountingRGM
 from rgm.data.images import ImageSet
+from rgm.errors import RGMError
 from rgm.evaluation.information import BATCH, code_rate_bits
 from rgm.evaluation.split import SplitInference
 from rgm.evaluation.statistics import Estimate, PerImage, bootstrap_mean
@@ -53,7 +54,11 @@ class Evaluation:
 def evaluate(
     split: SplitInference, train: ImageSet, *, samples: int = 16, importance_images: int = 200, seed: int = 0
 ) -> Evaluation:
-    """Return the evaluation of a model on a split, whose rate is compared with that of training images."""
+    """Return the evaluation of a model on a split, whose rate is compared with that of training images.
+
+    Raises RGMError for less than one sample or image of the importance-weighted bound.
+    """
+    check_importance(samples, importance_images)
     model = split.model
     generator = torch.Generator(model.device).manual_seed(as_seed(seed))
     observed = model.observe(split.images.to(model.device), generator)
@@ -88,6 +93,13 @@ def evaluate(
         concept_accuracy=None if split.concept_right is None else split.concept_right.estimate(),
         calibration_error=split.calibration_error,
     )
+
+
+def check_importance(samples: int, images: int) -> None:
+    """Raise RGMError for less than one sample, or image, of the importance-weighted bound."""
+    for number, what, option in ((samples, "sample", "--samples"), (images, "image", "--importance-images")):
+        if number < 1:
+            raise RGMError(f"the importance-weighted bound needs at least one {what}, but {option} is {number}")
 
 
 def _is_exact(model: RGM) -> bool:
