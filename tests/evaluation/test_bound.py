@@ -77,17 +77,22 @@ def test_an_evaluation_adds_up(model: SpatialRGM, few: ImageSet) -> None:
     assert unlabelled.calibration_error is None
 
 
-@torch.no_grad()
-def test_grids_drawn_again_are_scored_once(few: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where q is certain, all samples of an image are one grid."""
+@pytest.fixture
+def certain() -> SpatialRGM:
+    """Return a model whose q of the codes is certain: every sample is the most probable grid."""
     torch.manual_seed(0)
     model = SpatialRGM.from_preset("standard").eval()
-    images = to_unit(few.images[:3])
     head = model.recognition(1).head
     assert isinstance(head, CodebookHead)
     head.sharpness = 1e6
+    return model
+
+
+@torch.no_grad()
+def test_grids_drawn_again_are_scored_once(certain: SpatialRGM, few: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
     scored: list[int] = []
-    prior, repeated = model.prior(1), images.repeat_interleave(8, dim=0)
+    model, repeated = certain, to_unit(few.images[:3]).repeat_interleave(8, dim=0)
+    prior = model.prior(1)
     of = prior.log_prob
     monkeypatch.setattr(prior, "log_prob", lambda z, parent: [scored.append(len(z)), of(z, parent)][1])
     weights = model.log_weight(repeated)
@@ -96,17 +101,26 @@ def test_grids_drawn_again_are_scored_once(few: ImageSet, monkeypatch: pytest.Mo
 
 
 @torch.no_grad()
-def test_improbable_concepts_are_left_out_of_the_weights_and_lower_them(
-    few: ImageSet, monkeypatch: pytest.MonkeyPatch
+def test_with_improbable_concepts_left_out_the_bound_is_that_of_another_q(
+    certain: SpatialRGM, few: ImageSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    torch.manual_seed(0)
-    model = SpatialRGM.from_preset("standard").eval()
+    """Down to the most probable concept alone, whose bound is that of a known one."""
     images = to_unit(few.images[:3])
+    whole = certain.free_energy(images).total_nats
+    monkeypatch.setattr(free_energy, "NEGLIGIBLE", 1.0)
+    alone, known = certain.free_energy(images), certain.free_energy(images, certain.read(images)[1].flatten())
+    torch.testing.assert_close(alone.total_nats, known.total_nats)
+    assert not torch.allclose(alone.total_nats, whole, atol=1e-3, rtol=0)
+
+
+@torch.no_grad()
+def test_improbable_concepts_are_left_out_of_the_weights_and_lower_them(
+    certain: SpatialRGM, few: ImageSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, images = certain, to_unit(few.images[:3])
     z = one_hot(model.read(images)[0], model.latent_dim)
-    head = model.recognition(1).head
-    assert isinstance(head, CodebookHead)
-    head.sharpness = 1e6  # q is certain: every sample is these codes
     shares = model.recognition(2).field(model.recognition(1).read(z)).probs().flatten(1)
+    shares = shares / shares.amax(dim=1, keepdim=True)
     each, some = model.log_prob_by_concept(z), float(shares.median())
     whole, kept = (_weights_above(share, model, images, monkeypatch) for share in (0.0, some))
     lost = each.logsumexp(dim=1) - each.masked_fill(shares < some, -math.inf).logsumexp(dim=1)

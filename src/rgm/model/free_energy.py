@@ -4,7 +4,7 @@ import math
 from itertools import pairwise
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from rgm.distributions.categorical import CategoricalField
@@ -13,8 +13,8 @@ from rgm.model.likelihood import PixelConfig
 from rgm.model.networks import Networks
 from rgm.model.results import FreeEnergy
 
-NEGLIGIBLE = 1e-5
-"""Concepts less probable than this are omitted from sums in evaluation, at less than 0.001 nats each."""
+NEGLIGIBLE = 1e-3
+"""In evaluation, q(z_L | ·) gives no concept less than this share of the most probable one's probability."""
 
 
 class VariationalBound(Networks):
@@ -42,7 +42,8 @@ class VariationalBound(Networks):
         """Return F(x) for given samples of z_1 … z_{L−1} from `fields`, differentiable in both.
 
         `fields` are every level's q(z_ℓ | z_{ℓ−1}), the top's last; `samples` one-hot in value, or relaxed. Concepts
-        with q(z_L | ·) < `negligible` are omitted from the sum over concepts.
+        whose probability is less than `negligible` times the most probable one's get none, and q(z_L | ·) is normalised
+        over the others: F bounds −log p(x) for any q.
         """
         *log_q, last = [field.log_prob(z) for field, z in zip(fields, samples, strict=False)]
         log_p = self._log_prob_between(samples)
@@ -50,7 +51,12 @@ class VariationalBound(Networks):
         uniform = math.log(self.num_classes)
         if labels is None:
             weights = fields[-1].probs().flatten(1)
-            top = uniform - fields[-1].entropy()
+            if negligible:
+                weights = weights * _likely(weights, negligible)
+                weights = weights / weights.sum(dim=1, keepdim=True)
+                top = uniform + torch.xlogy(weights, weights).sum(dim=1)
+            else:
+                top = uniform - fields[-1].entropy()
             image, concept, log_prob = self._log_prob_of_likely(samples[-1], weights, negligible)
             last = last.index_add(0, image, weights[image, concept] * log_prob, alpha=-1)
         else:  # the concept does not depend on z_{L−1}: its cells can be summed out one by one
@@ -82,8 +88,8 @@ class VariationalBound(Networks):
     def _log_prob_of_likely(
         self, z: Tensor, weights: Float[Tensor, "n classes"], negligible: float
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the row, the concept c and log p(z_{L−1} | c) in nats of each weight that is at least `negligible`."""
-        row, concept = (weights >= negligible).nonzero(as_tuple=True)
+        """Return the row, the concept c and log p(z_{L−1} | c) in nats of each weight that is not `negligible`."""
+        row, concept = _likely(weights, negligible).nonzero(as_tuple=True)
         return (
             row,
             concept,
@@ -115,3 +121,8 @@ class VariationalBound(Networks):
     def pixels(self) -> PixelConfig:
         """The distribution of a pixel."""
         return self.config.pixels
+
+
+def _likely(weights: Float[Tensor, "n classes"], negligible: float) -> Bool[Tensor, "n classes"]:
+    """Return which weights are at least `negligible` times the largest of their row."""
+    return weights >= negligible * weights.amax(dim=1, keepdim=True)
