@@ -67,6 +67,9 @@ def test_an_evaluation_adds_up(model: SpatialRGM, few: ImageSet) -> None:
     assert found.bits_per_dimension.estimate == pytest.approx(
         found.free_energy_nats.estimate / (784 * math.log(2)), rel=1e-5
     )
+    everyone = evaluate(infer_split(model, few, None), few, samples=4, importance_images=len(few))
+    gap = everyone.free_energy_nats.estimate - everyone.importance_bound_nats.estimate
+    assert everyone.importance_gap_nats.estimate == pytest.approx(gap, rel=1e-4, abs=1e-3)
     assert found.rate_ratio.estimate == found.rate_ratio.low == pytest.approx(1.0)
     assert found.concept_accuracy is not None
     assert 0 <= found.concept_accuracy.low <= found.concept_accuracy.high <= 1

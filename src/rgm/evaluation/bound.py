@@ -21,12 +21,13 @@ class Evaluation:
     """The measures of a split, with their intervals over images.
 
     The bounds are in nats per image with codes drawn from q; `importance_bound_nats` is that of `samples` draws over
-    the first `importance_images` images. Nats are those of the model's likelihood, which `pixels` names: with a
-    Gaussian, of a density over grey values in [0, 1]; with a Bernoulli, of a probability of images that were made
-    black and white once, at random. Where it took grey values as they are, the bound's unit says that it is a loss.
-    Everything but the bound is of the grey images; `negative_log_likelihood_nats` is of exact models of 8-bit pixels.
-    `rate_bits` is the cost of z_1 under the prior, its hard codes and
-    the concept that the model reads; `rate_ratio` that of this split over that of as many training images.
+    the first `importance_images` images, and `importance_gap_nats` what their free energy exceeds it by. Nats are those
+    of the model's likelihood, which `pixels` names: with a Gaussian, of a density over grey values in [0, 1]; with a
+    Bernoulli, of a probability of images that were made black and white once, at random. Where it took grey values as
+    they are, the bound's unit says that it is a loss. Everything but the bound is of the grey images;
+    `negative_log_likelihood_nats` is of exact models of 8-bit pixels. `rate_bits` is the cost of z_1 under the prior,
+    its hard codes and the concept that the model reads; `rate_ratio` that of this split over that of as many training
+    images.
     """
 
     images: int
@@ -35,6 +36,7 @@ class Evaluation:
     distortion_nats: Estimate
     level_rates_nats: tuple[Estimate, ...]
     importance_bound_nats: Estimate
+    importance_gap_nats: Estimate
     importance_images: int
     samples: int
     bits_per_dimension: Estimate
@@ -77,6 +79,7 @@ def evaluate(
         distortion_nats=bootstrap_mean(torch.cat([part.distortion_nats for part in parts]), unit),
         level_rates_nats=tuple(bootstrap_mean(rates[:, level], "nats") for level in range(rates.shape[1])),
         importance_bound_nats=bootstrap_mean(weighted, unit),
+        importance_gap_nats=bootstrap_mean(totals[: len(few)] - weighted, unit),
         importance_images=len(few),
         samples=samples,
         bits_per_dimension=bootstrap_mean(
