@@ -75,7 +75,7 @@ def test_a_stage_of_one_part_freezes_the_others(subset: ImageSet, name: str, par
     weights = {"decoder": Weights(adversarial=0.1), "prior": Weights(reconstruction=0.0, prior=1.0)}.get(
         part, Weights(reconstruction=0.0, concept=1.0)
     )
-    stage = Stage(name=part, epochs=4, learning_rate=3e-3, trains=part, weights=weights)  # type: ignore[arg-type]
+    stage = Stage(name=part, epochs=2, learning_rate=3e-3, trains=part, weights=weights)  # type: ignore[arg-type]
     learned, start = {
         "decoder": ("reconstruction", "likelihood."),
         "prior": ("prior", "priors.0."),
