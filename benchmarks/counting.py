@@ -286,7 +286,7 @@ def page(found: dict[str, Any]) -> str:
         "",
         "Times are of one run each, on a machine shared with other programs. With a hundred images the tree is more "
         "accurate. From a thousand on, the default network is equal or slightly better, and takes several times as "
-        "long. In nats, networks are better at every size: given its prototype, a tree samples each cell "
+        "long. In nats, networks are better from a thousand on: given its prototype, a tree samples each cell "
         "independently.",
         "",
         "## Exact inference",
