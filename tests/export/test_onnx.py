@@ -12,6 +12,7 @@ import torch
 from rgm.data.images import ImageSet, to_unit
 from rgm.export.onnx import graphs, past_shape, prior_graph
 from rgm.model.config import preset
+from rgm.model.estimator import AutoregressiveHead
 from rgm.model.spatial import SpatialRGM
 from rgm.model.transformer import TransformerPrior
 
@@ -70,6 +71,20 @@ def test_a_guided_prior_is_the_models() -> None:
     torch.manual_seed(0)
     model = bounded(guided=True).eval()
     priors_agree(model, Runs({"prior-1": onnxruntime.InferenceSession(prior_graph(model, 1))}))
+
+
+@torch.no_grad()
+def test_codes_that_depend_on_one_another_are_the_models() -> None:
+    torch.manual_seed(0)
+    model = SpatialRGM.from_preset("likelihood", image=(1, 12, 12)).eval()
+    head = model.recognition(1).head
+    assert isinstance(head, AutoregressiveHead)
+    torch.nn.init.normal_(head.change.weight)
+    images = torch.rand(5, 1, 12, 12)
+    name, graph = next(graphs(model))
+    codes, probabilities = Runs({name: onnxruntime.InferenceSession(graph)})(name, below=images)
+    assert torch.equal(codes, model.infer(images).z1)
+    torch.testing.assert_close(probabilities, model.cell_logits(images).softmax(dim=1), **SAME)
 
 
 @torch.no_grad()

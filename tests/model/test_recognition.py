@@ -1,4 +1,4 @@
-"""Recognition: embeddings that start as patches, and a concept read from them."""
+"""Recognition: embeddings that start as patches, a concept read from them, and cells that depend on one another."""
 
 import pytest
 import torch
@@ -6,7 +6,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from rgm.errors import RGMError
-from rgm.model.estimator import CodebookHead, Gumbel, VectorQuantised
+from rgm.model.config import preset
+from rgm.model.estimator import AutoregressiveHead, CodebookHead, Gumbel, VectorQuantised
 from rgm.model.recognition import ConvRecognition, PooledRecognition, Recognition
 
 
@@ -94,6 +95,66 @@ def test_a_concept_read_from_patches_depends_on_every_cell() -> None:
 def test_embeddings_that_are_no_patches_cannot_be_laid_out(dimensions: int, patch: int) -> None:
     with pytest.raises(RGMError, match=f"embeddings of {dimensions} dimensions .* {patch} × {patch} pixels"):
         _of_a_concept(dimensions, patch)
+
+
+def _dependent(*, changed: bool = True) -> tuple[Recognition, AutoregressiveHead]:
+    torch.manual_seed(0)
+    config = ConvRecognition(widths=(32,), autoregressive=True, estimator=Gumbel())
+    recognition = Recognition(config, (1, 8, 12), (3, 4, 6))
+    assert isinstance(recognition.head, AutoregressiveHead)
+    if changed:
+        nn.init.normal_(recognition.head.change.weight)
+    return recognition, recognition.head
+
+
+def test_autoregressive_cells_are_independent_at_first() -> None:
+    recognition, head = _dependent(changed=False)
+    images = torch.rand(2, 1, 8, 12)
+    field, _ = recognition.draw(images, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(field.logits, head.project(recognition.features(images)))
+
+
+@torch.no_grad()
+def test_a_code_changes_the_logits_of_later_cells_within_two_rows_and_columns() -> None:
+    recognition, head = _dependent()
+    features = recognition.features(torch.rand(1, 1, 8, 12))
+    z = F.one_hot(torch.randint(3, (24,)), 3).float()
+
+    def logits(codes: torch.Tensor) -> torch.Tensor:
+        known = iter(codes[:, None])
+        return head.walk(features, lambda _: next(known))[0]
+
+    changed = z.clone()
+    changed[6 + 2] = z[6 + 2].roll(1)
+    moved = (logits(changed) != logits(z))[0].any(dim=0)
+    expected = torch.zeros(4, 6, dtype=torch.bool)
+    expected[1, 3:5] = True
+    expected[2:4, 0:5] = True
+    assert torch.equal(moved, expected)
+
+
+def test_the_codes_of_an_autoregressive_field_are_taken_greedily() -> None:
+    recognition, head = _dependent()
+    images = torch.rand(2, 1, 8, 12)
+    codes = recognition.field(images).mode()
+    known = iter(F.one_hot(codes.flatten(1), 3).float().unbind(1))
+    logits, _ = head.walk(recognition.features(images), lambda _: next(known))
+    assert torch.equal(logits.argmax(dim=1), codes)
+
+
+def test_a_marked_pixel_makes_all_later_cells_unsure() -> None:
+    marked = torch.zeros(1, 8, 12, dtype=torch.bool)
+    marked[0, 4, 6] = True
+    assert _dependent()[0].unsure(marked)[0].flatten().tolist() == [False] * 8 + [True] * 16
+
+
+def test_a_codebook_is_of_independent_cells() -> None:
+    config = ConvRecognition(widths=(6,), autoregressive=True, estimator=VectorQuantised())
+    with pytest.raises(RGMError, match="leave autoregressive out"):
+        Recognition(config, (1, 8, 12), (3, 4, 6))
+    chosen = preset("likelihood", (1, 28, 28), 10, estimator="vector-quantised").levels[0].recognition
+    assert isinstance(chosen, ConvRecognition)
+    assert not chosen.autoregressive
 
 
 def test_gradients_in_bfloat16_do_not_depend_on_what_memory_held_before() -> None:

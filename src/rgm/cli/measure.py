@@ -126,8 +126,9 @@ def evaluate(
     else:
         inferred = infer_split(checkpoint.model, test, None)
     with progress(quiet) as watch:
-        watch.say("free energy and rates")
-    found = asdict(evaluated(inferred, train, samples=samples, importance_images=importance_images, seed=seed))
+        found = asdict(
+            evaluated(inferred, train, samples=samples, importance_images=importance_images, seed=seed, watch=watch)
+        )
     if not quiet:
         show(evaluation_table(f"{model} on {len(test):,} {split} images", found))
     if out is not None:

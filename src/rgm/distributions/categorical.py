@@ -21,6 +21,9 @@ class CategoricalField:
 
     `p(z = k at cell (i, j)) = softmax(logits)[k, i, j]`. Batch shape (batch,), event shape (height, width);
     `log_prob`, `entropy` and `kl` are summed over the cells and in nats per image.
+
+    Of autoregressive variables, these are the probabilities of each cell given a sample of the cells before it, whose
+    log-probability is the same sum.
     """
 
     logits: Logits

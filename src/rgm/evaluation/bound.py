@@ -13,6 +13,7 @@ from rgm.evaluation.information import BATCH, code_rate_bits
 from rgm.evaluation.split import SplitInference
 from rgm.evaluation.statistics import Estimate, PerImage, bootstrap_mean
 from rgm.model.generative import RGM
+from rgm.runtime.progress import StepRecord, Watch
 from rgm.runtime.seeds import as_seed
 
 
@@ -54,21 +55,31 @@ class Evaluation:
 
 @torch.no_grad()
 def evaluate(
-    split: SplitInference, train: ImageSet, *, samples: int = 16, importance_images: int = 200, seed: int = 0
+    split: SplitInference,
+    train: ImageSet,
+    *,
+    samples: int = 16,
+    importance_images: int = 200,
+    seed: int = 0,
+    watch: Watch = lambda _: None,
 ) -> Evaluation:
     """Return the evaluation of a model on a split, whose rate is compared with that of training images.
 
-    Raises RGMError for less than one sample or image of the importance-weighted bound.
+    `watch` is called after each batch of images, whose bound is its record's loss. Raises RGMError for less than one
+    sample or image of the importance-weighted bound.
     """
     check_importance(samples, importance_images)
     model = split.model
     generator = torch.Generator(model.device).manual_seed(as_seed(seed))
     observed = model.observe(split.images.to(model.device), generator)
-    parts = [model.free_energy(batch, generator=generator) for batch in observed.split(BATCH)]
+    parts = []
+    for batch in observed.split(BATCH):
+        parts.append(model.free_energy(batch, generator=generator))
+        _report(watch, "free energy", parts[-1].total_nats, BATCH * (len(parts) - 1), len(observed))
     totals = torch.cat([part.total_nats for part in parts])
     rates = torch.cat([part.rate_nats for part in parts])
     few = observed[:importance_images]
-    weighted = importance_bound(model, few, samples, generator)
+    weighted = importance_bound(model, few, samples, generator, watch)
     unit = "nats" if model.is_density else "nats of a loss"
     bits = split.rates_bits[:, 0]
     compared = code_rate_bits(model, train, count=len(bits))
@@ -111,14 +122,24 @@ def _is_exact(model: RGM) -> bool:
 
 
 @torch.no_grad()
-def importance_bound(model: RGM, images: Tensor, samples: int, generator: torch.Generator | None) -> Tensor:
+def importance_bound(
+    model: RGM, images: Tensor, samples: int, generator: torch.Generator | None, watch: Watch = lambda _: None
+) -> Tensor:
     """Return −log (1/K) Σ_k w_k in nats per image, w = p(x, z) / q(z | x) of K draws (Burda et al. 2016, equation 8).
 
     The concept is summed exactly. In expectation it lies between F and −log p(x), and falls as K grows.
     """
-    bounds = []
-    for image in images.to(model.device).split(max(1, BATCH // samples)):
+    bounds: list[Tensor] = []
+    size = max(1, BATCH // samples)
+    for image in images.to(model.device).split(size):
         repeated = image.repeat_interleave(samples, dim=0)
         log_w = model.log_weight(repeated, generator=generator).reshape(len(image), samples)
         bounds.append(math.log(samples) - log_w.logsumexp(dim=1))
+        _report(watch, "importance weights", bounds[-1], size * (len(bounds) - 1), len(images))
     return torch.cat(bounds)
+
+
+def _report(watch: Watch, what: str, nats: Tensor, before: int, images: int) -> None:
+    """Report the bound of the images after the first `before`; a step is an image."""
+    done = before + len(nats)
+    watch(StepRecord(stage=what, step=done, steps=images, images=len(nats), loss=float(nats.mean()), terms={}))

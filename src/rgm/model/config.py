@@ -115,7 +115,7 @@ def likelihood(image: Shape = (1, 28, 28), classes: int = 10) -> ModelConfig:
     """Return the model for the bound: binary pixels, codes sampled from q, a prior in raster order alone."""
     config = standard(image, classes)
     grid, concept = config.levels
-    recognition = ConvRecognition(widths=(32, 128), residual=2, estimator=StraightThrough())
+    recognition = ConvRecognition(widths=(32, 128), residual=2, autoregressive=True, estimator=StraightThrough())
     prior = OrderedPrior(width=128, layers=2, raster=1.0)
     levels = (replace(grid, states=128, recognition=recognition, prior=prior), concept)
     return replace(config, levels=levels, decoder=PatchDecoder(width=192, residual=3, hidden=0), pixels=Bernoulli())
@@ -200,7 +200,8 @@ def _estimated(grid: LevelConfig, name: str) -> LevelConfig:
     if recognition.estimator.kind == chosen.kind:
         return grid
     if isinstance(recognition, ConvRecognition):
-        recognition = replace(recognition, patches=False)
+        sampled = recognition.autoregressive and not isinstance(chosen, VectorQuantised)
+        recognition = replace(recognition, patches=False, autoregressive=sampled)
     return replace(grid, recognition=replace(recognition, estimator=chosen))
 
 

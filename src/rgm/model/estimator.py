@@ -1,6 +1,9 @@
 """Gradient estimators: samples of discrete codes in training, and their gradients."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from itertools import product
 from typing import Annotated, Literal
 
 import torch
@@ -105,6 +108,69 @@ class LogitsHead(nn.Module):
         logits = self(features)
         sample = self.estimator.sample(logits, generator) if self.training else hard_argmax(logits)
         return logits, sample, None
+
+
+REACH = 2
+"""Rows above and columns on either side of a cell within which the cells before it change its logits."""
+
+
+class AutoregressiveHead(nn.Module):
+    """Logits of each cell given the features and the codes of the cells before it, in raster order.
+
+    `a_t(k) = W h_t + V ReLU(U h_t + Σ_s C_{s−t} z_s)`, h_t the features of cell t, and s the cells before t that are at
+    most two rows and two columns away. V starts as zeros: the cells are independent at first.
+    """
+
+    def __init__(self, project: nn.Conv2d, grid: tuple[int, int], estimator: Sampled) -> None:
+        super().__init__()
+        self.project = project
+        self.grid, self.estimator = grid, estimator
+        states, width = project.out_channels, max(1, project.in_channels // 2)
+        self.code = nn.Linear(states, width, bias=False)
+        self.local = nn.Conv2d(project.in_channels, width, 1)
+        self.near = nn.Linear(len(_before()) * width, width, bias=False)
+        self.change = nn.Linear(width, states, bias=False)
+        if not shapes_alone():
+            nn.init.zeros_(self.change.weight)
+
+    def walk(self, features: Tensor, pick: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+        """Return the logits of the cells, each given the codes that `pick` chose before, and these codes."""
+        height, width = self.grid
+        alone, local = self.project(features), self.local(features)
+        nothing = torch.zeros_like(local[:, :, 0, 0])
+        logits: list[Tensor] = []
+        chosen: list[Tensor] = []
+        known: dict[tuple[int, int], Tensor] = {}
+        for row, column in product(range(height), range(width)):
+            near = [known.get((row + down, column + across), nothing) for down, across in _before()]
+            hidden = F.relu(local[:, :, row, column] + self.near(torch.cat(near, dim=1)))
+            logits.append(alone[:, :, row, column] + self.change(hidden))
+            chosen.append(pick(logits[-1]))
+            known[row, column] = self.code(chosen[-1])
+        return (torch.stack(logits, dim=2).unflatten(2, self.grid), torch.stack(chosen, dim=2).unflatten(2, self.grid))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return the logits of each cell given the most probable codes of the cells before it."""
+        return self.walk(features, hard_argmax)[0]
+
+    def draw(self, features: Tensor, generator: Source) -> tuple[Tensor, Tensor]:
+        """Return one-hot samples of q, and the logits of each cell given those of the cells before it."""
+        return self.walk(features, lambda logits: hard_argmax(logits + gumbel_noise(logits, generator)))
+
+    def read(self, z: Tensor) -> Tensor:
+        """Return `z` unchanged: without a codebook, the states are the channels."""
+        return z
+
+    def relax(self, features: Tensor, generator: Source) -> tuple[Tensor, Tensor, None]:
+        """Return logits, samples of all cells that carry gradient, and no cost."""
+        pick = partial(self.estimator.sample, generator=generator) if self.training else hard_argmax
+        return (*self.walk(features, pick), None)
+
+
+def _before() -> list[tuple[int, int]]:
+    """Return the rows down and columns across from a cell to those before it that change its logits."""
+    near = range(-REACH, REACH + 1)
+    return [(down, across) for down in range(-REACH, 1) for across in near if (down, across) < (0, 0)]
 
 
 _MEMORY = 0.99

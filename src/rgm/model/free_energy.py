@@ -100,8 +100,9 @@ class VariationalBound(Networks):
         """Return every level's q(z_ℓ | z_{ℓ−1}), and one-hot samples of all but the top."""
         below, fields, drawn = images, [], []
         for level in range(1, self.depth):
-            fields.append(self.recognition(level).field(below))
-            drawn.append(self._one_hot(fields[-1].sample(generator), level))
+            field, codes = self.recognition(level).draw(below, generator)
+            fields.append(field)
+            drawn.append(self._one_hot(codes, level))
             below = self.recognition(level).read(drawn[-1])
         return [*fields, self.recognition(self.depth).field(below)], drawn
 

@@ -79,7 +79,7 @@ class RGM(StoredModel):
 
     @torch.no_grad()
     def cell_logits(self, images: Images) -> Float[Tensor, "n states height width"]:
-        """Return the logits of q(z_1 | x); raise RGMError as `infer`."""
+        """Return the logits of q(z_1 | x), each given the most probable codes before it; raise RGMError as `infer`."""
         self._check_images(images)
         return self._cell_logits(images.to(self.device))
 

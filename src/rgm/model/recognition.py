@@ -10,11 +10,11 @@ from jaxtyping import Bool, Float
 from pydantic import Discriminator, Field
 from torch import Tensor, nn
 
-from rgm.distributions.categorical import CategoricalField
+from rgm.distributions.categorical import CategoricalField, Codes
 from rgm.distributions.noise import Source
 from rgm.errors import RGMError
 from rgm.model.bounds import Layers, Size
-from rgm.model.estimator import CodebookHead, Estimator, LogitsHead, VectorQuantised
+from rgm.model.estimator import AutoregressiveHead, CodebookHead, Estimator, LogitsHead, VectorQuantised
 from rgm.runtime.device import shapes_alone
 
 Shape = tuple[Size, Size, Size]
@@ -29,6 +29,9 @@ class ConvRecognition:
 
     `patches`: the embedding of a cell starts as the pixels of its own patch, e = 2 (x − ½), and what the convolutions
     find is added to it. The nearest entry of a codebook is then at first the one with the least squared error.
+
+    `autoregressive`: whether q(z_ℓ | z_{ℓ−1}) is a product over the cells in raster order, each given the codes of the
+    cells before it (see `AutoregressiveHead`), in place of a product of independent cells; not for a codebook.
     """
 
     kind: Literal["conv"] = "conv"
@@ -36,6 +39,7 @@ class ConvRecognition:
     refine: Layers = 0
     residual: Layers = 0
     patches: bool = False
+    autoregressive: bool = False
     estimator: Estimator
 
 
@@ -110,18 +114,32 @@ class Recognition(nn.Module):
                 project = nn.Conv2d(config.width, outputs, 1)
         self.readout: Shape = (outputs, height, width)
         """Shape of the embedding that `read` returns."""
-        self.head = (
-            CodebookHead(project, states, config.estimator)
-            if isinstance(config.estimator, VectorQuantised)
-            else LogitsHead(project, config.estimator)
-        )
+        self.head: LogitsHead | AutoregressiveHead | CodebookHead
+        dependent = isinstance(config, ConvRecognition) and config.autoregressive
+        if isinstance(config.estimator, VectorQuantised):
+            if dependent:
+                raise RGMError("a codebook's nearest entries are of independent cells: leave autoregressive out")
+            self.head = CodebookHead(project, states, config.estimator)
+        elif dependent:
+            assert isinstance(project, nn.Conv2d)
+            self.head = AutoregressiveHead(project, (height, width), config.estimator)
+        else:
+            self.head = LogitsHead(project, config.estimator)
 
     def field(self, below: Below) -> CategoricalField:
-        """Return q(z_ℓ | z_{ℓ−1})."""
+        """Return q(z_ℓ | z_{ℓ−1}); of an autoregressive one, each cell's given the most probable codes before it."""
         return self._field(self.head(self.features(below)))
 
+    def draw(self, below: Below, generator: Source) -> tuple[CategoricalField, Codes]:
+        """Return samples of q(z_ℓ | z_{ℓ−1}), and each cell's distribution given the samples of those before it."""
+        if isinstance(self.head, AutoregressiveHead):
+            logits, sample = self.head.draw(self.features(below), generator)
+            return CategoricalField(logits), sample.argmax(dim=1)
+        field = self.field(below)
+        return field, field.sample(generator)
+
     def relax(self, below: Below, generator: Source) -> Relaxed:
-        """Return q(z_ℓ | z_{ℓ−1}) with a sample for training."""
+        """Return q(z_ℓ | z_{ℓ−1}) with a sample for training; of an autoregressive one, given that sample."""
         logits, sample, cost = self.head.relax(self.features(below), generator)
         return Relaxed(field=self._field(logits), sample=sample.reshape(-1, *self.above), cost=cost)
 
@@ -146,7 +164,10 @@ class Recognition(nn.Module):
                 marked = F.max_pool2d(marked, layer.downscale_factor)
             elif not isinstance(layer, nn.ReLU):
                 marked = marked.amax(dim=(1, 2, 3), keepdim=True)
-        return (marked[:, 0] > 0).expand(-1, *self.above[1:])
+        found = (marked[:, 0] > 0).expand(-1, *self.above[1:])
+        if isinstance(self.head, AutoregressiveHead):  # all cells from the first marked one on
+            found = found.flatten(1).cummax(dim=1).values.view_as(found)
+        return found
 
     def _field(self, logits: Tensor) -> CategoricalField:
         return CategoricalField(logits.reshape(-1, *self.above))

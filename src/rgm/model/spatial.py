@@ -10,6 +10,7 @@ from rgm.distributions.categorical import CategoricalField
 from rgm.distributions.noise import Source
 from rgm.model import config as configuration
 from rgm.model.config import ModelConfig
+from rgm.model.estimator import REACH, AutoregressiveHead
 from rgm.model.free_energy import VariationalBound
 from rgm.model.generative import CELL_BATCH_SIZE, Codes, Images, Parents
 from rgm.model.notebook import NotebookNames
@@ -174,4 +175,8 @@ class SpatialRGM(VariationalBound, NotebookNames):
 
     def encoder_field(self, row: int, column: int) -> Box:
         """Return the pixels that a cell's code can depend on: the recognition's receptive field."""
-        return needed(self.recognition(1).features, Box.of(row, column), self.config.image[1:])
+        recognition, cells = self.recognition(1), Box.of(row, column)
+        if isinstance(recognition.head, AutoregressiveHead):  # and so on the pixels of the cells before it
+            right = min(column + 1 + REACH * row, self.config.levels[0].grid[1])
+            cells = Box(top=0, bottom=row + 1, left=0, right=right)
+        return needed(recognition.features, cells, self.config.image[1:])

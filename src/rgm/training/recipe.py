@@ -328,7 +328,7 @@ def likelihood() -> Recipe:
     The concept is trained at the end on fixed codes: its loss would change them, at a cost in nats.
     """
     weights = Weights(reconstruction=0.0, free_energy=1.0)
-    bound = replace(codes_stage(), name="bound", epochs=14, muon=0.02, muon_residual=0.02, shift=0, warm_up=0.3)
+    bound = replace(codes_stage(), name="bound", epochs=18, muon=0.02, muon_residual=0.02, shift=0, warm_up=0.3)
     bound = replace(bound, weights=weights)
     return Recipe(stages=(bound, _CONCEPT))
 
