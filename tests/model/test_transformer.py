@@ -278,6 +278,43 @@ def test_guidance_is_a_power_of_what_the_parent_says_of_a_cell(generator: torch.
     assert 0.05 < 1 - float(kept.double().mean()) < 0.15
 
 
+def test_the_contrast_is_what_the_parent_adds_to_each_cells_log_probability(generator: torch.Generator) -> None:
+    torch.manual_seed(0)
+    config = OrderedPrior(width=8, layers=1, heads=2, raster=1.0)
+    prior = TransformerPrior(config, (2, 1, 1), (STATES, *GRID)).double()
+    with torch.no_grad():
+        prior.parents.mul_(5)
+    codes = every_grid()
+    z, both = as_field(codes), torch.eye(2, dtype=torch.float64)[:, :, None, None]
+    scores, gains = prior.contrast(z, parents(81), both, generator)
+    torch.testing.assert_close(scores, prior.score(z, parents(81), generator))
+    assert not gains.requires_grad
+    given = torch.stack([prior.score(z, one.expand(81, -1, -1, -1), generator) for one in both]).detach()
+    joint = given.cumsum(dim=2).exp().mean(dim=0)  # p(z_1 … z_t), of two equally probable parents
+    alone = joint / torch.cat([torch.ones(81, 1, dtype=torch.float64), joint[:, :-1]], dim=1)
+    torch.testing.assert_close(gains, given[1] - alone.log())
+
+
+def test_weights_of_the_contrast_teach_guidance() -> None:
+    """The optimum of Σ p̂(z | c) (p(z | c) / p(z))^w log p(z | c), of one cell, has p in proportion to that product."""
+    torch.manual_seed(0)
+    prior = TransformerPrior(OrderedPrior(width=8, layers=1, heads=2), (2, 1, 1), (STATES, 1, 1)).double()
+    z = one_hot(torch.arange(STATES).repeat(2)[:, None, None], STATES, dtype=torch.float64)
+    parent = one_hot(torch.arange(2).repeat_interleave(STATES)[:, None, None], 2, dtype=torch.float64)
+    data = torch.tensor([[0.6, 0.3, 0.1], [0.2, 0.3, 0.5]], dtype=torch.float64)
+    both, w = torch.eye(2, dtype=torch.float64)[:, :, None, None], 0.25
+    optimiser = torch.optim.Adam(prior.parameters(), lr=0.03)
+    for _ in range(150):
+        scores, gains = prior.contrast(z, parent, both, None)
+        optimiser.zero_grad()
+        (-(data.flatten() * (w * gains).exp().flatten() * scores.flatten()).sum()).backward()
+        optimiser.step()
+    found = prior.score(z, parent, None).detach().exp().view(2, STATES)
+    expected = data * (found / found.mean(dim=0)) ** w
+    torch.testing.assert_close(found, expected / expected.sum(dim=1, keepdim=True), atol=1e-3, rtol=0)
+    assert found[0, 0] > data[0, 0] + 0.03
+
+
 def test_a_width_that_does_not_divide() -> None:
     with pytest.raises(RGMError, match="multiple of the 4 heads"):
         TransformerPrior(OrderedPrior(width=90), (2, 1, 1), (3, 2, 2))

@@ -11,6 +11,7 @@ from rgm.distributions.categorical import CategoricalField, one_hot
 from rgm.model.config import preset
 from rgm.model.recognition import Relaxed
 from rgm.model.spatial import SpatialRGM
+from rgm.model.transformer import TransformerPrior
 from rgm.presets import ESTIMATORS
 from rgm.training.critic import Critic
 from rgm.training.objective import locality_loss, loss, mutual_information, pseudo_label, robust_log_prob, usage
@@ -184,6 +185,27 @@ def test_the_prior_term_is_robust_to_outliers(generator: torch.Generator) -> Non
     assert lenient.total < strict.total
     lenient.total.backward()
     assert all(p.grad is None for p in model.likelihood.parameters())
+
+
+def test_guidance_weighs_each_code_by_what_its_concept_adds(generator: torch.Generator) -> None:
+    torch.manual_seed(0)
+    model = SpatialRGM.from_preset("quick").train()
+    with torch.no_grad():
+        model.prior(1).parents.mul_(5)
+    x, y = torch.rand(4, 1, 28, 28, generator=generator), torch.arange(4)
+    w = 0.3
+    result = loss(model, x, y, Weights(reconstruction=0.0, prior=2.0, guidance=w), torch.Generator().manual_seed(1))
+    prior = model.prior(1)
+    assert isinstance(prior, TransformerPrior)
+    z, parent = model._one_hot(model.read_grids(x)[0], 1), F.one_hot(y, 10).float()[:, :, None, None]
+    every = torch.eye(10)[:, :, None, None]
+    scores, gains = prior.contrast(z, parent, every, torch.Generator().manual_seed(1))
+    torch.testing.assert_close(result.terms["prior"], -((w * gains).exp() * scores).mean())
+    torch.testing.assert_close(result.total, 2 * result.terms["prior"])
+    plain = loss(model, x, y, Weights(reconstruction=0.0, prior=2.0), torch.Generator().manual_seed(1))
+    assert abs(float((result.total - plain.total).detach())) > 1e-3
+    with pytest.raises(TypeError, match="autoregressive"):
+        loss(SpatialRGM().train(), x, y, Weights(reconstruction=0.0, prior=1.0, guidance=w), generator)
 
 
 def test_the_adversarial_term_is_the_score_of_decoded_images_beside_the_critics_own_loss() -> None:

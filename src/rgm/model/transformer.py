@@ -134,12 +134,38 @@ class TransformerPrior(Prior):
 
     def score(self, z: Child, parent: Parent, generator: Source, pose: Pose | None = None) -> PerCell:
         """Return log p of each cell, in raster order or, for some images, in a random one."""
-        order = self._raster(len(z), z.device)
-        keys = uniform(tuple(order.shape), generator, z.device)
-        chosen = uniform((len(z), 1), generator, z.device) < self.config.raster
-        order = torch.where(chosen, order, keys.argsort(dim=1))
+        order = self._order(len(z), generator, z.device)
         if self.config.guidance:
             parent = parent * (uniform((len(z), 1, 1, 1), generator, z.device) >= _PARENTLESS)
+        return self._scored(z, parent, order, pose)
+
+    def contrast(
+        self,
+        z: Child,
+        parent: Parent,
+        every: Float[Tensor, "every parents height_above width_above"],
+        generator: Source,
+        pose: Pose | None = None,
+    ) -> tuple[PerCell, PerCell]:
+        """Return `score`, and log p(z_t | z_<t, parent) − log p(z_t | z_<t) of each cell in nats, without gradient.
+
+        `every` are the parents that are summed out: p(z_t | z_<t) = Σ_c p(c | z_<t) p(z_t | z_<t, c), p(c) uniform.
+        """
+        order = self._order(len(z), generator, z.device)
+        scores = self._scored(z, parent, order, pose)
+        with torch.no_grad():
+            each = torch.stack([self._scored(z, one.expand_as(parent), order, pose) for one in every])
+            so_far = each.cumsum(dim=2)
+            alone = so_far.logsumexp(dim=0) - (so_far - each).logsumexp(dim=0)
+        return scores, scores.detach() - alone
+
+    def _order(self, batch: int, generator: Source, device: torch.device) -> Order:
+        """Return the order of the cells in training, in raster order or, for some images, at random."""
+        keys = uniform((batch, self.cells), generator, device)
+        chosen = uniform((batch, 1), generator, device) < self.config.raster
+        return torch.where(chosen, self._raster(batch, device), keys.argsort(dim=1))
+
+    def _scored(self, z: Child, parent: Parent, order: Order, pose: Pose | None) -> PerCell:
         # Looked up by number: products with one-hot codes take a tenth of a step.
         codes = z.argmax(dim=1).flatten(1).gather(1, order)
         logits = self._predicted(F.embedding(codes, self.code.weight.T), parent, order, pose)

@@ -15,8 +15,10 @@ from rgm.data.labels import HIDDEN
 from rgm.distributions.categorical import one_hot
 from rgm.distributions.noise import BatchSlice, Source, integers
 from rgm.model.factorised import FactorisedPrior
+from rgm.model.prior import Prior
 from rgm.model.recognition import Relaxed
 from rgm.model.spatial import SpatialRGM
+from rgm.model.transformer import TransformerPrior
 from rgm.runtime.distributed import mean, total
 from rgm.training.critic import Critic
 from rgm.training.recipe import Weights
@@ -60,8 +62,8 @@ def loss(
     """
     whole = partial(mean, weight=weight)
     # The prior alone needs no relaxed samples.
-    if replace(weights, prior=0.0, outliers=0.0) == Weights(reconstruction=0.0):
-        term = whole(_prior(model, images, labels, generator, pose, weights.outliers))
+    if replace(weights, prior=0.0, outliers=0.0, guidance=0.0) == Weights(reconstruction=0.0):
+        term = whole(_prior(model, images, labels, generator, pose, weights))
         return Loss(weights.prior * term, {"prior": term})
     if not _reads_concepts(weights):
         levels = model.relax(images, generator, top=model.depth - 1)
@@ -87,7 +89,7 @@ def loss(
     if weights.prior_matching:
         terms["prior_matching"] = whole(_prior_matching(model, levels))
     if weights.prior:
-        terms["prior"] = whole(_prior(model, images, labels, generator, pose, weights.outliers))
+        terms["prior"] = whole(_prior(model, images, labels, generator, pose, weights))
     if weights.children:
         terms["children"] = whole(_children(model, levels, generator))
     costs = [level.cost for level in levels if level.cost is not None]
@@ -144,11 +146,13 @@ def _prior_matching(model: SpatialRGM, levels: list[Relaxed]) -> Scalar:
 
 
 def _prior(
-    model: SpatialRGM, images: Tensor, labels: Tensor | None, generator: Source, pose: Pose | None, outliers: float
+    model: SpatialRGM, images: Tensor, labels: Tensor | None, generator: Source, pose: Pose | None, weights: Weights
 ) -> Scalar:
-    """Return Σ_ℓ −log p(z_ℓ | z_{ℓ+1}) per cell, of hard codes and the true concept; `outliers`: see `robust_log_prob`.
+    """Return Σ_ℓ −log p(z_ℓ | z_{ℓ+1}) per cell, of hard codes and the true concept.
 
-    A hidden concept is sampled from q(z_L | z_{L−1}), which sums it out in expectation.
+    With `weights.outliers`, log p is that of `robust_log_prob`; with `weights.guidance`, each code of the grid below
+    the concept is weighed by how much the concept raises its probability: see `_guided`. A hidden concept is sampled
+    from q(z_L | z_{L−1}), which sums it out in expectation.
     """
     codes = model.read_grids(images)
     if labels is None or _some_hidden(labels):
@@ -160,11 +164,31 @@ def _prior(
     else:
         codes.append(labels[:, None, None])
     hard = [one_hot(z, level.states, dtype=images.dtype) for z, level in zip(codes, model.config.levels, strict=True)]
-    scores = [
-        model.prior(number).score(child, model.recognition(number + 1).read(parent), generator, pose)
-        for number, (child, parent) in enumerate(pairwise(hard), start=1)
-    ]
-    return -torch.stack([robust_log_prob(score, outliers).mean() for score in scores]).sum()
+    terms = []
+    for number, (child, parent) in enumerate(pairwise(hard), start=1):
+        prior, embedded = model.prior(number), model.recognition(number + 1).read(parent)
+        if weights.guidance and number == model.depth - 1:
+            log_prob = _guided(prior, child, embedded, generator, pose, weights)
+        else:
+            log_prob = robust_log_prob(prior.score(child, embedded, generator, pose), weights.outliers)
+        terms.append(log_prob.mean())
+    return -torch.stack(terms).sum()
+
+
+def _guided(
+    prior: Prior, z: Tensor, parent: Tensor, generator: Source, pose: Pose | None, weights: Weights
+) -> Float[Tensor, "batch cells"]:
+    """Return (p(z_t | z_<t, c) / p(z_t | z_<t))^w · log p(z_t | z_<t, c) of each cell, the weight without gradient.
+
+    For every z_<t, the sum over codes of data with a distribution p̂ is largest where p(z_t | z_<t, c) is in proportion
+    to p̂(z_t | z_<t, c) (p(z_t | z_<t, c) / p(z_t | z_<t))^w: classifier-free guidance (Ho and Salimans 2022) with
+    the weight w / (1 − w) to first order, learned, so that it costs nothing in sampling.
+    """
+    if not isinstance(prior, TransformerPrior):
+        raise TypeError("guidance compares an autoregressive prior given each concept")
+    concepts = torch.eye(parent.shape[1], dtype=parent.dtype, device=parent.device)[:, :, None, None]
+    scores, gains = prior.contrast(z, parent, concepts, generator, pose)
+    return (weights.guidance * gains).exp() * robust_log_prob(scores, weights.outliers)
 
 
 def robust_log_prob(log_probs: Float[Tensor, "batch cells"], outliers: float) -> Float[Tensor, "batch cells"]:

@@ -20,6 +20,7 @@ class Weights:
     prior_matching   Σ_ℓ KL(q(z_ℓ | ·) ‖ p(z_ℓ | z_{ℓ+1})) per cell: the notebook's term; independent cells, no bound
     prior            −log p(z_ℓ | z_{ℓ+1}) per cell of the hard codes, without gradient to them
     outliers         the probability γ that a code is an outlier of the prior (see `robust_log_prob`); not a weight
+    guidance         w of the factor (p(z_t | z_<t, c) / p(z_t | z_<t))^w of each code in the prior's term; not a weight
     children         −log p(z_ℓ | z_{ℓ+1}) per cell of a grid under a grid, with gradient to z_{ℓ+1}
     codebook         the estimator's own cost, summed over levels (see `VectorQuantised`)
     usage            Σ_ℓ KL(mean over a batch's cells of q(z_ℓ | ·) ‖ uniform) in nats, over grids: uniform use of codes
@@ -36,6 +37,7 @@ class Weights:
     prior_matching: float = 0.0
     prior: float = 0.0
     outliers: float = 0.0
+    guidance: float = 0.0
     codebook: float = 0.0
     usage: float = 0.0
     locality: float = 0.0
@@ -256,16 +258,17 @@ def quick() -> Recipe:
 
 
 def pretrained() -> Recipe:
-    """Return the recipe of the packaged weights, in four stages.
+    """Return the recipe of the packaged weights, in five stages.
 
     The codes; the prior, also on augmented images and conditioned on the augmentation; the prior with the
-    outlier-robust loss; and the concept once more, from the trained codes.
+    outlier-robust loss; the concept once more, from the trained codes; and the prior with guidance.
     """
     prior = replace(PRIOR, epochs=12, batch_size=128, augment_share=0.8)
     weights = Weights(reconstruction=0.0, concept=0.5, pseudo_label=0.5)
     concept = replace(_CONCEPT, epochs=6, learning_rate=1e-3, shift=1, second_view_strength=1.0, weights=weights)
     robust = _robust(prior, 0.0005, epochs=0.5, least_steps=100)
-    return Recipe(stages=(replace(_PATCHES, epochs=10), prior, robust, concept))
+    guided = replace(robust, name="guidance", weights=replace(prior.weights, guidance=0.2))
+    return Recipe(stages=(replace(_PATCHES, epochs=10), prior, robust, concept, guided))
 
 
 def pyramid() -> Recipe:
