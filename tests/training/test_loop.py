@@ -72,7 +72,7 @@ def test_a_stage_of_one_part_freezes_the_others(subset: ImageSet, name: str, par
     if isinstance(head := model.recognition(1).head, CodebookHead):
         head.usage[:3] = 0.0
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    weights = {"decoder": Weights(adversarial=0.1), "prior": Weights(reconstruction=0.0, prior=1.0)}.get(
+    weights = {"decoder": Weights(adversarial=0.01), "prior": Weights(reconstruction=0.0, prior=1.0)}.get(
         part, Weights(reconstruction=0.0, concept=1.0)
     )
     stage = Stage(name=part, epochs=2, learning_rate=3e-3, trains=part, weights=weights)  # type: ignore[arg-type]
