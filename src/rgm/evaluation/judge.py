@@ -22,6 +22,7 @@ from rgm.runtime.device import multiplies_bfloat16
 from rgm.runtime.progress import StepRecord, Watch
 from rgm.runtime.seeds import as_seed
 from rgm.storage.tensors import misfits, read_tensors, write_tensors
+from rgm.training.adam import Adam, Optimiser
 from rgm.training.batches import shifted
 from rgm.training.muon import Muon
 
@@ -212,9 +213,9 @@ def train_judge(
     _whiten(judge, to_unit(train.images[torch.randperm(count, generator=generator)[:2000].sort().values]))
     judge = judge.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     trained = [weight for weight in judge.parameters() if weight.requires_grad]
-    optimisers: list[torch.optim.Optimizer] = [
+    optimisers: list[Optimiser] = [
         Muon((weight for weight in trained if weight.ndim == 4), lr=KERNEL_RATE),
-        torch.optim.Adam([weight for weight in trained if weight.ndim < 4], lr=RATE, fused=True),
+        Adam([weight for weight in trained if weight.ndim < 4], lr=RATE, fused=True),
     ]
     epochs = epochs or min(EPOCHS, -(-SEEN // count))
     step, steps = 0, epochs * (count // batch_size)

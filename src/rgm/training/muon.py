@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from rgm.training.adam import Optimiser
+
 COEFFICIENTS, STEPS = (3.4445, -4.7750, 2.0315), 5
 """Coefficients and number of steps of the quintic Newton–Schulz iteration."""
 WIDE = 4
@@ -15,7 +17,7 @@ WIDE = 4
 _TINY = 1e-7
 
 
-class Muon(torch.optim.Optimizer):
+class Muon(Optimiser):
     """Jordan et al. (2024), in the weights' own precision, matrices of one shape together.
 
     `W ← W − lr · √max(1, rows / columns) · O(G + μ (M − G))`, `M ← μ M + (1 − μ) G` with Nesterov's momentum and O the

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from rgm.errors import RGMError
 from rgm.model.recognition import Residual
 from rgm.model.spatial import SpatialRGM
+from rgm.training.adam import Adam, Optimiser
 from rgm.training.critic import Critic
 from rgm.training.muon import Muon
 from rgm.training.recipe import Stage
@@ -34,15 +35,15 @@ class Optimisers:
         for weight in free:  # frozen weights need no gradient
             weight.requires_grad_(id(weight) in trained)
         betas = BETAS if critic is None else ADVERSARIAL_BETAS
-        adam = partial(torch.optim.Adam, lr=stage.learning_rate, betas=betas, fused=True)
-        muons: dict[str, torch.optim.Optimizer] = {}
+        adam = partial(Adam, lr=stage.learning_rate, betas=betas, fused=True)
+        muons: dict[str, Optimiser] = {}
         for name, rate, found in (("1", stage.muon, _hidden), ("2", stage.muon_residual, _residual)):
             weights = [weight for weight in found(model) if id(weight) in trained] if rate else []
             if weights:
                 muons[name] = Muon(weights, lr=rate)
                 trained -= {id(weight) for weight in weights}
         rest = [weight for weight in every if id(weight) in trained]
-        self.each: dict[str, torch.optim.Optimizer] = {"0": adam(rest), **muons}
+        self.each: dict[str, Optimiser] = {"0": adam(rest), **muons}
         if critic is not None:
             self.each["critic"] = adam(critic.parameters())
         self._slots = {name: _slots(optimiser) for name, optimiser in self.each.items()}
@@ -99,7 +100,7 @@ def _residual(model: SpatialRGM) -> list[nn.Parameter]:
     return [weight for block in blocks for weight in block.parameters() if weight.ndim == 4]
 
 
-def _slots(optimiser: torch.optim.Optimizer) -> dict[str, dict[str, torch.Size]]:
+def _slots(optimiser: Optimiser) -> dict[str, dict[str, torch.Size]]:
     """Return the names and shapes of the state of each weight, by its number."""
     weights = (weight for group in optimiser.param_groups for weight in group["params"])
     return {
