@@ -8,7 +8,7 @@ from torch import nn
 from rgm.errors import RGMError
 from rgm.model.config import preset
 from rgm.model.estimator import AutoregressiveHead, CodebookHead, Gumbel, VectorQuantised
-from rgm.model.recognition import ConvRecognition, PooledRecognition, Recognition
+from rgm.model.recognition import ConvRecognition, DenseRecognition, PooledRecognition, Recognition
 
 
 def _recognition(dimension: int = 48) -> Recognition:
@@ -168,3 +168,22 @@ def test_gradients_in_bfloat16_do_not_depend_on_what_memory_held_before() -> Non
             loss = recognition.field(torch.rand(4, 8, 3, 2)).logits.float().square().sum()
         found = torch.autograd.grad(loss, list(recognition.parameters()))
         assert all(bool(part.isfinite().all()) for part in found)
+
+
+def test_a_dense_concept_reads_every_cell_through_its_convolutions() -> None:
+    config = DenseRecognition(width=5, convolutions=(2, 3), estimator=Gumbel())
+    recognition = Recognition(config, (4, 5, 6), (7, 1, 1))
+    hidden = recognition.features[5]
+    assert isinstance(hidden, nn.Linear)
+    assert hidden.in_features == 3 * (5 - 4) * (6 - 4)
+    assert recognition.field(torch.rand(2, 4, 5, 6)).logits.shape == (2, 7, 1, 1)
+    for row, column in ((0, 0), (4, 5)):
+        marked = torch.zeros(1, 5, 6, dtype=torch.bool)
+        marked[0, row, column] = True
+        assert bool(recognition.unsure(marked))
+
+
+def test_convolutions_that_leave_no_cell_are_refused() -> None:
+    config = DenseRecognition(width=5, convolutions=(2, 3), estimator=Gumbel())
+    with pytest.raises(RGMError, match="more than 4 cells a side, but there are 4 × 6"):
+        Recognition(config, (4, 4, 6), (7, 1, 1))

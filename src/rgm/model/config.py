@@ -89,13 +89,14 @@ def standard(image: Shape = (1, 28, 28), classes: int = 10) -> ModelConfig:
 
 
 def quick(image: Shape = (1, 28, 28), classes: int = 10) -> ModelConfig:
-    """Return `standard` with a smaller encoder and prior, and one hidden layer from codes to a concept."""
+    """Return `standard` with a smaller encoder and prior, and a convolution and a hidden layer from codes to a concept."""
     config = standard(image, classes)
     grid, concept = config.levels
-    recognition = ConvRecognition(widths=(16, 64), estimator=VectorQuantised())
+    widths = (32,) if min(grid.grid) > 2 else ()
+    recognition = ConvRecognition(widths=(16, 64), patches=True, estimator=grid.recognition.estimator)
     levels = (
         replace(grid, recognition=recognition, prior=OrderedPrior(width=64, layers=2)),
-        replace(concept, recognition=DenseRecognition(width=512, estimator=Gumbel())),
+        replace(concept, recognition=DenseRecognition(width=128, convolutions=widths, estimator=Gumbel())),
     )
     return replace(config, levels=levels)
 

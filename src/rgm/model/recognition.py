@@ -45,10 +45,14 @@ class ConvRecognition:
 
 @dataclass(frozen=True, kw_only=True)
 class DenseRecognition:
-    """The notebook's `enc2`: one hidden layer on the flattened input."""
+    """The notebook's `enc2`: one hidden layer on the flattened input.
+
+    `convolutions`: the channels of 3 × 3 convolutions before it, without padding: each leaves a grid two cells smaller.
+    """
 
     kind: Literal["dense"] = "dense"
     width: Size
+    convolutions: Annotated[tuple[Size, ...], Field(max_length=16)] = ()
     estimator: Estimator
 
 
@@ -104,8 +108,7 @@ class Recognition(nn.Module):
                     _of_patches(config, below, outputs) if config.patches else nn.Conv2d(config.widths[-1], outputs, 1)
                 )
             case DenseRecognition():
-                size = below[0] * below[1] * below[2]
-                self.features = nn.Sequential(nn.Flatten(), nn.Linear(size, config.width), nn.ReLU())
+                self.features = _dense(config, below)
                 project = nn.Linear(config.width, outputs * height * width)
                 if isinstance(config.estimator, VectorQuantised):  # a codebook needs cells
                     project = nn.Sequential(project, nn.Unflatten(1, (outputs, height, width)))
@@ -221,15 +224,16 @@ def _of_patches(config: ConvRecognition, below: Shape, outputs: int) -> nn.Conv2
 
 
 def convolutions(
-    channels: int, widths: Sequence[int], kernel: int, *, stride: int | tuple[int, int] = 1
+    channels: int, widths: Sequence[int], kernel: int, *, stride: int | tuple[int, int] = 1, padding: int | None = None
 ) -> list[nn.Module]:
     """Return a convolution and a ReLU for each width; a stride of 1 keeps the grid for odd kernels, one of 2 halves it.
 
-    `channels` are those of the input.
+    `channels` are those of the input; `padding` is (kernel − 1) / 2, rounded down, if not given.
     """
+    padding = (kernel - 1) // 2 if padding is None else padding
     layers: list[nn.Module] = []
     for width in widths:
-        layers += [nn.Conv2d(channels, width, kernel, stride=stride, padding=(kernel - 1) // 2), nn.ReLU()]
+        layers += [nn.Conv2d(channels, width, kernel, stride=stride, padding=padding), nn.ReLU()]
         channels = width
     return layers
 
@@ -272,6 +276,19 @@ def flattened(layers: Iterable[nn.Module]) -> list[nn.Module]:
     for layer in layers:
         found += flattened(layer.inner) if isinstance(layer, Residual | WithPatches) else [layer]
     return found
+
+
+def _dense(config: DenseRecognition, below: Shape) -> nn.Sequential:
+    channels, height, width = below
+    lost = 2 * len(config.convolutions)
+    if min(height, width) <= lost:
+        raise RGMError(
+            f"{len(config.convolutions)} convolutions of 3 × 3 cells without padding need a grid of more than {lost} "
+            f"cells a side, but there are {height} × {width}"
+        )
+    layers = convolutions(channels, config.convolutions, 3, padding=0)
+    size = (channels, *config.convolutions)[-1] * (height - lost) * (width - lost)
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(size, config.width), nn.ReLU())
 
 
 def _pooled(config: PooledRecognition, below: Shape) -> nn.Sequential:
