@@ -28,6 +28,19 @@ def test_every_code_is_decoded_a_chunk_of_images_at_a_time() -> None:
 
 
 @torch.no_grad()
+def test_fewer_images_at_a_time_where_a_cell_reaches_many_pixels(
+    monkeypatch: pytest.MonkeyPatch, generator: torch.Generator
+) -> None:
+    model = SpatialRGM().eval()
+    z1 = torch.randint(model.latent_dim, (7, 7, 7), generator=generator)
+    at_once = torch.cat(list(model.decode_each_code(z1, 0, 0)))
+    monkeypatch.setattr("rgm.model.generative._CELL_PIXELS", 3 * at_once[0].numel())
+    chunks = list(model.decode_each_code(z1, 0, 0))
+    assert [len(chunk) for chunk in chunks] == [3, 3, 1]
+    torch.testing.assert_close(torch.cat(chunks), at_once, rtol=0, atol=0)
+
+
+@torch.no_grad()
 def test_a_levels_probability_given_the_next_adds_up_over_a_cell(generator: torch.Generator) -> None:
     torch.manual_seed(0)
     model = SpatialRGM.from_preset("seed").double().eval()

@@ -13,7 +13,7 @@ from rgm.counting.config import CountingConfig, PixelSymbols, PixelValues, count
 from rgm.counting.posterior import TreePosterior, Visible, sample_states
 from rgm.counting.queries import Explanation
 from rgm.counting.tree import Upward, safe_log
-from rgm.model.generative import CELL_BATCH_SIZE, Codes, Images, Parents
+from rgm.model.generative import Codes, Images, Parents
 from rgm.model.likelihood import Bernoulli, Categorical
 from rgm.model.receptive import Box
 from rgm.model.results import FreeEnergy, Inference, Samples, concatenate
@@ -98,8 +98,9 @@ class CountingRGM(TreePosterior):
             return
         blank = torch.zeros(self.latent_dim, *self.grids[0], dtype=torch.int64, device=self.device)
         blank[:, row, column] = torch.arange(self.latent_dim, device=self.device)
-        decoded = self._decode(blank)[..., *self.decoder_field(row, column).slices]
-        for chunk in z1.split(CELL_BATCH_SIZE):
+        field = self.decoder_field(row, column)
+        decoded = self._decode(blank)[..., *field.slices]
+        for chunk in z1.split(self._cell_batch(field)):
             yield decoded.expand(len(chunk), *decoded.shape)
 
     def _log_prob_given(self, level: int, child: Codes, parent: Parents) -> Tensor:

@@ -89,7 +89,7 @@ def standard(image: Shape = (1, 28, 28), classes: int = 10) -> ModelConfig:
 
 
 def quick(image: Shape = (1, 28, 28), classes: int = 10) -> ModelConfig:
-    """Return `standard` with a smaller encoder and prior, and a convolution and a hidden layer from codes to a concept."""
+    """Return `standard` with a smaller encoder and prior, and one convolution and one hidden layer to the concept."""
     config = standard(image, classes)
     grid, concept = config.levels
     widths = (32,) if min(grid.grid) > 2 else ()

@@ -20,8 +20,8 @@ from rgm.runtime.device import check_generator
 from rgm.runtime.memory import affordable
 from rgm.runtime.seeds import positive, whole
 
-CELL_BATCH_SIZE = 64
-"""Images for which every code of a cell is decoded at once."""
+_CELL_IMAGES, _CELL_PIXELS = 64, 2**23
+"""Images for which every code of a cell is decoded at once, at most, and the pixels of all these decoded images."""
 
 Images = Float[Tensor, "n channels rows columns"]
 Codes = Int64[Tensor, "n height width"]
@@ -112,7 +112,7 @@ class RGM(StoredModel):
 
     def _decode_each_code(self, z1: Codes, row: int, column: int) -> Iterator[Tensor]:
         states, field = torch.arange(self.latent_dim, device=self.device), self.decoder_field(row, column)
-        for chunk in z1.split(CELL_BATCH_SIZE):
+        for chunk in z1.split(self._cell_batch(field)):
             codes = chunk.repeat_interleave(len(states), dim=0)
             codes[:, row, column] = states.repeat(len(chunk))
             decoded = [self._decode(part)[..., *field.slices] for part in codes.split(self._together)]
@@ -266,6 +266,11 @@ class RGM(StoredModel):
 
     @abstractmethod
     def _log_weight(self, images: Images, generator: torch.Generator | None) -> Tensor: ...
+
+    def _cell_batch(self, field: Box) -> int:
+        """Return how many images get every code of a cell at once, whose `decoder_field` is `field`."""
+        decoded = self.latent_dim * self.config.image[0] * field.area
+        return min(_CELL_IMAGES, max(1, _CELL_PIXELS // decoded))
 
     @property
     def _together(self) -> int:

@@ -12,7 +12,7 @@ from rgm.model import config as configuration
 from rgm.model.config import ModelConfig
 from rgm.model.estimator import REACH, AutoregressiveHead
 from rgm.model.free_energy import VariationalBound
-from rgm.model.generative import CELL_BATCH_SIZE, Codes, Images, Parents
+from rgm.model.generative import Codes, Images, Parents
 from rgm.model.notebook import NotebookNames
 from rgm.model.receptive import Box, needed, reached
 from rgm.model.recognition import Relaxed, Shape
@@ -115,7 +115,7 @@ class SpatialRGM(VariationalBound, NotebookNames):
         cells, grid = self.cells_that_reach(field), self.config.levels[0].grid
         states = torch.arange(self.latent_dim, device=self.device)
         embedded = self._embed(states[:, None, None], 1)[:, :, 0, 0]
-        for chunk in z1[:, *cells.slices].split(CELL_BATCH_SIZE):
+        for chunk in z1[:, *cells.slices].split(self._cell_batch(field)):
             around = self._embed(chunk, 1).repeat_interleave(len(states), dim=0)
             around[:, :, row - cells.top, column - cells.left] = embedded.repeat(len(chunk), 1)
             parts = [self.likelihood.mean_of(field, part, cells, grid) for part in around.split(self._together)]
