@@ -6,6 +6,7 @@ import torch
 from rgm.data.images import ImageSet
 from rgm.evaluation.judge import Judge, JudgeConfig
 from rgm.model.config import preset
+from rgm.model.recognition import ConvRecognition
 from rgm.model.spatial import SpatialRGM
 
 
@@ -27,4 +28,6 @@ def model(request: pytest.FixtureRequest) -> SpatialRGM:
     torch.manual_seed(0)
     config = preset(request.param, (1, 28, 28), 10)
     grid, concept = config.levels
-    return SpatialRGM(config=replace(config, levels=(replace(grid, states=32), concept))).eval()
+    assert isinstance(grid.recognition, ConvRecognition)
+    wide = replace(grid, states=32, recognition=replace(grid.recognition, patches=False))
+    return SpatialRGM(config=replace(config, levels=(wide, concept))).eval()

@@ -1,6 +1,7 @@
 """Each estimator's gradient against the exact one, by enumeration and quadrature, not by sampling."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import get_args
 
 import pytest
@@ -193,7 +194,11 @@ def test_a_preset_whose_embeddings_start_as_patches_takes_every_estimator(name: 
 @pytest.mark.parametrize("name", ESTIMATORS)
 def test_a_gradient_reaches_the_image_features(name: str, generator: torch.Generator) -> None:
     torch.manual_seed(0)
-    model = SpatialRGM(config=preset("quick", (1, 8, 8), 3, estimator=name)).train()
+    config = preset("quick", (1, 8, 8), 3, estimator=name)
+    grid, concept = config.levels
+    assert isinstance(grid.recognition, ConvRecognition)
+    plain = replace(grid, recognition=replace(grid.recognition, patches=False))  # else embeddings are patches at first
+    model = SpatialRGM(config=replace(config, levels=(plain, concept))).train()
     images = torch.rand(2, 1, 8, 8, generator=generator)
     F.mse_loss(model(images), images).backward()
     slopes = [weight.grad for weight in model.recognition(1).features.parameters()]

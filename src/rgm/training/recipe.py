@@ -252,7 +252,7 @@ def standard() -> Recipe:
 
 def quick() -> Recipe:
     """Return the recipe for a quick result: codes at a high learning rate, then the concept, then a short prior."""
-    codes = replace(codes_stage(usage=0.05), epochs=0.2, least_steps=200, learning_rate=6e-3, shift=0)
+    codes = replace(codes_stage(usage=0.05), epochs=0.23, least_steps=200, learning_rate=6e-3, shift=0)
     concept = replace(_CONCEPT, least_steps=400, learning_rate=6e-3)
     return Recipe(stages=(codes, concept, replace(PRIOR, epochs=0.5)))
 
