@@ -67,17 +67,24 @@ def orthogonalised(matrices: Float[Tensor, "n rows columns"]) -> Float[Tensor, "
     tall = matrices.shape[1] > matrices.shape[2]
     x = matrices.mT if tall else matrices
     x = x / x.norm(dim=(1, 2), keepdim=True).clamp_min(_TINY)
-    a, b, c = COEFFICIENTS
     if x.shape[2] >= WIDE * x.shape[1]:
         gram = x @ x.mT
         identity = torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
-        product = identity.expand_as(gram)
-        for _ in range(STEPS):
-            factor = torch.baddbmm(gram, gram, gram, beta=b, alpha=c) + a * identity
-            product, gram = factor @ product, factor @ gram @ factor
+        factor = product = _factor(gram, identity)
+        for _ in range(STEPS - 1):
+            gram = factor @ gram @ factor
+            factor = _factor(gram, identity)
+            product = factor @ product
         x = product @ x
     else:
+        a, b, c = COEFFICIENTS
         for _ in range(STEPS):
             gram = x @ x.mT
             x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
     return x.mT if tall else x
+
+
+def _factor(gram: Float[Tensor, "n rows rows"], identity: Float[Tensor, "rows rows"]) -> Float[Tensor, "n rows rows"]:
+    """Return a I + b G + c G²."""
+    a, b, c = COEFFICIENTS
+    return torch.baddbmm(gram, gram, gram, beta=b, alpha=c) + a * identity
