@@ -1,4 +1,4 @@
-"""Models of films measured: what is remembered, what is learned from noise, and how unseen films are foretold.
+"""Models of films measured: what is remembered, what is learned from noise, and how unseen films are predicted.
 
     python benchmarks/time.py [SECTION ...] [--clip FILE ...]
 
@@ -35,7 +35,7 @@ MARK = "<!-- tables of benchmarks/time.py -->"
 NEAR = 9
 """Side of a neighbourhood, chosen on validation films of two digits."""
 CUE = 8
-"""Frames of a clip that are seen before the one that is foretold."""
+"""Frames of a clip that are seen before the one that is predicted."""
 
 
 def rotating_digit() -> torch.Tensor:
@@ -112,7 +112,7 @@ def noise() -> dict[str, Any]:
 
 
 def unseen(name: str) -> dict[str, Any]:
-    """Films of test digits foretold after learning from films of training digits."""
+    """Films of test digits predicted after learning from films of training digits."""
     train, validation, test = (load_films(name, split) for split in ("train", "validation", "test"))
     model = TemporalRGM.from_preset("film-flow", image=train.image)
     result = fit(model, train.frames, validation=validation.frames, device="cpu", seed=1)
@@ -120,7 +120,7 @@ def unseen(name: str) -> dict[str, Any]:
 
 
 def remembered(name: str) -> dict[str, Any]:
-    """The same films foretold by a memory of the training films."""
+    """The same films predicted by a memory of the training films."""
     train, test = (load_films(name, split) for split in ("train", "test"))
     model = TemporalRGM.from_preset("film-memory", image=train.image)
     result = fit(model, train.frames, device="cpu")
@@ -148,7 +148,7 @@ def two() -> dict[str, Any]:
 
 
 def clip(file: Path) -> dict[str, Any]:
-    """A clip's second half foretold after learning from its first, grey, in 48 × 64 pixels, beside repeating."""
+    """A clip's second half predicted after learning from its first, grey, in 48 × 64 pixels, beside repeating."""
     frames = read_films(file)[0][0].float()
     grey = frames if frames.ndim == 3 else frames @ torch.tensor([0.299, 0.587, 0.114])
     small = torch.nn.functional.interpolate(grey[:, None], size=(48, 64), mode="area")[:, 0].round().byte()
@@ -249,7 +249,7 @@ def tables(found: dict[str, Any]) -> str:
     if "remembered" in found:
         row = found["remembered"]
         lines += [
-            f"`film-memory` foretells unseen moving digits with {row['next_frame_nats_per_pixel']:.3f} nats a pixel "
+            f"`film-memory` predicts unseen moving digits with {row['next_frame_nats_per_pixel']:.3f} nats a pixel "
             f"(the first {row['films']} test films): it remembers, and does not generalise.",
             "",
         ]
@@ -263,7 +263,7 @@ def main() -> None:
     found["machine"] = f"{platform.system()} {platform.machine()}, {threads}"
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("sections", nargs="*", metavar="SECTION", help=", ".join(SECTIONS))
-    parser.add_argument("--clip", type=Path, nargs="+", default=[], metavar="FILE", help="Films to foretell.")
+    parser.add_argument("--clip", type=Path, nargs="+", default=[], metavar="FILE", help="Films to predict.")
     asked = parser.parse_args()
     for file in asked.clip:
         found.setdefault("clips", {})[file.stem] = clip(file)

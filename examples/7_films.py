@@ -45,7 +45,7 @@ print(f"hidden parts: {int(((filled > 0.5) != (loop > 0)).sum())} pixels filled 
 write("hidden", torch.where(visible, loop / 255, 0.5))
 write("filled", filled)
 
-# A ball on a Lorenz attractor is never twice at the same place: paths as local rules foretell it.
+# A ball on a Lorenz attractor is never twice at the same place: paths as local rules predict it.
 ball = lorenz_ball(400)  # (400, 24, 24)
 recipe = FlowRecipe(starts=1, trial=10, passes=12, own_paths=0)
 flow = rgm.fit(rgm.TemporalRGM.from_preset("film-flow"), ball[:300], recipe=recipe).model

@@ -1,4 +1,4 @@
-"""Sequences of symbols: chorales foretold note by note, by back-off over levels of contexts.
+"""Sequences of symbols: chorales predicted note by note, by back-off over levels of contexts.
 
     python examples/8_chorales.py
     python examples/8_chorales.py --corpus music21/corpus/bach
@@ -19,11 +19,11 @@ from rgm.temporal.backoff import BackOff, mixed
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--corpus", type=Path, metavar="FOLDER")
-parser.add_argument("--past", action="store_true", help="Foretell each voice from earlier beats alone.")
+parser.add_argument("--past", action="store_true", help="Predict each voice from earlier beats alone.")
 options = parser.parse_args()
 
 VOICES = ("Soprano", "Alto", "Tenor", "Bass")
-ORDER = (0, 3, 1, 2)  # a beat's notes are foretold in this order: the melody, the bass, and what lies between
+ORDER = (0, 3, 1, 2)  # a beat's notes are predicted in this order: the melody, the bass, and what lies between
 NOTES = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 START, REST = -2, -1
 

@@ -11,7 +11,7 @@
 # ---
 
 # %% [markdown]
-# # Time: films that are remembered, filled in and foretold
+# # Time: films that are remembered, filled in and predicted
 #
 # A renormalizing generative model of films has discrete states over space *and* time: blocks of pixels, blocks of blocks
 # over more frames, and at the top a chain of *events*. `TemporalRGM` is that model. This notebook shows two kinds of
@@ -19,7 +19,7 @@
 #
 # 1. **Memory**: states in order of first appearance. A film that was seen once is recalled, continued and completed
 #    without an error, and its evidence is exact.
-# 2. **Paths**: local rules for how pixels move. They foretell films that were never seen.
+# 2. **Paths**: local rules for how pixels move. They predict films that were never seen.
 
 # %%
 import torch
@@ -87,7 +87,7 @@ shown(strips_figure(strips, ["film", "seen", "restored"]))
 #
 # A memory is of no use for a film that it does not know. A *path* is a rule that holds at all places: which pixel of the
 # last frame each pixel copies. Here paths are learned from a ball on a Lorenz attractor, which is never twice at the same
-# place, and then foretell a part of the film that they did not see.
+# place, and then predict a part of the film that they did not see.
 
 # %%
 lorenz = load_films("lorenz", "train").frames[0][:400]
@@ -102,7 +102,7 @@ for name, one in (("paths", flow), ("memory", memory)):
 ahead = flow.predict(unseen[:8], 8).frames[0]
 repeat = torch.cat([unseen[:8], unseen[7:8].expand(8, -1, -1)]) / 255
 strips = torch.stack([unseen[:16] / 255, ahead, repeat])[:, 4:16]
-shown(strips_figure(strips, ["film", "foretold", "last frame repeated"]))
+shown(strips_figure(strips, ["film", "predicted", "last frame repeated"]))
 
 # %% [markdown]
 # The paths themselves: each square shows from where a pixel, the cross, is copied.

@@ -100,7 +100,7 @@ for name, one in (("paths", flow), ("memory", memory)):
 ahead = flow.predict(unseen[:8], 8).frames[0]
 repeat = torch.cat([unseen[:8], unseen[7:8].expand(8, -1, -1)]) / 255
 strips = torch.stack([unseen[:16] / 255, ahead, repeat])[:, 4:16]
-shown(strips_figure(strips, ["film", "foretold", "last frame repeated"]))
+shown(strips_figure(strips, ["film", "predicted", "last frame repeated"]))
 
 # %% [markdown]
 # 경로 자체입니다. 각 사각형은 십자로 표시한 픽셀이 어디에서 복사되는지 보입니다.

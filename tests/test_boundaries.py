@@ -81,6 +81,16 @@ def test_devices_of_pytorch() -> None:
     rgm.fit(model, images, labels, recipe="seed", epochs=1, device=torch.device("cpu"))
 
 
+def test_films_stay_on_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = rgm.TemporalRGM.from_preset("film-memory", image=(1, 4, 4), tones=2)
+    frames = np.random.default_rng(0).integers(0, 2, (3, 6, 4, 4)).astype(np.float32)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    assert rgm.fit(model, frames).model.device.type == "cpu"  # auto
+    with pytest.raises(RGMError, match="models of films run on the CPU, not on cuda"):
+        rgm.fit(model, frames, device="cuda")
+
+
 def test_an_empty_folder_called_like_packaged_weights_hides_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -171,6 +171,19 @@ def test_counts_are_conserved(kind: str) -> None:
         torch.testing.assert_close(top.sum(dim=1), torch.tensor([40.0, 40.0], dtype=torch.float64))
 
 
+@pytest.mark.parametrize(("passes", "rates"), [(1, [0.5]), (2, [0.5, 0.05]), (3, [0.5, 0.158, 0.05])])
+def test_step_sizes_fall_from_the_first_to_the_last(
+    monkeypatch: pytest.MonkeyPatch, passes: int, rates: list[float]
+) -> None:
+    images, labels = few()
+    found: list[float] = []
+    monkeypatch.setattr(StepwiseLearner, "_update", lambda _self, rate, *_: found.append(rate))
+    steps = StepwiseLearner(small("blocks"), StepwiseRecipe(passes=passes), images, labels, seed=0)
+    for number in range(1, len(steps.stages)):
+        steps.step(number)
+    assert found == pytest.approx(rates, abs=1e-3)
+
+
 def test_moved_copies_are_counted_with_their_weight() -> None:
     """Of images with a white pixel in the middle: it counts once, and a copy's is next to it, on any of four sides."""
     images, labels = torch.zeros(80, 1, 3, 3, dtype=torch.uint8), torch.arange(80) % 2

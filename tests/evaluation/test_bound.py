@@ -121,10 +121,15 @@ def test_improbable_concepts_are_left_out_of_the_weights_and_lower_them(
     certain: SpatialRGM, few: ImageSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, images = certain, to_unit(few.images[:3])
-    z = one_hot(model.read(images)[0], model.latent_dim)
+    codes = model.read(images)[0]
+    z = one_hot(codes, model.latent_dim)
     shares = model.recognition(2).field(model.recognition(1).read(z)).probs().flatten(1)
     shares = shares / shares.amax(dim=1, keepdim=True)
-    each, some = model.log_prob_by_concept(z), float(shares.median())
+    concepts, some = (
+        torch.arange(model.num_classes)[:, None, None, None].expand(-1, len(z), 1, 1),
+        float(shares.median()),
+    )
+    each = torch.stack([model.log_prob_given(1, codes, concept) for concept in concepts], dim=1)
     whole, kept = (_weights_above(share, model, images, monkeypatch) for share in (0.0, some))
     lost = each.logsumexp(dim=1) - each.masked_fill(shares < some, -math.inf).logsumexp(dim=1)
     assert bool((lost > 0.1).all())

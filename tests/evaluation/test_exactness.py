@@ -64,7 +64,7 @@ def test_the_numbers_are_those_of_the_model(counted, found):
     assert numbers["answered_right"] == pytest.approx(float(right.double().mean()))
     assert numbers["answered_right"] > 0.95
     assert numbers["selective_accuracy_50"] >= numbers["answered_right"]
-    assert numbers["bits_per_dimension"] == pytest.approx(numbers["negative_log_likelihood"] / (784 * math.log(2)))
+    assert "bits_per_dimension" not in numbers  # the model observes black and white, not the file's grey values
     assert 0.5 < numbers["letters_separated"] < 1
     assert numbers["planted_cell_found"] > 3 / 49
     for one in found.estimates().values():

@@ -10,6 +10,7 @@ from rgm.evaluation.information import code_rate_bits, entropy_bits, lossless_bi
 from rgm.evaluation.judge import Judge
 from rgm.evaluation.levels import levels
 from rgm.evaluation.split import infer_split
+from rgm.evaluation.statistics import values
 from rgm.measures import squared_error
 from rgm.model.spatial import SpatialRGM
 
@@ -74,8 +75,11 @@ def test_a_middle_level_is_told_by_what_is_drawn_beneath_it(digits_judge: Judge,
     )
     found = levels(infer_split(model, some, digits_judge), digits_judge)
     assert [level.name for level in found.levels] == ["pixels", "z1", "z2", "concept"]
-    assert [level.name for level in found.levels] == ["pixels", "z1", "z2", "concept"]
     assert len(found.cells) == 2
+    pixels, z1, z2, concept = (level.bits.estimate().estimate for level in found.levels)
+    numbers = values(found.findings())
+    assert numbers["compression"] == pytest.approx(pixels / (z1 - concept))  # every grid's codes, given the concept
+    assert numbers["z1_bits"] == pytest.approx(z1 - z2)
     for level in found.levels:
         for part in (level.bits, level.class_share, level.pixels_explained):
             assert math.isfinite(part.estimate().estimate)

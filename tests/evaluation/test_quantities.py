@@ -7,6 +7,7 @@ from rgm.claims.threshold import DIGITS, MNIST
 from rgm.data.images import ImageSet
 from rgm.evaluation.controls import few_of
 from rgm.evaluation.judge import Judge
+from rgm.evaluation.locality import images_of_cells
 from rgm.evaluation.measurements import SampleSizes, measure
 from rgm.evaluation.quantities import QUANTITIES, interval_of, name_of, percent, quantity, value_of
 from rgm.evaluation.statistics import Findings, PerImage
@@ -33,8 +34,8 @@ def test_every_finding_is_in_the_table_with_its_unit(findings: Findings) -> None
 
 
 def test_cells_are_changed_in_fewer_images_where_there_are_many_codes() -> None:
-    assert [SampleSizes().images_of_cells(states) for states in (2, 32, 128, 256, 512)] == [256, 256, 256, 128, 64]
-    assert SampleSizes(cells=4).images_of_cells(65_536) == 1
+    assert [images_of_cells(states) for states in (2, 32, 64, 256, 512)] == [256, 256, 128, 32, 32]
+    assert images_of_cells(65_536, 4) == 4
 
 
 def test_thresholds_are_of_measures_that_are_found(findings: Findings) -> None:

@@ -10,7 +10,7 @@ from torch.utils._pytree import tree_leaves
 
 from rgm.distributions.categorical import one_hot
 from rgm.errors import RGMError
-from rgm.model import attention, transformer
+from rgm.model import attention
 from rgm.model.attention import Block, Memory, Room
 from rgm.model.transformer import OrderedPrior, TransformerPrior
 
@@ -161,21 +161,6 @@ def test_stepwise_sampling_uses_the_probabilities_of_training(generator: torch.G
     observed = torch.bincount(drawn, minlength=STATES).double() / 4000
     error = (observed - expected).abs() / (expected * (1 - expected) / 4000).sqrt()
     assert float(error.max()) < 4
-
-
-@torch.no_grad()
-def test_probabilities_given_several_parents_are_those_given_each(
-    prior: TransformerPrior, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """In parts, and what does not depend on the parent is computed once a part."""
-    monkeypatch.setattr(transformer, "_SCORED", 30)
-    z, calls = as_field(every_grid()[:70]), list[int]()
-    with prior.head.register_forward_hook(lambda *_: calls.append(1)):
-        found = prior.log_prob_each(z, [parents(70, 0), parents(70, 1)])
-    assert len(calls) == 3 * (2 + (prior.config.guidance > 0))
-    monkeypatch.setattr(transformer, "_SCORED", 100)
-    expected = torch.stack([prior.log_prob(z, parents(70, concept)) for concept in (0, 1)], dim=1)
-    torch.testing.assert_close(found, expected)
 
 
 @torch.no_grad()

@@ -101,6 +101,15 @@ def test_cells_are_flipped_and_hidden_as_often_as_asked() -> None:
     assert abs(flipped / seen - 0.1) < 0.02
 
 
+def test_an_episode_is_disturbed_by_its_own_seed() -> None:
+    fresh, used = (Disturbed(Pong(), flip=0.2, hide=0.2, symbols=3, seed=4) for _ in range(2))
+    used.reset(seed=1)
+    used.step(0)
+    assert (used.reset(seed=7)[0] == fresh.reset(seed=7)[0]).all()
+    assert (used.step(1)[0] == fresh.step(1)[0]).all()
+    assert (used.reset(seed=8)[0] != fresh.reset(seed=7)[0]).any()
+
+
 def test_games_that_there_are_not() -> None:
     with pytest.raises(RGMError, match="did you mean 'pong'"):
         make("pongg")

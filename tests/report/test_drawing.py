@@ -80,7 +80,7 @@ def test_the_figure_of_the_levels_shows_each_level_and_cell(grids: tuple[tuple[i
     for height, width in grids:
         bits = torch.rand(height, width, dtype=torch.float64)
         cells.append(MutualInformation(bits=bits, low=bits, high=bits))
-    result = Levels(levels=tuple(levels), cells=tuple(cells), code_bits=torch.ones(20))
+    result = Levels(levels=tuple(levels), cells=tuple(cells), code_bits=torch.ones(20), z1_bits=torch.ones(20))
     (figure,) = experiment_figures(result).values()
     assert len(figure.axes) == 1 + len(grids)
     shown = texts(figure)

@@ -1,4 +1,4 @@
-"""Paths as local transformations: the evidence by hand, and films that were never seen foretold."""
+"""Paths as local transformations: the evidence by hand, and films that were never seen predicted."""
 
 import math
 
@@ -106,7 +106,7 @@ def model() -> TemporalRGM:
     return model
 
 
-def test_motion_that_was_never_seen_there_is_foretold(model: TemporalRGM) -> None:
+def test_motion_that_was_never_seen_there_is_predicted(model: TemporalRGM) -> None:
     unseen = torch.zeros(1, 5, 14, 14, dtype=torch.uint8)
     for time in range(5):
         unseen[0, time, 3 + time : 6 + time, 4] = 255  # a bar, not a ball
@@ -125,7 +125,7 @@ def test_options_of_another_learner_are_refused() -> None:
         fit(model, moving_balls(2, 0), recipe=FlowRecipe(), device="cpu")
 
 
-def test_two_things_that_move_apart_are_foretold_by_neighbourhoods(model: TemporalRGM) -> None:
+def test_two_things_that_move_apart_are_predicted_by_neighbourhoods(model: TemporalRGM) -> None:
     unseen = torch.zeros(1, 6, 14, 14, dtype=torch.uint8)
     for time in range(6):
         unseen[0, time, 2:4, 2 + time : 4 + time] = 255
@@ -140,7 +140,7 @@ def test_two_things_that_move_apart_are_foretold_by_neighbourhoods(model: Tempor
         model.by_neighbourhoods(4)
 
 
-def test_kernels_of_each_place_are_chosen_where_they_foretell_better() -> None:
+def test_kernels_of_each_place_are_chosen_where_they_predict_better() -> None:
     """The left half moves down and the right half up: no shared kernel tells it."""
     generator = torch.Generator().manual_seed(0)
     first = (torch.rand(24, 8, 8, generator=generator) < 0.3).to(torch.uint8) * 255

@@ -1,4 +1,4 @@
-"""Grey films of which each neighbourhood has a path: sums by hand, and things that move apart foretold."""
+"""Grey films of which each neighbourhood has a path: sums by hand, and things that move apart predicted."""
 
 from dataclasses import replace
 
@@ -63,7 +63,7 @@ def test_one_step_is_the_sums_of_the_equations() -> None:
             log[row, column] = torch.tensor(0.9 * copied / share + 0.1 * float(near.base[value])).log()
             expected[row, column] = 0.9 * mean / share + 0.1 * float(near.base @ torch.arange(3.0).double())
             given_path[:, row, column] = 0.9 * given_path[:, row, column] + 0.1 * near.base[value]
-    told = near.foretell(before, beliefs)
+    told = near.predict(before, beliefs)
     assert torch.allclose(near.log_prob(told, after)[0], log, atol=1e-9)
     assert torch.allclose(near.guess(told, None)[0], expected, atol=1e-9)
     belief = carried + GREY_DOUBT * near.start[:, None, None]
@@ -80,8 +80,8 @@ def test_drawn_tones_follow_their_probabilities() -> None:
     near = toy()
     before = torch.randint(TONES, (1, HEIGHT, WIDTH), generator=torch.Generator().manual_seed(1)).double()
     many = before.expand(4000, -1, -1)
-    drawn = near.guess(near.foretell(many, near.begin(many)), torch.Generator().manual_seed(0))
-    told = near.foretell(before, near.begin(before))
+    drawn = near.guess(near.predict(many, near.begin(many)), torch.Generator().manual_seed(0))
+    told = near.predict(before, near.begin(before))
     for tone in range(TONES):
         likely = near.log_prob(told, torch.full_like(before, tone)).exp()[0]
         assert ((drawn == tone).double().mean(dim=0) - likely).abs().max() < 0.035  # 4.4 standard errors
@@ -134,7 +134,7 @@ def textures() -> torch.Tensor:
     return torch.stack(frames).mul(255).byte()
 
 
-def test_textures_that_move_apart_are_foretold(textures: torch.Tensor) -> None:
+def test_textures_that_move_apart_are_predicted(textures: torch.Tensor) -> None:
     model = TemporalRGM(replace(film_clip((1, 24, 24)), dynamics=replace(film_clip().dynamics, neighbourhood=5)))
     fit(model, textures[:6], recipe=clip_recipe(), device="cpu")
     after = model.predict(textures[:9], 1).frames[0, -1]

@@ -27,7 +27,7 @@ def predict(
     model: options.Model,
     cue: Annotated[Path, Parameter(help="A film: .npz, .npy, GIF, APNG, WebP, MP4, WAV, or a folder of pictures.")],
     *,
-    steps: Annotated[int, Parameter(help="Frames to foretell.")],
+    steps: Annotated[int, Parameter(help="Frames to predict.")],
     out: FilmFile,
     mask: Mask = None,
     seed: Annotated[
@@ -55,9 +55,9 @@ def predict(
 def load_film(
     model: str, device: str, file: Path | None = None, folder: Path | None = None, read: Iterable[Path | None] = ()
 ) -> "FilmCheckpoint":
-    """Return a model of films on a device, once it is known that what comes of it can be written; `read` are inputs."""
+    """Return a model of films, once it is known that what comes of it can be written; `read` are inputs."""
     from rgm.loading import load_film_checkpoint
-    from rgm.runtime.device import resolve_device
+    from rgm.runtime.device import check_processor
     from rgm.storage.files import writable_folder
 
     if file is not None:
@@ -66,10 +66,8 @@ def load_film(
         options.output(model, file, FILM_FILES[file.suffix.lower()], read)
     if folder is not None:
         writable_folder(folder)
-    target = resolve_device(device)
-    checkpoint = load_film_checkpoint(model)
-    checkpoint.model.to(target)
-    return checkpoint
+    check_processor(device)
+    return load_film_checkpoint(model)
 
 
 def is_film(model: str) -> bool:
@@ -167,9 +165,12 @@ def train_film(config: "RunConfig", out: Path, *, overwrite: bool, quiet: bool) 
 def film_table(title: str, measures: dict[str, Any]) -> Any:
     """Return measures of films as a table, lists step by step."""
     from rgm.cli.tables import plain_table
+    from rgm.evaluation.quantities import name_of, value_of
 
     rows = {
-        name.replace("_", " "): "  ".join(f"{one:.4f}" for one in value) if isinstance(value, list) else f"{value:.4f}"
+        name_of(name): "  ".join(value_of(name, one) for one in value)
+        if isinstance(value, list)
+        else value_of(name, value)
         for name, value in measures.items()
     }
     return plain_table(title, rows)

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from rgm.claims.claim import Claim
 from rgm.claims.comparison import Comparison, Difference
-from rgm.evaluation.quantities import name_of, value_of
+from rgm.evaluation.quantities import interval_of, name_of, quantity, subscript, value_of
 from rgm.report.verdicts import of_the_model, shown, threshold_of
 
 
@@ -84,13 +84,21 @@ def evaluation_table(title: str, found: Mapping[str, Any]) -> Table:
     for name, value in found.items():
         parts = value if isinstance(value, tuple) else [value]
         for number, part in enumerate(parts, start=1):
-            label = name_of(name) + (f" z{number}" if isinstance(value, tuple) else "")
+            label = name_of(name) + (f", z{subscript(number)}" if isinstance(value, tuple) else "")
             if isinstance(part, dict):
-                text = f"{part['estimate']:.4f}  ({part['low']:.4f} to {part['high']:.4f} {part['unit']})"
+                text = _estimated(name, **part)
             else:
-                text = "–" if part is None else part if isinstance(part, str) else f"{part:g}"
+                text = "–" if part is None else part if isinstance(part, str) else value_of(name, part)
             rows[label] = text
     return plain_table(title, rows)
+
+
+def _estimated(name: str, *, estimate: float, low: float, high: float, unit: str) -> str:
+    """Return an estimate with its interval; in its own unit where that is not the measure's, as of a loss."""
+    known = quantity(name)
+    if known is None or known.unit != unit:
+        return f"{estimate:.4f}  ({low:.4f} to {high:.4f} {unit})"
+    return f"{value_of(name, estimate)}  ({interval_of(name, low, high)})"
 
 
 def claim_table(claim: Claim) -> Table:

@@ -87,8 +87,6 @@ class StepwiseLearner:
         last = max(1, len(self.stages) - 2)
         recipe = self.recipe
         rate = recipe.first_step * (recipe.last_step / recipe.first_step) ** ((number - 1) / last)
-        if last == 1:
-            rate = recipe.first_step
         self._update(rate, self._batch(number - 1), torch.Generator().manual_seed((self.seed + number) % 2**63))
 
     def _batch(self, number: int) -> list[Int64[Tensor, " some"]]:

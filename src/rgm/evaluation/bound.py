@@ -93,9 +93,7 @@ def evaluate(
         importance_gap_nats=bootstrap_mean(totals[: len(few)] - weighted, unit),
         importance_images=len(few),
         samples=samples,
-        bits_per_dimension=bootstrap_mean(
-            totals / (math.log(2) * few[0].numel()), unit.replace("nats", "bits per dimension")
-        ),
+        bits_per_dimension=bootstrap_mean(totals / (math.log(2) * few[0].numel()), unit.replace("nats", "bits")),
         negative_log_likelihood_nats=bootstrap_mean(totals, "nats") if _is_exact(model) else None,
         squared_error=split.squared_error.estimate(),
         rate_bits=bootstrap_mean(bits, "bits"),
@@ -127,7 +125,7 @@ def importance_bound(
 ) -> Tensor:
     """Return −log (1/K) Σ_k w_k in nats per image, w = p(x, z) / q(z | x) of K draws (Burda et al. 2016, equation 8).
 
-    The concept is summed exactly. In expectation it lies between F and −log p(x), and falls as K grows.
+    The concept is summed out. In expectation it lies between F and −log p(x), and falls as K grows.
     """
     bounds: list[Tensor] = []
     size = max(1, BATCH // samples)

@@ -18,8 +18,6 @@ from rgm.evaluation.statistics import Estimate, PerImage
 
 COMPLETED, REPLACED = 1000, 1000
 """Test images of which a quadrant is hidden, and of which a cell is replaced: at most so many."""
-OF_PIXELS = ("bernoulli", "categorical")
-"""Distributions of pixels, whose bits per dimension are those of an image; other symbols determine no image."""
 SHOWN, VARIANTS = 8, 3
 """Images in each figure, and completions of each."""
 
@@ -92,7 +90,7 @@ class Exactness:
         half = self.answered(self.nats.neg(), 0.5)
         found = {
             "negative_log_likelihood": PerImage.mean(self.nats, "nats").estimate(),
-            **({"bits_per_dimension": self.bits_per_dimension.estimate()} if self.observed in OF_PIXELS else {}),
+            **({"bits_per_dimension": self.bits_per_dimension.estimate()} if self.observed == "categorical" else {}),
             "answered_right": PerImage.mean(self.right, "share").estimate(),
             "answered_right_likelier_half": half.estimate(),
             "selective_accuracy_90": self.answered(self.margin, 0.9).estimate(),

@@ -1,4 +1,4 @@
-"""How well films are foretold: the next frame, frames further on, and baselines without a model."""
+"""How well films are predicted: the next frame, frames further on, and baselines without a model."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -25,7 +25,7 @@ class FilmMeasures:
     """Measures of films, means over films and frames; nats are of tones, lower is better.
 
     `next_frame_nats_per_pixel` is −log p(x_t,i | x_<t), pixel by pixel, from the second frame on; `…_joint_…` the whole
-    frame's over its pixels, None where it is not exact. `repeat_…` foretells every pixel from itself in the last frame,
+    frame's over its pixels, None where it is not exact. `repeat_…` predicts every pixel from itself in the last frame,
     and `nearest_…` from the frame after the nearest training frame, with probabilities counted on the training films.
     `soft_memory_…` averages what followed every training frame, weighted by exp(−β · distance), with the β that is best
     on training films held out. `rollout_error` and `repeat_error` are mean squared errors, in [0, 1], of each of the

@@ -14,7 +14,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from rgm.data.images import ImageSet, in_colour, to_unit
 from rgm.data.jitter import jitter
-from rgm.distributions.noise import uniform
+from rgm.distributions.noise import seeded, uniform
 from rgm.errors import RGMError
 from rgm.measures import accuracy
 from rgm.model.bounds import Size
@@ -199,7 +199,6 @@ def train_judge(
     fast = multiplies_bfloat16(device)
     batch_size = min(128 if count > 5_000 else 32, count)
     generator = torch.Generator().manual_seed(seed)
-    torch.manual_seed(seed)  # the layers' initial weights have no other way to be seeded
     config = JudgeConfig(
         channels=channels,
         classes=len(train.classes),
@@ -209,7 +208,8 @@ def train_judge(
         shrink=max(1, min(sides) // SIDE),
         mirrored=in_colour(train),
     )
-    judge = Judge(config)
+    with seeded(seed):
+        judge = Judge(config)
     _whiten(judge, to_unit(train.images[torch.randperm(count, generator=generator)[:2000].sort().values]))
     judge = judge.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     trained = [weight for weight in judge.parameters() if weight.requires_grad]

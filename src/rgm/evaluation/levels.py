@@ -39,25 +39,26 @@ class Level:
 class Levels:
     """What all levels keep of a labelled split, hard codes; `cells` has I(code; class) of each cell, a map a grid.
 
-    `code_bits` are −log₂ p(z_1 | z_2) of every image.
+    `code_bits` are −log₂ p(z_1, …, z_{L−1} | z_L) of every image, and `z1_bits` −log₂ p(z_1 | z_2) of them.
     """
 
     levels: tuple[Level, ...]
     cells: tuple[MutualInformation, ...]
     code_bits: Float[Tensor, " n"]
+    z1_bits: Float[Tensor, " n"]
 
     def findings(self) -> Findings:
         """Return the numbers by name.
 
         concept_information  I(z_L; class) / H(class), z_L the most probable concept
-        compression          bits of the pixels without loss over bits of the codes, −log₂ p(z_1 | z_2)
+        compression          bits of the pixels without loss over bits of the codes of all grids, given the concept
         """
         pixels, z1, *_, concept = self.levels
         return {
             "concept_information": concept.class_share,
             "compression": PerImage(parts=pixels.bits.parts, wholes=self.code_bits, unit="ratio"),
             "pixels_bits": exactly(pixels.bits.value, "bits"),
-            "z1_bits": PerImage.mean(self.code_bits, "bits"),
+            "z1_bits": PerImage.mean(self.z1_bits, "bits"),
             "concept_bits": exactly(concept.bits.value, "bits"),
             "z1_class_information": z1.class_share,
             "z1_pixels_explained": z1.pixels_explained,
@@ -105,7 +106,8 @@ def levels(split: SplitInference, judge: Classifier, *, seed: int = 0) -> Levels
             mutual_information(z, labels, states.states, classes)
             for z, states in zip(codes, model.config.levels, strict=False)
         ),
-        code_bits=rates[:, 0],
+        code_bits=rates[:, :-1].sum(dim=1),
+        z1_bits=rates[:, 0],
     )
 
 

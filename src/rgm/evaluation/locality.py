@@ -20,7 +20,7 @@ VISIBLE = 0.05
 MARGIN = 2
 """Pixels by which a patch is grown for the second share."""
 DECODED, FEWEST = 8_192, 32
-"""Codes tried in each cell, over all images; large codebooks are tried on fewer images, but on so many at least."""
+"""Codes tried in each cell, over all images, and the least number of images."""
 _AT_ONCE = 512
 """Changed images that are decoded together."""
 _ROUNDING = 1e-5
@@ -129,15 +129,20 @@ class Locality:
         return values(self.findings())
 
 
+def images_of_cells(states: int, most: int = 256) -> int:
+    """Return the number of images whose cells are changed: at most 8,192 / K with K codes, but 32 in any case."""
+    return min(most, max(FEWEST, DECODED // states))
+
+
 @torch.no_grad()
 def locality(
     model: RGM, data: ImageSet, judge: Classifier | None, *, count: int = 256, concepts: int = 2_048, seed: int = 0
 ) -> Locality:
     """Change every cell of the first `count` images to every other code, and the concept of `concepts` (or more).
 
-    With more than 32 codes, of fewer images: see `DECODED`.
+    With many codes, every cell of fewer images: see `images_of_cells`.
     """
-    count = min(count, max(FEWEST, DECODED // model.latent_dim))
+    count = images_of_cells(model.latent_dim, count)
     images = to_unit(data.images[: max(count, concepts)]).to(model.device)
     inference = model.infer(images)
     images, z1, base = images[:count], inference.z1[:count], inference.reconstruction[:count]

@@ -18,8 +18,6 @@ from rgm.measures import NeededCodes
 from rgm.model.generative import RGM
 from rgm.runtime.seeds import as_seed
 
-MOST_CODES = 128
-"""With more codes, cells are changed in fewer images."""
 FEWEST = 50
 """Test images that an interval needs at least."""
 Property = Literal["abstraction", "instantiation", "locality"]
@@ -31,17 +29,13 @@ PROPERTIES: tuple[Property, ...] = get_args(Property)
 class SampleSizes:
     """How much is measured.
 
-    `samples` in each of three sets; test images of which every cell is given every other code, `cells` (fewer for more
-    than 128 codes, in proportion), and of which the concept is changed, `concepts`.
+    `samples` in each of three sets; test images of which every cell is given every other code, at most `cells` (see
+    `rgm.evaluation.locality.images_of_cells`), and of which the concept is changed, `concepts`.
     """
 
     samples: int = 2_000
     cells: int = 256
     concepts: int = 2_048
-
-    def images_of_cells(self, states: int) -> int:
-        """Return the number of images whose cells are changed, for a number of codes."""
-        return self.cells if states <= MOST_CODES else max(1, self.cells * MOST_CODES // states)
 
 
 FULL = SampleSizes()
@@ -93,9 +87,8 @@ class Measurements:
     @cached_property
     def locality(self) -> Locality:
         """What changes with a cell and with the concept."""
-        model, sizes = self._whole, self.sizes
-        count = sizes.images_of_cells(model.latent_dim)
-        return locality(model, self.test, self.judge, count=count, concepts=sizes.concepts, seed=self.seed)
+        count, concepts = self.sizes.cells, self.sizes.concepts
+        return locality(self._whole, self.test, self.judge, count=count, concepts=concepts, seed=self.seed)
 
     def instantiation(self, quality: Quality | None) -> Instantiation:
         """Return samples and completions, with what was measured of many samples."""

@@ -1,13 +1,11 @@
 """Factorised priors: cells independent given the parent."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import nn
 
 from rgm.data.jitter import Pose
 from rgm.distributions.categorical import CategoricalField
@@ -68,10 +66,6 @@ class FactorisedPrior(Prior):
         """Return Σ_cells Σ_k probs(k) log p(z_ij = k | parent) in nats per image."""
         del z
         return self.field(parent).log_prob(probs)
-
-    def log_prob_each(self, z: Child, parents: Sequence[Parent]) -> Float[Tensor, "batch parents"]:
-        """Return log p(z | parent) in nats per image for each of several parents; `z` is one-hot."""
-        return torch.stack([self.log_prob(z, parent) for parent in parents], dim=1)
 
     def score(self, z: Child, parent: Parent, generator: Source, pose: Pose | None = None) -> PerCell:
         """Return log p(z_ij | parent): independent cells have no order, and poses are ignored."""

@@ -18,11 +18,12 @@ NEGLIGIBLE = 1e-3
 
 
 class VariationalBound(Networks):
-    """F(x) and its terms, for given samples or for samples from q, the top level summed exactly.
+    """F(x) and its terms, for given samples or for samples from q, the top level summed out.
 
     F(x) = −log p(x | z_1) + Σ_{ℓ<L} [ log q(z_ℓ | z_{ℓ−1}) − log p(z_ℓ | z_{ℓ+1}) ] + KL(q(z_L | ·) ‖ p(z_L)), with
-    each z_ℓ sampled bottom-up from q(z_ℓ | z_{ℓ−1}), and the expectation over z_L a sum over concepts. With labels the
-    concept is known and F bounds −log p(x, y).
+    each z_ℓ sampled bottom-up from q(z_ℓ | z_{ℓ−1}), and the expectation over z_L a sum over concepts: in evaluation,
+    over those that are not `NEGLIGIBLE`, to which q(z_L | ·) is then restricted. With labels the concept is known and F
+    bounds −log p(x, y).
     """
 
     def _free_energy(self, images: Images, labels: Tensor | None, generator: torch.Generator | None) -> FreeEnergy:
@@ -112,11 +113,6 @@ class VariationalBound(Networks):
             self.prior(level).log_prob(child, self.recognition(level + 1).read(parent))
             for level, (child, parent) in enumerate(pairwise(drawn), start=1)
         ]
-
-    def log_prob_by_concept(self, z: Float[Tensor, "n states height width"]) -> Float[Tensor, "n classes"]:
-        """Return log p(z_{L−1} | z_L = c) in nats, for every concept c."""
-        each = torch.arange(self.num_classes, device=z.device)[:, None, None, None].expand(-1, len(z), 1, 1)
-        return self.prior(self.depth - 1).log_prob_each(z, [self._embed(parent, self.depth) for parent in each])
 
     @property
     def pixels(self) -> PixelConfig:

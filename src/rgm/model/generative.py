@@ -259,7 +259,11 @@ class RGM(StoredModel):
 
     @torch.no_grad()
     def log_weight(self, images: Images, *, generator: torch.Generator | None = None) -> Float[Tensor, " n"]:
-        """Return log p(x, z) − log q(z | x) in nats, z sampled from q: exp of it estimates p(x) without bias."""
+        """Return log p(x, z) − log q(z | x) in nats, z_1 … z_{L−1} sampled from q and z_L summed out.
+
+        Its exponential estimates p(x) without bias, but for concepts with a negligible share of q(z_L | ·), which a
+        network leaves out: it is then slightly smaller.
+        """
         self._check_images(images)
         self._check_drawing(generator)
         return self._log_weight(images.to(self.device), generator)

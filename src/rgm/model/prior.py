@@ -1,7 +1,6 @@
 """Priors p(z_ℓ | z_{ℓ+1}) over a grid of codes given its parent."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -36,10 +35,6 @@ class Prior(nn.Module, ABC):
         With z sampled from independent cells of these probabilities, it estimates E[log p(z | parent)] with less
         variance than log p(z | parent): every cell's own sample is summed out.
         """
-
-    @abstractmethod
-    def log_prob_each(self, z: Child, parents: Sequence[Parent]) -> Float[Tensor, "batch parents"]:
-        """Return log p(z | parent) in nats per image for each of several parents; `z` is one-hot."""
 
     @abstractmethod
     def score(self, z: Child, parent: Parent, generator: Source, pose: Pose | None = None) -> PerCell:

@@ -1,7 +1,6 @@
 """A structured prior: a transformer, autoregressive over the cells of a grid in any order."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -112,25 +111,6 @@ class TransformerPrior(Prior):
             for part in zip(probs.split(size), z.split(size), parent.split(size), strict=True)
         ]
         return torch.cat(parts)
-
-    def log_prob_each(self, z: Child, parents: Sequence[Parent]) -> Float[Tensor, "batch parents"]:
-        """Return log p(z | parent) in nats per image for each of several parents; `z` is one-hot.
-
-        With guidance, what does not depend on the parent is computed once.
-        """
-        size = _SCORED if z.is_cpu else len(z)
-        every = z.argmax(dim=1).flatten(1).split(size)
-        by_code, found = self.code.weight.T, []
-        for codes, *given in zip(every, *(parent.split(size) for parent in parents), strict=True):
-            order, embedded = self._raster(len(codes), z.device), F.embedding(codes, by_code)
-            alone = self._predicted(embedded, torch.zeros_like(given[0]), order) if self.config.guidance else None
-            columns = []
-            for parent in given:
-                logits = self._predicted(embedded, parent, order)
-                logits = logits if alone is None else self._sharpened(logits, alone)
-                columns.append(-F.cross_entropy(logits.mT, codes, reduction="none").sum(dim=1))
-            found.append(torch.stack(columns, dim=1))
-        return torch.cat(found)
 
     def score(self, z: Child, parent: Parent, generator: Source, pose: Pose | None = None) -> PerCell:
         """Return log p of each cell, in raster order or, for some images, in a random one."""

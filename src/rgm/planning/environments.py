@@ -258,7 +258,8 @@ def make(name: str) -> Environment:
 class Disturbed:
     """A game whose frames are seen badly.
 
-    A cell shows another symbol with probability `flip`, and is hidden (−1) with probability `hide`.
+    A cell shows another symbol with probability `flip`, and is hidden (−1) with probability `hide`. An episode that
+    begins with a seed is disturbed by this seed and the game's own, whatever came before it.
     """
 
     inner: Environment
@@ -277,6 +278,8 @@ class Disturbed:
 
     def reset(self, *, seed: int | None = None) -> tuple[Frame, dict[str, Any]]:
         """Begin an episode."""
+        if seed is not None:
+            self._random = np.random.default_rng((self.seed, seed))
         frame, info = self.inner.reset(seed=seed)
         return self._seen(frame), info
 

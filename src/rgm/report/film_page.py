@@ -25,7 +25,7 @@ CLAIMED = {
     "abstraction": "The path costs far fewer bits than the frames, and tells how they change.",
     "instantiation": "One path has many films, each of which shows that path.",
     "locality": "A change stays in its place and in its time.",
-    "generalisation": "Films that were never seen are foretold better than by repeating, or by remembering.",
+    "generalisation": "Films that were never seen are predicted better than by repeating, or by remembering.",
 }
 """What is claimed over time."""
 

@@ -28,7 +28,7 @@ PATHS, ACROSS = 24, 8
 
 
 def film_strips(result: TimeResult) -> Figure:
-    """Return strips of a film, of what is foretold from its first frames, and of what was hidden and filled in."""
+    """Return strips of a film, of what is predicted from its first frames, and of what was hidden and filled in."""
     return strips_figure(result.strips, result.names)
 
 
@@ -71,7 +71,7 @@ def levels_figure(film: Float[Tensor, "time height width *colour"], memory: Memo
 def paths_figure(flow: Flow) -> Figure:
     """Return the paths of a flow: from where each copies, or where each place moves to if places have kernels.
 
-    A shared kernel is drawn with the pixel that it foretells in its centre: the whiter, the more is copied from there.
+    A shared kernel is drawn with the pixel that it predicts in its centre: the whiter, the more is copied from there.
     """
     window = 2 * flow.config.reach + 1
     learned = flow.kernels.amax(dim=2).mean(dim=0) * window**2 > 2  # one that no film needed has stayed uniform

@@ -43,6 +43,12 @@ def resolve_device(device: str | torch.device = "auto") -> torch.device:
     return torch.device(name, int(index)) if index and name == "cuda" else torch.device(name)
 
 
+def check_processor(device: str | torch.device) -> None:
+    """Raise RGMError for a device other than the processor, which models of films are learned and used on."""
+    if str(device) != "auto" and resolve_device(device).type != "cpu":
+        raise RGMError(f"models of films run on the CPU, not on {device}: use --device cpu, or leave it out")
+
+
 def multiplies_bfloat16(device: torch.device) -> bool:
     """Return whether a device has instructions for products in bfloat16; else they are slower than in float32."""
     if device.type == "cpu":

@@ -45,15 +45,14 @@ class MemoryConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class LatentConfig:
-    """A chain of latent events, each a distribution of the tones of `span` frames, learned by EM.
+    """A chain of latent events, each a distribution of a frame's tones, learned by EM.
 
-    `tolerance` is the share of pixels by which windows of one event may differ when its first guess is made.
+    An event is followed by any other with probability `jump`. `events` and `edges` count what was learned.
     """
 
     kind: Literal["latent"] = "latent"
     events: Count = 0
     edges: Count = 0
-    noise: Probability = 0.01
     jump: Probability = 1e-6
 
     @property

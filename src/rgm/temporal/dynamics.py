@@ -47,7 +47,7 @@ class Dynamics(nn.Module, ABC):
 
     @abstractmethod
     def next_frames(self, tones: Tones) -> NextFrames:
-        """Return how well each frame is foretold from those before it."""
+        """Return how well each frame is predicted from those before it."""
 
     @abstractmethod
     def successors(self, tones: Tones, event: int) -> Float[Tensor, " events"]:

@@ -19,7 +19,7 @@ from rgm.temporal.neighbourhoods import TINY, GreyNeighbourhoods, Neighbourhoods
 from rgm.temporal.results import NextFrames
 
 BEAM = 24
-"""Sequences of paths that are followed when frames are foretold."""
+"""Sequences of paths that are followed when frames are predicted."""
 CHUNK = 2**24
 """Maximum numbers of predicted pixels held at once."""
 
@@ -271,7 +271,7 @@ class Flow(Dynamics):
         field = torch.where(shown[:, 0], seen_field[:, 0], float(zero) if grey else 0.0)
         beliefs, found, nats = near.begin(field), [field], []
         for step in range(1, tones.shape[1] + steps):
-            ahead = near.foretell(field, beliefs)
+            ahead = near.predict(field, beliefs)
             seen = step < tones.shape[1]
             guess = near.guess(ahead, generator)
             after = torch.where(shown[:, step], seen_field[:, step], guess) if seen else guess

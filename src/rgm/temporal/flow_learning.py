@@ -264,7 +264,7 @@ def _backed_off(counts: Tensor, prior: Tensor, strength: float) -> Tensor:
 def _spread(tones: int, width: float) -> Float[Tensor, "tones tones"]:
     """Return the noise of copied grey tones: Student's t with two degrees of freedom, `width` fortieths of the range.
 
-    Its heavy tails keep a pixel that did not move as foretold from deciding where its neighbourhood moves.
+    Its heavy tails keep a pixel that did not move as predicted from deciding where its neighbourhood moves.
     """
     every = torch.arange(tones, dtype=torch.float32)
     apart = (every[:, None] - every) / max(0.4, width * (tones - 1) / 40)

@@ -31,7 +31,7 @@ class TemporalRGM(StoredModel):
 
     Its dynamics, by the configuration's kind: `memory`, states by first appearance in a tree over space and time,
     exact; `latent`, events learned by expectation–maximisation, exact; `flow`, paths as local transformations, which
-    foretell films that were never seen. `rgm.fit(model, frames)` learns any of them (`rgm.temporal.fitting`).
+    predict films that were never seen. `rgm.fit(model, frames)` learns any of them (`rgm.temporal.fitting`).
 
     Films are (films, frames, rows, columns), or one of (frames, rows, columns), with a last axis of 3 for colour:
     uint8, or floats in [0, 1]. They are read as `config.tones` tones. A `mask`, of the frames' shape without colour,
@@ -68,7 +68,7 @@ class TemporalRGM(StoredModel):
     def by_neighbourhoods(self, side: int | None) -> "TemporalRGM":
         """Return a flow with the same tables, of which one path holds within a square of `side` pixels.
 
-        So several things that move apart are foretold, learned from films of one. None for one path a frame. Raises
+        So several things that move apart are predicted, learned from films of one. None for one path a frame. Raises
         RGMError for other dynamics, an even side, grey films, or kernels of each place.
         """
         if not isinstance(self.config.dynamics, FlowConfig):
@@ -151,7 +151,7 @@ class TemporalRGM(StoredModel):
 
     @torch.no_grad()
     def next_frames(self, frames: Any) -> NextFrames:
-        """Return how well each frame is foretold from all before it, in nats a pixel."""
+        """Return how well each frame is predicted from all before it, in nats a pixel."""
         tones, _ = self._read(frames, None)
         return self.dynamics.next_frames(tones)
 

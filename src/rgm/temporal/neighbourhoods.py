@@ -21,14 +21,14 @@ TINY = 1e-30
 
 
 class Recursion(ABC):
-    """What a recursion over beliefs of neighbourhoods does; what `foretell` returns is its own."""
+    """What a recursion over beliefs of neighbourhoods does; what `predict` returns is its own."""
 
     @abstractmethod
     def begin(self, field: Field) -> Beliefs:
         """Return beliefs before any motion was seen."""
 
     @abstractmethod
-    def foretell(self, field: Field, beliefs: Beliefs) -> Any:
+    def predict(self, field: Field, beliefs: Beliefs) -> Any:
         """Return what is known of the next frame."""
 
     @abstractmethod
@@ -74,7 +74,7 @@ class Neighbourhoods(Recursion):
         """Return beliefs before any motion was seen."""
         return self.start[None, :, None, None].expand(len(field), -1, *field.shape[1:])
 
-    def foretell(self, field: Field, beliefs: Beliefs) -> Field:
+    def predict(self, field: Field, beliefs: Beliefs) -> Field:
         """Return p(x′ = 1 | past) of every pixel."""
         weights = self._weights
         moved = F.conv2d(field[:, None] * beliefs, weights.transpose(0, 1), padding=weights.shape[2] // 2)
@@ -135,7 +135,7 @@ class Neighbourhoods(Recursion):
 
 @dataclass(frozen=True)
 class Ahead:
-    """What a grey frame foretells: the tones of every pixel's sources, (n, window, height, width), and their shares."""
+    """What a grey frame predicts: the tones of every pixel's sources, (n, window, height, width), and their shares."""
 
     sources: Float[Tensor, "n window height width"]
     shares: Float[Tensor, "n window height width"]
@@ -171,7 +171,7 @@ class GreyNeighbourhoods(Recursion):
         """Return beliefs before any motion was seen."""
         return self.start[None, :, None, None].expand(len(field), -1, *field.shape[1:])
 
-    def foretell(self, field: Field, beliefs: Beliefs) -> Ahead:
+    def predict(self, field: Field, beliefs: Beliefs) -> Ahead:
         """Return the sources of every pixel and their shares, none for what lies outside of the frame."""
         window, rows = self.kernels.shape[1], self._rows
         moving = torch.einsum("uj,nuhw->njhw", self.kernels, beliefs)  # what leaves each pixel by each of the window

@@ -41,7 +41,7 @@ class FilmSamples:
 
 @dataclass(frozen=True, kw_only=True)
 class NextFrames:
-    """How well each frame is foretold from all frames before it, in nats a pixel, (films, frames − 1).
+    """How well each frame is predicted from all frames before it, in nats a pixel, (films, frames − 1).
 
     `marginal_nats` takes pixel by pixel −log p(x_t,i | x_<t), `joint_nats` the whole frame's −log p(x_t | x_<t) over
     its pixels, where that is exact.

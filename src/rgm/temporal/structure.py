@@ -200,11 +200,6 @@ class Structure:
             self.edges[level] = Table(2, number[edges.rows[inside]], edges.counts[inside])
             self.states[level] = Table(states.width, states.rows[keep], states.counts[keep])
 
-    def is_deterministic(self) -> bool:
-        """Return whether no event was followed by two different ones."""
-        sources = self.edges[-1].rows[:, 0]
-        return len(np.unique(sources)) == len(sources)
-
 
 def _renumbered(table: Table, used: Array) -> Table:
     """Return states whose members are numbered as after the unused ones are gone."""

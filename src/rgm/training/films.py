@@ -14,7 +14,7 @@ from rgm.data.films import FilmSet, load_films
 from rgm.errors import RGMError
 from rgm.loading import save_model
 from rgm.presets import preset_of
-from rgm.runtime.device import resolve_device
+from rgm.runtime.device import check_processor
 from rgm.runtime.progress import StepRecord, Watch
 from rgm.storage.checkpoint import FILE, Origin
 from rgm.storage.files import as_path, folder_lock, write_json, write_text
@@ -65,8 +65,8 @@ def train_films(config: RunConfig, out: Path, *, overwrite: bool = False, watch:
     wrong = [name for name, value in given.items() if value]
     if wrong:
         raise RGMError(f"{', '.join(wrong)} is for models of images: leave it out for the preset {config.preset}")
-    preset, device = preset_of(config.preset, "film"), resolve_device(config.device)
-    recipe = preset.make_recipe()
+    check_processor(config.device)
+    recipe = preset_of(config.preset, "film").make_recipe()
     if config.epochs is not None:
         recipe = of_passes(recipe, config.epochs)
     data = film_data(config.data)
@@ -89,7 +89,7 @@ def train_films(config: RunConfig, out: Path, *, overwrite: bool = False, watch:
             watch(record)
 
         held_out = validation.frames if validation.held_out else None
-        fit_films(model, train.frames, recipe, validation=held_out, seed=config.seed, device=device, watch=watched)
+        fit_films(model, train.frames, recipe, validation=held_out, seed=config.seed, watch=watched)
         elapsed = time.perf_counter() - start
         model.origin = origin
         if not overwrite and holds_run(out):
@@ -106,7 +106,7 @@ def train_films(config: RunConfig, out: Path, *, overwrite: bool = False, watch:
                 "data": [{"name": s.name, "split": s.split, "films": len(s), "sha256": s.sha256} for s in sets],
                 "model": asdict(model.config),
                 "recipe": asdict(recipe),
-                "device": str(device),
+                "device": "cpu",
                 "versions": {"rgm": version("rgm"), "torch": torch.__version__, "python": platform.python_version()},
             },
         )

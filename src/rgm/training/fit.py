@@ -16,7 +16,7 @@ from rgm.data.load import arrays_for
 from rgm.errors import RGMError
 from rgm.model.generative import RGM
 from rgm.model.spatial import SpatialRGM
-from rgm.runtime.device import resolve_device
+from rgm.runtime.device import check_processor, resolve_device
 from rgm.runtime.progress import Callback, StepRecord, Watch
 from rgm.runtime.seeds import as_seed
 from rgm.temporal.fitting import Recipe as FilmRecipe
@@ -148,15 +148,15 @@ def fit_films(
     device: str | torch.device = "auto",
     watch: Watch = lambda _: None,
 ) -> FilmFit:
-    """Learn a model of films in place; see `fit`. Films are learned on the CPU, and the model goes to `device` then."""
+    """Learn a model of films in place, on the CPU; see `fit`. Raises RGMError for another device."""
 
     def report(stage: str, step: int, steps: int, value: float) -> None:
         watch(StepRecord(stage=stage, step=step, steps=steps, images=len(frames), loss=value, terms={}))
 
     chosen = film_recipe(model, recipe)
-    target = resolve_device(device)
+    check_processor(device)
     start = time.perf_counter()
     model.cpu()
     learn(model, frames, chosen, validation=validation, seed=seed, report=report)
-    model.to(target).eval()
+    model.eval()
     return FilmFit(model=model, elapsed_s=time.perf_counter() - start)

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
-import torch
-
 from rgm.counting.config import counting_preset
 from rgm.counting.fitting import adjusted
 from rgm.counting.model import CountingRGM
@@ -16,6 +14,7 @@ from rgm.data.images import ImageSet, Split, to_unit
 from rgm.data.labels import few_labels
 from rgm.data.load import joined, load_data, natural_size
 from rgm.data.names import DATA_NAMES
+from rgm.distributions.noise import seeded
 from rgm.errors import RGMError
 from rgm.loading import save_model
 from rgm.measures import NeededCodes, matching
@@ -153,8 +152,8 @@ def plan_run(config: RunConfig) -> Plan:
     training: Trainer
     if preset.kind == "counting":
         _check_countable(config, images)
-        torch.manual_seed(config.seed)  # initial counts use the global generator
-        tree = CountingRGM(counting_preset(config.preset, images.shape, len(classes), len(images))).to(device)
+        with seeded(config.seed):
+            tree = CountingRGM(counting_preset(config.preset, images.shape, len(classes), len(images))).to(device)
         counts = adjusted(preset.make_recipe(), epochs=config.epochs, batch_size=config.batch_size)
         training = CountingTrainer(tree, images, validation, counts, seed=config.seed, engine=engine)
     else:
@@ -164,10 +163,10 @@ def plan_run(config: RunConfig) -> Plan:
             chosen = chosen.with_hidden_labels()
             train = few_labels(train, known, seed=config.seed) if images.labels is not None or known else train
         chosen = chosen.adjusted(epochs=config.epochs, batch_size=config.batch_size)
-        torch.manual_seed(config.seed)  # initial weights of layers use the global generator
         shape, count = images.shape, len(classes)
         built = model_config(config.preset, shape, count, binarise=config.binarise, estimator=config.estimator)
-        model = SpatialRGM(config=built).to(device)
+        with seeded(config.seed):
+            model = SpatialRGM(config=built).to(device)
         training = NeuralTrainer(model, train, validation, chosen, seed=config.seed, engine=engine)
     return Plan(
         config=config,
