@@ -88,9 +88,14 @@ def evaluation_table(title: str, found: Mapping[str, Any]) -> Table:
             if isinstance(part, dict):
                 text = _estimated(name, **part)
             else:
-                text = "–" if part is None else part if isinstance(part, str) else value_of(name, part)
+                text = "–" if part is None else part if isinstance(part, str) else _number(name, part)
             rows[label] = text
     return plain_table(title, rows)
+
+
+def _number(name: str, value: int | float) -> str:
+    """Return a measure's value, or a count as it is."""
+    return value_of(name, float(value)) if quantity(name) else f"{value:,}"
 
 
 def _estimated(name: str, *, estimate: float, low: float, high: float, unit: str) -> str:

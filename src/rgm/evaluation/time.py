@@ -153,7 +153,7 @@ def _flow_fields(flow: Flow, tones: Tensor, generator: torch.Generator) -> Float
 
 def _memory_fields(memory: Memory, generator: torch.Generator) -> Float[Tensor, " changes"]:
     """Return the share of changed pixels in the block and the frames of a state that was exchanged, level by level."""
-    owners, cells = memory._owners(), memory._cells
+    owners, cells = memory.owners(), memory.cells
     spans = [level.span for level in memory.config.levels]
     shares = []
     for level in range(len(cells) - 1):

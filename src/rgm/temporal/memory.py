@@ -171,7 +171,7 @@ class Memory(Dynamics):
         """
         for here in range(level, lowest - 1, -1):
             members = self._members(here)
-            grid = self._cells[here]
+            grid = self.cells[here]
             below = members[symbols]  # (…, cells, width)
             size = int(grid.max()) + 1
             flat = below.new_zeros(*below.shape[:2], size + 1)
@@ -184,7 +184,8 @@ class Memory(Dynamics):
         return symbols
 
     @property
-    def _cells(self) -> list[Int64[Tensor, "cells width"]]:
+    def cells(self) -> list[Int64[Tensor, "cells width"]]:
+        """The members of every cell, level by level: cells of the level below, −1 for none."""
         return [torch.from_numpy(block.cells) for block in self._empty().blocks]
 
     def _expected(self, events: Float[Tensor, "steps events n"]) -> Expected:
@@ -231,7 +232,7 @@ class Memory(Dynamics):
 
     def _best(self, level: int, share: Float[Tensor, "states n steps"]) -> Int64[Tensor, "n steps cells"]:
         """Return the most probable state of each cell of a level."""
-        owner = self._owners()[level].to(share.device)
+        owner = self.owners()[level].to(share.device)
         cells = math.prod(self.config.levels[level].grid)
         index = owner[:, None, None].expand_as(share)
         most = share.new_full((cells, *share.shape[1:]), -1.0).scatter_reduce_(0, index, share, "amax")
@@ -240,12 +241,12 @@ class Memory(Dynamics):
         found = first.new_full((cells, *share.shape[1:]), len(share)).scatter_reduce_(0, index, first, "amin")
         return found.permute(1, 2, 0)
 
-    def _owners(self) -> list[Int64[Tensor, " states"]]:
+    def owners(self) -> list[Int64[Tensor, " states"]]:
         """Return the cell of every state, level by level: that of its first member's cell's parent."""
         pixels = self.image[0] * self.image[1] * self.image[2]
         below = torch.arange(pixels).repeat_interleave(self.tones)
         found = []
-        for level, cells in enumerate(self._cells):
+        for level, cells in enumerate(self.cells):
             if self.factors[level] == 2:
                 below = below[self.get_buffer(f"edges_{level - 1}").cpu().long()[:, 0]]
             parent = torch.zeros(int(cells.max()) + 1, dtype=torch.int64)

@@ -1,10 +1,16 @@
 """The user's options of a run. Without PyTorch, so that `--help` is fast."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
 
 from rgm.runtime.seeds import as_epochs, as_seed
+
+OF_NETWORKS = ("estimator", "binarise", "precision", "compile", "labels")
+"""Options of models that are trained by gradients."""
+OF_IMAGES = ("size", "batch_size", *OF_NETWORKS)
+"""Options of models of images."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,3 +68,8 @@ class RunConfig:
         object.__setattr__(self, "seed", as_seed(self.seed))
         if self.epochs is not None:
             as_epochs(self.epochs)
+
+    def given(self, names: Iterable[str]) -> str:
+        """Return those of some options that differ from the defaults, as the command line spells them."""
+        usual = {one.name: one.default for one in fields(self)}
+        return ", ".join(f"--{name.replace('_', '-')}" for name in names if getattr(self, name) != usual[name])

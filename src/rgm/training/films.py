@@ -1,14 +1,9 @@
 """Training of models of films with a run folder: configuration, metrics, model."""
 
 import json
-import logging
-import platform
 import time
-from dataclasses import asdict, dataclass
-from importlib.metadata import version
+from dataclasses import dataclass
 from pathlib import Path
-
-import torch
 
 from rgm.data.films import FilmSet, load_films
 from rgm.errors import RGMError
@@ -21,11 +16,9 @@ from rgm.storage.files import as_path, folder_lock, write_json, write_text
 from rgm.temporal.config import film_preset
 from rgm.temporal.fitting import of_passes
 from rgm.temporal.model import TemporalRGM, tones_in
-from rgm.training.config import RunConfig
+from rgm.training.config import OF_IMAGES, RunConfig
 from rgm.training.fit import fit_films
-from rgm.training.folder import RESULTS, VERSION, holds_run, keep_aside, own_run_folder
-
-log = logging.getLogger("rgm")
+from rgm.training.folder import clear_results, keep_earlier, made_from, own_run_folder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,18 +46,9 @@ def train_films(config: RunConfig, out: Path, *, overwrite: bool = False, watch:
     The films that are held out for validation choose what the learner chooses. Raises RGMError for options that are of
     models of images, or films that cannot be read or hold nothing to learn.
     """
-    given = {
-        "--size": config.size is not None,
-        "--batch-size": config.batch_size is not None,
-        "--estimator": config.estimator is not None,
-        "--binarise": config.binarise is not None,
-        "--precision": config.precision != "float32",
-        "--compile": config.compile,
-        "--labels": config.labels is not None,
-    }
-    wrong = [name for name, value in given.items() if value]
-    if wrong:
-        raise RGMError(f"{', '.join(wrong)} is for models of images: leave it out for the preset {config.preset}")
+    given = config.given(OF_IMAGES)
+    if given:
+        raise RGMError(f"{given} is for models of images: leave it out for the preset {config.preset}")
     check_processor(config.device)
     recipe = preset_of(config.preset, "film").make_recipe()
     if config.epochs is not None:
@@ -92,24 +76,13 @@ def train_films(config: RunConfig, out: Path, *, overwrite: bool = False, watch:
         fit_films(model, train.frames, recipe, validation=held_out, seed=config.seed, watch=watched)
         elapsed = time.perf_counter() - start
         model.origin = origin
-        if not overwrite and holds_run(out):
-            log.warning("the earlier run in %s is kept in %s; --overwrite replaces it", out, keep_aside(out))
-        for stale in [path for name in RESULTS for path in out.glob(name)]:
-            stale.unlink(missing_ok=True)
+        if not overwrite:
+            keep_earlier(out)
+        clear_results(out)
         save_model(out / FILE, model, origin)
         sets = (train, validation, test)
-        write_json(
-            out / "config.json",
-            {
-                "version": VERSION,
-                "run": {name: value for name, value in asdict(config).items() if name != "data_dir"},
-                "data": [{"name": s.name, "split": s.split, "films": len(s), "sha256": s.sha256} for s in sets],
-                "model": asdict(model.config),
-                "recipe": asdict(recipe),
-                "device": "cpu",
-                "versions": {"rgm": version("rgm"), "torch": torch.__version__, "python": platform.python_version()},
-            },
-        )
+        data_sets = [{"name": s.name, "split": s.split, "films": len(s), "sha256": s.sha256} for s in sets]
+        write_json(out / "config.json", made_from(config, data_sets, model.config, recipe, device="cpu"))
         lines = (json.dumps({"stage": one.stage, "step": one.step, "loss": one.loss}) for one in history)
         write_text(out / "metrics.jsonl", "".join(f"{line}\n" for line in lines))
         write_text(out / "timing.jsonl", json.dumps({"stage": "all", "elapsed_s": round(elapsed, 3)}) + "\n")

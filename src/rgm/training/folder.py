@@ -56,6 +56,34 @@ def holds_run(folder: Path) -> bool:
     return (folder / FILE).is_file() or bool(step_files(folder / CHECKPOINTS))
 
 
+def made_from(
+    config: RunConfig, sets: Sequence[Mapping[str, object]], model: Any, recipe: Any, *, device: str
+) -> dict[str, Any]:
+    """Return what config.json holds of every run: its options, its data, its model and recipe, and where it ran."""
+    return {
+        "version": VERSION,
+        "run": {name: value for name, value in asdict(config).items() if name != "data_dir"},
+        "data": sets,
+        "model": asdict(model),
+        "recipe": asdict(recipe),
+        "device": device,
+        "versions": {"rgm": version("rgm"), "torch": torch.__version__, "python": platform.python_version()},
+        "machine": {"system": platform.platform(), "threads": torch.get_num_threads()},
+    }
+
+
+def keep_earlier(folder: Path) -> None:
+    """Move an earlier run aside, if there is one, and say where to."""
+    if holds_run(folder):
+        log.warning("the earlier run in %s is kept in %s; --overwrite replaces it", folder, keep_aside(folder))
+
+
+def clear_results(folder: Path) -> None:
+    """Remove an earlier run's results."""
+    for stale in [path for name in RESULTS for path in folder.glob(name)]:
+        stale.unlink(missing_ok=True)
+
+
 def keep_aside(folder: Path) -> Path:
     """Move a run to a new folder beside its own, and return that; files that are no run's stay, the judge is copied."""
     place = folder.resolve()
@@ -97,16 +125,9 @@ class RunFolder:
             "engine": asdict(training.engine),
         }
         self._options = json.loads(json.dumps(asdict(config), default=str))
-        self._config = {
-            "version": VERSION,
-            "run": {name: value for name, value in asdict(config).items() if name != "data_dir"},
-            "data": [{"name": s.name, "split": s.split, "images": len(s), "sha256": s.sha256} for s in sets],
-            "model": asdict(training.model.config),
-            "recipe": asdict(training.recipe),
-            "device": str(training.device),
-            "engine": asdict(training.engine) | {"processes": training.processes.count},
-            "versions": {"rgm": version("rgm"), "torch": torch.__version__, "python": platform.python_version()},
-            "machine": {"system": platform.platform(), "threads": torch.get_num_threads()},
+        data = [{"name": s.name, "split": s.split, "images": len(s), "sha256": s.sha256} for s in sets]
+        self._config = made_from(config, data, training.model.config, training.recipe, device=str(training.device)) | {
+            "engine": asdict(training.engine) | {"processes": training.processes.count}
         }
 
     def save(self, training: Trainer, record: EpochRecord | None) -> None:
@@ -116,15 +137,14 @@ class RunFolder:
         """
         if not training.processes.first:
             return
-        if self._fresh and self._keeps and holds_run(self.out):
-            log.warning("the earlier run in %s is kept in %s; --overwrite replaces it", self.out, keep_aside(self.out))
+        if self._fresh and self._keeps:
+            keep_earlier(self.out)
         numbers, tensors = training.state()
         numbers |= {"made_from": self._made_from, "options": self._options}
         file = step_file(self.checkpoints, training.steps_done)
         save_model(file, training.model, self.origin, Unfinished(numbers=numbers, tensors=tensors))
         if self._fresh:
-            for stale in [path for name in RESULTS for path in self.out.glob(name)]:
-                stale.unlink(missing_ok=True)
+            clear_results(self.out)
             write_json(self.out / "config.json", self._config)
             self._fresh = False
         self._own = [file, *(other for other in self._own if other != file)][:CHECKPOINTS_SAVED]

@@ -26,7 +26,7 @@ from rgm.runtime.device import resolve_device
 from rgm.runtime.progress import Callback, EpochRecord, Watch
 from rgm.storage.checkpoint import FILE, Origin
 from rgm.storage.files import folder_lock, write_json
-from rgm.training.config import RunConfig
+from rgm.training.config import OF_NETWORKS, RunConfig
 from rgm.training.counting import CountingTrainer
 from rgm.training.engine import Engine
 from rgm.training.folder import VERSION, RunFolder, own_run_folder
@@ -179,17 +179,10 @@ def plan_run(config: RunConfig) -> Plan:
 
 def _check_countable(config: RunConfig, images: ImageSet) -> None:
     """Raise RGMError for options of neural models, or images without labels, with a counting model."""
-    networks = {
-        "--estimator": config.estimator,
-        "--binarise": config.binarise,
-        "--precision": config.precision != "float32",
-        "--compile": config.compile,
-        "--labels": config.labels is not None,
-    }
-    given = [name for name, value in networks.items() if value]
+    given = config.given(OF_NETWORKS)
     if given:
         raise RGMError(
-            f"{', '.join(given)} is for presets that train networks: leave it out for the preset {config.preset}, "
+            f"{given} is for presets that train networks: leave it out for the preset {config.preset}, "
             "which counts labelled images"
         )
     if images.labels is None:
