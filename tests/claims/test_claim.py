@@ -7,9 +7,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rgm.claims.claim import Claim, Finding, Measure
+from rgm.claims.claim import Claim, Finding, Measure, decide
 from rgm.claims.record import record
-from rgm.claims.threshold import DIGITS, MNIST, Threshold, above, between, thresholds
+from rgm.claims.threshold import DIGITS, MNIST, Threshold, above, between, check_thresholds, thresholds
 from rgm.errors import RGMError
 from rgm.evaluation.split import JudgeOnReal
 from rgm.evaluation.statistics import Estimate, PerImage
@@ -127,3 +127,12 @@ def test_findings_beside_a_claim_decide_nothing_and_are_kept() -> None:
     (kept,) = record([with_context], "mnist")["claims"][0]["context"]  # type: ignore[index]
     assert (kept["name"], kept["estimate"], kept["unit"]) == ("encoder_area", 0.5, "share")
     assert "threshold" not in kept
+
+
+def test_thresholds_are_of_measures_that_there_are() -> None:
+    with pytest.raises(RGMError, match="unknown measure 'concept_acuracy': did you mean 'concept_accuracy'"):
+        check_thresholds({**MNIST, "concept_acuracy": above(0.9)})
+    with pytest.raises(RGMError, match=r"the threshold of concept_accuracy is above\(…\), below\(…\) or between"):
+        check_thresholds({"concept_accuracy": 0.9})
+    check_thresholds({"own_patch_share": above(0.5)})
+    assert decide("abstraction", {}, MNIST).reason == "none of its measures has a threshold"

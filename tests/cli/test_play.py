@@ -60,7 +60,8 @@ def test_info_says_what_a_run_holds(played: Path, tmp_path: Path) -> None:
     assert 0 < record["goals"] < record["states"]
     assert done("info", played, "--quiet") == ""
     shutil.copy(played / "agent.safetensors", tmp_path)
-    assert "not finished, 10 rounds done: rgm play catch --resume" in " ".join(done("info", tmp_path).split())
+    said = " ".join(done("info", tmp_path).replace("│", " ").split())
+    assert "not finished, 10 rounds done: rgm play catch --frames 500 --hide 0.1 --steps 200 --resume" in said
     (tmp_path / "play.json").write_text("{")
     assert "rgm play --resume writes it again" in refused("info", tmp_path)
     assert "leave out --export" in refused("explore", tmp_path, "--export", tmp_path / "page")

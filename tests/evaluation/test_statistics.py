@@ -49,6 +49,7 @@ def test_a_share_of_nothing_is_not_a_number() -> None:
     none = torch.zeros(50)
     found = PerImage(parts=none, wholes=none, unit="share").estimate()
     assert all(map(math.isnan, (found.estimate, found.low, found.high)))
+    assert PerImage(parts=none + 1, wholes=none, unit="ratio").value == 0
 
 
 def test_pairing_takes_away_what_two_models_have_in_common(generator: torch.Generator) -> None:

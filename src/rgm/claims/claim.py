@@ -69,8 +69,8 @@ class Claim:
     @property
     def reason(self) -> str:
         """Return in a line what decided it."""
-        if self.undecided:
-            return self.undecided
+        if self.undecided or not self.measures:
+            return self.undecided or "none of its measures has a threshold"
         deciding = [measure for measure in self.measures if measure.verdict == self.verdict]
         names = ", ".join(measure.name for measure in deciding)
         match self.verdict:

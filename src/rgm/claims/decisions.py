@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from functools import cache, partial
 
 from rgm.claims.claim import CLAIMS, Claim, decide
-from rgm.claims.threshold import Thresholds, thresholds
+from rgm.claims.threshold import Thresholds, check_thresholds, thresholds
 from rgm.data.images import ImageSet
 from rgm.errors import RGMError
 from rgm.evaluation.controls import SIZES, TEST_IMAGES, controls, few_of
@@ -19,8 +19,10 @@ def decisions(
 ) -> Iterator[Claim]:
     """Yield the three claims about a model as they are decided; all are undecided where the images allow no verdict.
 
-    `limits`: thresholds by measure, else those of the data set.
+    `limits`: thresholds by measure, else those of the data set. Raises RGMError for a measure that there is not.
     """
+    if limits is not None:
+        check_thresholds(limits)
     reason = undecidable_reason(measured.test)
     for number, name in enumerate(CLAIMS, start=1):
         if reason:

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from rgm.errors import RGMError
+from rgm.errors import RGMError, unknown
+from rgm.evaluation.quantities import QUANTITIES
 from rgm.evaluation.split import JudgeOnReal
 from rgm.evaluation.statistics import Estimate
 
@@ -143,6 +144,15 @@ OWN: Mapping[str, Thresholds] = {"mnist": MNIST, "digits": DIGITS, "fashion-mnis
 """The data sets that have thresholds of their own."""
 RECALL_OF_REAL = 0.5
 """Least recall of samples over that of real images, on data sets without thresholds of their own."""
+
+
+def check_thresholds(limits: Mapping[str, object]) -> None:
+    """Raise RGMError for thresholds of measures that there are not, or that are no `Threshold`."""
+    for name, limit in limits.items():
+        if name not in QUANTITIES:
+            raise unknown("measure", name, QUANTITIES)
+        if not isinstance(limit, Threshold):
+            raise RGMError(f"the threshold of {name} is above(…), below(…) or between(…), not {limit!r}")
 
 
 def thresholds(data: str, judge: JudgeOnReal | None = None) -> Thresholds:

@@ -60,14 +60,15 @@ def load_film(
     from rgm.runtime.device import check_processor
     from rgm.storage.files import writable_folder
 
+    check_processor(device)
+    checkpoint = load_film_checkpoint(model)
     if file is not None:
         if file.suffix.lower() not in FILM_FILES:
             raise RGMError(f"cannot tell what {file} is to hold: name it .npz, .gif or .wav")
         options.output(model, file, FILM_FILES[file.suffix.lower()], read)
     if folder is not None:
         writable_folder(folder)
-    check_processor(device)
-    return load_film_checkpoint(model)
+    return checkpoint
 
 
 def is_film(model: str) -> bool:
@@ -224,9 +225,9 @@ def experiment_films(
     from rgm.storage.files import write_bytes, write_json
     from rgm.training.films import film_data
 
-    checkpoint = load_film(model, device, folder=out)
     if name != "time":
         raise RGMError(f"the experiment {name} is for models of images: models of films take `rgm experiment time`")
+    checkpoint = load_film(model, device, folder=out)
     found = checkpoint.model
     source = checkpoint.origin.data if data is None else film_data(data)
     seed = checkpoint.origin.seed if seed is None else seed
@@ -240,7 +241,7 @@ def experiment_films(
         write_bytes(out / "time.gif", films_gif(result))
         claims += control_decisions_over_time(found, train, test, seed=seed, say=watch.say)
     write_json(out / "time.json", record(claims, source))
-    command = f"rgm experiment time {model}" + (f" --data {data}" if data else "") + f" --seed {seed}"
+    command = f"rgm experiment time {model}" + (f" --data {data}" if data else "") + f" --seed {seed} --out {out}"
     page = write_film_report(
         out / "report.html", found, result, claims, test, data=source, preset=checkpoint.origin.preset, command=command
     )

@@ -80,12 +80,12 @@ def load(
     from rgm.runtime.device import resolve_device
     from rgm.storage.files import writable_folder
 
+    target = resolve_device(device)
+    checkpoint = load_checkpoint(model)
     if file is not None:
         output(model, file, kind, read)
     if folder is not None:
         writable_folder(folder)
-    target = resolve_device(device)
-    checkpoint = load_checkpoint(model)
     checkpoint.model.to(target)
     return checkpoint
 

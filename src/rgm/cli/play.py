@@ -57,7 +57,7 @@ def play(
         steps=steps,
         memory=memory,
     )
-    with progress(quiet) as watcher:
+    with progress(quiet, goes_on="--resume continues after the last round") as watcher:
         result = run_play(config, out, resume=resume, overwrite=overwrite, say=watcher.say)
         page = write_play(out, result, command=options.command_line())
     if watch:
@@ -73,7 +73,7 @@ def play(
 def play_info(file: Path, model: str) -> Any:
     """Return a table about a run of play: its game, what its agent has seen, and what it scores."""
     from rgm.cli.tables import plain_table
-    from rgm.planning.run import finished
+    from rgm.planning.run import finished, given_options
     from rgm.planning.stored import read_agent
 
     saved, result = read_agent(file), finished(file.parent)
@@ -96,7 +96,9 @@ def play_info(file: Path, model: str) -> Any:
                 f"reward {score['reward_per_episode']:.2f} an episode"
             )
     else:
-        rows["state"] = f"not finished, {len(rounds)} rounds done: rgm play {saved.env} --resume --out {model}"
+        done = "1 round" if len(rounds) == 1 else f"{len(rounds)} rounds"
+        given = "".join(f" {option}" for option in given_options(saved.numbers.get("config", {})))
+        rows["state"] = f"not finished, {done} done: rgm play {saved.env}{given} --resume --out {model}"
     return plain_table(model, rows)
 
 

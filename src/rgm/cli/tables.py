@@ -109,7 +109,8 @@ def _estimated(name: str, *, estimate: float, low: float, high: float, unit: str
 def claim_table(claim: Claim) -> Table:
     """Return a claim's measures with interval, threshold and verdict, and the findings that give context."""
     title = f"{claim.claim} · {claim.subject}: {claim.verdict} ({claim.reason})"
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1))
+    measured = bool(claim.measures or claim.context)
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1), show_header=measured)
     table.add_column("measure", overflow="fold", min_width=16)
     table.add_column("estimate (95 % interval)", no_wrap=True, min_width=24)
     table.add_column("threshold", overflow="fold")

@@ -20,7 +20,7 @@ PATIENCE_S = 30.0
 """Without a terminal, training prints a line at least this often."""
 
 
-RESUMES = "a checkpoint was saved, and --resume continues from it"
+RESUMES = "--resume continues from the last checkpoint"
 """How an interrupted training goes on."""
 STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 """The signals that end a command."""
@@ -87,8 +87,7 @@ def _duration(seconds: float) -> str:
 class Watcher:
     """Shows the steps of a training and the work around it, and handles signals; see `progress`."""
 
-    def __init__(self, goes_on: str = "") -> None:
-        self.goes_on = goes_on
+    def __init__(self) -> None:
         self.display: _Bars | _Lines | None = None
         self.pending: list[BaseException] = []
         self.training = False
@@ -97,9 +96,6 @@ class Watcher:
         """Show a step, and raise the interruption that a signal asked for during it."""
         self.training = record.step < record.steps and not self.pending
         if self.pending:
-            with suppress(OSError):  # a terminal that is gone
-                if self.goes_on:
-                    print(f"rgm: stopped; {self.goes_on}", file=sys.stderr)
             raise self.pending.pop()
         if self.display:
             self.display.show(record)
@@ -136,7 +132,7 @@ def progress(quiet: bool = False, *, goes_on: str = "") -> Iterator[Watcher]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[rate]}  [dim]{task.fields[terms]}[/dim]"),
     )
-    watcher, console = Watcher(goes_on), Console(stderr=True)
+    watcher, console = Watcher(), Console(stderr=True)
     in_main = threading.current_thread() is threading.main_thread()
     with ExitStack() as stack:
         for number in STOPPING if in_main else ():
@@ -147,7 +143,13 @@ def progress(quiet: bool = False, *, goes_on: str = "") -> Iterator[Watcher]:
             watcher.display = _Bars(stack.enter_context(Progress(*columns, console=console)))
         elif not quiet:
             watcher.display = _Lines()
-        yield watcher
+        try:
+            yield watcher
+        except (KeyboardInterrupt, SystemExit):
+            with suppress(OSError):  # a terminal that is gone
+                if goes_on:
+                    print(f"rgm: stopped; {goes_on}", file=sys.stderr)
+            raise
 
 
 def show(shown: "Table | Text") -> None:

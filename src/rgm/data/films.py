@@ -20,6 +20,7 @@ from rgm.data.names import FILM_NAMES
 from rgm.data.sound import read_sound
 from rgm.data.video import VIDEOS, read_video
 from rgm.errors import RGMError, unknown
+from rgm.runtime.brief import Brief
 from rgm.storage.arrays import read_array
 from rgm.storage.files import as_path
 
@@ -29,8 +30,8 @@ DIVIDED = 5
 FILM_SUFFIXES = (".npz", ".npy", ".wav", *ANIMATIONS, *VIDEOS)
 
 
-@dataclass(frozen=True, kw_only=True)
-class FilmSet:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class FilmSet(Brief):
     """Films of one split and one length as one uint8 tensor.
 
     `frames` has the shape (films, frames, rows, columns), with a last axis of 3 for colour; `source` describes their

@@ -8,11 +8,13 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
+from rgm.runtime.brief import Brief
+
 Split = Literal["train", "validation", "test"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class ImageSet:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class ImageSet(Brief):
     """Images of one split as one uint8 tensor, with their labels where they have any.
 
     `labels` index `classes`, or are −1 where hidden from training; they are `None` and `()` for an unlabelled folder.

@@ -65,8 +65,8 @@ class PerImage:
     @property
     def value(self) -> float:
         """The ratio alone; 0 where the wholes sum to nothing."""
-        tiny = torch.finfo(torch.float64).tiny
-        return float(self.parts.double().sum() / self.wholes.double().sum().clamp_min(tiny))
+        whole = float(self.wholes.double().sum())
+        return float(self.parts.double().sum()) / whole if whole else 0.0
 
     def minus(self, other: "PerImage") -> Estimate:
         """Return the paired difference from the same ratio on the same images; raise RGMError where they are not."""

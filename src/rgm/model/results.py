@@ -7,9 +7,11 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from rgm.runtime.brief import Brief
 
-@dataclass(frozen=True, kw_only=True)
-class Inference:
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Inference(Brief):
     """Bottom-up: the most probable codes of every level, the concept's distribution, the reconstruction.
 
     `codes[ℓ−1]` is z_ℓ for the levels below the concept, finest first; `concept` holds probabilities;
@@ -31,8 +33,8 @@ class Inference:
         return Inference(codes=codes, concept=change(self.concept), reconstruction=change(self.reconstruction))
 
 
-@dataclass(frozen=True, kw_only=True)
-class Samples:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Samples(Brief):
     """Top-down: images in [0, 1] with the concept and the codes they were sampled from."""
 
     images: Float[Tensor, "n channels rows columns"]
@@ -45,8 +47,8 @@ class Samples:
         return self.codes[0]
 
 
-@dataclass(frozen=True, kw_only=True)
-class FreeEnergy:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class FreeEnergy(Brief):
     """F(x) and its terms, in nats per image; lower is better, and −F is the ELBO.
 
     `distortion_nats` is −log p(x | z_1). `rate_nats[:, ℓ−1]` is level ℓ's log q(z_ℓ | z_{ℓ−1}) − log p(z_ℓ | z_{ℓ+1}),

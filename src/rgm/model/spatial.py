@@ -1,13 +1,14 @@
 """SpatialRGM: a deep generative model with discrete, spatial and hierarchical latents."""
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from rgm.distributions.categorical import CategoricalField
-from rgm.distributions.noise import Source
+from rgm.distributions.noise import Source, seeded
 from rgm.model import config as configuration
 from rgm.model.config import ModelConfig
 from rgm.model.estimator import REACH, AutoregressiveHead
@@ -17,6 +18,7 @@ from rgm.model.notebook import NotebookNames
 from rgm.model.receptive import Box, needed, reached
 from rgm.model.recognition import Relaxed, Shape
 from rgm.model.results import Inference
+from rgm.runtime.seeds import as_seed
 
 
 class SpatialRGM(VariationalBound, NotebookNames):
@@ -30,15 +32,27 @@ class SpatialRGM(VariationalBound, NotebookNames):
     the others.
     """
 
+    preset: str = ""
+    """The preset that the model is an untrained one of, whose recipe `rgm.fit` takes; else empty."""
+
     @classmethod
     def from_config(cls, config: ModelConfig) -> "SpatialRGM":
         """Return an untrained model of a configuration."""
         return cls(config=config)
 
     @classmethod
-    def from_preset(cls, name: str, *, image: Shape = (1, 28, 28), classes: int = 10) -> "SpatialRGM":
-        """Return an untrained model of a named preset for images of (channels, height, width)."""
-        return cls(config=configuration.preset(name, image, classes))
+    def from_preset(
+        cls, name: str, *, image: Shape = (1, 28, 28), classes: int = 10, seed: int | None = None
+    ) -> "SpatialRGM":
+        """Return an untrained model of a named preset for images of (channels, height, width).
+
+        `seed` determines its initial weights; without one they are of PyTorch's global generator.
+        """
+        config = configuration.preset(name, image, classes)
+        with nullcontext() if seed is None else seeded(as_seed(seed)):
+            model = cls(config=config)
+        model.preset = name
+        return model
 
     # Bottom-up
 

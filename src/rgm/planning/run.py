@@ -2,7 +2,8 @@
 
 import json
 import platform
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,13 @@ class PlayConfig:
             if not 0 <= share < 1:
                 option = name.replace("_", "-")
                 raise RGMError(f"--{option} is the share of cells, from 0 to less than 1, but is {share}")
+
+
+def given_options(config: Mapping[str, Any]) -> list[str]:
+    """Return the options of a stored configuration that are not the defaults, as they are typed."""
+    usual = {one.name: one.default for one in fields(PlayConfig) if one.name != "env"}
+    given = {name.replace("_", "-"): value for name, value in config.items() if name in usual and value != usual[name]}
+    return [f"--{name}" if value is True else f"--{name} {value}" for name, value in given.items()]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -50,6 +50,8 @@ def reason_of(claim: Claim) -> str:
     names = [name_of(one.name) for one in claim.measures if one.verdict == claim.verdict]
     match claim.verdict:
         case "supported":
+            if len(names) == 1:
+                return "The measure lies on the right side of its threshold, with its whole interval."
             return f"All {len(names)} measures lie on the right side of their thresholds, each with its whole interval."
         case "not supported":
             return f"On the wrong side, with the whole interval: {', '.join(names)}."

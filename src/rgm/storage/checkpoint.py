@@ -152,7 +152,8 @@ def packaged(name: str) -> Path:
 def hub_library(purpose: str) -> Any:
     """Return the module huggingface_hub; raise RGMError where it is not installed."""
     try:
-        import huggingface_hub  # optional: the extra hub
+        import huggingface_hub.constants  # optional: the extra hub, which does not import these two itself
+        import huggingface_hub.errors
     except ImportError:
         raise RGMError(f"{purpose} needs the package huggingface_hub: pip install 'rgm[hub]'") from None
     return huggingface_hub

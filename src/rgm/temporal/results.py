@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from rgm.runtime.brief import Brief
 
-@dataclass(frozen=True, kw_only=True)
-class FilmInference:
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class FilmInference(Brief):
     """What films say: their restored frames, the most probable states, the evidence.
 
     `frames` are expected frames given all visible pixels, in [0, 1]; `path` is the most probable sequence, jointly, of
@@ -23,24 +25,24 @@ class FilmInference:
     log_evidence_nats: Float[Tensor, " n"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class FilmPrediction:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class FilmPrediction(Brief):
     """A cue and what follows: `frames` in [0, 1], of which the first `cue_frames` are the cue's."""
 
     frames: Float[Tensor, "n time height width *colour"]
     cue_frames: int
 
 
-@dataclass(frozen=True, kw_only=True)
-class FilmSamples:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class FilmSamples(Brief):
     """Films in [0, 1], with the events or paths that they were sampled from."""
 
     frames: Float[Tensor, "n time height width *colour"]
     path: Int64[Tensor, "n steps"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class NextFrames:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class NextFrames(Brief):
     """How well each frame is predicted from all frames before it, in nats a pixel, (films, frames − 1).
 
     `marginal_nats` takes pixel by pixel −log p(x_t,i | x_<t), `joint_nats` the whole frame's −log p(x_t | x_<t) over
@@ -51,8 +53,8 @@ class NextFrames:
     joint_nats: Float[Tensor, "n steps"] | None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Successors:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Successors(Brief):
     """What may follow an event (or path), the most probable first: its number, probability, and frames in [0, 1]."""
 
     number: Int64[Tensor, " choices"]

@@ -16,6 +16,7 @@ from rgm.data.load import arrays_for
 from rgm.errors import RGMError
 from rgm.model.generative import RGM
 from rgm.model.spatial import SpatialRGM
+from rgm.runtime.brief import Brief
 from rgm.runtime.device import check_processor, resolve_device
 from rgm.runtime.progress import Callback, StepRecord, Watch
 from rgm.runtime.seeds import as_seed
@@ -29,8 +30,8 @@ from rgm.training.recipe import recipe as named_recipe
 from rgm.training.trainer import FitResult, Trainer, finished
 
 
-@dataclass(frozen=True, kw_only=True)
-class FilmFit:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class FilmFit(Brief):
     """A model of films after learning (the given one), and how long it took."""
 
     model: TemporalRGM
@@ -87,10 +88,10 @@ def fit(
     `images`: (n, channels, height, width) or (n, height, width), uint8 or floats in [0, 1]; `labels`: (n,) integers
     from 0. For a `SpatialRGM`, −1 for unknown classes, and without any labels the concepts are clusters; a
     `CountingRGM` needs every label and is trained from scratch. `recipe`: a preset's name or a recipe, by default that
-    of `standard`, or the one for a counting model's symbols; `validation`: images and labels for the history's
-    measures; `callbacks` are called after every step and epoch (`rgm.runtime.progress.Callback`). The model stays on
-    the training device. Raises RGMError for invalid images, images or labels that do not fit the model, or a loss that
-    is not finite.
+    of the preset that the model is made from (`standard` for other models), or the one for a counting model's symbols;
+    `validation`: images and labels for the history's measures; `callbacks` are called after every step and epoch
+    (`rgm.runtime.progress.Callback`). The model stays on the training device. Raises RGMError for invalid images,
+    images or labels that do not fit the model, or a loss that is not finite.
 
     A `TemporalRGM` takes films in the place of images, without labels, and films alone as `validation`
     (`rgm.temporal.fitting`); it is learned in one piece, from scratch.
@@ -106,7 +107,7 @@ def fit(
         return fit_films(model, images, recipe, validation=validation, seed=number, device=device, watch=watch)
 
     if not isinstance(model, RGM):
-        raise RGMError(f"fit trains a SpatialRGM or a CountingRGM, not {type(model).__name__}")
+        raise RGMError(f"fit trains a SpatialRGM, a CountingRGM or a TemporalRGM, not {type(model).__name__}")
     if validation is not None and not (isinstance(validation, tuple | list) and len(validation) == 2):
         raise RGMError(f"`validation` must be images and labels, a pair, but is {type(validation).__name__}")
 
@@ -120,7 +121,7 @@ def fit(
     trainer: Trainer
     match model:
         case SpatialRGM():
-            chosen = named_recipe(recipe or "standard") if isinstance(recipe, str | None) else recipe
+            chosen = named_recipe(recipe or model.preset or "standard") if isinstance(recipe, str | None) else recipe
             if not isinstance(chosen, Recipe):
                 raise RGMError(f"a SpatialRGM is trained by a recipe of stages, not {type(chosen).__name__}")
             known = 0 if data.labels is None else int((data.labels != HIDDEN).sum())

@@ -22,6 +22,7 @@ from rgm.model.config import preset as model_config
 from rgm.model.generative import RGM
 from rgm.model.spatial import SpatialRGM
 from rgm.presets import preset_of
+from rgm.runtime.brief import Brief
 from rgm.runtime.device import resolve_device
 from rgm.runtime.progress import Callback, EpochRecord, Watch
 from rgm.storage.checkpoint import FILE, Origin
@@ -39,8 +40,8 @@ CLUSTERS = 10
 """Number of concepts of a model of images without labels."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class RunResult:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class RunResult(Brief):
     """A finished training: its folder, its model (in evaluation mode), its history and its test measures.
 
     `needed` are the codes that the test images need; None in a process that does not write.

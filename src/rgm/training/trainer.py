@@ -15,6 +15,7 @@ from torch import Tensor
 from rgm.counting.fitting import Recipe as CountingRecipe
 from rgm.data.images import ImageSet
 from rgm.model.generative import RGM
+from rgm.runtime.brief import Brief
 from rgm.runtime.distributed import Processes
 from rgm.runtime.progress import Callback, EpochRecord, StepRecord, Watch
 from rgm.training.engine import Engine
@@ -105,8 +106,8 @@ def restored(kind: Any, value: object) -> Any:
         raise another_training(" ".join(str(error).split())) from error
 
 
-@dataclass(frozen=True, kw_only=True)
-class FitResult:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class FitResult(Brief):
     """A trained model (the given one) with its history and duration."""
 
     model: RGM
