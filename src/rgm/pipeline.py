@@ -77,9 +77,9 @@ def run(
     start = time.perf_counter()
     say("reading the data")
     plan = plan_run(config)
-    own_run_folder(out, config.data)
     if judge is not None:
         given_judge(judge, plan.sets[0])  # refused before the training
+    own_run_folder(out, config.data)
     with folder_lock(out):
         trained = plan.carry_out(out, resume=resume, overwrite=overwrite, watch=watch, callbacks=callbacks)
         return _examined(plan, trained, out, controls, judge, watch, say, command, start)

@@ -113,6 +113,8 @@ class SpatialRGMClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Tra
 
     def _shape(self, features: int) -> tuple[int, int, int]:
         if self.image_shape is not None:
+            if len(self.image_shape) != 3:
+                raise ValueError(f"image_shape is (channels, height, width), not {self.image_shape}")
             if math.prod(self.image_shape) != features:
                 raise ValueError(f"image_shape {self.image_shape} does not make the {features} features of X")
             channels, height, width = self.image_shape

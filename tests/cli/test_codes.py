@@ -147,3 +147,10 @@ def test_no_file_of_another_kind_is_replaced_nor_one_that_is_read(tmp_path: Path
     assert "codes.npz is read by this command" in refused("decode", "mnist", codes, "--out", codes)
     assert "small.safetensors is read by this command" in refused("pack", packed, "--out", packed)
     assert codes.read_bytes() == before
+
+
+def test_files_are_named_by_what_they_hold(tmp_path: Path) -> None:
+    said = refused("sample", "mnist", "--count", 1, "--out", tmp_path / "a.jpg")
+    assert f"a.jpg would hold arrays: name it {tmp_path / 'a.npz'}" in " ".join(said.split())
+    assert "would hold a model: name it" in refused("pack", "mnist", "--out", tmp_path / "packed.txt")
+    assert not list(tmp_path.iterdir())

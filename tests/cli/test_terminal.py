@@ -63,10 +63,14 @@ def test_a_signal_waits_for_the_step_under_way_and_is_acted_on_at_once_where_non
 
 @pytest.mark.parametrize("goes_on", ["", "the same command continues"])
 def test_what_is_said_of_an_interruption_is_of_its_command(goes_on: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(KeyboardInterrupt), progress(quiet=True, goes_on=goes_on) as watch:
-        watch(record(1))
-        signal.raise_signal(signal.SIGINT)
-        watch(record(2))
+    def interrupted() -> None:
+        with progress(quiet=True, goes_on=goes_on) as watch:
+            watch(record(1))
+            signal.raise_signal(signal.SIGINT)
+            watch(record(2))
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert capsys.readouterr().err == (f"rgm: stopped; {goes_on}\n" if goes_on else "")
 
 

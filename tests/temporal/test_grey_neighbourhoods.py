@@ -144,7 +144,7 @@ def test_textures_that_move_apart_are_predicted(textures: torch.Tensor) -> None:
     drawn = model.sample(3, 2, generator=torch.Generator().manual_seed(0)).frames
     assert drawn.shape == (2, 3, 24, 24)
     assert float(model.log_prob(textures)) < 0
-    with pytest.raises(RGMError, match="are retold by one path a frame"):
+    with pytest.raises(RGMError, match="every neighbourhood has a path of its own"):
         model.dynamics.retold(model.tones(textures))
     visible = torch.ones(12, 24, 24, dtype=torch.bool)
     visible[5, 4:8, 4:8] = False

@@ -24,7 +24,8 @@ def compress(
 
     Example: `rgm compress runs/exact --data mnist --split test --out test.rgmz`
 
-    Needs the extra `compress`. `rgm decompress` with the same model restores the images bit for bit.
+    Needs the extra `compress`. `rgm decompress` with the same model restores the images bit for bit, in the
+    size and the channels of the model.
     """
     from rgm.counting.coder import compress as compressed
     from rgm.export.arrays import read_images

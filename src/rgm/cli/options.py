@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from rgm.storage.files import FileKind
 
 log = logging.getLogger("rgm")
+SUFFIXES: "dict[FileKind, str]" = {"arrays": ".npz", "a model": ".safetensors"}
+"""How files that commands write are named, by their kind."""
 
 _DATA = f"{', '.join(DATA_NAMES)}, or a folder of images"
 SEED = Parameter(validator=Number(gte=0, lt=SEEDS))
@@ -82,6 +84,8 @@ def load(
 
     target = resolve_device(device)
     checkpoint = load_checkpoint(model)
+    if checkpoint.unfinished is not None:
+        log.warning("the training of %s is not finished: its newest checkpoint is used; --resume continues it", model)
     if file is not None:
         output(model, file, kind, read)
     if folder is not None:
@@ -91,10 +95,13 @@ def load(
 
 
 def output(model: str, file: Path, kind: "FileKind", read: Iterable[Path | None]) -> None:
-    """Raise RGMError for a file that cannot be written, or in whose place is another one, or one that is read."""
+    """Raise RGMError for a file that cannot be written, has another kind's name or content, or is read."""
     from rgm.storage.checkpoint import find_model
     from rgm.storage.files import writable_file
 
+    suffix = SUFFIXES.get(kind)
+    if suffix and file.suffix.lower() != suffix:
+        raise RGMError(f"{file} would hold {kind}: name it {file.with_suffix(suffix)}")
     writable_file(file, kind)
     if file.exists():
         for given in (find_model(model), *read):
@@ -124,11 +131,13 @@ def counted(model: str, checkpoint: "Checkpoint", instead: str) -> "CountingRGM"
 
 
 def read(checkpoint: "Checkpoint", data: str | None, split: "Split", data_dir: Path | None) -> "ImageSet":
-    """Return a split in the shape of a model's images."""
-    from rgm.data.load import load_data
+    """Return a split in the shape of a model's images, with a warning where images of a folder are resized."""
+    from rgm.data.load import load_data, warn_if_resized
 
     channels, height, width = checkpoint.model.config.image
     name = data or checkpoint.origin.data
+    if data is not None:
+        warn_if_resized(data, split, (height, width), "the size of the model's images")
     found = load_data(name, split, data_dir=data_dir, size=(height, width), channels=channels)
     if data is None and checkpoint.checksums.get(split, found.sha256) != found.sha256:
         log.warning(

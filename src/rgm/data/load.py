@@ -69,8 +69,13 @@ def load_data(
         found = _digits(split)
     elif os.sep in name or (name and path.is_dir()):
         return _folder(path, split, shape, channels, divided_by)
+    elif path.is_file():
+        raise RGMError(
+            f"{name} is a file: images are of a folder or of a named set ({', '.join(DATA_NAMES)}); films, as .gif or "
+            ".npz, are for presets of films, such as film-flow"
+        )
     else:
-        raise unknown("data set", name, [*DATA_NAMES, "a folder of images"])
+        raise unknown("data set or folder", name, [*DATA_NAMES, "folders of images"])
     return _fitted(found, shape, channels)
 
 
@@ -84,16 +89,22 @@ def natural_size(data: str, preset: str, side: int | None) -> int | None:
 
     Named sets and caches keep their size.
     """
-    root = Path(data)
-    if side is None or data in (*NAMED, "digits", "auto") or not root.is_dir() or is_cache(root):
+    if side is None or not _is_listed(data):
         return None
-    first = listed(root, "train").paths[0]
-    if folder.image_size(first) != (side, side):
-        log.warning(
-            "the images in %s are resized to %d × %d pixels, the size of the preset %s: --size chooses another",
-            *(root, side, side, preset),
-        )
+    warn_if_resized(data, "train", (side, side), f"the size of the preset {preset}: --size chooses another")
     return side
+
+
+def warn_if_resized(data: str, split: Split, size: tuple[int, int], why: str) -> None:
+    """Warn where the first image of a folder's split has another height and width than `size`; `why` it is resized."""
+    if _is_listed(data) and folder.image_size(listed(Path(data), split).paths[0]) != size:
+        log.warning("the images in %s are resized to %d × %d pixels, %s", Path(data), *size, why)
+
+
+def _is_listed(data: str) -> bool:
+    """Return whether images are of a folder, rather than of a named set or a cache."""
+    root = Path(data)
+    return data not in (*NAMED, "digits", "auto") and root.is_dir() and not is_cache(root)
 
 
 @lru_cache(maxsize=16)

@@ -167,7 +167,8 @@ def run_play(
             score = one.score.measures()
             say(
                 f"{one.frames:,} of {config.frames:,} frames, {one.states:,} states: "
-                f"{score['hits_per_1000']:.0f} hits and {score['misses_per_1000']:.0f} misses in 1,000 steps"
+                f"{score['hits_per_1000']:.0f} hits and {score['misses_per_1000']:.0f} misses in 1,000 steps, "
+                f"reward {score['reward_per_episode']:,.2f} an episode"
             )
 
         first = len(rounds)

@@ -1,5 +1,6 @@
 """Model files: how to find, read and write them, without building the model."""
 
+import difflib
 import ssl
 import urllib.error
 import urllib.request
@@ -134,12 +135,15 @@ def find_model(model: str | Path, *, revision: str | None = None, token: str | N
     if name in PACKAGED:
         return packaged(name)
     if path.is_dir():
-        raise RGMError(f"no model in the folder {path}: it has no {FILE}; has its training finished?")
+        below = sorted(found.parent for found in path.glob(f"*/{FILE}"))[:3]
+        hint = f"name a run in it, such as {', '.join(map(str, below))}" if below else "has its training finished?"
+        raise RGMError(f"no model in the folder {path}: it has no {FILE}; {hint}")
     owner, slash, rest = name.partition("/")
     if slash and owner.strip(".~") and rest and "/" not in rest and not Path(owner).exists():
         return _fetch(name, revision, token)
+    near = "".join(f"did you mean {close!r}? " for close in difflib.get_close_matches(name, PACKAGED, n=1))
     raise RGMError(
-        f"no model at {path}: name a run folder, a checkpoint folder, a .safetensors file, packaged weights "
+        f"no model at {path}: {near}name a run folder, a checkpoint folder, a .safetensors file, packaged weights "
         f"({', '.join(PACKAGED)}) or owner/name on the Hugging Face Hub"
     )
 

@@ -163,4 +163,6 @@ def writable_file(path: Path, kind: FileKind) -> Path:
 
 def _cannot_write(path: Path, error: OSError) -> RGMError:
     reason = error.strerror or str(error)
+    if isinstance(error, FileExistsError | NotADirectoryError):
+        reason = "a file is in the place of a folder"
     return RGMError(f"cannot write {path}: {reason}; give another place")

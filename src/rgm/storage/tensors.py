@@ -48,8 +48,8 @@ def read_tensors(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, Tenso
         raise RGMError(f"cannot read {path}: {error.strerror or error}") from error
     except (SafetensorError, ValueError, RuntimeError, TypeError) as error:
         raise DamagedError(
-            f"{path} is not a whole safetensors file ({' '.join(str(error).split())}): it may have been cut short; "
-            "fetch or train it again"
+            f"{path} is not a whole safetensors file ({' '.join(str(error).split())}): it is of another kind, or "
+            "damaged: name another file, or fetch or train this one again"
         ) from error
     if kind not in metadata:
         found = ", ".join(sorted(metadata)) or "none"

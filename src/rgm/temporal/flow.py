@@ -15,7 +15,7 @@ from rgm.runtime.device import shapes_alone
 from rgm.temporal.config import FlowConfig
 from rgm.temporal.dynamics import Dynamics, Expected, Tones, Visible
 from rgm.temporal.kernels import Evidence, evidence
-from rgm.temporal.neighbourhoods import TINY, GreyNeighbourhoods, Neighbourhoods, Recursion
+from rgm.temporal.neighbourhoods import TINY
 from rgm.temporal.results import NextFrames
 
 BEAM = 24
@@ -229,61 +229,10 @@ class Flow(Dynamics):
             found.append(agreed * hit + (shown.sum() - agreed) * miss)
         return torch.stack(found)
 
-    # A path a neighbourhood
-
-    def neighbourhoods(self) -> Recursion:
-        """Return the recursion over beliefs of neighbourhoods."""
-        assert self.config.neighbourhood is not None
-        if self.tones > 2:
-            every, still = torch.arange(self.config.paths, device=self.start.device), self.config.sight
-            moves = torch.where(self.displacement().round() == 0, still + 1, still)
-            return GreyNeighbourhoods(
-                kernels=self.kernels[0],
-                start=self.start,
-                follow=self.follow[every, moves[:, 0], moves[:, 1]],
-                noise=self.noise,
-                base=self.base,
-                background=int(self.background),
-                copied=self.config.copied,
-                side=self.config.neighbourhood,
-            )
-        return Neighbourhoods(
-            kernels=self.kernels[0],
-            start=self.start,
-            follow=self.follow,
-            steps=self.displacement(),
-            copied=self.config.copied,
-            lit=float(self.base[1 - int(self.background)]),
-            sight=self.config.sight,
-            side=self.config.neighbourhood,
-        )
-
-    def _recursion(
-        self, tones: Tones, visible: Visible, steps: int = 0, generator: torch.Generator | None = None
-    ) -> tuple[Expected, Float[Tensor, "n _"]]:
-        """Return expected tones of all frames and of `steps` more, and −log p(visible | past) of every frame but one.
-
-        With a generator, pixels that are not seen are drawn one by one.
-        """
-        near, zero, grey = self.neighbourhoods(), int(self.background), self.tones > 2
-        seen_field = (tones[:, :, 0] if grey else (tones != zero).any(dim=2)).to(self.start)
-        shown = visible.all(dim=2)
-        field = torch.where(shown[:, 0], seen_field[:, 0], float(zero) if grey else 0.0)
-        beliefs, found, nats = near.begin(field), [field], []
-        for step in range(1, tones.shape[1] + steps):
-            ahead = near.predict(field, beliefs)
-            seen = step < tones.shape[1]
-            guess = near.guess(ahead, generator)
-            after = torch.where(shown[:, step], seen_field[:, step], guess) if seen else guess
-            known = shown[:, step] if seen else torch.zeros_like(shown[:, 0])
-            nats.append(-(near.log_prob(ahead, after) * known).flatten(1).sum(dim=1))
-            beliefs = near.update(field, beliefs, after, known)
-            field = after
-            found.append(field)
-        expected = torch.stack(found, dim=1)[:, :, None]
-        expected = 1 - expected if zero and not grey else expected
-        every = torch.stack(nats, dim=1) if nats else expected.new_zeros(len(tones), 0)
-        return expected, every[:, : tones.shape[1] - 1]
+    def first_evidence(self, tones: Tones, visible: Visible) -> tuple[Tensor, Float[Tensor, " n"]]:
+        """Return `first_log_prob` of films' first frames, and log p(x_1) of their mixture, in nats."""
+        weights = self.first_log_prob(tones[:, :1], visible[:, :1])
+        return weights, weights.logsumexp(dim=1) - math.log(max(1, len(self.firsts)))
 
     # What a model asks
 
@@ -327,11 +276,7 @@ class Flow(Dynamics):
 
     def _run(self, tones: Tones, visible: Visible) -> tuple[Expected, PathPosterior | None, Float[Tensor, " n"]]:
         """Return expected tones of all frames, the paths' posterior, and log p(visible)."""
-        weights = self.first_log_prob(tones[:, :1], visible[:, :1])
-        evidence = weights.logsumexp(dim=1) - math.log(max(1, len(self.firsts)))
-        if self.config.neighbourhood is not None:
-            expected, nats = self._recursion(tones, visible)
-            return expected, None, evidence - nats.sum(dim=1)
+        weights, evidence = self.first_evidence(tones, visible)
         if bool(visible.all()):
             frames = tones.to(self.start.dtype)
             if tones.shape[1] == 1:
@@ -380,8 +325,6 @@ class Flow(Dynamics):
 
     def predict(self, tones: Tones, visible: Visible, steps: int, generator: torch.Generator | None) -> Expected:
         """Return the frames that follow: expected over the most probable sequences of paths, or along one drawn."""
-        if self.config.neighbourhood is not None:
-            return self._recursion(tones, visible, steps, generator)[0][:, tones.shape[1] :]
         frames, posterior, _ = self._run(tones, visible)
         lit = self._lit_of(frames[:, -1:])[:, 0]
         belief = self.start.expand(len(tones), -1)
@@ -416,22 +359,16 @@ class Flow(Dynamics):
         return torch.stack(found)[None], torch.stack(path)[None]
 
     def successors(self, tones: Tones, event: int) -> Float[Tensor, " paths"]:
-        """Return p(u′ | u, distances of the last frame); raise RGMError where each neighbourhood has a path."""
-        self._check_paths()
+        """Return p(u′ | u, distances of the last frame)."""
         belief = F.one_hot(torch.tensor([event], device=tones.device), self.config.paths).to(self.start)
         return self.advance(belief, *self.ahead(self.lit(tones[:, -1:])[:, 0]))[0]
 
     def continued(
         self, tones: Tones, event: int, steps: int, generator: torch.Generator | None
     ) -> tuple[Expected, Int64[Tensor, "1 steps"]]:
-        """Return the expected frames along the path and those drawn after it; raise RGMError as `successors`."""
-        self._check_paths()
+        """Return the expected frames along the path and those drawn after it."""
         belief = F.one_hot(torch.tensor([event], device=tones.device), self.config.paths).to(self.start)
         return self._follow(tones[:, -1].to(self.start), belief, steps, generator)
-
-    def _check_paths(self) -> None:
-        if self.config.neighbourhood is not None:
-            raise RGMError("every neighbourhood has a path of its own: take by_neighbourhoods(None) for one of a frame")
 
     def sample(
         self, count: int, steps: int, generator: torch.Generator | None
@@ -439,12 +376,6 @@ class Flow(Dynamics):
         """Return films that begin with a frame kept from learning and follow a path drawn."""
         chosen = torch.randint(len(self.firsts), (count,), generator=generator)
         films, paths = [], []
-        if self.config.neighbourhood is not None:
-            first = self.firsts[chosen][:, None]
-            visible = torch.ones_like(first, dtype=torch.bool)
-            source = generator or torch.default_generator
-            found = self._recursion(first, visible, steps - 1, source)[0]
-            return found, torch.zeros(count, 0, dtype=torch.int64)
         for place in chosen:
             first = self.firsts[place][None].to(self.start.dtype)
             if steps == 1:
@@ -460,14 +391,11 @@ class Flow(Dynamics):
     def retold(self, tones: Tones) -> tuple[Float[Tensor, " n"], Expected]:
         """Return the bits that name the most probable paths, each given the frames before, and the frames they tell.
 
-        A frame is told by its path and the frame before it. Raises RGMError where each neighbourhood has a path.
+        A frame is told by its path and the frame before it. Raises RGMError for films of a single frame.
         """
         posterior = self._run(tones, torch.ones_like(tones, dtype=torch.bool))[1]
         if posterior is None:
-            raise RGMError(
-                "films of two frames or more are retold by one path a frame, but each neighbourhood has one here: "
-                "train with --preset film-flow, or take model.by_neighbourhoods(None)"
-            )
+            raise RGMError("a film is retold by its paths from frame to frame, but these have a single frame")
         path, _ = self._path(posterior, self.lit(tones))
         bits = -posterior.predicted.gather(2, path[..., None]).clamp_min(TINY).log2().sum(dim=(1, 2))
         chosen = F.one_hot(path, self.config.paths).to(self.start)
@@ -488,9 +416,6 @@ class Flow(Dynamics):
 
     def next_frames(self, tones: Tones) -> NextFrames:
         """Return the next frame's nats: marginal, and joint, −log Σ_u p(u | x_≤t) Π_i p(x_t+1,i | x_t, u)."""
-        if self.config.neighbourhood is not None:  # pixels are independent given the past
-            nats = self._recursion(tones, torch.ones_like(tones, dtype=torch.bool))[1] / math.prod(self.image)
-            return NextFrames(marginal_nats=nats, joint_nats=nats)
         log = self.path_log_prob(tones)
         posterior = self.filter(log, self.lit(tones)[:, :-1])
         joint = (posterior.predicted.clamp_min(TINY).log() + log).logsumexp(dim=2)

@@ -16,6 +16,7 @@ from rgm.temporal.config import FlowConfig, TemporalConfig
 from rgm.temporal.dynamics import Tones
 from rgm.temporal.flow import Flow
 from rgm.temporal.kernels import Evidence, blocks_of, shifts
+from rgm.temporal.neighbourhood_flow import flow_of
 from rgm.temporal.neighbourhoods import EVIDENCE
 
 Report = Callable[[str, int, int, float], None]
@@ -113,7 +114,7 @@ def learn_flow(
     flow = learner.flow
     firsts = films[order[: min(len(films), 300)].sort().values, 0]
     done = replace(flow.config, firsts=len(firsts))
-    finished = Flow(config.image, config.tones, done)
+    finished = flow_of(config.image, config.tones, done)
     finished.load_state_dict(flow.state_dict() | {"firsts": firsts})
     return finished, replace(config, dynamics=done)
 
@@ -130,7 +131,7 @@ class _Learner:
         films: Tones,
         generator: torch.Generator,
     ) -> None:
-        self.flow = flow = Flow(config.image, config.tones, dynamics)
+        self.flow = flow = flow_of(config.image, config.tones, dynamics)
         self.block, self.fixed = recipe.block, recipe.shifts is not None
         self.weight = 1.0 if recipe.block is None else EVIDENCE
         counts = films.flatten().long().bincount(minlength=config.tones).to(flow.base)

@@ -17,9 +17,9 @@ from rgm.runtime.memory import affordable
 from rgm.runtime.seeds import whole
 from rgm.temporal.config import FlowConfig, LatentConfig, MemoryConfig, TemporalConfig, film_preset
 from rgm.temporal.dynamics import Dynamics
-from rgm.temporal.flow import Flow
 from rgm.temporal.latent import Latent
 from rgm.temporal.memory import Memory
+from rgm.temporal.neighbourhood_flow import flow_of
 from rgm.temporal.results import FilmInference, FilmPrediction, FilmSamples, NextFrames, Successors
 
 MOST_STEPS = 10**6
@@ -275,4 +275,4 @@ def dynamics_of(config: TemporalConfig) -> Dynamics:
         case LatentConfig():
             return Latent(config.image, config.tones, config.dynamics)
         case FlowConfig():
-            return Flow(config.image, config.tones, config.dynamics)
+            return flow_of(config.image, config.tones, config.dynamics)

@@ -1,5 +1,6 @@
 """Training with a run folder: configuration, metrics, checkpoints, model."""
 
+import logging
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -36,6 +37,7 @@ from rgm.training.recipe import recipe
 from rgm.training.summary import codes_needed, summarised
 from rgm.training.trainer import Trainer
 
+log = logging.getLogger("rgm")
 CLUSTERS = 10
 """Number of concepts of a model of images without labels."""
 
@@ -147,6 +149,11 @@ def plan_run(config: RunConfig) -> Plan:
     data = images.name if config.data == "auto" else config.data
     if data not in DATA_NAMES and Path(data).is_dir():
         data = str(Path(data).resolve())  # found again from anywhere
+    if len(images.classes) == 1:
+        raise RGMError(
+            f"{images.source} has a single class, {images.classes[0]!r}, but a concept is one of two or more: add a "
+            "class, or put the images in a folder without classes, whose concepts are clusters"
+        )
     classes = images.classes or tuple(f"cluster {number}" for number in range(CLUSTERS))
     known = config.labels if config.labels is not None or images.labels is not None else 0
     engine = Engine(precision=config.precision, compile=config.compile, deterministic=config.deterministic)
@@ -159,6 +166,8 @@ def plan_run(config: RunConfig) -> Plan:
         training = CountingTrainer(tree, images, validation, counts, seed=config.seed, engine=engine)
     else:
         chosen = recipe(config.preset)
+        if images.labels is None:
+            log.warning("%s has no classes: the concepts are %d clusters", images.source, len(classes))
         train = joined(images, validation) if chosen.with_validation and not images.on_disk else images
         if known is not None:
             chosen = chosen.with_hidden_labels()
