@@ -7,6 +7,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rgm.cli.terminal import progress
     from rgm.counting.model import CountingRGM
     from rgm.data.films import load_films
     from rgm.data.load import load_data
@@ -26,9 +27,21 @@ _MODULES = {
     "load": "rgm.loading",
     "load_data": "rgm.data.load",
     "load_films": "rgm.data.films",
+    "progress": "rgm.cli.terminal",
 }
 
-__all__ = ["CountingRGM", "RGMError", "SpatialRGM", "TemporalRGM", "fit", "judge", "load", "load_data", "load_films"]
+__all__ = [
+    "CountingRGM",
+    "RGMError",
+    "SpatialRGM",
+    "TemporalRGM",
+    "fit",
+    "judge",
+    "load",
+    "load_data",
+    "load_films",
+    "progress",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -340,12 +340,17 @@ class RGM(StoredModel):
         if not isinstance(images, Tensor) or not images.is_floating_point():
             kind = images.dtype if isinstance(images, Tensor) else type(images).__name__
             hint = "divide bytes by 255" if isinstance(images, Tensor) else "torch.as_tensor converts arrays"
+            hint = "images.float() converts them" if kind == torch.bool else hint
             raise RGMError(f"the model takes a tensor of floats in [0, 1], but got {kind}: {hint}")
         shape = tuple(images.shape)
         if shape[1:] != expected or shape[0] == 0:
             hint = "resize them, or use a model for that shape"
             if shape[1:] == (*expected[1:], expected[0]):
                 hint = "channels come first, images.permute(0, 3, 1, 2)"
+            elif shape == expected[1:] and expected[0] == 1:
+                hint = "images[None, None] adds the axes that are missing"
+            elif len(shape) == 4 and shape[0] == 0:
+                hint = "give one image or more"
             elif shape[1:] == expected[1:] or shape == expected:
                 hint = f"images[{'None' if shape == expected else ':, None'}] adds the axis that is missing"
             raise RGMError(
@@ -364,7 +369,8 @@ class RGM(StoredModel):
         states, height, width = self.config.levels[level - 1].shape
         if not isinstance(codes, Tensor) or codes.dtype != torch.int64:
             kind = codes.dtype if isinstance(codes, Tensor) else type(codes).__name__
-            raise RGMError(f"z{level} must be a tensor of whole numbers, torch.int64, but is {kind}")
+            hint = "codes.long() converts them" if isinstance(codes, Tensor) else "torch.as_tensor converts arrays"
+            raise RGMError(f"z{level} must be a tensor of whole numbers, torch.int64, but is {kind}: {hint}")
         if codes.ndim != 3 or tuple(codes.shape[1:]) != (height, width) or len(codes) == 0:
             raise RGMError(f"z{level} must have shape (n, {height}, {width}) with n ≥ 1, but has {tuple(codes.shape)}")
         low, high = int(codes.min()), int(codes.max())
