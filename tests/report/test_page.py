@@ -155,7 +155,7 @@ def test_the_page_is_self_contained_and_holds_the_numbers_of_the_results(results
 def test_verdicts_come_first_with_their_measures_and_controls(grey: Results) -> None:
     text = Page(page_of(grey)).text
     assert text.index("Verdicts on the three claims") < text.index("Experiment 1")
-    assert "All 1 measures lie on the right side of their thresholds" in text
+    assert "The measure lies on the right side of its threshold" in text
     assert "Too close to call: recall relative to real images." in text
     assert "On the wrong side, with the whole interval: changed concept recognised." in text
     assert "the same network before it has learned anything" in text
