@@ -48,3 +48,27 @@ def test_pictures_in_colour_are_taken_as_grey_and_others_in_their_place_are_noti
     changed = inside("encode", out, "--out", tmp_path / "codes.npz")
     assert changed.code == 0
     assert f"the test images of {pictures} are not those of the model's training run" in changed.errors
+    for picture in pictures.rglob("*.png"):
+        Image.new("RGB", (40, 30), (250, 9, 200)).save(picture)
+    resized = inside("encode", out, "--data", pictures, "--out", tmp_path / "codes.npz")
+    assert f"the images in {pictures} are resized to 28 × 28 pixels, the size of the model's images" in resized.errors
+
+
+def test_what_stands_for_images_is_told_apart(tmp_path: Path) -> None:
+    train = ("train", "--out", tmp_path / "run", "--epochs", 0.1, "--preset", "quick", "--quiet", "--data")
+    Image.new("L", (28, 28)).save(tmp_path / "film.gif")
+    assert "film.gif is a file: images are of a folder" in refused(*train, tmp_path / "film.gif")
+    assert "unknown data set or folder 'nowhere'" in refused(*train, "nowhere")
+    for number in range(60):
+        place = tmp_path / "pictures" / "only" / f"{number}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        Image.linear_gradient("L").resize((28, 28)).rotate(6 * number).save(place)
+    assert "has a single class, 'only', but a concept is one of two or more" in refused(*train, tmp_path / "pictures")
+    flat = inside(*train, tmp_path / "pictures" / "only")
+    assert "has no classes: the concepts are 10 clusters" in flat.errors
+    (tmp_path / "run" / "model.safetensors").unlink()
+    half = inside("sample", tmp_path / "run", "--count", 1, "--out", tmp_path / "a.png")
+    assert f"the training of {tmp_path / 'run'} is not finished" in half.errors
+    (tmp_path / "runs" / "one").mkdir(parents=True)
+    (tmp_path / "runs" / "one" / "model.safetensors").touch()
+    assert f"name a run in it, such as {tmp_path / 'runs' / 'one'}" in refused("info", tmp_path / "runs")

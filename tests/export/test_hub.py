@@ -1,4 +1,7 @@
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -93,3 +96,13 @@ def test_errors_of_the_hub_are_one_line(tmp_path: Path, monkeypatch: pytest.Monk
         SpatialRGM.from_pretrained("someone/digits")
     with pytest.raises(RGMError, match="someone/digits could not be written on the Hub: no way to the Hub"):
         push(tmp_path, "someone/digits")
+
+
+def test_a_name_on_the_hub_is_asked_for_in_a_process_of_its_own(tmp_path: Path) -> None:
+    """The library imports its modules when they are first used: others in this process have done so."""
+    program = "from rgm.cli import main; import sys; sys.argv = ['rgm', 'info', 'runs/first']; main()"
+    nowhere = os.environ | {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=nowhere, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "no model at runs/first" in done.stderr
+    assert "http://127.0.0.1:9 does not answer" in done.stderr

@@ -27,8 +27,9 @@ def small() -> Iterator[None]:
         yield
 
 
-def test_a_run_is_continued_as_if_never_stopped(tmp_path: Path) -> None:
-    config = PlayConfig(**QUICK, seed=3)
+@pytest.mark.parametrize("noise", [{}, {"learn_flip": 0.02}])
+def test_a_run_is_continued_as_if_never_stopped(tmp_path: Path, noise: dict[str, float]) -> None:
+    config = PlayConfig(**QUICK, **noise, seed=3)
     whole = run_play(config, tmp_path / "whole")
 
     def stopped(*arguments: Any, **options: Any) -> None:
@@ -47,7 +48,7 @@ def test_a_run_is_continued_as_if_never_stopped(tmp_path: Path) -> None:
     with pytest.raises(RGMError, match="holds a run of play: --resume continues it, --overwrite replaces it"):
         run_play(config, tmp_path / "parts")
     with pytest.raises(RGMError, match=r"other options \(seed 3 then, 4 now\)"):
-        run_play(PlayConfig(**QUICK, seed=4), tmp_path / "parts", resume=True)
+        run_play(PlayConfig(**QUICK, **noise, seed=4), tmp_path / "parts", resume=True)
     parts = run_play(config, tmp_path / "parts", resume=True)
     assert parts.rounds == whole.rounds
     assert (parts.evaluation, parts.random) == (whole.evaluation, whole.random)

@@ -70,7 +70,7 @@ def test_a_path_comes_before_packaged_weights_of_its_name(
     assert find_model("mnist") == packaged("mnist")
     (Path("mnist") / FILE).write_bytes(saved.read_bytes())
     assert find_model("mnist") == Path("mnist") / FILE
-    with pytest.raises(RGMError, match=r"no model at mnits: did you mean 'mnist'\? name a run folder, .* packaged weights"):
+    with pytest.raises(RGMError, match=r"at mnits: did you mean 'mnist'\? name a run folder, .* packaged weights"):
         SpatialRGM.from_pretrained("mnits")
 
 

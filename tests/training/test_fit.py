@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 
 import rgm
 from rgm.data.images import ImageSet
@@ -17,6 +18,17 @@ def test_images_and_labels_must_be_the_models() -> None:
         rgm.fit(model, images, [0, 1, 30], recipe="seed")
     with pytest.raises(RGMError, match=r"but got \(3, 28, 28\)"):
         rgm.fit(model, images, labels, recipe="seed", validation=(np.zeros((1, 3, 28, 28)), None))
+
+
+def test_a_model_is_trained_as_its_preset_is_from_seeded_weights(digits: ImageSet) -> None:
+    found = []
+    for _ in range(2):
+        model = SpatialRGM.from_preset("quick", seed=1)
+        torch.rand(1)  # the global generator has no part in it
+        result = rgm.fit(model, digits.images[:300], digits.labels[:300], epochs=0.02, seed=2, device="cpu")
+        found.append(torch.cat([weight.flatten() for weight in model.parameters()]))
+    assert [record.stage for record in result.history] == ["codes", "concept", "prior"]
+    assert torch.equal(*found)
 
 
 @pytest.mark.parametrize("known", [20, 0])

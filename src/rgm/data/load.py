@@ -70,10 +70,7 @@ def load_data(
     elif os.sep in name or (name and path.is_dir()):
         return _folder(path, split, shape, channels, divided_by)
     elif path.is_file():
-        raise RGMError(
-            f"{name} is a file: images are of a folder or of a named set ({', '.join(DATA_NAMES)}); films, as .gif or "
-            ".npz, are for presets of films, such as film-flow"
-        )
+        raise _no_folder(path)
     else:
         raise unknown("data set or folder", name, [*DATA_NAMES, "folders of images"])
     return _fitted(found, shape, channels)
@@ -99,6 +96,15 @@ def warn_if_resized(data: str, split: Split, size: tuple[int, int], why: str) ->
     """Warn where the first image of a folder's split has another height and width than `size`; `why` it is resized."""
     if _is_listed(data) and folder.image_size(listed(Path(data), split).paths[0]) != size:
         log.warning("the images in %s are resized to %d × %d pixels, %s", Path(data), *size, why)
+
+
+def _no_folder(path: Path) -> RGMError:
+    if not path.is_file():
+        return RGMError(f"no folder of images at {path}")
+    return RGMError(
+        f"{path} is a file: images are of a folder, or of a named set ({', '.join(DATA_NAMES)}); films, such as .gif or "
+        ".npz, are for presets of films, such as film-flow"
+    )
 
 
 def _is_listed(data: str) -> bool:
@@ -189,7 +195,7 @@ def apart(data: str | Path, out: Path) -> None:
 def listed(root: Path, split: Split, *, seed: int = 0, skip_damaged: bool = False) -> folder.Listing:
     """Return the files of a split of a folder of images or of tar shards; raise RGMError where it is neither."""
     if not root.is_dir():
-        raise RGMError(f"no folder of images at {root}")
+        raise _no_folder(root)
     try:
         if shards.are_in(root):
             found = shards.list_shards(root, split, seed=seed, skip_damaged=skip_damaged)
