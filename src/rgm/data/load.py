@@ -102,8 +102,8 @@ def _no_folder(path: Path) -> RGMError:
     if not path.is_file():
         return RGMError(f"no folder of images at {path}")
     return RGMError(
-        f"{path} is a file: images are of a folder, or of a named set ({', '.join(DATA_NAMES)}); films, such as .gif or "
-        ".npz, are for presets of films, such as film-flow"
+        f"{path} is a file: images are of a folder, or of a named set ({', '.join(DATA_NAMES)}); films, such as .gif "
+        "or .npz, are for presets of films, such as film-flow"
     )
 
 
