@@ -11,7 +11,7 @@ from PIL import Image
 
 from rgm.evaluation.abstraction import Abstraction
 from rgm.evaluation.information import MutualInformation
-from rgm.evaluation.levels import Level, Levels
+from rgm.evaluation.levels import LevelMeasures, Levels
 from rgm.evaluation.statistics import PerImage
 from rgm.report.canvas import drawable
 from rgm.report.change import change_figure, spread_figure
@@ -68,7 +68,7 @@ def test_the_figure_of_the_levels_shows_each_level_and_cell(grids: tuple[tuple[i
     names = ["pixels", *(f"z{number}" for number in range(1, len(grids) + 1)), "concept"]
     kept = [1.0, 0.97, 0.96, 0.95]
     levels = [
-        Level(
+        LevelMeasures(
             name=name,
             bits=PerImage.mean(torch.full((20,), 1000.0 / 9**number), "bits"),
             class_share=PerImage(parts=torch.full((20,), share), wholes=torch.ones(20), unit="share"),

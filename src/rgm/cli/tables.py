@@ -90,6 +90,8 @@ def evaluation_table(title: str, found: Mapping[str, Any]) -> Table:
             else:
                 text = "–" if part is None else part if isinstance(part, str) else _number(name, part)
             rows[label] = text
+    if rows.get("pixels") == "gaussian":
+        rows["pixels"] = "gaussian: nats and bits are of a density, and may be negative"
     return plain_table(title, rows)
 
 

@@ -17,7 +17,7 @@ NEGLIGIBLE = 1e-9
 """Posterior probability of a tree below which its marginals are left out of a mixture's."""
 
 
-class Passed(NamedTuple):
+class UpwardPass(NamedTuple):
     """The upward pass of one tree, cells in the order of its layers.
 
     `inner` is the product of the messages of a cell's children, each scaled to a maximum of 1; `outer` the message that
@@ -246,7 +246,7 @@ class Forest:
             found[layers.order] = inner
         return total.transpose(0, 1)
 
-    def passed(self, likelihood: Float[Tensor, "cells n states"], tree: int, *, keep: bool = True) -> Passed:
+    def passed(self, likelihood: Float[Tensor, "cells n states"], tree: int, *, keep: bool = True) -> UpwardPass:
         """Return the upward pass of one tree; without `keep` only its evidence is of use."""
         links, layers = self.links[0][tree], self.layers[tree]
         inner = torch.ones_like(likelihood)
@@ -269,10 +269,10 @@ class Forest:
                 inner.index_copy_(0, theirs, inner.index_select(0, theirs).mul_(ours))
         top = here[0] * links[0, 0]
         total = top.sum(dim=1)
-        return Passed(evidence + total.log(), inner, outer, top / total[:, None].clamp_min(tiny))
+        return UpwardPass(evidence + total.log(), inner, outer, top / total[:, None].clamp_min(tiny))
 
     def _downward(
-        self, passed: Passed, likelihood: Tensor, tree: int, weight: Float[Tensor, " n"], posterior: Tensor
+        self, passed: UpwardPass, likelihood: Tensor, tree: int, weight: Float[Tensor, " n"], posterior: Tensor
     ) -> Iterator[tuple[tuple[int, int], Tensor]]:
         """Yield each layer's bounds, and what its parents' posterior over the messages to them sends down.
 

@@ -54,7 +54,7 @@ class Patterns:
         return cls(values, [groups[0], *(group[shown[parent]] for group, parent in above)])
 
 
-class Passed(NamedTuple):
+class PatternPass(NamedTuple):
     """The upward pass of one tree: a row for each pattern of each cell.
 
     `sent` is the message of a cell to its parent, scaled to a maximum of 1, `here` the product of its leaves' and its
@@ -101,7 +101,7 @@ class PatternSums:
                 self._count(tree, part, self._up(tree, part), weight[some] * scale)
         return root
 
-    def _up(self, tree: int, patterns: Patterns) -> Passed:
+    def _up(self, tree: int, patterns: Patterns) -> PatternPass:
         layers, likelihood = self.forest.layers[tree], self.likelihood.unbind()
         links = self.forest.links[0][tree].unbind()
         tiny = torch.finfo(links[0].dtype).tiny
@@ -120,9 +120,9 @@ class PatternSums:
             largest = above.amax(dim=1, keepdim=True).clamp_min_(tiny)
             here[cell], sent[cell] = message.div_(largest), above.div_(largest)
             evidence[cell] = log.add_(largest[:, 0].log())
-        return Passed(here, sent, evidence[0].index_select(0, patterns.below[0]))
+        return PatternPass(here, sent, evidence[0].index_select(0, patterns.below[0]))
 
-    def _count(self, tree: int, patterns: Patterns, passed: Passed, weight: Float[Tensor, " n"]) -> None:
+    def _count(self, tree: int, patterns: Patterns, passed: PatternPass, weight: Float[Tensor, " n"]) -> None:
         """Pass down a tree, and add the counts of images with these weights."""
         layers, totals = self.forest.layers[tree], self.links[tree].unbind()
         links = self.forest.links[0][tree].unbind()

@@ -19,7 +19,7 @@ Link = Float[Tensor, "_ _ _"]
 EVERY = slice(None)
 AT_ONCE = 2**20
 """Numbers whose logarithms are summed at once."""
-Share = Float[Tensor, "cells n parents"] | FewRoots | AllRoots
+RootShares = Float[Tensor, "cells n parents"] | FewRoots | AllRoots
 
 
 class Message(NamedTuple):
@@ -48,7 +48,7 @@ class Pairs(NamedTuple):
     """
 
     marginals: list[Float[Tensor, "cells n states"]]
-    shares: list[Share]
+    shares: list[RootShares]
 
 
 class Expected(NamedTuple):
@@ -99,10 +99,10 @@ class Tree:
         """Return every cell's posterior given the root's, and the factors of the expected counts."""
         above = root[None]
         marginals: list[Tensor] = []
-        shares: list[Share] = []
+        shares: list[RootShares] = []
         for level in range(len(self.links) - 1, -1, -1):
             message, link = upward.messages[level], self._link(level, self.links[level], roots)
-            share: Share
+            share: RootShares
             if message.above is None:
                 share = root_shares(root, message.here, link)
             else:
@@ -223,19 +223,19 @@ def parents(below: Grid, above: Grid) -> Int64[Tensor, " cells"]:
     return (rows[:, None] * above[1] + columns).flatten()
 
 
-def expected_pairs(message: Message, share: Share, link: Link) -> Link:
+def expected_pairs(message: Message, share: RootShares, link: Link) -> Link:
     """Return the expected counts of (parent state, child state) over a batch, for every cell; each cell's sum is n."""
     return expected_messages(message, share) * link
 
 
-def expected_messages(message: Message, share: Share) -> Link:
+def expected_messages(message: Message, share: RootShares) -> Link:
     """Return the expected counts of pairs of states over those of `Tree.links`, which add up over batches."""
     if isinstance(share, Tensor):
         return torch.bmm(share.transpose(1, 2), message.here)
     return share.expected(message.here)
 
 
-def _sent(share: Share, link: Link) -> Float[Tensor, "cells n states"]:
+def _sent(share: RootShares, link: Link) -> Float[Tensor, "cells n states"]:
     """Return what the shares of the parents' states send to their children."""
     return torch.bmm(share, link) if isinstance(share, Tensor) else share.sent(link)
 

@@ -20,7 +20,7 @@ OF_A_CONCEPT = 100
 
 
 @dataclass(frozen=True, kw_only=True)
-class Level:
+class LevelMeasures:
     """A level, from the pixels to the concept.
 
     `bits` describe an image's codes of this level and of those above it, −Σ_{m ≥ ℓ} log₂ p(z_m | z_{m+1}), or its
@@ -42,7 +42,7 @@ class Levels:
     `code_bits` are −log₂ p(z_1, …, z_{L−1} | z_L) of every image, and `z1_bits` −log₂ p(z_1 | z_2) of them.
     """
 
-    levels: tuple[Level, ...]
+    levels: tuple[LevelMeasures, ...]
     cells: tuple[MutualInformation, ...]
     code_bits: Float[Tensor, " n"]
     z1_bits: Float[Tensor, " n"]
@@ -82,8 +82,8 @@ def levels(split: SplitInference, judge: Classifier, *, seed: int = 0) -> Levels
     spread = (images - images.mean(dim=0)).square().flatten(1).sum(dim=1).double()
     lost = split.squared_error.parts * images[0].numel()
 
-    def level(name: str, bits: Tensor, predicted: Tensor, missed: Tensor) -> Level:
-        return Level(
+    def level(name: str, bits: Tensor, predicted: Tensor, missed: Tensor) -> LevelMeasures:
+        return LevelMeasures(
             name=name,
             bits=PerImage.mean(bits, "bits"),
             class_share=class_share(predicted, labels[: len(predicted)], classes),

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
 from rgm.evaluation.information import MutualInformation
-from rgm.evaluation.levels import Level, Levels
+from rgm.evaluation.levels import LevelMeasures, Levels
 from rgm.evaluation.quantities import percent, subscript
 from rgm.report.canvas import LABEL, SMALL, TITLE, bare, framed, new_figure, plain, write
 from rgm.report.palette import ACCENT, INK, QUIET, SECOND, TRACK, legible_on
@@ -38,7 +38,7 @@ def level_name(name: str) -> str:
     return f"z{subscript(int(name[1:]))}" if name[0] == "z" and name[1:].isdigit() else name
 
 
-def _kept(axes: Axes, levels: tuple[Level, ...]) -> None:
+def _kept(axes: Axes, levels: tuple[LevelMeasures, ...]) -> None:
     """Draw the shares of class information and of pixel variance that each level keeps, fine levels on the left.
 
     A level whose decoded images are worse than the mean image explains a negative share, which is given as a number.

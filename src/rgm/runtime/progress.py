@@ -36,6 +36,10 @@ Watch = Callable[[StepRecord], None]
 """Called after every step; an exception ends the training, after a checkpoint."""
 
 
+StageReport = Callable[[str, int, int, float], None]
+"""Called with a stage's name, a step, the number of steps, and the value of what is minimised."""
+
+
 Say = Callable[[str], None]
 """Called with a short description of the next piece of work, outside training."""
 

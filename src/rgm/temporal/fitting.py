@@ -1,6 +1,5 @@
 """The learners of temporal models behind one interface."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,6 +8,7 @@ import torch
 
 from rgm.data.frames import films_of
 from rgm.errors import RGMError
+from rgm.runtime.progress import StageReport
 from rgm.runtime.seeds import whole
 from rgm.temporal.config import FlowConfig, LatentConfig, MemoryConfig
 from rgm.temporal.dynamics import Tones
@@ -17,8 +17,6 @@ from rgm.temporal.latent_learning import LatentRecipe, learn_latent
 from rgm.temporal.memory import Memory
 from rgm.temporal.model import TemporalRGM, to_tones
 from rgm.temporal.structure import Structure
-
-Report = Callable[[str, int, int, float], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +71,7 @@ def learn(
     *,
     validation: Any = None,
     seed: int,
-    report: Report = lambda *_: None,
+    report: StageReport = lambda *_: None,
 ) -> None:
     """Learn a model in place, from scratch, from films.
 

@@ -1,6 +1,5 @@
 """Learning a flow by expectation–maximisation: kernels, the chain over paths, what the border ahead says of it."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Annotated
 
@@ -12,15 +11,13 @@ from torch import Tensor
 
 from rgm.errors import RGMError
 from rgm.model.bounds import Positive, Size
+from rgm.runtime.progress import StageReport
 from rgm.temporal.config import FlowConfig, TemporalConfig
 from rgm.temporal.dynamics import Tones
 from rgm.temporal.flow import Flow
 from rgm.temporal.kernels import Evidence, blocks_of, shifts
 from rgm.temporal.neighbourhood_flow import flow_of
 from rgm.temporal.neighbourhoods import EVIDENCE
-
-Report = Callable[[str, int, int, float], None]
-"""Called after every pass: its stage, its number, how many there are, and −log p of the films in nats a pixel."""
 
 COPIED = (0.97, 0.99, 0.995, 0.998, 0.999)
 """Shares of copied pixels that are compared on the films held out."""
@@ -75,7 +72,7 @@ def learn_flow(
     recipe: FlowRecipe,
     *,
     seed: int,
-    report: Report = lambda *_: None,
+    report: StageReport = lambda *_: None,
 ) -> tuple[Flow, TemporalConfig]:
     """Return the flow of films, and its configuration."""
     wanted = config.dynamics

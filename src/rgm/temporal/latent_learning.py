@@ -1,7 +1,6 @@
 """Learning latent events: windows that differ little are one event at first, then expectation–maximisation."""
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -10,11 +9,11 @@ from torch import Tensor
 
 from rgm.errors import RGMError
 from rgm.model.bounds import Positive, Size
+from rgm.runtime.progress import StageReport
 from rgm.temporal.config import LatentConfig, TemporalConfig
 from rgm.temporal.dynamics import Tones
 from rgm.temporal.latent import Latent
 
-Report = Callable[[str, int, int, float], None]
 MOST_EVENTS = 2048
 """Most events, whatever the films."""
 MOST_FRAMES = 8192
@@ -48,7 +47,7 @@ def learn_latent(
     recipe: LatentRecipe,
     *,
     seed: int,  # noqa: ARG001 - nothing is random
-    report: Report = lambda *_: None,
+    report: StageReport = lambda *_: None,
 ) -> tuple[Latent, TemporalConfig]:
     """Return the latent events of films, and the configuration with their number."""
     films_kept = films
@@ -83,7 +82,7 @@ def learn_latent(
 
 
 def _fitted(
-    config: TemporalConfig, films: Tones, recipe: LatentRecipe, labels: Int64[Tensor, " frames"], report: Report
+    config: TemporalConfig, films: Tones, recipe: LatentRecipe, labels: Int64[Tensor, " frames"], report: StageReport
 ) -> Latent:
     """Return events that begin as a labelling of all frames, after all passes of EM, or where these change no more."""
     assert isinstance(config.dynamics, LatentConfig)

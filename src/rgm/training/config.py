@@ -18,7 +18,8 @@ class RunConfig:
     """All options of a run."""
 
     data: str = "auto"
-    """auto, mnist, fashion-mnist, kmnist, digits, or a folder of images."""
+    """auto, mnist, fashion-mnist, kmnist, digits, or a folder of images; for a preset of films, balls, lorenz,
+    moving-mnist, or a file or folder of films."""
 
     data_dir: Path | None = None
     """Folder that holds mnist/, fashion-mnist/, kmnist/ as IDX files; else $RGM_DATA_DIR."""
