@@ -43,7 +43,7 @@ class Block(nn.Module):
         """Return the output for all cells at once."""
         q, k, v = self._split(x)
         if x.shape[1] <= self.context:
-            return self._merge(x, F.scaled_dot_product_attention(q, k, v, is_causal=True))
+            return self._merge(x, _attended(q, k, v, None))
         return self._merge(x, self._windowed(q, k, v))
 
     def _windowed(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -56,9 +56,7 @@ class Block(nn.Module):
         near = torch.ones(size, 2 * size, dtype=torch.bool, device=q.device).tril(size)
         mask = near.repeat(blocks, 1, 1)
         mask[0, :, :size] = False  # no block precedes the first
-        attended = F.scaled_dot_product_attention(
-            q, torch.cat([before_k, k], dim=3), torch.cat([before_v, v], dim=3), attn_mask=mask
-        )
+        attended = _attended(q, torch.cat([before_k, k], dim=3), torch.cat([before_v, v], dim=3), mask)
         return attended.flatten(2, 3)[:, :, :cells]
 
     def extend(self, x: Tokens, keys: Tensor, values: Tensor) -> tuple[Tokens, Tensor, Tensor]:
@@ -89,6 +87,18 @@ class Block(nn.Module):
         torch.addmm(widen.bias, norm(x), widen.weight.T, out=room.hidden)
         torch.ops.aten.gelu_(room.hidden)
         x.add_(narrow.bias).addmm_(room.hidden, narrow.weight.T)
+
+
+def _attended(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+    """Return attention, causal without a mask.
+
+    On a processor in float32 always: there the gradient in bfloat16 takes seven times as long.
+    """
+    if not q.is_cpu:
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None)
+    with torch.autocast("cpu", enabled=False):
+        q, k, v = (part if part.dtype == torch.float64 else part.float() for part in (q, k, v))
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None)
 
 
 class Room:
