@@ -100,7 +100,7 @@ def output(model: str, file: Path, kind: "FileKind", read: Iterable[Path | None]
     from rgm.storage.files import writable_file
 
     suffix = SUFFIXES.get(kind)
-    if suffix and file.suffix.lower() != suffix:
+    if suffix and file.suffix.lower() != suffix and not file.exists():
         raise RGMError(f"{file} would hold {kind}: name it {file.with_suffix(suffix)}")
     writable_file(file, kind)
     if file.exists():

@@ -22,7 +22,7 @@ from rgm.temporal.memory import Memory
 from rgm.temporal.model import TemporalRGM
 
 CLAIMED = {
-    "abstraction": "The path costs far fewer bits than the frames, and tells how they change.",
+    "abstraction": "The path costs far fewer bits than the frames, and explains how they change.",
     "instantiation": "One path has many films, each of which shows that path.",
     "locality": "A change stays in its place and in its time.",
     "generalisation": "Films that were never seen are predicted better than by repeating, or by remembering.",
